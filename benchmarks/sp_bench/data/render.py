@@ -1,0 +1,156 @@
+"""Drawing a scene: the picture, and what is where in it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from sp_bench.data.backdrop import cast_shadow, draw_backdrop
+from sp_bench.data.scene import FOCAL, SIDE, Scene, Shape, Thing
+from sp_bench.data.shapes import OUTLINES
+from sp_bench.data.texture import look_up
+
+_RIM = 4  # pixels round a shape that it darkens a little, as things do that touch
+_AMBIENT, _LAMP, _GLOSS = 0.5, 0.62, 0.25
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A scene as seen.
+
+    Attributes:
+        image: (SIDE, SIDE, 3) uint8, RGB.
+        part_mask: (SIDE, SIDE) uint8, 0 where no part of the toy is seen, else its kind.
+        depth: (SIDE, SIDE) float32, the distance of what is seen, in metres.
+    """
+
+    image: np.ndarray
+    part_mask: np.ndarray
+    depth: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Cutout:
+    """A shape on its own patch of the picture: where it covers it, and how it bulges there."""
+
+    shape: Shape
+    window: tuple[slice, slice]
+    cover: np.ndarray  # (h, w), in [0, 1]
+    rim: np.ndarray  # (h, w), 1 at the outline and inside, falling to 0 outside
+    normal: np.ndarray  # (3, h, w): right, up, towards the viewer
+    x: np.ndarray  # (h, w), from the centre of the shape along its own axes, in pixels
+    y: np.ndarray
+
+
+def draw(scene: Scene) -> Drawing:
+    """Draws a scene.
+
+    Args:
+        scene: What to draw.
+
+    Returns:
+        The picture, its part mask and its depth, which agree pixel by pixel.
+
+    Example:
+        >>> from sp_bench.data.staging import stage
+        >>> from sp_bench.data.world import TOYS
+        >>> drawing = draw(stage(TOYS[0].build(0), np.random.default_rng(0)))
+        >>> drawing.image.shape, sorted(set(drawing.part_mask.flat))
+        ((96, 96, 3), [0, 1, 2, 3])
+    """
+    colours, depth = draw_backdrop(scene)
+    part_mask = np.zeros((SIDE, SIDE), np.uint8)
+    things = [(thing, [_cut_out(shape) for shape in thing.shapes]) for thing in scene.things]
+    for thing, cutouts in things:  # all shadows first: they lie on the ground, under everything
+        if thing.shadow:
+            cast_shadow(scene, thing, _silhouette(cutouts), colours)
+    for _, cutouts in things:
+        for cutout in cutouts:
+            _paint(cutout, scene.light, colours)
+            _mark(cutout, part_mask, depth)
+    return Drawing(_photograph(scene, colours), part_mask, depth)
+
+
+def _cut_out(shape: Shape) -> _Cutout:
+    across, down = shape.reach
+    top, bottom = _span(shape.y, down)
+    left, right = _span(shape.x, across)
+    # One pixel more on each side, for the slopes.
+    row = np.arange(top - 1, bottom + 1, dtype=np.float32)[:, None] + (0.5 - shape.y)
+    column = np.arange(left - 1, right + 1, dtype=np.float32)[None] + (0.5 - shape.x)
+    sin, cos = math.sin(shape.turn), math.cos(shape.turn)
+    x, y = column * cos - row * sin, -column * sin - row * cos
+    outline = OUTLINES[shape.kind]
+    distance = outline.distance(x, y, shape.a, shape.b)
+    inner = distance[1:-1, 1:-1]
+    slope_right = (distance[1:-1, 2:] - distance[1:-1, :-2]) / 2
+    slope_up = (distance[:-2, 1:-1] - distance[2:, 1:-1]) / 2
+    tilt = np.clip(1 + inner / (outline.bevel * min(shape.a, shape.b)), 0, 1)
+    facing = np.sqrt(1 - tilt**2 * 0.96)
+    return _Cutout(
+        shape,
+        (slice(top, bottom), slice(left, right)),
+        np.clip(0.5 - inner, 0, 1),
+        np.clip(1 - inner / _RIM, 0, 1),
+        np.stack([slope_right * tilt, slope_up * tilt, facing]),
+        x[1:-1, 1:-1],
+        y[1:-1, 1:-1],
+    )
+
+
+def _span(centre: float, reach: float) -> tuple[int, int]:
+    """The rows or columns of the picture that a shape touches; none if it is outside."""
+    low = min(max(math.floor(centre - reach) - _RIM, 0), SIDE)
+    high = min(max(math.ceil(centre + reach) + _RIM, low), SIDE)
+    return low, high
+
+
+def _silhouette(cutouts: list[_Cutout]) -> np.ndarray:
+    cover = np.zeros((SIDE, SIDE), np.float32)
+    for cutout in cutouts:
+        np.maximum(cover[cutout.window], cutout.cover, out=cover[cutout.window])
+    return cover
+
+
+def _paint(cutout: _Cutout, light: tuple[float, float, float], colours: np.ndarray) -> None:
+    patch = colours[cutout.window]
+    patch *= (1 - 0.3 * cutout.rim)[..., None]
+    lit = np.maximum(np.tensordot(np.asarray(light, np.float32), cutout.normal, 1), 0)
+    gloss = _GLOSS * lit**24
+    shade = (_AMBIENT + _LAMP * lit) * (1 + _surface(cutout))
+    colour = shade[..., None] * np.asarray(cutout.shape.material.colour, np.float32)
+    patch += cutout.cover[..., None] * (colour + gloss[..., None] - patch)
+
+
+def _surface(cutout: _Cutout) -> np.ndarray:
+    material, z = cutout.shape.material, cutout.shape.z
+    texels = material.scale * z / FOCAL
+    sin, cos = math.sin(material.turn) * texels, math.cos(material.turn) * texels
+    v = cutout.x * sin + cutout.y * cos + material.origin[0]
+    u = cutout.x * cos - cutout.y * sin + material.origin[1]
+    return np.asarray(material.contrast * look_up(material.pattern, 0, v, u))
+
+
+def _mark(cutout: _Cutout, part_mask: np.ndarray, depth: np.ndarray) -> None:
+    shape = cutout.shape
+    seen = cutout.cover > 0.5
+    bulge = cutout.normal[2] * (min(shape.a, shape.b) * shape.z / FOCAL)
+    part_mask[cutout.window][seen] = shape.part
+    depth[cutout.window][seen] = (shape.z - bulge)[seen]
+
+
+def _photograph(scene: Scene, colours: np.ndarray) -> np.ndarray:
+    """What the camera makes of it: blur, gain, noise and 8 bits."""
+    colours = _blur(_blur(colours, scene.blur, 0), scene.blur, 1)
+    noise = np.random.default_rng(scene.noise_key).standard_normal(colours.shape, np.float32)
+    seen = colours * np.asarray(scene.gain, np.float32) + scene.noise * noise
+    return np.asarray(np.clip(seen * 255 + 0.5, 0, 255).astype(np.uint8))
+
+
+def _blur(colours: np.ndarray, share: float, axis: int) -> np.ndarray:
+    """Each pixel gives a share to its two neighbours; the border keeps what would fall off."""
+    before = np.concatenate([colours.take([0], axis), colours.take(range(SIDE - 1), axis)], axis)
+    after = np.concatenate([colours.take(range(1, SIDE), axis), colours.take([-1], axis)], axis)
+    return np.asarray(colours + share * (before + after - 2 * colours))

@@ -1,0 +1,121 @@
+"""Seamless patterns with the spectra of natural surfaces, made once and looked up ever after."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+from scipy.spatial import cKDTree
+
+SIDE = 128  # texels; a power of two, so that wrapping round is a bit mask
+LEVELS = 5  # each twice as blurred as the one before, for surfaces seen from afar
+FRACTALS = (0, 1, 2)  # which patterns are plain fractal noise, as clouds are
+_KEY = 20_001  # the same patterns for every seed: they are the world's materials
+
+
+@lru_cache(maxsize=1)
+def patterns() -> np.ndarray:
+    """The patterns, each at several blurs.
+
+    Returns:
+        (P, LEVELS, SIDE, SIDE) float32, of mean 0 and standard deviation 1 at level 0, cut at 2.5
+        either way; they repeat without a seam. Not to be written to.
+
+    Example:
+        >>> patterns().shape[1:], abs(float(patterns()[0, 0].mean())) < 0.1
+        ((5, 128, 128), True)
+    """
+    rng = np.random.default_rng(_KEY)
+    made = [
+        _fractal(rng, 0.9),
+        _fractal(rng, 1.3),
+        _fractal(rng, 1.7),
+        _fractal(rng, 1.2, stretch=6.0),
+        _fractal(rng, 1.6, stretch=3.0),
+        _marble(rng, waves=3),
+        _marble(rng, waves=6),
+        _cells(rng, count=60),
+        _cells(rng, count=200),
+        _bricks(rng, rows=8),
+        _weave(rng, threads=12),
+        _speckle(rng, count=250),
+    ]
+    sharp = np.stack([np.clip(_standard(each), -2.5, 2.5) for each in made])
+    blurred = [gaussian_filter(sharp, (0, s, s), mode="wrap") for s in 2.0 ** np.arange(LEVELS - 1)]
+    bank = np.stack([sharp, *blurred], axis=1).astype(np.float32)
+    bank.setflags(write=False)
+    return bank
+
+
+def look_up(pattern: int, level: int | np.ndarray, v: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Reads a pattern at any texels, which wrap round.
+
+    Args:
+        pattern: Which one.
+        level: Which blur of it, in ``[0, LEVELS)``; broadcasts against the texels.
+        v: Rows of the texels, of any value; rounded down.
+        u: Columns of the texels, likewise.
+
+    Returns:
+        float32, in the common shape of the texels.
+
+    Example:
+        >>> here, there = look_up(0, 0, np.array([3.0, 3.0 + SIDE]), np.array([5.5, 5.5]))
+        >>> bool(here == there)
+        True
+    """
+    rows, columns = np.floor(v).astype(np.int64), np.floor(u).astype(np.int64)
+    return patterns()[pattern, level, rows & (SIDE - 1), columns & (SIDE - 1)]
+
+
+def _standard(pattern: np.ndarray) -> np.ndarray:
+    return np.asarray((pattern - pattern.mean()) / pattern.std())
+
+
+def _fractal(rng: np.random.Generator, power: float, stretch: float = 1.0) -> np.ndarray:
+    """Noise whose amplitude falls as 1 / frequency ** power."""
+    rows, columns = np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None]
+    frequency = np.hypot(rows * stretch, columns / stretch)
+    frequency[0, 0] = np.inf
+    spectrum = np.fft.rfft2(rng.standard_normal((SIDE, SIDE))) / frequency**power
+    return _standard(np.fft.irfft2(spectrum, s=(SIDE, SIDE)))
+
+
+def _grid() -> tuple[np.ndarray, np.ndarray]:
+    y, x = np.mgrid[:SIDE, :SIDE] / SIDE
+    return y, x
+
+
+def _marble(rng: np.random.Generator, waves: int) -> np.ndarray:
+    y, x = _grid()
+    veins = np.sin(2 * np.pi * (waves * x + y) + 1.2 * _fractal(rng, 1.7))
+    return np.asarray(veins + 0.3 * _fractal(rng, 1.0))
+
+
+def _cells(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Cobbles: the distance to the nearest border between random seeds."""
+    y, x = _grid()
+    nearest, _ = cKDTree(rng.random((count, 2)), boxsize=1).query(np.stack([y, x], -1), k=2)
+    border = np.clip((nearest[..., 1] - nearest[..., 0]) * np.sqrt(count), 0, 0.5)
+    return np.asarray(_standard(border) + 0.4 * _fractal(rng, 1.0))
+
+
+def _bricks(rng: np.random.Generator, rows: int) -> np.ndarray:
+    y, x = _grid()
+    row = np.floor(y * rows)
+    across = (x * rows / 2 + 0.5 * (row % 2)) % 1
+    joint = (np.minimum(y * rows % 1, 2 * across) < 0.16).astype(float)
+    return np.asarray(-_standard(joint) + 0.5 * _fractal(rng, 1.0))
+
+
+def _weave(rng: np.random.Generator, threads: int) -> np.ndarray:
+    y, x = _grid()
+    over = np.sin(2 * np.pi * threads * x) * np.sin(2 * np.pi * threads * y)
+    return np.asarray(over + 0.3 * _fractal(rng, 1.2))
+
+
+def _speckle(rng: np.random.Generator, count: int) -> np.ndarray:
+    y, x = _grid()
+    distance, _ = cKDTree(rng.random((count, 2)), boxsize=1).query(np.stack([y, x], -1))
+    return np.asarray(_standard((distance < 0.018).astype(float)) + 0.5 * _fractal(rng, 1.3))

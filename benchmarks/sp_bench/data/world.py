@@ -1,0 +1,202 @@
+"""What stands in the demo's pictures: toys, told apart by their parts and how these are put together.
+
+There are three sets of parts and three toys of each set. The toys of a set are made of the very
+same parts in the same sizes, so only the arrangement tells them apart; each toy comes in three
+finer kinds, told apart by the place or the size of one part alone. Colours and materials are drawn
+anew for every part and tell nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+PART_NAMES = ("block", "disc", "cone", "post", "ring", "dome")
+BLOCK, DISC, CONE, POST, RING, DOME = range(1, 7)  # as in the part masks, where 0 is no part
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part in its place.
+
+    Attributes:
+        kind: Which part, from 1; ``PART_NAMES[kind - 1]`` is its name.
+        x: Its centre, to the right of the middle of the toy, in metres.
+        y: Its centre, above the ground, in metres.
+        width: In metres, before the turn.
+        height: In metres, before the turn.
+        turn: In degrees, anticlockwise.
+    """
+
+    kind: int
+    x: float
+    y: float
+    width: float
+    height: float
+    turn: float = 0.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """What makes one finer kind of a toy: one part is moved, or another size.
+
+    Attributes:
+        name: What it is called.
+        right: How far the part moves to the right, in metres.
+        up: How far it moves up, in metres.
+        grow: By what its width and height are multiplied.
+    """
+
+    name: str
+    right: float = 0.0
+    up: float = 0.0
+    grow: float = 1.0
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A class of the demo.
+
+    Attributes:
+        name: Of the class.
+        pieces: Its parts, the hindmost first.
+        changing: Which of the pieces the finer kinds change.
+        changes: The finer kinds.
+    """
+
+    name: str
+    pieces: tuple[Piece, ...]
+    changing: int
+    changes: tuple[Change, ...]
+
+    def build(self, fine: int) -> tuple[Piece, ...]:
+        """The pieces of one of its finer kinds.
+
+        Args:
+            fine: Which, from 0.
+
+        Returns:
+            The pieces, the hindmost first.
+
+        Example:
+            >>> [round(TOYS[0].build(fine)[1].x, 2) for fine in range(3)]
+            [-0.32, 0.0, 0.32]
+        """
+        change, pieces = self.changes[fine], list(self.pieces)
+        old = pieces[self.changing]
+        pieces[self.changing] = replace(
+            old,
+            x=old.x + change.right,
+            y=old.y + change.up,
+            width=old.width * change.grow,
+            height=old.height * change.grow,
+        )
+        return tuple(pieces)
+
+
+def _sideways(what: str, step: float) -> tuple[Change, ...]:
+    return (
+        Change(f"{what} left", right=-step),
+        Change(f"{what} middle"),
+        Change(f"{what} right", right=step),
+    )
+
+
+def _upwards(what: str, step: float) -> tuple[Change, ...]:
+    return (
+        Change(f"{what} low", up=-step),
+        Change(f"{what} middle"),
+        Change(f"{what} high", up=step),
+    )
+
+
+def _sizes(what: str, factor: float) -> tuple[Change, ...]:
+    return (
+        Change(f"{what} small", grow=1 / factor),
+        Change(f"{what} medium"),
+        Change(f"{what} large", grow=factor),
+    )
+
+
+def _block(x: float, y: float, turn: float = 0.0) -> Piece:
+    return Piece(BLOCK, x, y, 1.05, 0.6, turn)
+
+
+def _disc(x: float, y: float) -> Piece:
+    return Piece(DISC, x, y, 0.52, 0.52)
+
+
+def _cone(x: float, y: float, turn: float = 0.0) -> Piece:
+    return Piece(CONE, x, y, 0.66, 0.62, turn)
+
+
+def _post(x: float, y: float, turn: float = 0.0) -> Piece:
+    return Piece(POST, x, y, 0.2, 0.95, turn)
+
+
+def _ring(x: float, y: float) -> Piece:
+    return Piece(RING, x, y, 0.8, 0.8)
+
+
+def _dome(x: float, y: float, turn: float = 0.0) -> Piece:
+    return Piece(DOME, x, y, 0.84, 0.46, turn)
+
+
+TOYS: tuple[Toy, ...] = (
+    # A block, a cone and two discs.
+    Toy(
+        "wagon",
+        (_block(0, 0.72), _cone(0, 1.3), _disc(-0.36, 0.26), _disc(0.36, 0.26)),
+        1,
+        _sideways("cone", 0.32),
+    ),
+    Toy(
+        "clown",
+        (_cone(0, 1.36), _block(0, 0.3), _disc(-0.27, 0.84), _disc(0.27, 0.84)),
+        0,
+        _sizes("cone", 1.4),
+    ),
+    Toy(
+        "lamp",
+        (_cone(-0.1, 0.31), _block(-0.1, 0.9), _disc(-0.36, 1.44), _disc(0.66, 0.9)),
+        3,
+        _upwards("disc", 0.32),
+    ),
+    # A block, a dome and two posts.
+    Toy(
+        "table",
+        (_post(-0.38, 0.47), _post(0.38, 0.47), _block(0, 1.1), _dome(0, 1.6)),
+        3,
+        _sideways("dome", 0.32),
+    ),
+    Toy(
+        "snail",
+        (_post(-0.2, 1.3, 22), _post(0.42, 1.25, -22), _dome(0.1, 0.78), _block(0, 0.3)),
+        2,
+        _sizes("dome", 1.35),
+    ),
+    Toy(
+        "crane",
+        (_post(-0.5, 0.95), _post(-0.04, 1.46, 90), _block(-0.3, 0.3), _dome(0.46, 1.1)),
+        3,
+        _upwards("dome", 0.24),
+    ),
+    # A ring, a disc, a cone and a post.
+    Toy(
+        "sign",
+        (_post(0, 0.47), _ring(0, 1.25), _disc(-0.4, 0.26), _cone(0.42, 0.31)),
+        1,
+        _sizes("ring", 1.35),
+    ),
+    Toy(
+        "tree",
+        (_disc(0, 0.82), _cone(0, 0.31), _ring(0, 1.42), _post(0.52, 0.9)),
+        3,
+        _upwards("post", 0.34),
+    ),
+    Toy(
+        "cycle",
+        (_post(0.02, 0.74, 66), _ring(-0.46, 0.4), _disc(0.5, 0.26), _cone(-0.1, 1.26)),
+        3,
+        _sideways("cone", 0.34),
+    ),
+)

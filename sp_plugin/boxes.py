@@ -1,0 +1,83 @@
+"""Boxes: where a crop lies in its frame.
+
+A box is (cx, cy, w, h), its centre and its sides as fractions of the frame's width and
+height, float32. A batch of boxes has shape (..., 4).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FRAME = (0.5, 0.5, 1.0, 1.0)
+
+
+def area(boxes: Tensor) -> Tensor:
+    """Area of each box as a fraction of the frame's, shape (...).
+
+    >>> area(torch.tensor([0.5, 0.5, 0.5, 0.25])).item()
+    0.125
+    """
+    return boxes[..., 2] * boxes[..., 3]
+
+
+def corners(boxes: Tensor) -> Tensor:
+    """(cx, cy, w, h) to (left, top, right, bottom), shape (..., 4).
+
+    >>> corners(torch.tensor([0.5, 0.5, 0.5, 0.25])).tolist()
+    [0.25, 0.375, 0.75, 0.625]
+    """
+    centre, half = boxes[..., :2], boxes[..., 2:] / 2
+    return torch.cat([centre - half, centre + half], dim=-1)
+
+
+def from_corners(edges: Tensor) -> Tensor:
+    """(left, top, right, bottom) to (cx, cy, w, h), shape (..., 4).
+
+    >>> from_corners(torch.tensor([0.25, 0.375, 0.75, 0.625])).tolist()
+    [0.5, 0.5, 0.5, 0.25]
+    """
+    low, high = edges[..., :2], edges[..., 2:]
+    return torch.cat([(low + high) / 2, high - low], dim=-1)
+
+
+def iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union of boxes, pair by pair, in [0, 1], shape (...).
+
+    >>> box = torch.tensor([0.25, 0.25, 0.5, 0.5])
+    >>> iou(box, box).item(), iou(box, box + torch.tensor([0.5, 0.0, 0.0, 0.0])).item()
+    (1.0, 0.0)
+    """
+    edges_a, edges_b = corners(a), corners(b)
+    low = torch.maximum(edges_a[..., :2], edges_b[..., :2])
+    high = torch.minimum(edges_a[..., 2:], edges_b[..., 2:])
+    shared = (high - low).clamp_min(0).prod(dim=-1)
+    return shared / (area(a) + area(b) - shared)
+
+
+def flip(boxes: Tensor) -> Tensor:
+    """The boxes in the frame's left-right mirror image, shape (..., 4).
+
+    >>> flip(torch.tensor([0.25, 0.5, 0.5, 0.5])).tolist()
+    [0.75, 0.5, 0.5, 0.5]
+    """
+    return torch.cat([1 - boxes[..., :1], boxes[..., 1:]], dim=-1)
+
+
+def place(boxes: Tensor, window: Tensor) -> Tensor:
+    """Boxes given in a window's own frame, told in the frame that holds the window.
+
+    Args:
+        boxes: (..., 4), fractions of the window.
+        window: (..., 4), fractions of the outer frame.
+
+    Returns:
+        (..., 4), fractions of the outer frame.
+
+    >>> whole = torch.tensor(FRAME)
+    >>> window = torch.tensor([0.25, 0.75, 0.5, 0.5])
+    >>> place(whole, window).tolist()
+    [0.25, 0.75, 0.5, 0.5]
+    """
+    low = window[..., :2] - window[..., 2:] / 2
+    return torch.cat([low + boxes[..., :2] * window[..., 2:], boxes[..., 2:] * window[..., 2:]], -1)

@@ -1,0 +1,180 @@
+"""SPConfig: every setting of SP, its default and its check, once.
+
+The same names stand in YAML, in an MMEngine config, on the command line and in the callback.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sp_plugin.checks import (
+    Check,
+    ConfigError,
+    boolean,
+    integer,
+    moving,
+    nearest,
+    number,
+    one_of,
+    optional,
+    range_of,
+    refuse,
+    text,
+)
+from sp_plugin.head import HEADS
+from sp_plugin.loss import LOSSES
+from sp_plugin.sampling import Range
+from sp_plugin.targets import ANTISYMMETRIC, ENCODINGS
+
+SOURCES = ("view", "image")
+SHARPNESS = ("equal", "native")
+POOLS = ("mean", "cls")
+
+
+_AREA = "least and largest area in (0, 1], such as [0.05, 0.32], or two of these, first to last"
+_IOU = "a number in [0, 1], or two, first to last, such as [1.0, 0.1]"
+
+
+def _is_one_range(value: Any) -> bool:
+    return not (isinstance(value, tuple) and all(isinstance(end, tuple) for end in value))
+
+
+_CHECKS: dict[str, Check] = {
+    "weight": number(0, 1000, "a number in [0, 1000]"),
+    "warmup": number(0, 1, "a fraction of training in [0, 1]"),
+    "decay": number(0, 1, "a fraction of training in [0, 1]"),
+    "source": one_of(*SOURCES),
+    "size": optional(integer(4, "a number of pixels from 4 up, or null")),
+    "area": optional(moving(range_of(0, 1, _AREA), _is_one_range, _AREA)),
+    "ratio": range_of(
+        0.1, 10, "least and largest width / height in [0.1, 10], such as [0.75, 1.33]"
+    ),
+    "window": optional(
+        range_of(0, 1, "least and largest side in (0, 1], such as [0.5, 1.0], or null")
+    ),
+    "max_iou": moving(number(0, 1, _IOU), lambda v: not isinstance(v, tuple), _IOU),
+    "sharpness": one_of(*SHARPNESS),
+    "encoding": one_of(*ENCODINGS),
+    "head": optional(one_of(*HEADS)),
+    "head_width": integer(1, "a whole number from 1 up"),
+    "loss": one_of(*LOSSES),
+    "pool": one_of(*POOLS),
+    "layer": optional(text("the dotted name of a submodule, such as 'layer3'")),
+    "update_bn": boolean,
+    "seed": integer(0, "a whole number from 0 up"),
+}
+
+
+@dataclass(frozen=True)
+class SPConfig:
+    """Settings of Spatial Prediction. All are ours: the paper's values could not be read.
+
+    Attributes:
+        weight: of SP's loss beside the host's own; 0 leaves the host bit for bit as it was.
+        warmup: fraction of training over which the weight rises from 0 to its value.
+        decay: fraction of training at its end over which the weight falls to 0; 0 for none.
+        source: where crops come from. ``view``: the host's first full view, on the device;
+            ``image``: the original picture, by a transform of the data set.
+        size: side in pixels that crops are resized to; null: half the frame, at most 96, or what
+            the backbone takes.
+        area: least and largest area of a crop, as fractions of the window; two such ranges move
+            from the first to the last as training goes on; null: [0.05, 0.32], from [0.15, 0.32]
+            where frames are 64 px or less.
+        ratio: least and largest aspect (width / height) of a crop.
+        window: least and largest side of the window that holds both crops, as fractions of the
+            frame; null: [0.5, 1] for ``image``, none ([1, 1]) for ``view``, whose frame is a
+            random crop already.
+        max_iou: largest overlap of a pair; two values move from the first to the last.
+        sharpness: ``equal`` low-passes both crops of a pair to one random resolution, so that
+            blur does not tell the scale; ``native`` leaves them.
+        encoding: ``symmetric``, ``anchor`` or ``image``; see `sp_plugin.targets`.
+        head: ``antisymmetric``, ``plain`` or ``difference``; null: antisymmetric, but plain for
+            ``anchor``, which is not antisymmetric.
+        head_width: of the head's hidden layers.
+        loss: ``smooth_l1``, ``l1`` or ``mse``.
+        pool: of token outputs: ``mean`` of the patch tokens or the ``cls`` token.
+        layer: dotted name of the backbone's submodule whose output is taken; null: the last.
+        update_bn: let running statistics move with SP's crops.
+        seed: of the head's weights and of all that SP draws.
+
+    Raises:
+        ConfigError: one line that says the key, what it got and what it takes.
+
+    >>> SPConfig(weight=0.5).weight
+    0.5
+    >>> SPConfig(sharpness="equel")
+    Traceback (most recent call last):
+    sp_plugin.checks.ConfigError: sharpness: got 'equel', takes one of equal, native
+    """
+
+    weight: float = 0.3
+    warmup: float = 0.07
+    decay: float = 0.0
+    source: str = "view"
+    size: int | None = None
+    area: Range | tuple[Range, Range] | None = None
+    ratio: Range = (3 / 4, 4 / 3)
+    window: Range | None = None
+    max_iou: float | Range = 0.1
+    sharpness: str = "equal"
+    encoding: str = "symmetric"
+    head: str | None = None
+    head_width: int = 512
+    loss: str = "smooth_l1"
+    pool: str = "mean"
+    layer: str | None = None
+    update_bn: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key, check in _CHECKS.items():
+            object.__setattr__(self, key, check(key, _plain(getattr(self, key))))
+        if self.head == "antisymmetric" and self.encoding not in ANTISYMMETRIC:
+            raise refuse("head", self.head, f"plain or difference with encoding {self.encoding!r}")
+
+    @classmethod
+    def build(cls, settings: Mapping[str, Any] | None = None, **more: Any) -> SPConfig:
+        """From a dict, an OmegaConf DictConfig or an MMEngine ConfigDict, and keywords over it.
+
+        Raises:
+            ConfigError: an unknown key, with the nearest known one; or a bad value.
+
+        >>> SPConfig.build({"weight": 1}, seed=3).seed
+        3
+        >>> SPConfig.build({"wieght": 1})
+        Traceback (most recent call last):
+        sp_plugin.checks.ConfigError: wieght: no such setting of SP; did you mean 'weight'?
+        """
+        merged = {str(key): value for key, value in {**(settings or {}), **more}.items()}
+        for key in merged:
+            if key not in _CHECKS:
+                raise ConfigError(f"{key}: no such setting of SP; {nearest(key, _CHECKS)}")
+        return cls(**merged)
+
+    def resolve(self, frame: int) -> SPConfig:
+        """The same with nothing left open, for frames whose shorter side is ``frame`` pixels.
+
+        >>> SPConfig().resolve(64).size, SPConfig().resolve(224).size
+        (32, 96)
+        """
+        size = self.size or min(96, max(4, frame // 2))
+        area = self.area or ((0.15, 0.32) if frame <= 64 else (0.05, 0.32))
+        window = self.window or ((0.5, 1.0) if self.source == "image" else (1.0, 1.0))
+        head = self.head or ("antisymmetric" if self.encoding in ANTISYMMETRIC else "plain")
+        return dataclasses.replace(self, size=size, area=area, window=window, head=head)
+
+    def asdict(self) -> dict[str, Any]:
+        """Plain values, for YAML, JSON and checkpoints."""
+        return dataclasses.asdict(self)
+
+
+def _plain(value: Any) -> Any:
+    """Lists of any library (OmegaConf's is no list) as tuples, all the way down."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        return value
+    if isinstance(value, Mapping):
+        return value
+    return tuple(_plain(item) for item in value)

@@ -1,0 +1,135 @@
+"""crop_resize: many boxes cut out of many images and resized, antialiased, in one go.
+
+Resizing with an antialiased bilinear filter is linear in the pixels and separable: each crop is
+``rows @ image @ columns.T``, where ``rows`` (size, H) and ``columns`` (size, W) hold the filter's
+weights. So a batch is two batched matrix products, exact, differentiable in the images, on any
+device and without a loop; boxes need not lie on whole pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sp_plugin.boxes import corners
+
+# Above this many pixels a CPU is faster with each crop cut out first (224 to 96: 4 times; 64 to
+# 32: 3 times slower). The weights are the same, so are the results up to rounding.
+_DENSE_PIXELS_ON_CPU = 112 * 112
+
+
+def crop_resize(
+    images: Tensor, boxes: Tensor, size: int, resolution: Tensor | None = None
+) -> Tensor:
+    """Cut one box out of each image and resize it to ``size`` x ``size``, antialiased.
+
+    On whole-pixel boxes it equals torchvision's ``resized_crop(antialias=True)`` (bilinear)
+    up to rounding. Pixels at the edge of a box count by how much of them the box covers.
+
+    Args:
+        images: (B, C, H, W), floating point. Differentiable.
+        boxes: (B, 4), (cx, cy, w, h) as fractions of the image, inside it.
+        size: side of the crops in pixels.
+        resolution: (B, 2) or None. Each crop is resized to this many pixels (x, y) first, whole
+            numbers from 1 to ``size``, and from there to ``size``: it then holds no more detail
+            than a crop of that native resolution.
+
+    Returns:
+        (B, C, size, size), in the images' dtype and memory format.
+
+    Raises:
+        ValueError: images and boxes do not fit each other.
+
+    >>> crop_resize(torch.rand(2, 3, 64, 64), torch.tensor([[0.5, 0.5, 0.25, 0.5]] * 2), 32).shape
+    torch.Size([2, 3, 32, 32])
+    """
+    if images.ndim != 4 or boxes.shape != (images.shape[0], 4):
+        raise ValueError(
+            f"crop_resize: takes images (B, C, H, W) and boxes (B, 4), "
+            f"got {tuple(images.shape)} and {tuple(boxes.shape)}"
+        )
+    height, width = images.shape[-2:]
+    edges = corners(boxes.to(images.device, torch.float32))
+    x = edges[:, 0::2] * width  # (B, 2): left, right in pixels
+    y = edges[:, 1::2] * height
+    grids = (None, None) if resolution is None else resolution.to(x).unbind(1)
+    # float32 throughout: half precision would cost more than the 1/255 that is promised.
+    with torch.autocast(images.device.type, enabled=False):
+        if images.device.type == "cpu" and height * width > _DENSE_PIXELS_ON_CPU:
+            out = _cut_then_resize(images.float(), x, y, size, grids)
+        else:
+            start = torch.zeros_like(x[:, 0])
+            columns = _weights(x, start, width, size, grids[0])
+            rows = _weights(y, start, height, size, grids[1])
+            out = _resize(images.float(), rows, columns)
+    channels_last = images.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return out.to(images.dtype, memory_format=layout)
+
+
+def _resize(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    batch, channels, height, width = images.shape
+    # One product for all channels of an image; columns first, they are contiguous in memory.
+    narrow = torch.bmm(images.reshape(batch, channels * height, width), columns.transpose(1, 2))
+    return torch.matmul(rows.unsqueeze(1), narrow.view(batch, channels, height, -1))
+
+
+def _cut_then_resize(
+    images: Tensor, x: Tensor, y: Tensor, size: int, grids: tuple[Tensor | None, ...]
+) -> Tensor:
+    height, width = images.shape[-2:]
+    (left, right), (top, bottom) = _touched(x, width), _touched(y, height)
+    columns = _weights(x, left, int((right - left).max()), size, grids[0])
+    rows = _weights(y, top, int((bottom - top).max()), size, grids[1])
+    cuts = torch.stack([left, right, top, bottom], dim=1).int().tolist()
+    crops = [
+        rows[i, :, : b - t] @ (images[i, :, t:b, l:r] @ columns[i, :, : r - l].T)
+        for i, (l, r, t, b) in enumerate(cuts)
+    ]
+    return torch.stack(crops)
+
+
+def _touched(span: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """First pixel that a span (B, 2) touches, and the one after the last, each (B,)."""
+    return span[:, 0].floor().clamp(0, length - 1), span[:, 1].ceil().clamp(1, length)
+
+
+def _weights(span: Tensor, start: Tensor, count: int, size: int, grid: Tensor | None) -> Tensor:
+    """Weights of ``count`` input pixels, from ``start`` (B,) on, in ``size`` output pixels.
+
+    Args:
+        span: (B, 2), where the crop begins and ends along this axis, in pixels.
+        start, count: which input pixels.
+        size: how many output pixels.
+        grid: (B,) or None, the resolution to go through.
+
+    Returns:
+        (B, size, count), each row's sum 1.
+    """
+    span = span - start[:, None]
+    if grid is None:
+        return _triangles(span, count, size, torch.full_like(start, size))
+    down = _triangles(span, count, size, grid)  # rows from ``grid`` on stand for nothing ...
+    up = _triangles(
+        torch.stack([torch.zeros_like(grid), grid], 1), size, size, torch.full_like(grid, size)
+    )
+    return torch.bmm(up, down)  # ... and count for nothing here
+
+
+def _triangles(span: Tensor, count: int, size: int, bins: Tensor) -> Tensor:
+    """Weights (B, size, count) of an antialiased resize of each span (B, 2) to ``bins`` (B,).
+
+    A triangle as wide as the coarser of an input pixel and an output pixel, the rule of torch's
+    ``interpolate(antialias=True)``; times how much of the input pixel the span covers.
+    """
+    low, high = span[:, :1], span[:, 1:]
+    step = (high - low) / bins[:, None]
+    outputs = torch.arange(size, device=span.device, dtype=span.dtype) + 0.5
+    pixels = torch.arange(count, device=span.device, dtype=span.dtype)
+    centres = low + step * outputs
+    covered = (torch.minimum(pixels + 1, high) - torch.maximum(pixels, low)).clamp(0, 1)
+    # In place where it can be: these tensors are larger than the crops.
+    weights = (centres.unsqueeze(2) - (pixels + 0.5)).abs_()
+    weights.div_(step.clamp_min(1.0).unsqueeze(2)).neg_().add_(1).clamp_min_(0)
+    weights.mul_(covered.unsqueeze(1))
+    return weights.div_(weights.sum(dim=2, keepdim=True).clamp_min_(1e-6))

@@ -1,0 +1,154 @@
+"""Pooled features (B, D) out of whatever a backbone returns.
+
+Backbones return vectors (B, D), tokens (B, N, D) with or without class and register tokens, maps
+(B, C, H, W) or (B, H, W, C), tuples and lists of these, or dicts. SP encodes square crops, and
+that is what tells them apart: the patch tokens of a square are a square number, and the two equal
+sides of a map are its height and width. The features are those before the host's projector.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sp_plugin.checks import nearest
+
+# Where dicts of well-known models keep their features, most spatial first: Hugging Face's
+# ModelOutput, DINOv2's forward_features, solo-learn's forward, torchvision's and timm's extractors.
+_KEYS = ("last_hidden_state", "x_norm_patchtokens", "x_prenorm", "feats", "features", "out", "x")
+_CLASS_KEYS = ("x_norm_clstoken", "pooler_output")
+
+
+class _Reached(Exception):
+    """The layer that was asked for has answered: the rest of the forward pass is not needed."""
+
+
+def encode(
+    backbone: nn.Module, images: Tensor, pool: str = "mean", layer: str | None = None
+) -> Tensor:
+    """Features of square images, pooled.
+
+    A model of timm (recognised by ``forward_features``) is asked for its features before the
+    classifier, whatever its ``global_pool`` and ``num_classes`` are; any other module is called.
+
+    Args:
+        backbone: takes (B, 3, H, W).
+        images: (B, 3, S, S).
+        pool: of token outputs: ``mean`` of the patch tokens, or the ``cls`` token.
+        layer: dotted name of a submodule whose output is taken instead of the last.
+
+    Returns:
+        (B, D).
+
+    Raises:
+        ValueError: no such layer, or an output that holds no features; the line says which.
+
+    >>> encode(nn.Conv2d(3, 8, 3), torch.randn(2, 3, 16, 16)).shape
+    torch.Size([2, 8])
+    """
+    if layer is not None:
+        output = _output_of(backbone, images, layer)
+    elif hasattr(backbone, "forward_features"):
+        output = backbone.forward_features(images)
+    else:
+        output = backbone(images)
+    return pooled(output, pool, prefix=getattr(backbone, "num_prefix_tokens", None))
+
+
+def _output_of(backbone: nn.Module, images: Tensor, layer: str) -> Any:
+    parts = dict(backbone.named_modules())
+    if layer not in parts:
+        raise ValueError(f"layer: the backbone has no {layer!r}; {nearest(layer, parts)}")
+    kept: list[Any] = []
+
+    def keep(_: nn.Module, __: Any, output: Any) -> None:
+        kept.append(output)
+        raise _Reached
+
+    handle = parts[layer].register_forward_hook(keep)
+    try:
+        backbone(images)
+    except _Reached:
+        pass
+    finally:
+        handle.remove()
+    if not kept:
+        raise ValueError(f"layer: the backbone's forward pass never calls {layer!r}")
+    return kept[0]
+
+
+def pooled(output: Any, pool: str = "mean", prefix: int | None = None) -> Tensor:
+    """Features (B, D) out of a backbone's output for square images.
+
+    Args:
+        output: (B, D), (B, N, D), (B, C, H, W), (B, H, W, C), a tuple, list or dict of these.
+        pool: ``mean`` of the patch tokens, or the ``cls`` token, where there are tokens.
+        prefix: how many tokens come before the patch tokens; None: found from their number.
+
+    Returns:
+        (B, D).
+
+    Raises:
+        ValueError: nothing in the output can be pooled.
+
+    >>> pooled(torch.ones(2, 5, 8)).shape, pooled((torch.ones(2, 8, 4, 4), None)).shape
+    (torch.Size([2, 8]), torch.Size([2, 8]))
+    """
+    features = _features(output, pool)
+    if features.ndim == 2:
+        return features
+    if features.ndim == 4:
+        return _mean_of_map(features)
+    return _pool_tokens(features, pool, prefix)
+
+
+def _features(output: Any, pool: str) -> Tensor:
+    """The one tensor to pool, out of what the backbone returned."""
+    if isinstance(output, Mapping):
+        order = (*_CLASS_KEYS, *_KEYS) if pool == "cls" else (*_KEYS, *_CLASS_KEYS)
+        known = [output[key] for key in order if output.get(key) is not None]
+        return _features(known[0] if known else list(output.values()), pool)
+    if isinstance(output, Tensor):
+        if output.is_floating_point() and 2 <= output.ndim <= 4:
+            return output
+        raise ValueError(f"backbone: cannot pool an output of shape {tuple(output.shape)}")
+    found = list(_tensors(output))
+    if not found:
+        raise ValueError(f"backbone: no features in an output of type {type(output).__name__}")
+    # The most spatial tensor, and of several the last: the deepest of a list of stages, the
+    # latent of MAE's (latent, mask, ids), the tokens of (tokens, class token).
+    wanted = min if pool == "cls" and any(t.ndim == 2 for t in found) else max
+    ndim = wanted(t.ndim for t in found)
+    return [t for t in found if t.ndim == ndim][-1]
+
+
+def _tensors(output: Any) -> Any:
+    if isinstance(output, Tensor):
+        if output.is_floating_point() and 2 <= output.ndim <= 4:
+            yield output
+    elif isinstance(output, Mapping):
+        yield from _tensors(list(output.values()))
+    elif isinstance(output, (tuple, list)):
+        for item in output:
+            yield from _tensors(item)
+
+
+def _mean_of_map(features: Tensor) -> Tensor:
+    _, first, second, third = features.shape
+    channels_end = first == second != third  # Swin and its kin in timm: (B, H, W, C)
+    return features.mean(dim=(1, 2) if channels_end else (2, 3))
+
+
+def _pool_tokens(tokens: Tensor, pool: str, prefix: int | None) -> Tensor:
+    count = tokens.shape[1]
+    if prefix is None or math.isqrt(count - prefix) ** 2 != count - prefix:
+        prefix = count - math.isqrt(count) ** 2
+    if pool == "cls":
+        if prefix == 0:
+            raise ValueError("pool: got 'cls', but the backbone has no class token, takes 'mean'")
+        return tokens[:, 0]
+    return tokens[:, prefix:].mean(dim=1)

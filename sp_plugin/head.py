@@ -1,0 +1,59 @@
+"""SPHead: from the features of two crops to their relative position and scale."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+HEADS = ("antisymmetric", "plain", "difference")
+
+
+class SPHead(nn.Module):
+    """A small MLP on the features of crops a and b. The form is our choice.
+
+    - ``antisymmetric``: g(a, b) = 1/2 [h(a, b) - h(b, a)], so g(b, a) = -g(a, b) by
+      construction, as ``symmetric`` and ``image`` targets are.
+    - ``plain``: h(a, b).
+    - ``difference``: f(b) - f(a), an ablation: it can only learn where each crop lies.
+
+    LayerNorm rather than BatchNorm: it works for one picture and shares nothing across ranks.
+
+    Args:
+        feature_dim: width D of the features.
+        width: of the two hidden layers.
+        kind: one of ``HEADS``.
+
+    >>> head = SPHead(16)
+    >>> a, b = torch.randn(2, 4, 16)
+    >>> torch.allclose(head(a, b), -head(b, a), atol=1e-6)
+    True
+    """
+
+    def __init__(self, feature_dim: int, width: int = 512, kind: str = "antisymmetric") -> None:
+        super().__init__()
+        if kind not in HEADS:
+            raise ValueError(f"head: got {kind!r}, takes one of {', '.join(HEADS)}")
+        self.kind = kind
+        inputs = feature_dim if kind == "difference" else 2 * feature_dim
+        self.norm = nn.LayerNorm(feature_dim)
+        self.mlp = nn.Sequential(
+            nn.Linear(inputs, width),
+            nn.GELU(),
+            nn.Linear(width, width),
+            nn.GELU(),
+            nn.Linear(width, 3, bias=False),
+        )
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Features (B, D) of crops a and b to predictions (B, 3) of x, y and sigma."""
+        a, b = self.norm(a), self.norm(b)
+        if self.kind == "difference":
+            return self.mlp(b) - self.mlp(a)
+        if self.kind == "plain":
+            return self.mlp(torch.cat([a, b], dim=1))
+        both = torch.cat([torch.cat([a, b], dim=1), torch.cat([b, a], dim=1)])
+        forth, back = self.mlp(both).chunk(2)
+        return (forth - back) / 2
+
+    def extra_repr(self) -> str:
+        return f"kind={self.kind!r}"

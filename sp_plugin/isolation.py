@@ -1,0 +1,145 @@
+"""The isolation contract: what keeps a host's randomness and statistics untouched by SP.
+
+With weight 0 a run ends in the baseline's weights, bit for bit; with any weight only the gradient
+differs. Four things break that, and each has its guard here:
+
+- creating the head draws from the global generators: `private_rng`;
+- sampling draws from them: `generator_for` (a generator of SP's own);
+- drop-path, dropout and masking inside the backbone draw from them: `private_rng`;
+- running statistics move when SP's crops pass: `frozen_statistics`.
+
+SP's crops never enter the host's own loss, queue or predictor: adapters see to that by calling
+the backbone alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import random
+import sys
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def key_of(*parts: int) -> int:
+    """One 63-bit seed from several integers, such as (seed, rank, step); near keys, far seeds.
+
+    >>> key_of(0, 0, 1) == key_of(0, 1, 0)
+    False
+    """
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def generator_for(*parts: int) -> torch.Generator:
+    """A CPU generator of one's own, the same for the same integers: a resumed run draws alike.
+
+    >>> torch.equal(torch.rand(2, generator=generator_for(0, 1)),
+    ...             torch.rand(2, generator=generator_for(0, 1)))
+    True
+    """
+    return torch.Generator().manual_seed(key_of(*parts))
+
+
+@contextlib.contextmanager
+def private_rng(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Run a block on global generators seeded with ``seed``, and put them back as they were.
+
+    Covers torch on the CPU and on ``device``, Python's ``random``, and NumPy's where it is
+    loaded. The state of a GPU's generator lives on the host: nothing is synchronised.
+
+    Args:
+        seed: 0 to 2**63 - 1.
+        device: where the block computes.
+
+    >>> torch.manual_seed(0).initial_seed()
+    0
+    >>> before = torch.get_rng_state()
+    >>> with private_rng(1):
+    ...     noise = torch.rand(3)
+    >>> torch.equal(before, torch.get_rng_state())
+    True
+    """
+    device = torch.device(device)
+    on_cpu = device.type == "cpu"
+    index = device.index
+    if not on_cpu and index is None:
+        index = torch.get_device_module(device).current_device()
+    numpy_random = getattr(sys.modules.get("numpy"), "random", None)
+    python_state = random.getstate()
+    numpy_state = numpy_random.get_state() if numpy_random else None
+    with torch.random.fork_rng(
+        devices=[] if on_cpu else [index], device_type="cuda" if on_cpu else device.type
+    ):
+        try:
+            torch.default_generator.manual_seed(seed)
+            if not on_cpu:
+                torch.get_device_module(device).manual_seed(seed)
+            random.seed(seed)
+            if numpy_random:
+                numpy_random.seed(seed % 2**32)
+            yield
+        finally:
+            random.setstate(python_state)
+            if numpy_random:
+                numpy_random.set_state(numpy_state)
+
+
+@contextlib.contextmanager
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Let forward passes leave no trace in the module's buffers.
+
+    A BatchNorm in training mode still normalises with the batch's own statistics, but does not
+    track them; copying its buffers back afterwards would break the backward pass. Every other
+    buffer (InstanceNorm's statistics, spectral norm's vectors, counters ...) is a copy for the
+    time. Modules in evaluation mode stay as they are.
+
+    >>> norm = nn.BatchNorm1d(3)
+    >>> with frozen_statistics(norm):
+    ...     out = norm(torch.randn(8, 3) + 5)
+    >>> norm.running_mean.tolist(), int(norm.num_batches_tracked)
+    ([0.0, 0.0, 0.0], 0)
+    """
+    tracking: list[_BatchNorm] = []
+    copied: list[tuple[nn.Module, str, torch.Tensor]] = []
+    try:
+        for part in module.modules():
+            if isinstance(part, _BatchNorm):
+                if part.training and part.track_running_stats:
+                    part.track_running_stats = False
+                    tracking.append(part)
+                continue
+            for name, buffer in part.named_buffers(recurse=False):
+                copied.append((part, name, buffer))
+                setattr(part, name, buffer.clone())
+        yield
+    finally:
+        for norm in tracking:
+            norm.track_running_stats = True
+        for part, name, buffer in copied:
+            setattr(part, name, buffer)
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients for a block; each submodule's own mode afterwards.
+
+    >>> net = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
+    >>> with evaluating(net):
+    ...     any(part.training for part in net.modules())
+    False
+    >>> [part.training for part in net]
+    [True, False]
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        module.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

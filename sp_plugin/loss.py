@@ -1,0 +1,55 @@
+"""SPLoss: how far a prediction is from its target; and R2, how much of the target it tells."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LOSSES = {"smooth_l1": F.smooth_l1_loss, "l1": F.l1_loss, "mse": F.mse_loss}
+
+
+class SPLoss(nn.Module):
+    """Mean of the position's loss (x and y) and of the scale's: both count the same.
+
+    Smooth L1 with beta 1, on targets of unit variance; ``l1`` and ``mse`` as options. For
+    ``mse``, 1 is chance.
+
+    Args:
+        kind: one of ``LOSSES``.
+
+    >>> SPLoss("mse")(torch.zeros(1, 3), torch.tensor([[1.0, 1.0, 1.0]])).item()
+    1.0
+    """
+
+    def __init__(self, kind: str = "smooth_l1") -> None:
+        super().__init__()
+        if kind not in LOSSES:
+            raise ValueError(f"loss: got {kind!r}, takes one of {', '.join(LOSSES)}")
+        self.kind = kind
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Predictions and targets (B, 3) to a scalar."""
+        each = LOSSES[self.kind](prediction, target, reduction="none").mean(dim=0)
+        return (each[:2].mean() + each[2]) / 2
+
+    def extra_repr(self) -> str:
+        return f"kind={self.kind!r}"
+
+
+def r2(prediction: Tensor, target: Tensor) -> Tensor:
+    """R2 = 1 - sum (y - yhat)^2 / sum (y - mean y)^2 of each column, at most 1.
+
+    Args:
+        prediction, target: (B, K). With one row there is no variance to tell, and R2 is NaN.
+
+    Returns:
+        (K,).
+
+    >>> target = torch.tensor([[1.0], [2.0], [3.0]])
+    >>> r2(target, target).item(), r2(torch.full_like(target, 2.0), target).item()
+    (1.0, 0.0)
+    """
+    left = (target - prediction).square().sum(dim=0)
+    total = (target - target.mean(dim=0)).square().sum(dim=0)
+    return 1 - left / total

@@ -1,0 +1,105 @@
+"""PairSampler: which two crops of a picture SP asks about.
+
+Window first, then two crops inside it, then a limit on their overlap. Why a window: a crop
+must fit its frame, so where one crop lies already tells part of the offset to the other. Over
+the whole frame one crop alone can reach R2 0.49 on dx; inside a window of side U[0.5, 1] whose
+place is not known, 0.35. The ranges are ours; the paper's were not to be had.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sp_plugin.boxes import iou, place
+
+Range = tuple[float, float]
+
+
+def blend(first: float, last: float, progress: float | Tensor) -> Any:
+    """From ``first`` at progress 0 to ``last`` at progress 1, linearly.
+
+    >>> blend(1.0, 0.5, 0.5)
+    0.75
+    """
+    return first + (last - first) * progress
+
+
+class PairSampler:
+    """Draws pairs of boxes from a private generator.
+
+    1. A window of side U[window] of the frame, placed at random.
+    2. Two crops inside it: area log-uniform in ``area`` of the window, aspect log-uniform in
+       ``ratio``, centre uniform where the crop fits.
+    3. Pairs whose IoU is above ``max_iou`` are drawn again, at most ``tries`` times in all, for
+       the whole batch at once; where no try was good enough, the one with the least overlap is
+       kept. So it never fails and never loops for ever.
+
+    Args:
+        area: least and largest area, fractions of the window; or two such ranges, the first at
+            the start of training and the second at its end.
+        ratio: least and largest aspect (width / height).
+        window: least and largest side of the window, fractions of the frame; (1, 1) for none.
+        max_iou: largest overlap of a pair in [0, 1]; or two, from the start to the end.
+        tries: how many pairs are drawn for each picture.
+
+    >>> sampler = PairSampler()
+    >>> a, b = sampler(8, torch.Generator().manual_seed(0))
+    >>> a.shape, bool((iou(a, b) <= 0.1 + 1e-6).all())
+    (torch.Size([8, 4]), True)
+    """
+
+    def __init__(
+        self,
+        area: Range | tuple[Range, Range] = (0.05, 0.32),
+        ratio: Range = (3 / 4, 4 / 3),
+        window: Range = (0.5, 1.0),
+        max_iou: float | Range = 0.1,
+        tries: int = 10,
+    ) -> None:
+        self.area = area if isinstance(area[0], tuple) else (area, area)
+        self.ratio = ratio
+        self.window = window
+        self.max_iou = max_iou if isinstance(max_iou, tuple) else (max_iou, max_iou)
+        self.tries = tries
+
+    def __call__(
+        self, n: int, generator: torch.Generator, progress: float | Tensor = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Draw ``n`` pairs.
+
+        Args:
+            n: how many pairs.
+            generator: a private CPU generator; nothing else is drawn from.
+            progress: how far training has come, in [0, 1]; a tensor (n,) gives each pair its own.
+
+        Returns:
+            Boxes a and b in the frame, each (n, 4), float32, on the CPU.
+        """
+        area_now = [blend(*ends, progress) for ends in zip(*self.area, strict=True)]
+        limit = blend(*self.max_iou, progress)
+        window = self._windows(n, generator)
+        crops = self._crops((2, self.tries, n), area_now, generator)
+        overlap = iou(crops[0], crops[1])  # (tries, n); the same inside the window as outside
+        good = overlap <= limit
+        first_good = good.to(torch.uint8).argmax(dim=0)
+        kept = torch.where(good.any(dim=0), first_good, overlap.argmin(dim=0))
+        a, b = crops[:, kept, torch.arange(n)]
+        return place(a, window), place(b, window)
+
+    def _windows(self, n: int, generator: torch.Generator) -> Tensor:
+        low, high = self.window
+        side = low + (high - low) * torch.rand(n, 1, generator=generator)
+        centre = side / 2 + (1 - side) * torch.rand(n, 2, generator=generator)
+        return torch.cat([centre, side, side], dim=1)
+
+    def _crops(self, shape: tuple[int, ...], area: list[Any], generator: torch.Generator) -> Tensor:
+        u_area, u_ratio, u_x, u_y = torch.rand(4, *shape, generator=generator)
+        log_area = blend(*(torch.as_tensor(v).log() for v in area), u_area)
+        # A side is at most the window's: sqrt(area * ratio) <= 1 in both directions.
+        log_ratio = blend(*(math.log(v) for v in self.ratio), u_ratio).clamp(log_area, -log_area)
+        w, h = ((log_area + log_ratio) / 2).exp(), ((log_area - log_ratio) / 2).exp()
+        return torch.stack([w / 2 + (1 - w) * u_x, h / 2 + (1 - h) * u_y, w, h], dim=-1)

@@ -1,0 +1,214 @@
+"""SpatialPrediction: the five parts tied together. The only file that an adapter needs.
+
+    images -> PairSampler -> boxes -> crop_resize -> backbone -> SPHead -> SPLoss <- TargetEncoder
+
+Spatial Prediction is the task of arXiv 2605.09963: from one picture take two local views, encode
+both, and predict their relative position and scale in a continuous space. Only the abstract of
+that paper could be read; what it leaves open is our choice and a setting of `SPConfig`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sp_plugin.config import SPConfig
+from sp_plugin.cropping import crop_resize
+from sp_plugin.encoding import encode
+from sp_plugin.head import SPHead
+from sp_plugin.isolation import frozen_statistics, generator_for, key_of, private_rng
+from sp_plugin.loss import SPLoss, r2
+from sp_plugin.probing import fit
+from sp_plugin.sampling import PairSampler
+from sp_plugin.targets import TargetEncoder
+
+
+@dataclass
+class SPOutput:
+    """What one step of SP gives.
+
+    Attributes:
+        loss: scalar, weighted, to be added to the host's own; backpropagates into backbone and
+            head.
+        metrics: detached scalars on the images' device: ``loss`` (not weighted), ``r2_dx``,
+            ``r2_dy``, ``r2_scale``, ``weight`` and ``skipped`` (1 where the loss was not finite
+            and was left out). R2 of a batch of one is NaN.
+        boxes: (2, B, 4), crops a and b in the images.
+        prediction: (B, 3), what the head said: x, y and sigma, in standard deviations.
+        target: (B, 3), what it should have said.
+    """
+
+    loss: Tensor
+    metrics: dict[str, Tensor]
+    boxes: Tensor
+    prediction: Tensor
+    target: Tensor
+
+
+class SpatialPrediction(nn.Module):
+    """SP as a module beside a backbone, which it is handed at each call and never holds.
+
+    Its parameters are the head's alone. Creating it draws nothing from the global generators.
+
+    Args:
+        feature_dim: width D of the backbone's pooled features.
+        config: settings; those left open are resolved for frames of 224 px.
+
+    >>> backbone = nn.Sequential(nn.Conv2d(3, 16, 3, stride=2), nn.ReLU())
+    >>> sp = SpatialPrediction(16, config=SPConfig(size=16))
+    >>> out = sp(backbone, torch.rand(4, 3, 32, 32), step=0)
+    >>> out.loss.backward()
+    >>> sorted(out.metrics)
+    ['loss', 'r2_dx', 'r2_dy', 'r2_scale', 'skipped', 'weight']
+    """
+
+    def __init__(self, feature_dim: int, config: SPConfig | None = None) -> None:
+        super().__init__()
+        self.feature_dim = feature_dim
+        self.config = config = (config or SPConfig()).resolve(frame=224)
+        assert config.size and config.area and config.window and config.head  # resolved
+        self.size = config.size
+        self.sampler = PairSampler(config.area, config.ratio, config.window, config.max_iou)
+        self.targets = TargetEncoder(self.sampler, config.encoding)
+        with private_rng(key_of(config.seed)):
+            self.head = SPHead(feature_dim, config.head_width, config.head)
+        self.loss = SPLoss(config.loss)
+        # A head that never counts must not be touched: with a gradient of zeros it would still
+        # enter a clipped norm's sum, and move its last bit.
+        self.head.requires_grad_(config.weight > 0)
+
+    @classmethod
+    def from_backbone(
+        cls, backbone: nn.Module, images: Tensor | None = None, config: SPConfig | None = None
+    ) -> SpatialPrediction:
+        """Find the feature width and the crop size that a backbone takes, and build SP for it.
+
+        Args:
+            backbone: takes (B, 3, S, S); left as it was, on its device.
+            images: (B, 3, H, W) as the backbone is trained on, for their size; None: 224 px.
+            config: settings.
+
+        Raises:
+            ConfigError: the backbone takes no crop size that was tried.
+
+        >>> sp = SpatialPrediction.from_backbone(nn.Conv2d(3, 8, 3), torch.rand(2, 3, 64, 64))
+        >>> sp.feature_dim, sp.size
+        (8, 32)
+        """
+        config = config or SPConfig()
+        config = config.resolve(frame=224 if images is None else min(images.shape[-2:]))
+        assert config.size
+        size, width = fit(backbone, config.size, config.pool, config.layer)
+        sp = cls(width, config)
+        sp.size = size
+        device = next((p.device for p in backbone.parameters()), torch.device("cpu"))
+        return sp.to(device)
+
+    def weight(self, progress: float) -> float:
+        """Weight of the loss when training has come to ``progress`` in [0, 1].
+
+        >>> sp = SpatialPrediction(8, SPConfig(weight=1, warmup=0.5, decay=0.25))
+        >>> [sp.weight(p) for p in (0.0, 0.25, 0.5, 0.875, 1.0)]
+        [0.0, 0.5, 1.0, 0.5, 0.0]
+        """
+        rise = progress / self.config.warmup if self.config.warmup else 1.0
+        fall = (1 - progress) / self.config.decay if self.config.decay else 1.0
+        return self.config.weight * max(0.0, min(1.0, rise, fall))
+
+    def draw(
+        self, images: Tensor, generator: torch.Generator, progress: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Draw one pair of crops for each image, and cut them out.
+
+        Args:
+            images: (B, C, H, W).
+            generator: on the CPU.
+            progress: how far training has come, in [0, 1].
+
+        Returns:
+            Boxes (2, B, 4) and crops (2B, C, size, size): first all a, then all b.
+        """
+        frame = torch.tensor([images.shape[-1], images.shape[-2]])
+        boxes = torch.stack(self.sampler(len(images), generator, progress))
+        resolution = None
+        if self.config.sharpness == "equal":
+            resolution = shared_resolution(boxes[..., 2:] * frame, self.size, generator)
+            resolution = resolution.to(images.device, non_blocking=True)
+        boxes = boxes.to(images.device, non_blocking=True)
+        crops = [crop_resize(images.detach(), box, self.size, resolution) for box in boxes]
+        return boxes, torch.cat(crops)
+
+    def forward(
+        self,
+        backbone: nn.Module,
+        images: Tensor,
+        *,
+        step: int,
+        rank: int = 0,
+        progress: float = 1.0,
+    ) -> SPOutput:
+        """Ask about one pair of crops in each image.
+
+        Args:
+            backbone: the host's student, in the mode it trains in.
+            images: (B, 3, H, W), as the backbone takes them (normalised).
+            step: counts the calls; with the seed and the rank it decides what is drawn.
+            rank: of this process.
+            progress: how far training has come, in [0, 1].
+        """
+        weight = self.weight(progress)
+        keys = (self.config.seed, rank, step)
+        boxes, crops = self.draw(images, generator_for(*keys), progress)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
+            features = self._encode(backbone, crops, key_of(*keys))
+        # 0 x inf is NaN, so a weight alone is no guard: what is not finite must not be multiplied.
+        usable = features.isfinite().all()
+        features = torch.where(usable, features, torch.zeros_like(features))
+        # Half precision ends here: targets reach 3.7, losses are compared across runs.
+        with torch.autocast(images.device.type, enabled=False):
+            prediction = self.head(*features.to(self.head.norm.weight.dtype).chunk(2)).float()
+            target = self.targets.encode(*boxes)
+            raw = self.loss(prediction, target)
+        usable = usable & raw.isfinite()
+        if features.requires_grad:
+            features.register_hook(lambda grad: torch.where(usable, grad, torch.zeros_like(grad)))
+        loss = torch.where(usable, raw, torch.zeros_like(raw)) * weight
+        with torch.no_grad():
+            r2_dx, r2_dy, r2_scale = r2(prediction, target)
+        metrics = {
+            "loss": raw.detach(),
+            "r2_dx": r2_dx,
+            "r2_dy": r2_dy,
+            "r2_scale": r2_scale,
+            "weight": torch.full_like(raw, weight).detach(),
+            "skipped": (~usable).to(raw.dtype),
+        }
+        return SPOutput(loss, metrics, boxes, prediction.detach(), target)
+
+    def _encode(self, backbone: nn.Module, crops: Tensor, seed: int) -> Tensor:
+        quiet = contextlib.nullcontext() if self.config.update_bn else frozen_statistics(backbone)
+        with private_rng(seed, crops.device), quiet:
+            return encode(backbone, crops, self.config.pool, self.config.layer)
+
+
+def shared_resolution(sides: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """One resolution for both crops of each pair: a random part of the coarser crop's own.
+
+    Half of it at least. On 1/f noise a ridge probe reads the scale off the crops' sharpness with
+    R2 0.98 from crops as they are, 0.54 when a filter of that width is all they share, and 0.01
+    when both have gone through one grid of pixels, which is what `crop_resize` does with it.
+
+    Args:
+        sides: (2, B, 2), native width and height of crops a and b in pixels.
+        size: side that the crops are resized to.
+        generator: on the CPU.
+
+    Returns:
+        (B, 2), whole numbers of pixels.
+    """
+    coarser = sides.amin(dim=0).clamp(max=size)
+    part = 0.5 + 0.5 * torch.rand(len(coarser), 1, generator=generator)
+    return (coarser * part).floor().clamp_min(1)
