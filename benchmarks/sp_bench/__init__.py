@@ -1,0 +1,1 @@
+"""sp-bench: measures what Spatial Prediction changes, and what it costs."""

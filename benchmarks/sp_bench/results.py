@@ -1,0 +1,105 @@
+"""Results: what a comparison measured, as it stands in results.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+BASELINE, SP = "baseline", "sp"
+ARMS = (BASELINE, SP)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number that a task gives, and how to read it.
+
+    Attributes:
+        key: its name in results.json, such as ``knn`` or ``pair_dx_gain``.
+        label: its name in a table.
+        percent: shown times 100.
+        headline: stands in the table that is printed; others only in the report, as controls.
+        higher_is_better: which way is better.
+        chance: what guessing gives; None where that depends on the data.
+    """
+
+    key: str
+    label: str
+    percent: bool = False
+    headline: bool = True
+    higher_is_better: bool = True
+    chance: float | None = None
+
+
+@dataclass
+class Run:
+    """One pre-training and what its backbone was worth.
+
+    Attributes:
+        arm: ``baseline`` or ``sp``.
+        seed: shared by the runs of a pair.
+        figures: by `Figure.key`.
+        curve: one dict an epoch, with ``epoch``, ``loss`` (the host's own) and, for SP,
+            ``sp_loss``, ``sp_r2_dx``, ``sp_r2_dy``, ``sp_r2_scale``, ``sp_weight``.
+        seconds: of pre-training, wall clock.
+        images_seen: pictures that pre-training went through.
+        checkpoint: path relative to results.json.
+    """
+
+    arm: str
+    seed: int
+    figures: dict[str, float] = field(default_factory=dict)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    images_seen: int = 0
+    checkpoint: str = ""
+
+
+@dataclass
+class Row:
+    """A line of the table: means over seeds, and the paired difference with its interval."""
+
+    figure: Figure
+    baseline: float
+    sp: float
+    difference: float
+    low: float
+    high: float
+    seeds: int
+
+
+@dataclass
+class Results:
+    """All of a comparison: how it was made, its runs and its table.
+
+    Attributes:
+        settings: as resolved, plain values.
+        versions: of Python and of the libraries.
+        machine: processor, cores, device, precision.
+        data: name, classes, pictures in train and test, skipped files.
+        runs: every finished run.
+        rows: one for each figure, headline or not.
+    """
+
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    data: dict[str, Any]
+    runs: list[Run]
+    rows: list[Row]
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, whole or not at all."""
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        os.replace(part, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        """Read what `save` wrote."""
+        told = json.loads(path.read_text())
+        rows = [Row(**{**row, "figure": Figure(**row["figure"])}) for row in told.pop("rows")]
+        return cls(**{**told, "rows": rows, "runs": [Run(**run) for run in told["runs"]]})
