@@ -6,7 +6,7 @@ The same names stand in YAML, in an MMEngine config, on the command line and in 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,27 +154,38 @@ class SPConfig:
                 raise ConfigError(f"{key}: no such setting of SP; {nearest(key, _CHECKS)}")
         return cls(**merged)
 
-    def resolve(self, frame: int) -> SPConfig:
+    def resolve(self, frame: int) -> Resolved:
         """The same with nothing left open, for frames whose shorter side is ``frame`` pixels.
 
         >>> SPConfig().resolve(64).size, SPConfig().resolve(224).size
         (32, 96)
         """
-        size = self.size or min(96, max(4, frame // 2))
-        area = self.area or ((0.15, 0.32) if frame <= 64 else (0.05, 0.32))
-        window = self.window or ((0.5, 1.0) if self.source == "image" else (1.0, 1.0))
-        head = self.head or ("antisymmetric" if self.encoding in ANTISYMMETRIC else "plain")
-        return dataclasses.replace(self, size=size, area=area, window=window, head=head)
+        choices = {
+            "size": min(96, max(4, frame // 2)),
+            "area": (0.15, 0.32) if frame <= 64 else (0.05, 0.32),
+            "window": (0.5, 1.0) if self.source == "image" else (1.0, 1.0),
+            "head": "antisymmetric" if self.encoding in ANTISYMMETRIC else "plain",
+        }
+        open_ones = {key: value for key, value in choices.items() if getattr(self, key) is None}
+        return Resolved(**{**self.asdict(), **open_ones})
 
     def asdict(self) -> dict[str, Any]:
         """Plain values, for YAML, JSON and checkpoints."""
-        return dataclasses.asdict(self)
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+
+@dataclass(frozen=True)
+class Resolved(SPConfig):
+    """An `SPConfig` with nothing left open; made by `SPConfig.resolve`."""
+
+    size: int = 96
+    area: Range | tuple[Range, Range] = (0.05, 0.32)
+    window: Range = (1.0, 1.0)
+    head: str = "antisymmetric"
 
 
 def _plain(value: Any) -> Any:
     """Lists of any library (OmegaConf's is no list) as tuples, all the way down."""
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        return value
-    if isinstance(value, Mapping):
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         return value
     return tuple(_plain(item) for item in value)

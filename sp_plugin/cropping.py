@@ -49,19 +49,21 @@ def crop_resize(
             f"got {tuple(images.shape)} and {tuple(boxes.shape)}"
         )
     height, width = images.shape[-2:]
-    edges = corners(boxes.to(images.device, torch.float32))
+    # float32 at least: half precision would cost more than the 1/255 that is promised.
+    precision = torch.float64 if images.dtype == torch.float64 else torch.float32
+    pixels = images.to(precision)
+    edges = corners(boxes.to(images.device, precision))
     x = edges[:, 0::2] * width  # (B, 2): left, right in pixels
     y = edges[:, 1::2] * height
     grids = (None, None) if resolution is None else resolution.to(x).unbind(1)
-    # float32 throughout: half precision would cost more than the 1/255 that is promised.
     with torch.autocast(images.device.type, enabled=False):
         if images.device.type == "cpu" and height * width > _DENSE_PIXELS_ON_CPU:
-            out = _cut_then_resize(images.float(), x, y, size, grids)
+            out = _cut_then_resize(pixels, x, y, size, grids)
         else:
             start = torch.zeros_like(x[:, 0])
             columns = _weights(x, start, width, size, grids[0])
             rows = _weights(y, start, height, size, grids[1])
-            out = _resize(images.float(), rows, columns)
+            out = _resize(pixels, rows, columns)
     channels_last = images.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return out.to(images.dtype, memory_format=layout)

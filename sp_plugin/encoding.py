@@ -15,12 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sp_plugin.checks import nearest
+from sp_plugin.checks import ConfigError, nearest
 
 # Where dicts of well-known models keep their features, most spatial first: Hugging Face's
 # ModelOutput, DINOv2's forward_features, solo-learn's forward, torchvision's and timm's extractors.
 _KEYS = ("last_hidden_state", "x_norm_patchtokens", "x_prenorm", "feats", "features", "out", "x")
 _CLASS_KEYS = ("x_norm_clstoken", "pooler_output")
+
+_NO_CLASS = "pool: got 'cls', but the backbone has no class token, takes 'mean'"
 
 
 class _Reached(Exception):
@@ -45,15 +47,17 @@ def encode(
         (B, D).
 
     Raises:
-        ValueError: no such layer, or an output that holds no features; the line says which.
+        ConfigError: no such layer, or an output that holds no features; the line says which.
 
     >>> encode(nn.Conv2d(3, 8, 3), torch.randn(2, 3, 16, 16)).shape
     torch.Size([2, 8])
     """
+    if pool == "cls" and getattr(backbone, "cls_token", ...) is None:
+        raise ConfigError(_NO_CLASS)  # the first token may be a register
     if layer is not None:
         output = _output_of(backbone, images, layer)
-    elif hasattr(backbone, "forward_features"):
-        output = backbone.forward_features(images)
+    elif callable(features := getattr(backbone, "forward_features", None)):
+        output = features(images)
     else:
         output = backbone(images)
     return pooled(output, pool, prefix=getattr(backbone, "num_prefix_tokens", None))
@@ -62,7 +66,7 @@ def encode(
 def _output_of(backbone: nn.Module, images: Tensor, layer: str) -> Any:
     parts = dict(backbone.named_modules())
     if layer not in parts:
-        raise ValueError(f"layer: the backbone has no {layer!r}; {nearest(layer, parts)}")
+        raise ConfigError(f"layer: the backbone has no {layer!r}; {nearest(layer, parts)}")
     kept: list[Any] = []
 
     def keep(_: nn.Module, __: Any, output: Any) -> None:
@@ -77,7 +81,7 @@ def _output_of(backbone: nn.Module, images: Tensor, layer: str) -> Any:
     finally:
         handle.remove()
     if not kept:
-        raise ValueError(f"layer: the backbone's forward pass never calls {layer!r}")
+        raise ConfigError(f"layer: the backbone's forward pass never calls {layer!r}")
     return kept[0]
 
 
@@ -93,7 +97,7 @@ def pooled(output: Any, pool: str = "mean", prefix: int | None = None) -> Tensor
         (B, D).
 
     Raises:
-        ValueError: nothing in the output can be pooled.
+        ConfigError: nothing in the output can be pooled.
 
     >>> pooled(torch.ones(2, 5, 8)).shape, pooled((torch.ones(2, 8, 4, 4), None)).shape
     (torch.Size([2, 8]), torch.Size([2, 8]))
@@ -115,15 +119,20 @@ def _features(output: Any, pool: str) -> Tensor:
     if isinstance(output, Tensor):
         if output.is_floating_point() and 2 <= output.ndim <= 4:
             return output
-        raise ValueError(f"backbone: cannot pool an output of shape {tuple(output.shape)}")
+        raise ConfigError(f"backbone: cannot pool an output of shape {tuple(output.shape)}")
     found = list(_tensors(output))
     if not found:
-        raise ValueError(f"backbone: no features in an output of type {type(output).__name__}")
+        raise ConfigError(f"backbone: no features in an output of type {type(output).__name__}")
     # The most spatial tensor, and of several the last: the deepest of a list of stages, the
     # latent of MAE's (latent, mask, ids), the tokens of (tokens, class token).
-    wanted = min if pool == "cls" and any(t.ndim == 2 for t in found) else max
-    ndim = wanted(t.ndim for t in found)
-    return [t for t in found if t.ndim == ndim][-1]
+    ndim = max(t.ndim for t in found)
+    spatial = [t for t in found if t.ndim == ndim][-1]
+    if pool == "mean":
+        return spatial
+    # A class token is as wide as the patches' features; MAE's mask (B, N) is not.
+    widths = spatial.shape[1::2] if ndim == 4 else spatial.shape[-1:]
+    classes = [t for t in found if t.ndim == 2 and t.shape[1] in widths]
+    return classes[-1] if classes else spatial
 
 
 def _tensors(output: Any) -> Any:
@@ -140,15 +149,20 @@ def _tensors(output: Any) -> Any:
 def _mean_of_map(features: Tensor) -> Tensor:
     _, first, second, third = features.shape
     channels_end = first == second != third  # Swin and its kin in timm: (B, H, W, C)
-    return features.mean(dim=(1, 2) if channels_end else (2, 3))
+    sides = (1, 2) if channels_end else (2, 3)
+    return features.mean(dim=sides)
+
+
+def _is_square(count: int) -> bool:
+    return math.isqrt(count) ** 2 == count
 
 
 def _pool_tokens(tokens: Tensor, pool: str, prefix: int | None) -> Tensor:
     count = tokens.shape[1]
-    if prefix is None or math.isqrt(count - prefix) ** 2 != count - prefix:
+    if prefix is None or prefix >= count or not _is_square(count - prefix):
         prefix = count - math.isqrt(count) ** 2
     if pool == "cls":
         if prefix == 0:
-            raise ValueError("pool: got 'cls', but the backbone has no class token, takes 'mean'")
+            raise ConfigError(_NO_CLASS)
         return tokens[:, 0]
     return tokens[:, prefix:].mean(dim=1)

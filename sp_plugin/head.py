@@ -48,12 +48,16 @@ class SPHead(nn.Module):
         """Features (B, D) of crops a and b to predictions (B, 3) of x, y and sigma."""
         a, b = self.norm(a), self.norm(b)
         if self.kind == "difference":
-            return self.mlp(b) - self.mlp(a)
+            return self._mlp(b) - self._mlp(a)
         if self.kind == "plain":
-            return self.mlp(torch.cat([a, b], dim=1))
+            return self._mlp(torch.cat([a, b], dim=1))
         both = torch.cat([torch.cat([a, b], dim=1), torch.cat([b, a], dim=1)])
-        forth, back = self.mlp(both).chunk(2)
+        forth, back = self._mlp(both).chunk(2)
         return (forth - back) / 2
+
+    def _mlp(self, features: Tensor) -> Tensor:
+        output: Tensor = self.mlp(features)
+        return output
 
     def extra_repr(self) -> str:
         return f"kind={self.kind!r}"

@@ -42,7 +42,7 @@ def generator_for(*parts: int) -> torch.Generator:
     ...             torch.rand(2, generator=generator_for(0, 1)))
     True
     """
-    return torch.Generator().manual_seed(key_of(*parts))
+    return torch.Generator(device="cpu").manual_seed(key_of(*parts))
 
 
 @contextlib.contextmanager
@@ -89,6 +89,10 @@ def private_rng(seed: int, device: torch.device | str = "cpu") -> Iterator[None]
                 numpy_random.set_state(numpy_state)
 
 
+# Forward passes that track nothing where ``track_running_stats`` is off: no copies needed.
+_HEEDING = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
+
+
 @contextlib.contextmanager
 def frozen_statistics(module: nn.Module) -> Iterator[None]:
     """Let forward passes leave no trace in the module's buffers.
@@ -96,7 +100,8 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
     A BatchNorm in training mode still normalises with the batch's own statistics, but does not
     track them; copying its buffers back afterwards would break the backward pass. Every other
     buffer (InstanceNorm's statistics, spectral norm's vectors, counters ...) is a copy for the
-    time. Modules in evaluation mode stay as they are.
+    time, and so are those of a BatchNorm with a forward pass of its own, which may not heed
+    ``track_running_stats``. A BatchNorm in evaluation mode stays as it is.
 
     >>> norm = nn.BatchNorm1d(3)
     >>> with frozen_statistics(norm):
@@ -112,7 +117,8 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
                 if part.training and part.track_running_stats:
                     part.track_running_stats = False
                     tracking.append(part)
-                continue
+                if not part.training or type(part).forward in _HEEDING:
+                    continue
             for name, buffer in part.named_buffers(recurse=False):
                 copied.append((part, name, buffer))
                 setattr(part, name, buffer.clone())
@@ -141,5 +147,10 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             yield
     finally:
+        # Through `train`, which may do more than set a flag: timm's LeViT and its kin keep the
+        # position biases of evaluation until then, and would evaluate with stale ones.
+        for part, mode in modes:
+            if part.training != mode:
+                part.train(mode)
         for part, mode in modes:
             part.training = mode

@@ -9,18 +9,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from sp_plugin.checks import ConfigError
 from sp_plugin.encoding import encode
-from sp_plugin.isolation import evaluating, private_rng
+from sp_plugin.isolation import evaluating, frozen_statistics, private_rng
 
 log = logging.getLogger("sp_plugin")
 
 # What fixed-size models are commonly built for, nearest first.
 _COMMON = (224, 32, 64, 96, 128, 192, 240, 256, 288, 299, 384, 448, 512, 518)
+
+# What the log has said already: a backbone is asked more than once on the way to training.
+_told: WeakKeyDictionary[nn.Module, set[int]] = WeakKeyDictionary()
 
 
 class Fit(NamedTuple):
@@ -47,21 +51,26 @@ def fit(backbone: nn.Module, wanted: int, pool: str = "mean", layer: str | None 
     """
     like = next((p for p in backbone.parameters() if p.is_floating_point()), torch.zeros(()))
     first_error: Exception | None = None
-    with private_rng(0, like.device), evaluating(backbone):
+    # Some keep a table of positions as a buffer, made anew for each size (timm's ConViT).
+    with private_rng(0, like.device), evaluating(backbone), frozen_statistics(backbone):
         for size in dict.fromkeys(_sizes(backbone, wanted)):
             blank = torch.zeros(2, 3, size, size).to(like)
             try:
                 features = encode(backbone, blank, pool, layer)
-            except (AssertionError, RuntimeError, IndexError) as error:
-                # ViT asserts its size; Swin fails in a reshape, small maps in a convolution.
+            except ConfigError:  # a wrong setting, not a wrong size
+                raise
+            except Exception as error:
+                # ViT asserts its size, Hugging Face's raises a ValueError; Swin fails in a
+                # reshape, small maps in a convolution.
                 first_error = first_error or error
                 continue
-            _tell(size, wanted)
+            _tell_once(backbone, size, wanted)
             return Fit(size, _width(features))
-    reason = str(first_error).splitlines()[0] if first_error else "no size was tried"
+    # A bare `assert` says nothing of its own.
+    reason = next(iter(str(first_error).splitlines()), type(first_error).__name__)
     raise ConfigError(
         f"backbone: {type(backbone).__name__} takes no crops of {wanted} px: {reason}"
-    )
+    ) from first_error
 
 
 def _sizes(backbone: nn.Module, wanted: int) -> Iterator[int]:
@@ -80,6 +89,8 @@ def _width(features: Tensor) -> int:
     return int(features.shape[1])
 
 
-def _tell(size: int, wanted: int) -> None:
-    if size != wanted:
+def _tell_once(backbone: nn.Module, size: int, wanted: int) -> None:
+    told = _told.setdefault(backbone, set())
+    if size != wanted and size not in told:
+        told.add(size)
         log.warning("SP: crops are resized to %d px, what the backbone takes, not %d", size, wanted)

@@ -10,12 +10,14 @@ that paper could be read; what it leaves open is our choice and a setting of `SP
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from sp_plugin.config import SPConfig
+from sp_plugin.config import Resolved, SPConfig
 from sp_plugin.cropping import crop_resize
 from sp_plugin.encoding import encode
 from sp_plugin.head import SPHead
@@ -24,6 +26,8 @@ from sp_plugin.loss import SPLoss, r2
 from sp_plugin.probing import fit
 from sp_plugin.sampling import PairSampler
 from sp_plugin.targets import TargetEncoder
+
+_FRAME = 224  # px, where nothing else is known
 
 
 @dataclass
@@ -55,7 +59,8 @@ class SpatialPrediction(nn.Module):
 
     Args:
         feature_dim: width D of the backbone's pooled features.
-        config: settings; those left open are resolved for frames of 224 px.
+        config: settings; those left open are resolved for frames of 224 px, until `suit` tells
+            better.
 
     >>> backbone = nn.Sequential(nn.Conv2d(3, 16, 3, stride=2), nn.ReLU())
     >>> sp = SpatialPrediction(16, config=SPConfig(size=16))
@@ -68,17 +73,15 @@ class SpatialPrediction(nn.Module):
     def __init__(self, feature_dim: int, config: SPConfig | None = None) -> None:
         super().__init__()
         self.feature_dim = feature_dim
-        self.config = config = (config or SPConfig()).resolve(frame=224)
-        assert config.size and config.area and config.window and config.head  # resolved
-        self.size = config.size
-        self.sampler = PairSampler(config.area, config.ratio, config.window, config.max_iou)
-        self.targets = TargetEncoder(self.sampler, config.encoding)
-        with private_rng(key_of(config.seed)):
-            self.head = SPHead(feature_dim, config.head_width, config.head)
-        self.loss = SPLoss(config.loss)
+        self.given = config or SPConfig()
+        self._settle(self.given.resolve(frame=_FRAME))
+        self.targets = TargetEncoder(self.sampler, self.config.encoding)
+        with private_rng(key_of(self.config.seed)):
+            self.head = SPHead(feature_dim, self.config.head_width, self.config.head)
+        self.loss = SPLoss(self.config.loss)
         # A head that never counts must not be touched: with a gradient of zeros it would still
         # enter a clipped norm's sum, and move its last bit.
-        self.head.requires_grad_(config.weight > 0)
+        self.head.requires_grad_(self.config.weight > 0)
 
     @classmethod
     def from_backbone(
@@ -87,25 +90,40 @@ class SpatialPrediction(nn.Module):
         """Find the feature width and the crop size that a backbone takes, and build SP for it.
 
         Args:
-            backbone: takes (B, 3, S, S); left as it was, on its device.
-            images: (B, 3, H, W) as the backbone is trained on, for their size; None: 224 px.
+            backbone: takes (B, 3, S, S); left as it was, and SP goes to its device.
+            images: (B, 3, H, W) as the backbone is trained on, for their size; None: 224 px, to
+                be told later with `suit`.
             config: settings.
 
         Raises:
             ConfigError: the backbone takes no crop size that was tried.
 
         >>> sp = SpatialPrediction.from_backbone(nn.Conv2d(3, 8, 3), torch.rand(2, 3, 64, 64))
-        >>> sp.feature_dim, sp.size
+        >>> sp.feature_dim, sp.config.size
         (8, 32)
         """
         config = config or SPConfig()
-        config = config.resolve(frame=224 if images is None else min(images.shape[-2:]))
-        assert config.size
-        size, width = fit(backbone, config.size, config.pool, config.layer)
-        sp = cls(width, config)
-        sp.size = size
+        frame = _FRAME if images is None else min(images.shape[-2:])
+        sp = cls(fit(backbone, config.resolve(frame).size, config.pool, config.layer).width, config)
         device = next((p.device for p in backbone.parameters()), torch.device("cpu"))
-        return sp.to(device)
+        return sp.to(device).suit(backbone, frame)
+
+    def suit(self, backbone: nn.Module, frame: int) -> SpatialPrediction:
+        """Settle what the settings leave open, for this backbone and frames of ``frame`` pixels.
+
+        Raises:
+            ConfigError: the backbone takes no crop size that was tried.
+        """
+        config = self.given.resolve(frame)
+        size = fit(backbone, config.size, config.pool, config.layer).size
+        self._settle(dataclasses.replace(config, size=size))
+        constants = TargetEncoder(self.sampler, config.encoding).scale
+        self.targets.scale.copy_(constants)
+        return self
+
+    def _settle(self, config: Resolved) -> None:
+        self.config = config
+        self.sampler = PairSampler(config.area, config.ratio, config.window, config.max_iou)
 
     def weight(self, progress: float) -> float:
         """Weight of the loss when training has come to ``progress`` in [0, 1].
@@ -135,10 +153,10 @@ class SpatialPrediction(nn.Module):
         boxes = torch.stack(self.sampler(len(images), generator, progress))
         resolution = None
         if self.config.sharpness == "equal":
-            resolution = shared_resolution(boxes[..., 2:] * frame, self.size, generator)
+            resolution = shared_resolution(boxes[..., 2:] * frame, self.config.size, generator)
             resolution = resolution.to(images.device, non_blocking=True)
         boxes = boxes.to(images.device, non_blocking=True)
-        crops = [crop_resize(images.detach(), box, self.size, resolution) for box in boxes]
+        crops = [crop_resize(images.detach(), box, self.config.size, resolution) for box in boxes]
         return boxes, torch.cat(crops)
 
     def forward(
@@ -174,7 +192,7 @@ class SpatialPrediction(nn.Module):
             raw = self.loss(prediction, target)
         usable = usable & raw.isfinite()
         if features.requires_grad:
-            features.register_hook(lambda grad: torch.where(usable, grad, torch.zeros_like(grad)))
+            features.register_hook(_only_if(usable))  # type: ignore[no-untyped-call]
         loss = torch.where(usable, raw, torch.zeros_like(raw)) * weight
         with torch.no_grad():
             r2_dx, r2_dy, r2_scale = r2(prediction, target)
@@ -192,6 +210,10 @@ class SpatialPrediction(nn.Module):
         quiet = contextlib.nullcontext() if self.config.update_bn else frozen_statistics(backbone)
         with private_rng(seed, crops.device), quiet:
             return encode(backbone, crops, self.config.pool, self.config.layer)
+
+
+def _only_if(usable: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda grad: torch.where(usable, grad, torch.zeros_like(grad))
 
 
 def shared_resolution(sides: Tensor, size: int, generator: torch.Generator) -> Tensor:

@@ -83,8 +83,9 @@ class TargetEncoder(nn.Module):
         if encoding not in ENCODINGS:
             raise ValueError(f"encoding: got {encoding!r}, takes one of {', '.join(ENCODINGS)}")
         self.encoding = encoding
-        generator = torch.Generator().manual_seed(0)
-        a, b = sampler(_DRAWS, generator, progress=torch.linspace(0, 1, _DRAWS))
+        generator = torch.Generator(device="cpu").manual_seed(0)
+        progress = torch.linspace(0, 1, _DRAWS, device="cpu")
+        a, b = sampler(_DRAWS, generator, progress)
         spread = raw_targets(a, b, encoding).std(dim=0)
         # Crops of one size only, or without a shift: nothing to learn there, nothing to divide by.
         self.register_buffer("scale", torch.where(spread > 1e-4, spread, torch.ones_like(spread)))

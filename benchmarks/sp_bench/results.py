@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,7 @@ class Results:
         """Write as JSON, whole or not at all."""
         part = path.with_suffix(".part")
         part.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
-        os.replace(part, path)
+        part.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Results:

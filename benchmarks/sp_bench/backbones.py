@@ -1,0 +1,99 @@
+"""Backbones: small ones for small pictures, torchvision's ResNets, and any name of timm."""
+
+from __future__ import annotations
+
+import timm
+import torch
+import torchvision
+from timm.models.resnet import BasicBlock, ResNet
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from sp_bench.errors import UsageError
+from sp_plugin.checks import nearest
+
+_TORCHVISION = ("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2")
+SMALL = ("tiny_resnet", "tiny_vit")
+
+
+def make_backbone(name: str, side: int) -> nn.Module:
+    """A backbone with random weights (from the global generator) and without a classifier.
+
+    Args:
+        name: ``tiny_resnet`` (1.2 million parameters), ``tiny_vit`` (patches of 8 px, 2.7 million),
+            a ResNet of torchvision, or a model of timm.
+        side: of the host's views, in pixels.
+
+    Returns:
+        A module from (B, 3, side, side) to pooled features (B, D).
+
+    Raises:
+        UsageError: no such backbone, with the nearest name; or timm cannot build it at this size.
+
+    >>> make_backbone("tiny_resnet", 32)(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 256])
+    """
+    if name == "tiny_resnet":
+        return _tiny_resnet()
+    if name == "tiny_vit":
+        return _tiny_vit(side)
+    if name in _TORCHVISION:
+        return _torchvision_resnet(name, side)
+    return _timm(name.removeprefix("timm:"), side)
+
+
+def is_vit(backbone: nn.Module) -> bool:
+    """Whether it is one of timm's plain ViTs, which MAE can mask."""
+    return isinstance(backbone, VisionTransformer)
+
+
+def _tiny_resnet() -> nn.Module:
+    # One block a stage, three 3x3 convolutions for a stem, no pooling after it: a map of 4 x 4 is
+    # left of 64 px.
+    net = ResNet(
+        BasicBlock,
+        layers=(1, 1, 1, 1),
+        channels=(32, 64, 128, 256),
+        stem_type="deep",
+        stem_width=16,
+        num_classes=0,
+    )
+    net.maxpool = nn.Identity()
+    return net
+
+
+def _tiny_vit(side: int) -> nn.Module:
+    return VisionTransformer(
+        img_size=_multiple(side, 8),
+        patch_size=8,
+        embed_dim=192,
+        depth=6,
+        num_heads=3,
+        num_classes=0,
+        dynamic_img_size=True,
+    )
+
+
+def _torchvision_resnet(name: str, side: int) -> nn.Module:
+    net = torchvision.models.get_model(name, weights=None)
+    net.fc = nn.Identity()
+    if side <= 32:  # as SimCLR does for CIFAR (Chen et al. 2020, appendix B.9)
+        net.conv1 = nn.Conv2d(3, 64, kernel_size=3, padding=1, bias=False)
+        net.maxpool = nn.Identity()
+    return net
+
+
+def _timm(name: str, side: int) -> nn.Module:
+    if not timm.is_model(name):
+        known = [*SMALL, *_TORCHVISION, *timm.list_models()]
+        raise UsageError(f"backbone: no {name!r}; {nearest(name, known)}")
+    for options in ({"img_size": side, "dynamic_img_size": True}, {"img_size": side}, {}):
+        try:
+            return timm.create_model(name, pretrained=False, num_classes=0, **options)
+        except (TypeError, AssertionError, RuntimeError):
+            continue  # only some take a size, and fewer any size
+    raise UsageError(f"backbone: timm cannot build {name!r} for views of {side} px")
+
+
+def _multiple(side: int, of: int) -> int:
+    return max(of, round(side / of) * of)

@@ -1,0 +1,147 @@
+"""The command line: ``sp-bench compare`` and ``sp-bench show``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from sp_bench.errors import UsageError
+from sp_plugin import ConfigError, SPConfig
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Measures what Spatial Prediction (SP) changes.",
+)
+
+SPOption = Annotated[
+    list[str] | None,
+    typer.Option("--sp", metavar="KEY=VALUE", help="A setting of SP, such as weight=0.5; repeat."),
+]
+
+
+@app.command()
+def compare(
+    out: Annotated[Path, typer.Option(help="Folder of this comparison; the same goes on.")],
+    method: Annotated[
+        str, typer.Option(help="simclr, moco, byol, dino, mae, vicreg, barlowtwins.")
+    ] = "simclr",
+    backbone: Annotated[
+        str, typer.Option(help="tiny_resnet, tiny_vit, resnet18 (torchvision) or a name of timm.")
+    ] = "",
+    data: Annotated[
+        str, typer.Option(help="demo, a folder of images in classes, or cifar10 and its like.")
+    ] = "demo",
+    epochs: Annotated[int, typer.Option(help="Of pre-training.")] = 20,
+    seeds: Annotated[
+        list[int] | None, typer.Option(help="Each is run with and without SP: --seeds 0 1 2.")
+    ] = None,
+    side: Annotated[int, typer.Option(help="Of the views, in pixels.")] = 64,
+    batch_size: Annotated[int, typer.Option(help="Pictures in a step.")] = 128,
+    learning_rate: Annotated[float, typer.Option(help="For a batch of 256.")] = 1e-3,
+    weight_decay: Annotated[float, typer.Option(help="Of AdamW.")] = 1e-4,
+    limit: Annotated[int | None, typer.Option(help="Training pictures, at most.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that load pictures.")] = 2,
+    precision: Annotated[
+        str, typer.Option(help="As Lightning names it; auto: bfloat16 where it is fast.")
+    ] = "auto",
+    tasks: Annotated[str, typer.Option(help="With commas between; all of them if not given.")] = "",
+    sp: SPOption = None,
+) -> None:
+    """Pre-train with and without SP, seed by seed, and print what that changed."""
+    from sp_bench.compare import REPORT, compare as run
+    from sp_bench.progress import Progress
+    from sp_bench.report.table import print_table
+    from sp_bench.settings import Settings, fast_precision
+    from sp_bench.tasks import all_tasks
+
+    settings = Settings(
+        method=method,
+        backbone=backbone or ("tiny_vit" if method == "mae" else "tiny_resnet"),
+        data=data if data == "demo" else _absolute(data),
+        epochs=epochs,
+        side=side,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        limit=limit,
+        workers=workers,
+        precision=fast_precision() if precision == "auto" else precision,
+        tasks=tuple(name for name in tasks.split(",") if name) or tuple(all_tasks()),
+        sp=_sp_settings(sp).asdict(),
+    )
+    console = Console()
+    wanted = list(dict.fromkeys(seeds or [0, 1, 2]))
+    print_table(run(settings, wanted, out, Progress(console)), console)
+    console.print(f"report: {out / REPORT}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def show(
+    data: Annotated[Path, typer.Option(help="Folder of pictures, in classes or not.")],
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("pairs.png"),
+    side: Annotated[int, typer.Option(help="Of the host's view, in pixels.")] = 224,
+    count: Annotated[int, typer.Option(help="Pictures to draw.")] = 8,
+    seed: Annotated[int, typer.Option(help="Which pictures and which pairs.")] = 0,
+    sp: SPOption = None,
+) -> None:
+    """Draw what SP will ask, on your own pictures, before any training."""
+    from sp_bench.data import list_pictures
+    from sp_bench.show import show_pairs
+
+    config = _sp_settings(sp)
+    show_pairs(list_pictures(data), out, config=config, side=side, count=count, seed=seed)
+    Console().print(f"written: {out}", soft_wrap=True, highlight=False)
+
+
+def _sp_settings(given: list[str] | None) -> SPConfig:
+    settings: dict[str, Any] = {}
+    for item in given or []:
+        key, sign, value = item.partition("=")
+        if not sign:
+            raise UsageError(f"--sp: got {item!r}, takes KEY=VALUE, such as weight=0.5")
+        try:
+            settings[key] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[key] = value
+    return SPConfig.build(settings)
+
+
+def _absolute(data: str) -> str:
+    path = Path(data).expanduser()
+    return str(path.resolve()) if path.exists() else data
+
+
+def _spread_seeds(arguments: list[str]) -> list[str]:
+    """``--seeds 0 1 2`` as ``--seeds 0 --seeds 1 --seeds 2``, which is what click reads."""
+    spread: list[str] = []
+    for argument in arguments:
+        if argument.lstrip("-").isdigit() and len(spread) > 1 and spread[-2] == "--seeds":
+            spread.append("--seeds")
+        spread.append(argument)
+    return spread
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. What the user has to mend is one line and exit code 2."""
+    from sp_bench.data import DataError
+
+    given = _spread_seeds(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(given)
+    except (UsageError, ConfigError, DataError) as error:
+        print(f"sp-bench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("sp-bench: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""The comparison: each seed pre-trained twice, baseline and SP, and what that changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from sp_bench.data import Splits, load_data
+from sp_bench.evaluate import evaluate, examples
+from sp_bench.machine import machine, versions
+from sp_bench.pretrain import FINAL, pretrain
+from sp_bench.progress import Progress
+from sp_bench.report.examples import PairExamples
+from sp_bench.report.pages import write_report
+from sp_bench.results import ARMS, Results, Run
+from sp_bench.settings import Settings, claim
+from sp_bench.stats import rows
+from sp_bench.tasks import Task, find_tasks
+
+RESULTS, REPORT = "results.json", "report.html"
+
+
+def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progress) -> Results:
+    """Run whatever of a comparison is not done yet, and write its table and its report.
+
+    ``out`` holds a folder for each run, ``results.json`` and ``report.html``. A finished run is
+    never made again; one that was stopped goes on from its last whole epoch.
+
+    Args:
+        settings: what is measured.
+        seeds: each is pre-trained in both arms; more may be added later.
+        out: a new or empty folder, or one of the same settings.
+        progress: is told what happens.
+
+    Raises:
+        UsageError, DataError, ConfigError: one line that says what the user has to mend.
+    """
+    tasks = find_tasks(settings.tasks)
+    splits = _load(settings)
+    claim(out, settings)
+    runs = [(seed, arm) for seed in seeds for arm in ARMS]
+    with progress.over(len(runs), settings.epochs):
+        done = [_finished(settings, arm, seed, splits, tasks, out, progress) for seed, arm in runs]
+    results = Results(
+        settings={**dataclasses.asdict(settings), "seeds": list(seeds)},
+        versions=versions(),
+        machine=machine(settings.precision),
+        data=_told(splits),
+        runs=done,
+        rows=rows(done, [figure for task in tasks for figure in task.figures]),
+    )
+    results.save(out / RESULTS)
+    shown = out / _name(seeds[0], ARMS[1]) / "examples.pt"
+    write_report(results, PairExamples.load(shown) if shown.exists() else None, out / REPORT)
+    return results
+
+
+def _finished(
+    settings: Settings,
+    arm: str,
+    seed: int,
+    splits: Splits,
+    tasks: Sequence[Task],
+    out: Path,
+    progress: Progress,
+) -> Run:
+    """The run of this arm and seed: read where it is done, made where it is not."""
+    folder = out / _name(seed, arm)
+    path = folder / "run.json"
+    if path.exists():
+        run = Run(**json.loads(path.read_text()))
+        progress.finished(run, again=True)
+        return run
+    folder.mkdir(exist_ok=True)
+    progress.started(arm, seed)
+    pretrained = pretrain(settings, arm, seed, splits.train, folder, progress.step)
+    progress.evaluating()
+    method = pretrained.method
+    run = Run(
+        arm=arm,
+        seed=seed,
+        figures=evaluate(settings, method, seed, splits, tasks),
+        curve=pretrained.record.curve,
+        seconds=round(pretrained.record.seconds, 1),
+        images_seen=pretrained.images_seen,
+        checkpoint=f"{folder.name}/{FINAL}",
+    )
+    if pretrained.sp is not None:
+        examples(settings, method, pretrained.sp, splits).save(folder / "examples.pt")
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(dataclasses.asdict(run), indent=2) + "\n")
+    part.replace(path)
+    progress.finished(run)
+    return run
+
+
+def _name(seed: int, arm: str) -> str:
+    return f"seed{seed}-{arm}"
+
+
+def _load(settings: Settings) -> Splits:
+    if settings.data == "demo":
+        return load_data("demo", size=settings.limit)
+    return load_data(settings.data, limit=settings.limit)
+
+
+def _told(splits: Splits) -> dict[str, object]:
+    return {
+        "name": splits.name,
+        "classes": list(splits.train.classes),
+        "train": len(splits.train),
+        "test": len(splits.test),
+        "skipped": list(splits.skipped),
+    }

@@ -1,0 +1,7 @@
+"""What the user has to mend: one clear line, exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+
+class UsageError(ValueError):
+    """A setting or a file that cannot be used. The message is one line."""

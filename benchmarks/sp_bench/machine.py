@@ -1,0 +1,48 @@
+"""Where a comparison was made: what a reader needs to judge its times and to make it again."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from typing import Any
+
+import torch
+
+_PACKAGES = (
+    "sp-plugin", "torch", "torchvision", "lightly", "pytorch-lightning", "timm", "numpy",
+    "scikit-learn", "scipy", "pillow",
+)  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a figure.
+
+    >>> "torch" in versions()
+    True
+    """
+    installed = {}
+    for name in _PACKAGES:
+        try:
+            installed[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"python": platform.python_version(), **installed}
+
+
+def machine(precision: str) -> dict[str, Any]:
+    """Processor, cores, device and precision; no name of the machine or its user."""
+    gpu = torch.cuda.is_available()
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if gpu else "cpu",
+        "precision": precision,
+    }
+
+
+def _processor() -> str:
+    told = getattr(torch.cpu, "get_capabilities", dict)().get("cpu_name")
+    return str(told or platform.processor() or "unknown")

@@ -1,0 +1,131 @@
+"""One pre-training run: one arm of one seed, which goes on where it was stopped."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from sp_bench.backbones import make_backbone
+from sp_bench.data import Pictures
+from sp_bench.errors import UsageError
+from sp_bench.methods import METHODS, Method
+from sp_bench.pretraining_data import PretrainingData, Views
+from sp_bench.recording import EpochSeed, Record, Ticks
+from sp_bench.results import SP
+from sp_bench.settings import Settings
+from sp_lightning import SPCallback
+from sp_plugin import SpatialPrediction
+from sp_plugin.probing import fit
+
+FINAL = "final.ckpt"
+
+
+@dataclass
+class Pretrained:
+    """What a run left: the method with its weights, SP's part, the curve and the time."""
+
+    method: Method
+    sp: SpatialPrediction | None
+    record: Record
+    images_seen: int
+
+
+def new_method(settings: Settings, seed: int) -> Method:
+    """The host with the initial weights of this seed, the same for both arms."""
+    pl.seed_everything(seed, verbose=False)
+    backbone = make_backbone(settings.backbone, settings.side)
+    width = fit(backbone, settings.side).width
+    return METHODS[settings.method](
+        backbone,
+        width,
+        settings.side,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        batch_size=settings.batch_size,
+    )
+
+
+def pretrain(
+    settings: Settings,
+    arm: str,
+    seed: int,
+    pictures: Pictures,
+    folder: Path,
+    tell: Callable[[int, float], None],
+) -> Pretrained:
+    """Pre-train one arm of one seed in ``folder``; goes on from its last whole epoch.
+
+    Args:
+        settings: of the comparison.
+        arm: ``baseline`` or ``sp``.
+        seed: of weights, order, augmentations and SP.
+        pictures: training pictures; their labels are not used.
+        folder: of this run alone.
+        tell: called after each step with the epoch and the share of it that is done.
+    """
+    if len(pictures) < settings.batch_size:
+        raise UsageError(
+            f"batch_size: got {settings.batch_size}, takes at most the {len(pictures)} pictures"
+        )
+    method = new_method(settings, seed)
+    method.to(memory_format=torch.channels_last)
+    views = Views(pictures, method.transform(settings.side))
+    data = PretrainingData(views, settings.batch_size, settings.workers, seed)
+    sp = SPCallback("backbone", settings.sp, seed=seed) if arm == SP else None
+    record = Record()
+    callbacks: list[Any] = [record, EpochSeed(seed), Ticks(tell), _keep_last(folder)]
+    trainer = _trainer(settings, [*callbacks, sp] if sp else callbacks)
+    trainer.fit(method, data, ckpt_path=_last_whole(folder))
+    trainer.save_checkpoint(folder / FINAL)
+    for path in folder.glob("epoch*.ckpt"):
+        path.unlink()
+    steps = len(pictures) // settings.batch_size * settings.epochs
+    return Pretrained(method, sp.sp if sp else None, record, steps * settings.batch_size)
+
+
+def _trainer(settings: Settings, callbacks: list[Any]) -> pl.Trainer:
+    for name in ("pytorch_lightning", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # Lightning advises more workers, a logger, and validation: all of it decided here.
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_utilities")
+    return pl.Trainer(
+        max_epochs=settings.epochs,
+        accelerator="gpu" if torch.cuda.is_available() else "cpu",
+        devices=1,
+        precision=settings.precision,
+        callbacks=callbacks,
+        reload_dataloaders_every_n_epochs=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _keep_last(folder: Path) -> ModelCheckpoint:
+    # A name for each epoch: the last one is removed when the next is whole.
+    return ModelCheckpoint(
+        folder,
+        filename="epoch{epoch:05d}",
+        auto_insert_metric_name=False,
+        save_top_k=1,
+        save_on_train_epoch_end=True,
+    )
+
+
+def _last_whole(folder: Path) -> Path | None:
+    for path in sorted(folder.glob("epoch*.ckpt"), reverse=True):
+        try:
+            torch.load(path, weights_only=True, map_location="cpu")
+        except Exception as error:
+            logging.getLogger(__name__).warning("%s is not whole (%s); left out", path, error)
+            continue
+        return path
+    return None

@@ -1,0 +1,109 @@
+"""The table of a comparison: one line for each figure, for the terminal and for a README."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from sp_bench.report.wording import change, interval, level, task_name, verdict
+from sp_bench.results import Results, Row
+
+HEADER = ("task", "baseline", "SP", "difference", "95% interval", "seeds")
+NOTE = (
+    "Percent figures times 100, their differences in points. "
+    "Bold: the 95% interval of the paired difference excludes 0."
+)
+
+
+class Line(NamedTuple):
+    """A row in words.
+
+    Attributes:
+        task: The figure's name, with its chance level and its direction where they matter.
+        baseline: Mean over seeds.
+        sp: Mean over seeds.
+        difference: Mean of the paired differences, SP minus baseline.
+        interval: Of ``difference``; ``one seed`` where there is none.
+        seeds: How many pairs of runs.
+        verdict: ``better`` or ``worse`` where the interval excludes 0, else empty.
+    """
+
+    task: str
+    baseline: str
+    sp: str
+    difference: str
+    interval: str
+    seeds: str
+    verdict: str
+
+
+def lines(rows: Iterable[Row]) -> list[Line]:
+    """The rows in words, in their order.
+
+    >>> from sp_bench.results import Figure
+    >>> row = Row(Figure("knn", "kNN", percent=True), 0.782, 0.785, 0.003, -0.002, 0.008, 3)
+    >>> lines([row])[0].interval
+    '[-0.2, +0.8]'
+    """
+    return [
+        Line(
+            task_name(row.figure),
+            level(row.figure, row.baseline),
+            level(row.figure, row.sp),
+            change(row.figure, row.difference),
+            interval(row),
+            str(row.seeds),
+            verdict(row),
+        )
+        for row in rows
+    ]
+
+
+def headline(results: Results) -> list[Row]:
+    """The rows that stand in the printed table."""
+    return [row for row in results.rows if row.figure.headline]
+
+
+def print_table(results: Results, console: Console | None = None) -> None:
+    """Print the headline rows.
+
+    Args:
+        results: Of a comparison.
+        console: Where to; the terminal unless given.
+    """
+    table = Table(*HEADER[:1], caption=NOTE, caption_justify="left", box=None, pad_edge=False)
+    for name in HEADER[1:]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for line in lines(headline(results)):
+        difference = f"{line.difference} {line.verdict}".rstrip()
+        style = "bold" if line.verdict else ""
+        cells = (line.task, line.baseline, line.sp, difference, line.interval, line.seeds)
+        # Text, not str: a label with square brackets is no markup.
+        table.add_row(*(Text(cell, style if cell is difference else "") for cell in cells))
+    (console or Console()).print(table)
+
+
+def markdown_table(results: Results) -> str:
+    """The headline rows as a Markdown table, for a README.
+
+    Args:
+        results: Of a comparison.
+
+    Returns:
+        The lines of the table, each ended by a newline.
+    """
+    out = [_markdown_row(HEADER), "|---|--:|--:|--:|--:|--:|\n"]
+    for line in lines(headline(results)):
+        bold = f"**{line.difference}** ({line.verdict})"
+        difference = bold if line.verdict else line.difference
+        cells = (line.task, line.baseline, line.sp, difference, line.interval, line.seeds)
+        out.append(_markdown_row(cells))
+    return "".join(out)
+
+
+def _markdown_row(cells: Iterable[str]) -> str:
+    escaped = (cell.replace("|", r"\|").replace("\n", " ") for cell in cells)
+    return f"| {' | '.join(escaped)} |\n"

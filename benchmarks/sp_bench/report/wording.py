@@ -1,0 +1,74 @@
+"""From numbers to the words of a table, the same in the terminal, in Markdown and in the page."""
+
+from __future__ import annotations
+
+import math
+
+from sp_bench.results import Figure, Row
+
+NOTHING = "–"
+
+
+def task_name(figure: Figure) -> str:
+    """What a figure is called in a table, with what a reader must know to judge it.
+
+    >>> task_name(Figure("depth_rmse", "depth RMSE", higher_is_better=False))
+    'depth RMSE (lower is better)'
+    """
+    notes = []
+    if figure.chance is not None:
+        notes.append(f"chance {level(figure, figure.chance)}")
+    if not figure.higher_is_better:
+        notes.append("lower is better")
+    return f"{figure.label} ({', '.join(notes)})" if notes else figure.label
+
+
+def level(figure: Figure, value: float) -> str:
+    """A figure's value: percent with 1 decimal, anything else with 3.
+
+    >>> level(Figure("knn", "kNN", percent=True), 0.7821), level(Figure("r2", "R2"), -0.1306)
+    ('78.2', '-0.131')
+    """
+    return _number(figure, value, sign="")
+
+
+def change(figure: Figure, value: float) -> str:
+    """A difference between two values of a figure, with its sign; percent in points.
+
+    >>> change(Figure("knn", "kNN", percent=True), 0.003)
+    '+0.3'
+    """
+    return _number(figure, value, sign="+")
+
+
+def interval(row: Row) -> str:
+    """The 95% interval of a row's difference; one seed has none.
+
+    >>> interval(Row(Figure("knn", "kNN", percent=True), 0.5, 0.503, 0.003, -0.002, 0.008, 3))
+    '[-0.2, +0.8]'
+    """
+    if row.seeds == 1:
+        return "one seed"
+    if not (math.isfinite(row.low) and math.isfinite(row.high)):
+        return NOTHING
+    return f"[{change(row.figure, row.low)}, {change(row.figure, row.high)}]"
+
+
+def verdict(row: Row) -> str:
+    """``better`` or ``worse`` where the interval excludes 0, else the empty string.
+
+    >>> row = Row(Figure("knn", "kNN", percent=True), 0.5, 0.49, -0.01, -0.02, -0.005, 3)
+    >>> verdict(row)
+    'worse'
+    """
+    if row.low > 0:
+        return "better" if row.figure.higher_is_better else "worse"
+    if row.high < 0:
+        return "worse" if row.figure.higher_is_better else "better"
+    return ""
+
+
+def _number(figure: Figure, value: float, sign: str) -> str:
+    if not math.isfinite(value):
+        return NOTHING
+    return f"{100 * value:{sign}.1f}" if figure.percent else f"{value:{sign}.3f}"

@@ -1,0 +1,98 @@
+"""Settings of a comparison, as resolved from the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sp_bench.errors import UsageError
+from sp_plugin.checks import nearest
+
+METHOD_NAMES = ("simclr", "moco", "byol", "dino", "mae", "vicreg", "barlowtwins")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides what a comparison measures, but for its seeds.
+
+    Attributes:
+        method: the host.
+        backbone: see `sp_bench.backbones`.
+        data: ``demo``, a folder, or a name of torchvision.
+        epochs: of pre-training.
+        side: of the host's full views in pixels; pictures are evaluated at this side too.
+        batch_size: pictures in a step.
+        learning_rate: for a batch of 256.
+        weight_decay: of AdamW.
+        limit: use this many training pictures at most; for ``demo``, make this many.
+        workers: processes that load pictures; the views depend on their number.
+        precision: as Lightning names it.
+        tasks: what is evaluated.
+        sp: settings of SP, in the SP arm.
+    """
+
+    method: str = "simclr"
+    backbone: str = "tiny_resnet"
+    data: str = "demo"
+    epochs: int = 20
+    side: int = 64
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    limit: int | None = None
+    workers: int = 2
+    precision: str = "32-true"
+    tasks: tuple[str, ...] = ()
+    sp: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.method not in METHOD_NAMES:
+            raise UsageError(f"method: no {self.method!r}; {nearest(self.method, METHOD_NAMES)}")
+        least = {"epochs": 1, "side": 16, "batch_size": 2, "limit": 10, "workers": 1}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise UsageError(f"{name}: got {value}, takes a whole number from {low} up")
+        if self.learning_rate <= 0:
+            raise UsageError(f"learning_rate: got {self.learning_rate}, takes a number above 0")
+
+
+def fast_precision() -> str:
+    """bfloat16 where the processor or the GPU computes in it, float32 elsewhere."""
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    able = getattr(torch.cpu, "get_capabilities", dict)()
+    return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
+
+
+def claim(out: Path, settings: Settings) -> None:
+    """Make ``out`` the folder of these settings, or go on in it if it is already.
+
+    Raises:
+        UsageError: it is a folder of other settings, or of something else.
+    """
+    path = out / "settings.json"
+    wanted = json.loads(json.dumps(dataclasses.asdict(settings)))
+    if not path.exists():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UsageError(
+                f"out: {out} is in use for something else; takes a new or empty folder"
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps(wanted, indent=2) + "\n")
+        part.replace(path)
+        return
+    made = json.loads(path.read_text())
+    for key in wanted:
+        if made.get(key) != wanted[key]:
+            raise UsageError(
+                f"out: {out} was made with {key}={made.get(key)!r}, now it is {wanted[key]!r}; "
+                "give another --out"
+            )

@@ -1,0 +1,119 @@
+"""The tasks: what a backbone is worth. One file each, which defines ``TASK = Task(...)``.
+
+A file here without a ``TASK`` is a part of one. Whatever a task draws depends on the data and on
+`EVALUATION_SEED`, never on the arm or its seed: all backbones are asked the same questions.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import math
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from sp_bench.data.pictures import Splits
+from sp_bench.features import FrozenBackbone, UnmeasurableError
+from sp_bench.results import Figure
+from sp_plugin.checks import ConfigError, nearest
+from sp_plugin.isolation import private_rng
+
+log = logging.getLogger("sp_bench")
+
+EVALUATION_SEED = 2605
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a task is about.
+
+    Attributes:
+        backbone: pre-trained.
+        untrained: the same architecture with random weights, a control.
+        splits: the pictures; probes are fitted on ``train`` and scored on ``test``.
+        seed: of the pre-training.
+    """
+
+    backbone: FrozenBackbone
+    untrained: FrozenBackbone
+    splits: Splits
+    seed: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question to a frozen backbone, and the figures that answer it.
+
+    Attributes:
+        name: as it is asked for.
+        figures: in the order of the table; no key may be another task's.
+        run: from a subject to `Figure.key` and value. It raises `UnmeasurableError` where there
+            is no number to give.
+    """
+
+    name: str
+    figures: tuple[Figure, ...]
+    run: Callable[[Subject], dict[str, float]]
+
+
+@cache
+def _found() -> tuple[Task, ...]:
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    return tuple(module.TASK for module in modules if hasattr(module, "TASK"))
+
+
+def all_tasks() -> dict[str, Task]:
+    """Every task of this folder by name, in the order of their files' names.
+
+    >>> list(all_tasks())[:2]
+    ['knn', 'linear']
+    """
+    return {task.name: task for task in _found()}
+
+
+def find_tasks(names: Sequence[str]) -> list[Task]:
+    """The tasks of these names, in this order, each once.
+
+    Raises:
+        ConfigError: there is no such task; the line names the nearest.
+
+    >>> find_tasks(["lineer"])
+    Traceback (most recent call last):
+    sp_plugin.checks.ConfigError: tasks: there is no 'lineer'; did you mean 'linear'?
+    """
+    known = all_tasks()
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"tasks: there is no {name!r}; {nearest(name, known)}")
+    return [known[name] for name in dict.fromkeys(names)]
+
+
+def measure(task: Task, subject: Subject) -> dict[str, float]:
+    """Run a task and hold it to what it promised.
+
+    The global generators are left as they were.
+
+    Returns:
+        Its figures, in their order, all finite; or all NaN where the task raised
+        `UnmeasurableError`, whose reason is logged.
+
+    Raises:
+        ValueError: the task gave other figures than it promised, or one that is not finite.
+    """
+    promised = [figure.key for figure in task.figures]
+    try:
+        with private_rng(EVALUATION_SEED, subject.backbone.device):
+            given = task.run(subject)
+    except UnmeasurableError as error:
+        log.warning("task %s, seed %d: not measured: %s", task.name, subject.seed, error)
+        return dict.fromkeys(promised, math.nan)
+    if given.keys() != set(promised):
+        odd = sorted(given.keys() ^ set(promised))
+        raise ValueError(f"task {task.name}: promised or given, but not both: {', '.join(odd)}")
+    for key, value in given.items():
+        if not math.isfinite(value):
+            raise ValueError(f"task {task.name}: {key} is {value}, which is not finite")
+    return {key: float(given[key]) for key in promised}

@@ -1,0 +1,73 @@
+"""Linear probe: can a linear rule tell the classes? Logistic regression on frozen features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sp_bench.data.stratify import split_off
+from sp_bench.features import UnmeasurableError
+from sp_bench.results import Figure
+from sp_bench.tasks import EVALUATION_SEED, Subject, Task
+
+# scikit-learn's C, from strong L2 to weak, in half decades.
+STRENGTHS = np.logspace(-4, 1, 11)
+_HELD_OUT = 0.2
+_ITERATIONS = 1000  # it takes 20 to 90 where features are standardised
+
+
+def choose_strength(features: np.ndarray, labels: np.ndarray) -> float:
+    """The C with the best accuracy on a fifth of each class; of equals the strongest L2.
+
+    Args:
+        features: (N, D) of the training pictures.
+        labels: (N,).
+
+    Returns:
+        One of ``STRENGTHS``; the one in the middle where too few pictures are left to try them.
+    """
+    kept, held_out = split_off(labels, _HELD_OUT, EVALUATION_SEED)
+    if len(np.unique(labels[kept])) < 2:
+        return float(STRENGTHS[len(STRENGTHS) // 2])
+    scaler = StandardScaler().fit(features[kept])
+    fit, score = scaler.transform(features[kept]), scaler.transform(features[held_out])
+    # Each begins where the stronger one before it ended: half the time, the same optimum.
+    model = LogisticRegression(max_iter=_ITERATIONS, warm_start=True)
+    accuracy = [
+        model.set_params(C=strength).fit(fit, labels[kept]).score(score, labels[held_out])
+        for strength in STRENGTHS
+    ]
+    return float(STRENGTHS[int(np.argmax(accuracy))])
+
+
+def fit_probe(features: np.ndarray, labels: np.ndarray) -> Any:
+    """Multinomial logistic regression by L-BFGS on standardised features, L2 chosen.
+
+    Args:
+        features: (N, D) of the training pictures.
+        labels: (N,), at least two classes.
+
+    Returns:
+        A fitted scikit-learn pipeline.
+    """
+    strength = choose_strength(features, labels)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=_ITERATIONS))
+    return probe.fit(features, labels)
+
+
+def run(subject: Subject) -> dict[str, float]:
+    """Top-1 on the test pictures of a probe fitted on the training pictures."""
+    train, test = subject.splits.train, subject.splits.test
+    if len(set(train.labels.tolist())) < 2:
+        raise UnmeasurableError("data: all training pictures are of one class, takes two or more")
+    fit, score = (subject.backbone.features(part).numpy() for part in (train, test))
+    probe = fit_probe(fit, train.labels.numpy())
+    return {"linear": float(probe.score(score, test.labels.numpy()))}
+
+
+# Chance is the share of the most frequent class: it depends on the data.
+TASK = Task("linear", (Figure("linear", "linear probe (top-1)", percent=True),), run)

@@ -1,0 +1,85 @@
+"""Which pairs of crops the pair task asks about, and their features: the same for every arm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sp_bench.features import FrozenBackbone
+from sp_bench.tasks import EVALUATION_SEED
+from sp_plugin import PairSampler, SPConfig, crop_resize
+from sp_plugin.isolation import generator_for
+from sp_plugin.spatial_prediction import shared_resolution
+from sp_plugin.targets import raw_targets
+
+_PER_PICTURE = 2
+
+
+@dataclass(frozen=True)
+class Draws:
+    """n pairs of crops.
+
+    Attributes:
+        picture: (n,) int64, which picture each pair is cut from; none more than twice.
+        boxes: (2, n, 4), crops a and b in the picture.
+        resolution: (n, 2), what both crops of a pair are low-passed to when equalised, in pixels.
+    """
+
+    picture: Tensor
+    boxes: Tensor
+    resolution: Tensor
+
+    @property
+    def targets(self) -> Tensor:
+        """(n, 3): dx and dy in fractions of the picture, and sigma = 1/2 ln(A_b / A_a)."""
+        return raw_targets(self.boxes[0], self.boxes[1], "image")
+
+
+def draw_pairs(pictures: int, most: int, frame: int, crop: int, part: int) -> Draws:
+    """Draw two pairs a picture, or fewer from pictures taken at random, from nothing but this.
+
+    Args:
+        pictures: how many there are.
+        most: pairs at most.
+        frame: side of the pictures in pixels.
+        crop: side of the crops as the backbone is shown them, in pixels.
+        part: 0 to fit on, 1 to score on.
+
+    >>> draws = draw_pairs(pictures=10, most=15, frame=64, crop=32, part=0)
+    >>> draws.boxes.shape, int(draws.picture.bincount().max())
+    (torch.Size([2, 15, 4]), 2)
+    """
+    generator = generator_for(EVALUATION_SEED, part)
+    rounds = [torch.randperm(pictures, generator=generator) for _ in range(_PER_PICTURE)]
+    picture = torch.cat(rounds)[:most]
+    config = SPConfig(source="image").resolve(frame)
+    assert config.area and config.window  # resolved
+    sampler = PairSampler(config.area, config.ratio, config.window, config.max_iou)
+    boxes = torch.stack(sampler(len(picture), generator))
+    return Draws(picture, boxes, shared_resolution(boxes[..., 2:] * frame, crop, generator))
+
+
+def encode_pairs(
+    backbone: FrozenBackbone, images: Tensor, draws: Draws, resolution: Tensor | None = None
+) -> Tensor:
+    """Features of both crops of each pair.
+
+    Args:
+        backbone: to ask.
+        images: (N, 3, frame, frame), uint8.
+        draws: n pairs.
+        resolution: (n, 2) to low-pass both crops to; None leaves them as they are.
+
+    Returns:
+        (2, n, D), float32, on the CPU.
+    """
+    features = []
+    # In parts: the crops of all pairs in floating point would not fit where pictures are large.
+    for rows in torch.split(torch.arange(len(draws.picture)), backbone.batch_size):
+        frames = images[draws.picture[rows]].to(backbone.device).float() / 255
+        to = None if resolution is None else resolution[rows].to(backbone.device)
+        crops = [crop_resize(frames, box, backbone.crop, to) for box in draws.boxes[:, rows]]
+        features.append(backbone.encode(torch.cat(crops)).view(2, len(rows), -1))
+    return torch.cat(features, dim=1)

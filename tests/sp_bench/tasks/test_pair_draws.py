@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sp_bench.features import FrozenBackbone
+from sp_bench.tasks.pair_draws import Draws, draw_pairs, encode_pairs
+from sp_plugin import crop_resize
+from sp_plugin.boxes import area, corners, iou
+from torch import Tensor, nn
+
+
+class Recorder(nn.Module):
+    """Keeps what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.append(images)
+        return images.flatten(1)
+
+
+def test_the_same_question_gives_the_same_pairs_and_the_two_parts_others():
+    torch.manual_seed(1)
+    one = draw_pairs(30, 50, 64, 32, part=0)
+    torch.manual_seed(2)
+    other = draw_pairs(30, 50, 64, 32, part=0)
+    scored = draw_pairs(30, 50, 64, 32, part=1)
+    assert torch.equal(one.boxes, other.boxes)
+    assert torch.equal(one.picture, other.picture)
+    assert torch.equal(one.resolution, other.resolution)
+    assert not torch.equal(one.boxes, scored.boxes)
+
+
+@given(st.integers(1, 60), st.integers(1, 150))
+def test_pictures_are_taken_evenly_and_twice_at_most(pictures, most):
+    draws = draw_pairs(pictures, most, 64, 32, part=0)
+    times = draws.picture.bincount(minlength=pictures)
+    assert len(draws.picture) == min(most, 2 * pictures)
+    assert int(times.max()) <= 2
+    assert int(times.max() - times.min()) <= 1
+
+
+@pytest.mark.parametrize(("frame", "least"), [(64, 0.15), (224, 0.05)])
+def test_pairs_lie_in_windows_of_the_picture_as_sp_draws_them(frame, least):
+    draws = draw_pairs(2000, 4000, frame, 32, part=0)
+    a, b = draws.boxes
+    areas = area(draws.boxes)
+    assert corners(draws.boxes).min() >= -1e-6
+    assert corners(draws.boxes).max() <= 1 + 1e-6
+    assert iou(a, b).quantile(0.99) <= 0.1 + 1e-6
+    # A window has a side of 0.5 to 1, and a crop least to 0.32 of its area.
+    assert 0.25 * least <= areas.min() < 0.3 * least
+    assert 0.3 < areas.max() <= 0.32
+    assert (draws.resolution >= 1).all()
+    assert (draws.resolution <= 32).all()
+
+
+def test_targets_are_shifts_in_the_picture_and_half_the_log_ratio_of_areas():
+    boxes = torch.tensor([[[0.2, 0.5, 0.1, 0.2]], [[0.6, 0.4, 0.2, 0.4]]])
+    draws = Draws(torch.zeros(1, dtype=torch.int64), boxes, torch.ones(1, 2))
+    torch.testing.assert_close(draws.targets, torch.tensor([[0.4, -0.1, math.log(2)]]))
+
+
+@pytest.mark.parametrize("batch_size", [3, 256])
+def test_crops_of_the_right_pictures_come_first_a_then_b(batch_size):
+    images = torch.randint(256, (6, 3, 40, 40), dtype=torch.uint8)
+    draws = draw_pairs(6, 11, 40, 16, part=0)
+    mean, sd = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    frozen = FrozenBackbone(nn.Flatten(), side=40, crop=16, batch_size=batch_size)
+    for resolution in (None, draws.resolution):
+        views = encode_pairs(frozen, images, draws, resolution)
+        frames = images[draws.picture] / 255
+        expected = torch.stack([crop_resize(frames, b, 16, resolution) for b in draws.boxes])
+        expected = (expected - mean.view(3, 1, 1)) / sd.view(3, 1, 1)
+        torch.testing.assert_close(views, expected.flatten(2))
+
+
+def test_two_backbones_are_shown_the_same_crops():
+    images = torch.randint(256, (6, 3, 40, 40), dtype=torch.uint8)
+    seen = []
+    for seed, batch_size in ((0, 2), (1, 2)):
+        torch.manual_seed(seed)
+        recorder = Recorder()
+        net = nn.Sequential(recorder, nn.Linear(3 * 16 * 16, 4 + seed))
+        frozen = FrozenBackbone(net, side=16, crop=16, batch_size=batch_size)
+        recorder.seen.clear()
+        before = torch.get_rng_state()
+        encode_pairs(frozen, images, draw_pairs(6, 12, 40, frozen.crop, part=1))
+        assert torch.equal(torch.get_rng_state(), before)
+        seen.append(torch.cat(recorder.seen))
+    assert torch.equal(*seen)

@@ -1,0 +1,123 @@
+"""The probe and its controls on features whose truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import Ridge
+from sklearn.metrics import r2_score
+from sp_bench.tasks.pair_draws import draw_pairs
+from sp_bench.tasks.pair_probe import (
+    Pairs,
+    from_both,
+    predict,
+    r2_of_both,
+    r2_of_one,
+    shuffled,
+    strangers,
+)
+from torch import Tensor
+
+
+def knowing_boxes(part: int) -> Pairs:
+    """Features that hold each crop's centre and log sides, mixed and with a little noise."""
+    draws = draw_pairs(1500, 3000, 96, 32, part)
+    told = torch.cat([draws.boxes[..., :2], draws.boxes[..., 2:].log()], dim=-1)
+    generator = torch.Generator().manual_seed(0)
+    mixed = told @ torch.randn(4, 12, generator=generator)
+    noise = torch.randn(mixed.shape, generator=generator.manual_seed(part))
+    return Pairs(mixed + 0.001 * noise, draws.targets, draws.picture)
+
+
+def noise_like(views: Tensor, seed: int) -> Tensor:
+    return torch.randn(views.shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def boxes() -> tuple[Pairs, Pairs]:
+    return knowing_boxes(0), knowing_boxes(1)
+
+
+def test_features_that_hold_both_boxes_tell_all_and_one_view_tells_a_part(boxes):
+    both, one = r2_of_both(*boxes), r2_of_one(*boxes)
+    assert (both > 0.99).all()
+    # In windows of side U[0.5, 1] and with IoU <= 0.1 a view alone can tell 0.48 of the shift.
+    assert one[:2].tolist() == pytest.approx([0.48, 0.48], abs=0.05)
+    assert 0.2 < one[2] < 0.6
+
+
+def test_an_encoder_that_tells_of_one_view_only_has_no_gain(boxes):
+    known = [
+        replace(part, views=torch.stack([part.views[0], noise_like(part.views[1], seed)]))
+        for seed, part in enumerate(boxes)
+    ]
+    both, one = r2_of_both(*known), r2_of_one(*known)
+    assert (one > 0.2).all()
+    assert (both - one).abs().max() < 0.01
+    # Told of b instead of a, it is the other probe that is the better one.
+    mirrored = [replace(part, views=part.views.flip(0)) for part in known]
+    torch.testing.assert_close(r2_of_one(*mirrored), one)
+
+
+def test_a_shuffled_partner_is_worth_no_more_than_one_view(boxes):
+    alone, mixed = r2_of_one(*boxes), r2_of_both(*map(shuffled, boxes))
+    assert (mixed - alone).abs().max() < 0.05
+
+
+def test_features_that_tell_nothing_get_no_r2_and_do_not_fall_far_below():
+    parts = [draw_pairs(400, 800, 96, 32, part) for part in (0, 1)]
+    fit, score = (
+        Pairs(noise_like(torch.empty(2, 800, 150), seed), draws.targets, draws.picture)
+        for seed, draws in enumerate(parts)
+    )
+    for told in (r2_of_both(fit, score), r2_of_one(fit, score)):
+        assert told.abs().max() < 0.03
+
+
+def test_r2_is_that_of_scikit_learn_for_the_probes_predictions(boxes):
+    fit, score = (replace(part, views=part.views.round(decimals=0)) for part in boxes)
+    expected = r2_score(score.targets, from_both(fit, score), multioutput="raw_values")
+    assert r2_of_both(fit, score).tolist() == pytest.approx(expected.tolist())
+    assert (expected < 0.99).all()
+
+
+def test_the_probe_is_the_ridge_with_the_least_leave_one_out_error_by_brute_force():
+    generator = torch.Generator().manual_seed(0)
+    x, w = torch.randn(40, 12, generator=generator), torch.randn(12, 2, generator=generator)
+    y = x @ w + torch.tensor([0.5, 20.0]) * torch.randn(40, 2, generator=generator)
+    scaled = ((x - x.mean(0)) / x.std(0, correction=0)).double().numpy()
+    found = predict(x, y, x)
+    for column in range(2):
+        target = y[:, column].double().numpy()
+        errors = {}
+        for alpha in [10 ** (-1 + step / 2) for step in range(17)]:
+            left_out = [
+                Ridge(alpha).fit(scaled[kept], target[kept]).predict(scaled[[i]])[0] - target[i]
+                for i in range(40)
+                for kept in [[j for j in range(40) if j != i]]
+            ]
+            errors[alpha] = sum(error**2 for error in left_out)
+        best = min(errors, key=errors.__getitem__)
+        expected = Ridge(best).fit(scaled, target).predict(scaled)
+        assert found[:, column].tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+@given(st.lists(st.integers(0, 20), min_size=2, max_size=60))
+def test_each_pair_is_given_a_partner_of_another_picture_and_each_partner_once(pictures):
+    picture = torch.tensor(pictures)
+    if 2 * int(picture.bincount().max()) > len(picture):
+        return
+    partner = strangers(picture)
+    assert partner.sort().values.tolist() == list(range(len(picture)))
+    assert (picture[partner] != picture).all()
+
+
+def test_shuffling_leaves_the_first_view_and_the_truth(boxes):
+    pairs, mixed = boxes[0], shuffled(boxes[0])
+    assert torch.equal(mixed.views[0], pairs.views[0])
+    assert torch.equal(mixed.targets, pairs.targets)
+    assert torch.equal(mixed.views[1], pairs.views[1][strangers(pairs.picture)])

@@ -1,0 +1,136 @@
+"""What holds for every task, and what finds and holds them to it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from sp_bench.features import UnmeasurableError
+from sp_bench.results import Figure
+from sp_bench.tasks import Task, all_tasks, find_tasks, measure
+from sp_plugin.checks import ConfigError
+
+TASKS = list(all_tasks().values())
+each_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+
+
+@each_task
+def test_a_task_gives_what_it_promised_whatever_the_seed_and_the_global_generators(
+    task, net, tints, ask
+):
+    torch.manual_seed(1)
+    one = measure(task, ask(net, tints))
+    torch.manual_seed(2)
+    np.random.seed(2)
+    assert measure(task, ask(net, tints, seed=7)) == one
+    assert list(one) == [figure.key for figure in task.figures]
+
+
+@each_task
+def test_a_task_leaves_the_backbone_and_the_generators_as_they_were(task, net, tints, ask):
+    net.train()
+    net[1].eval()
+    modes = [part.training for part in net.modules()]
+    state = {key: value.clone() for key, value in net.state_dict().items()}
+    drawn = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    task.run(ask(net, tints))
+    assert torch.equal(torch.get_rng_state(), drawn[0])
+    assert random.getstate() == drawn[1]
+    assert (np.random.get_state()[1] == drawn[2]).all()
+    assert [part.training for part in net.modules()] == modes
+    assert all(torch.equal(state[key], value) for key, value in net.state_dict().items())
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_no_two_tasks_share_a_name_or_a_key_or_a_label():
+    assert len({task.name for task in TASKS}) == len(TASKS)
+    figures = [figure for task in TASKS for figure in task.figures]
+    for named in ([f.key for f in figures], [f.label for f in figures]):
+        assert [name for name, times in Counter(named).items() if times > 1] == []
+
+
+def test_the_tasks_of_the_folder_are_found_in_one_order():
+    assert [name for name in all_tasks() if name in ("pair", "linear", "knn")] == [
+        "knn",
+        "linear",
+        "pair",
+    ]
+
+
+def test_a_file_with_a_task_is_a_task_and_a_file_without_is_not(tmp_path, monkeypatch):
+    import sp_bench.tasks as room
+
+    (tmp_path / "a_new_task.py").write_text(
+        "from sp_bench.tasks import Task\nTASK = Task('new', (), lambda subject: {})\n"
+    )
+    (tmp_path / "a_part.py").write_text("HALF = 0.5\n")
+    monkeypatch.setattr(room, "__path__", [*room.__path__, str(tmp_path)])
+    room._found.cache_clear()
+    try:
+        assert list(all_tasks()) == ["new", *(task.name for task in TASKS)]
+    finally:
+        room._found.cache_clear()
+
+
+def test_tasks_come_in_the_order_asked_each_once():
+    assert [task.name for task in find_tasks(["pair", "knn", "pair"])] == ["pair", "knn"]
+
+
+def test_an_unknown_task_gets_one_line_with_the_nearest():
+    with pytest.raises(ConfigError, match=r"^tasks: there is no 'kn'; did you mean 'knn'\?$"):
+        find_tasks(["linear", "kn"])
+
+
+def task_that_gives(figures):
+    return Task("odd", (Figure("one", "one"), Figure("two", "two")), lambda subject: figures)
+
+
+def test_figures_come_in_the_order_promised_as_plain_numbers(net, tints, ask):
+    found = measure(task_that_gives({"two": np.float32(2), "one": 1}), ask(net, tints))
+    assert list(found.items()) == [("one", 1.0), ("two", 2.0)]
+    assert [type(value) for value in found.values()] == [float, float]
+
+
+@pytest.mark.parametrize("given", [{"one": 1.0}, {"one": 1.0, "two": 2.0, "three": 3.0}])
+def test_figures_missing_or_not_promised_are_an_error_that_names_them(given, net, tints, ask):
+    with pytest.raises(ValueError, match=r"^task odd: .*(two|three)$"):
+        measure(task_that_gives(given), ask(net, tints))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_figure_that_is_not_finite_is_an_error(value, net, tints, ask):
+    with pytest.raises(ValueError, match="task odd: two is"):
+        measure(task_that_gives({"one": 1.0, "two": value}), ask(net, tints))
+
+
+def test_what_cannot_be_measured_is_nan_and_the_reason_is_logged(net, tints, ask, caplog):
+    def run(subject):
+        raise UnmeasurableError("data: no depth")
+
+    task = Task("odd", (Figure("one", "one"), Figure("two", "two")), run)
+    with caplog.at_level(logging.WARNING, logger="sp_bench"):
+        found = measure(task, ask(net, tints, seed=3))
+    assert list(found) == ["one", "two"]
+    assert all(math.isnan(value) for value in found.values())
+    assert "task odd, seed 3: not measured: data: no depth" in caplog.text
+
+
+def test_a_backbone_that_diverged_is_nan_in_every_task(net, tints, ask):
+    net[0].weight.data.fill_(math.nan)
+    for task in TASKS:
+        assert all(math.isnan(value) for value in measure(task, ask(net, tints)).values())
+
+
+def test_a_task_draws_from_generators_of_its_own_even_where_it_does_not_know(net, tints, ask):
+    def run(subject):
+        return {"one": float(torch.rand(())), "two": random.random() + float(np.random.rand())}
+
+    task = Task("odd", (Figure("one", "one"), Figure("two", "two")), run)
+    before = torch.get_rng_state()
+    assert measure(task, ask(net, tints)) == measure(task, ask(net, tints))
+    assert torch.equal(torch.get_rng_state(), before)

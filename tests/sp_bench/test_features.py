@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import gc
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sp_bench import features
+from sp_bench.data.pictures import Pictures
+from sp_bench.features import FrozenBackbone, UnmeasurableError
+from torch import Tensor, nn
+from torchvision import transforms
+
+MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+
+
+class Few(Pictures):
+    """Six pictures of noise, 50 x 40, which count how often they are read."""
+
+    classes = ("one", "other")
+
+    def __init__(self) -> None:
+        self.labels = torch.tensor([0, 1] * 3)
+        self.pixels = np.random.default_rng(0).integers(0, 256, (6, 40, 50, 3), np.uint8)
+        self.read = 0
+
+    def picture(self, index: int) -> Image.Image:
+        self.read += 1
+        return Image.fromarray(self.pixels[index])
+
+
+class Restless(nn.Module):
+    """Draws, counts and normalises: all that a backbone can do to give itself away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.norm = nn.BatchNorm2d(8)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        noise = torch.rand(()) + random.random() + float(np.random.rand())
+        return self.norm(self.conv(images)) * noise
+
+
+def net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(0.5))
+
+
+def test_pictures_are_resized_and_cut_as_torchvision_does():
+    pictures = Few()
+    shown = FrozenBackbone(net(), side=32, crop=16).pictures(pictures)
+    crop = transforms.Compose([transforms.Resize(32), transforms.CenterCrop(32)])
+    expected = np.stack([np.asarray(crop(Image.fromarray(p))) for p in pictures.pixels])
+    assert shown.dtype == torch.uint8
+    np.testing.assert_array_equal(shown.permute(0, 2, 3, 1).numpy(), expected)
+
+
+def test_workers_decode_the_same():
+    alone = FrozenBackbone(net(), side=32, crop=16).pictures(Few())
+    assert torch.equal(FrozenBackbone(net(), side=32, crop=16, workers=1).pictures(Few()), alone)
+
+
+def test_pictures_are_decoded_once_for_all_backbones_and_once_for_each_side():
+    pictures = Few()
+    for _ in range(2):
+        frozen = FrozenBackbone(net(), side=32, crop=16)
+        frozen.features(pictures)
+        frozen.pictures(pictures)
+    assert pictures.read == 6
+    assert FrozenBackbone(net(), side=24, crop=16).pictures(pictures).shape == (6, 3, 24, 24)
+    assert pictures.read == 12
+
+
+def test_decoded_pictures_go_when_the_set_goes():
+    gc.collect()
+    before = len(features._decoded)
+    pictures = Few()
+    frozen = FrozenBackbone(net(), side=32, crop=16)
+    frozen.features(pictures)
+    assert len(features._decoded) == before + 1
+    del pictures
+    gc.collect()
+    assert len(features._decoded) == before
+    assert len(frozen._features) == 0
+
+
+def test_features_are_those_of_the_normalised_pictures_in_evaluation_mode():
+    pictures, backbone = Few(), net()
+    backbone[1].running_mean += 1
+    frozen = FrozenBackbone(backbone.train(), side=32, crop=16, batch_size=4)
+    found = frozen.features(pictures)
+    images = (frozen.pictures(pictures) / 255 - MEAN) / STD
+    with torch.no_grad():
+        expected = backbone.eval()(images).mean(dim=(2, 3))
+    assert found.dtype == torch.float32
+    assert not found.requires_grad
+    torch.testing.assert_close(found, expected)
+
+
+def test_bytes_and_fractions_are_the_same_image():
+    frozen = FrozenBackbone(net(), side=32, crop=16)
+    images = torch.randint(256, (5, 3, 16, 16), dtype=torch.uint8)
+    torch.testing.assert_close(frozen.encode(images), frozen.encode(images / 255))
+
+
+def test_half_precision_backbones_give_single_precision_features():
+    frozen = FrozenBackbone(net().bfloat16(), side=32, crop=16)
+    assert frozen.encode(torch.rand(2, 3, 16, 16)).dtype == torch.float32
+
+
+def test_layer_and_pool_are_those_that_were_asked_for():
+    backbone = net()
+    first = FrozenBackbone(backbone, side=32, crop=16, layer="0")
+    images = torch.rand(2, 3, 16, 16)
+    expected = backbone[0]((images - MEAN) / STD).mean(dim=(2, 3))
+    torch.testing.assert_close(first.encode(images), expected.detach())
+    with pytest.raises(ValueError, match="no class token"):
+
+        class Tokens(nn.Module):
+            def forward(self, images: Tensor) -> Tensor:
+                return images.flatten(2).transpose(1, 2)
+
+        FrozenBackbone(Tokens(), side=16, crop=16, pool="cls")
+
+
+def test_nothing_of_the_backbone_or_of_the_generators_moves():
+    backbone = nn.Sequential(Restless(), nn.Identity().eval(), nn.Dropout())
+    state = {key: value.clone() for key, value in backbone.state_dict().items()}
+    frozen = FrozenBackbone(backbone, side=32, crop=16, batch_size=2)
+    drawn = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    first, second = frozen.features(Few()), frozen.features(Few())
+    assert torch.equal(first, second)
+    assert torch.equal(torch.get_rng_state(), drawn[0])
+    assert random.getstate() == drawn[1]
+    assert (np.random.get_state()[1] == drawn[2]).all()
+    assert all(torch.equal(state[key], value) for key, value in backbone.state_dict().items())
+    assert [part.training for part in backbone] == [True, False, True]
+
+
+def test_a_backbone_of_fixed_size_gets_the_size_it_takes():
+    class Fixed(nn.Conv2d):
+        def forward(self, images: Tensor) -> Tensor:
+            assert images.shape[-1] == 48
+            return super().forward(images)
+
+    backbone = Fixed(3, 8, 3)
+    backbone.img_size = 48
+    frozen = FrozenBackbone(backbone, side=64, crop=32)
+    assert (frozen.side, frozen.crop, frozen.width) == (48, 48, 8)
+    assert frozen.features(Few()).shape == (6, 8)
+
+
+def test_features_that_are_not_finite_are_refused_in_one_line():
+    backbone = net()
+    backbone[0].weight.data[0] = float("nan")
+    with pytest.raises(UnmeasurableError, match=r"^backbone: some .* did its training diverge\?$"):
+        FrozenBackbone(backbone, side=32, crop=16).features(Few())
+
+
+def test_a_backbone_on_another_device_stays_there():
+    backbone = net()
+    elsewhere = features._on(torch.device("meta"), backbone)
+    assert next(elsewhere.parameters()).device.type == "meta"
+    assert next(backbone.parameters()).device.type == "cpu"
+    assert features._on(torch.device("cpu"), backbone) is backbone

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sp_plugin.boxes import FRAME, area, corners, flip, from_corners, iou, place
+
+_seeds = st.integers(0, 2**32 - 1)
+
+
+def _boxes(seed: int, n: int = 32) -> torch.Tensor:
+    """Boxes (n, 4) inside the frame, of sides from a hundredth of it to the whole."""
+    generator = torch.Generator().manual_seed(seed)
+    side = 0.01 + 0.99 * torch.rand(n, 2, generator=generator)
+    centre = side / 2 + (1 - side) * torch.rand(n, 2, generator=generator)
+    return torch.cat([centre, side], dim=1)
+
+
+def _pixels(box: torch.Tensor) -> torch.Tensor:
+    """The box painted on a grid of 200 x 200."""
+    left, top, right, bottom = corners(box).tolist()
+    places = (torch.arange(200) + 0.5) / 200
+    columns = (places > left) & (places < right)
+    rows = (places > top) & (places < bottom)
+    return rows[:, None] & columns[None, :]
+
+
+@given(_seeds)
+def test_corners_round_trip(seed):
+    boxes = _boxes(seed)
+    torch.testing.assert_close(from_corners(corners(boxes)), boxes, atol=1e-6, rtol=0)
+
+
+@given(_seeds)
+def test_corners_are_the_box_s_edges_in_order(seed):
+    boxes = _boxes(seed)
+    left, top, right, bottom = corners(boxes).unbind(-1)
+    torch.testing.assert_close(right - left, boxes[:, 2], atol=1e-6, rtol=0)
+    torch.testing.assert_close(bottom - top, boxes[:, 3], atol=1e-6, rtol=0)
+    torch.testing.assert_close((left + right) / 2, boxes[:, 0], atol=1e-6, rtol=0)
+    torch.testing.assert_close((top + bottom) / 2, boxes[:, 1], atol=1e-6, rtol=0)
+
+
+@given(_seeds)
+def test_area_is_the_share_of_the_frame_s_pixels(seed):
+    box = _boxes(seed, 1)[0]
+    assert abs(_pixels(box).float().mean() - area(box)) < 0.02
+
+
+@given(_seeds)
+def test_iou_lies_in_the_unit_interval_is_symmetric_and_one_with_itself(seed):
+    a, b = _boxes(seed), _boxes(seed + 1)
+    overlap = iou(a, b)
+    assert ((overlap >= 0) & (overlap <= 1)).all()
+    torch.testing.assert_close(overlap, iou(b, a), atol=1e-6, rtol=0)
+    torch.testing.assert_close(iou(a, a), torch.ones(len(a)), atol=1e-5, rtol=0)
+
+
+@given(_seeds)
+def test_iou_is_what_counting_pixels_gives(seed):
+    a, b = _boxes(seed, 1)[0], _boxes(seed + 1, 1)[0]
+    shared = (_pixels(a) & _pixels(b)).sum()
+    either = (_pixels(a) | _pixels(b)).sum().clamp_min(1)
+    assert abs(shared / either - iou(a, b)) < 0.03
+
+
+def test_iou_of_boxes_that_touch_or_lie_apart_is_zero():
+    a = torch.tensor([0.2, 0.5, 0.2, 0.4])
+    beside = torch.tensor([[0.4, 0.5, 0.2, 0.4], [0.8, 0.5, 0.2, 0.4], [0.8, 0.1, 0.2, 0.2]])
+    assert iou(a.expand(3, 4), beside).abs().max() < 1e-6
+
+
+@given(_seeds)
+def test_flip_is_an_involution_that_moves_x_alone(seed):
+    boxes = _boxes(seed)
+    torch.testing.assert_close(flip(flip(boxes)), boxes, atol=1e-6, rtol=0)
+    assert torch.equal(flip(boxes)[:, 1:], boxes[:, 1:])
+    torch.testing.assert_close(flip(boxes)[:, 0] + boxes[:, 0], torch.ones(len(boxes)))
+
+
+@given(_seeds)
+def test_place_composes(seed):
+    inner, middle, outer = _boxes(seed), _boxes(seed + 1), _boxes(seed + 2)
+    one_by_one = place(place(inner, middle), outer)
+    at_once = place(inner, place(middle, outer))
+    torch.testing.assert_close(one_by_one, at_once, atol=1e-6, rtol=0)
+
+
+@given(_seeds)
+def test_place_has_the_frame_as_its_unit_on_either_side(seed):
+    boxes = _boxes(seed)
+    whole = torch.tensor(FRAME).expand_as(boxes)
+    torch.testing.assert_close(place(whole, boxes), boxes, atol=1e-6, rtol=0)
+    torch.testing.assert_close(place(boxes, whole), boxes, atol=1e-6, rtol=0)
+
+
+@given(_seeds)
+def test_place_stays_inside_the_window_and_keeps_the_overlap(seed):
+    a, b, window = _boxes(seed), _boxes(seed + 1), _boxes(seed + 2)
+    placed = corners(place(a, window))
+    assert (placed[:, :2] >= corners(window)[:, :2] - 1e-6).all()
+    assert (placed[:, 2:] <= corners(window)[:, 2:] + 1e-6).all()
+    torch.testing.assert_close(
+        iou(place(a, window), place(b, window)), iou(a, b), atol=2e-3, rtol=0
+    )
+
+
+@given(_seeds)
+def test_all_take_any_leading_shape(seed):
+    a, b = _boxes(seed).view(2, 4, 4, 4), _boxes(seed + 1).view(2, 4, 4, 4)
+    for one in (area, corners, from_corners, flip):
+        assert torch.equal(one(a).flatten(0, 2), one(a.flatten(0, 2)))
+    for two in (iou, place):
+        assert torch.equal(two(a, b).flatten(0, 2), two(a.flatten(0, 2), b.flatten(0, 2)))

@@ -1,0 +1,219 @@
+"""One contract over timm's architectures: width, size, features, gradients, isolation."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from sp_plugin import SpatialPrediction, SPConfig
+from sp_plugin.encoding import encode
+
+# (architecture, settings that keep it small). Frames are of 64 px, so crops of 32 are wanted.
+_VIT = {"img_size": 32, "depth": 2}
+_SWIN = {"img_size": 64, "depths": (1, 1, 1, 1)}
+ARCHITECTURES = {
+    "resnet10t": {},
+    "resnest14d": {},
+    "ecaresnet26t": {},
+    "skresnet18": {},
+    "resnetv2_18": {},
+    "nf_resnet26": {},
+    "convnext_atto": {},
+    "convnextv2_atto": {},
+    "vit_tiny_patch16_224": _VIT,
+    "vit_small_patch16_dinov3": _VIT,
+    "vit_little_patch16_reg4_gap_256": _VIT,
+    "vit_small_patch14_reg4_dinov2": {"img_size": 42, "depth": 2},
+    "vit_small_patch16_384": {"dynamic_img_size": True, "depth": 2},
+    "vit_relpos_small_patch16_224": _VIT,
+    "flexivit_small": _VIT,
+    "deit_tiny_distilled_patch16_224": _VIT,
+    "deit3_small_patch16_224": _VIT,
+    "beit_base_patch16_224": {"img_size": 32, "depth": 1},
+    "eva02_tiny_patch14_224": {"img_size": 42, "depth": 2},
+    "naflexvit_base_patch16_gap": {"depth": 1},
+    "samvit_base_patch16_224": {"img_size": 32, "depth": 1},
+    "swin_tiny_patch4_window7_224": {**_SWIN, "window_size": 2},
+    "swinv2_tiny_window8_256": {**_SWIN, "window_size": 2},
+    "swinv2_cr_tiny_ns_224": {**_SWIN, "window_size": 2},
+    "poolformer_s12": {},
+    "convformer_s18": {},
+    "caformer_s18": {},
+    "mobilenetv2_035": {},
+    "mobilenetv3_small_050": {},
+    "mobilenetv4_conv_small_035": {},
+    "mobilenetv4_hybrid_medium": {},
+    "lcnet_035": {},
+    "tinynet_e": {},
+    "efficientnet_b0": {},
+    "tf_efficientnetv2_b0": {},
+    "rexnet_100": {},
+    "ghostnet_050": {},
+    "mobileone_s0": {},
+    "mobilevit_xxs": {},
+    "mobilevitv2_050": {},
+    "efficientvit_b0": {},
+    "efficientvit_m0": {},
+    "repvit_m0_9": {},
+    "starnet_s1": {},
+    "regnetx_002": {},
+    "regnety_002": {},
+    "mixer_s16_224": {"img_size": 32},
+    "resmlp_12_224": {"img_size": 32},
+    "gmlp_ti16_224": {"img_size": 32},
+    "densenet121": {"block_config": (2, 2, 2, 2)},
+    "vgg11_bn": {},
+    "repvgg_a0": {},
+    "eca_nfnet_l0": {},
+    "xcit_nano_12_p16_224": {},
+    "cait_xxs24_224": _VIT,
+    "convit_tiny": {"img_size": 32},
+    "levit_128s": {"img_size": 128},
+    "levit_conv_128s": {"img_size": 128},
+    "pit_ti_224": {"img_size": 64},
+    "pit_ti_distilled_224": {"img_size": 64},
+    "twins_pcpvt_small": {"depths": (1, 1, 1, 1)},
+    "twins_svt_small": {"depths": (1, 1, 1, 1)},
+    "mvitv2_tiny": {"img_size": 32},
+    "mvitv2_small_cls": {"img_size": 32},
+    "maxvit_rmlp_pico_rw_256": {"img_size": 64},
+    "coatnet_nano_rw_224": {"img_size": 64},
+    "coat_lite_tiny": {"img_size": 64},
+    "hrnet_w18_small": {},
+    "dla46_c": {},
+    "edgenext_xx_small": {},
+    "efficientformer_l1": {},
+    "efficientformerv2_s0": {},
+    "fastvit_t8": {},
+    "focalnet_tiny_srf": {},
+    "davit_tiny": {"depths": (1, 1, 1, 1)},
+    "inception_next_atto": {},
+    "volo_d1_224": {"img_size": 64},
+    "visformer_tiny": {"img_size": 64},
+    "crossvit_9_240": {},
+    "sequencer2d_s": {"layers": (1, 1, 1, 1)},
+    "hiera_tiny_224": {"img_size": 64, "stages": (1, 1, 1, 1)},
+    "mambaout_femto": {},
+    "tiny_vit_5m_224": {},
+    "pvt_v2_b0": {},
+    "swiftformer_xs": {},
+    "hgnetv2_b0": {},
+    "cs3darknet_s": {},
+    "ese_vovnet19b_dw": {},
+    "convmixer_768_32": {},
+    "lambda_resnet26t": {},
+    "gernet_s": {},
+    "tnt_s_patch16_224": {"img_size": 64, "depth": 2},
+}
+
+# How many tokens come before the patches', where the model does not say.
+PREFIX = {"volo_d1_224": 1, "coat_lite_tiny": 1, "pit_ti_distilled_224": 1}
+# CrossViT has two branches of its own widths: the deeper one's features are taken.
+WIDTH = {"crossvit_9_240": 256}
+# The classifier's pooling moves the last norm (Identity before it, fc_norm behind it), or there
+# is no model without pooling.
+POOLED = {
+    "vit_little_patch16_reg4_gap_256",
+    "beit_base_patch16_224",
+    "eva02_tiny_patch14_224",
+    "deit_tiny_distilled_patch16_224",
+    "efficientvit_b0",
+    "pit_ti_distilled_224",
+    "coat_lite_tiny",
+    "inception_next_atto",
+    "crossvit_9_240",
+}
+
+
+class Case:
+    """One architecture, with its SP."""
+
+    def __init__(self, name: str) -> None:
+        torch.manual_seed(0)
+        self.name = name
+        self.model = timm.create_model(name, pretrained=False, **ARCHITECTURES[name])
+        with torch.no_grad():  # a residual branch that begins at zero would pass no gradient
+            for parameter in self.model.parameters():
+                if not parameter.any():
+                    parameter.fill_(0.1)
+        self.images = torch.randn(2, 3, 64, 64)
+        self.before = _state(self.model)
+        self.sp = SpatialPrediction.from_backbone(self.model, self.images, SPConfig())
+        self.after = _state(self.model)
+        side = self.sp.config.size
+        self.crops = torch.randn(3, 3, side, side)
+
+    def by_hand(self, model: nn.Module) -> Tensor:
+        output = model.forward_features(self.crops)
+        features = output[-1] if isinstance(output, (list, tuple)) else output
+        width = WIDTH.get(self.name, model.num_features)
+        if features.ndim == 3:
+            prefix = PREFIX.get(self.name, getattr(model, "num_prefix_tokens", 0))
+            return features[:, prefix:].mean(dim=1)
+        if features.shape[1] == width:
+            return features.mean(dim=(2, 3))
+        assert features.shape[3] == width
+        return features.mean(dim=(1, 2))
+
+
+def _state(model: nn.Module) -> tuple[dict[str, Tensor], list[bool], Tensor]:
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    return buffers, [part.training for part in model.modules()], torch.get_rng_state()
+
+
+def _same(before, after) -> bool:
+    buffers_match = before[0].keys() == after[0].keys() and all(
+        torch.equal(buffer, after[0][name]) for name, buffer in before[0].items()
+    )
+    return buffers_match and before[1] == after[1] and torch.equal(before[2], after[2])
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def case(request):
+    return Case(request.param)
+
+
+def test_features_are_the_mean_of_the_patches_before_the_classifier(case):
+    case.model.eval()
+    with torch.no_grad():
+        features, expected = encode(case.model, case.crops), case.by_hand(case.model)
+    width = WIDTH.get(case.name, case.model.num_features)
+    assert features.shape == (3, width) and case.sp.feature_dim == width
+    assert features.isfinite().all() and features.std(dim=0).max() > 0
+    torch.testing.assert_close(features, expected)
+
+
+def test_the_classifier_and_its_pooling_change_nothing(case):
+    pooling = {} if case.name in POOLED else {"global_pool": ""}
+    settings = {**ARCHITECTURES[case.name], **pooling}
+    bare = timm.create_model(case.name, pretrained=False, num_classes=0, **settings)
+    missing, _ = bare.load_state_dict(case.model.state_dict(), strict=False)
+    assert not missing
+    with torch.no_grad():
+        features = encode(bare.eval(), case.crops)
+        torch.testing.assert_close(features, encode(case.model.eval(), case.crops))
+
+
+def test_asking_for_width_and_size_leaves_no_trace(case):
+    assert _same(case.before, case.after)
+
+
+def test_a_step_reaches_the_first_and_the_last_layer_and_no_buffer(case):
+    model = case.model.train()
+    model.zero_grad()
+    before = _state(model)
+    out = case.sp(model, case.images, step=0)
+    out.loss.backward()
+    assert _same(before, _state(model))
+    assert out.loss > 0 and out.loss.isfinite() and out.metrics["skipped"] == 0
+
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    gradients = [parameter.grad for parameter in parameters]
+    wanted = torch.autograd.grad(case.by_hand(model).sum(), parameters, allow_unused=True)
+    reached = [name for name, gradient in zip(names, gradients, strict=True) if gradient is not None]
+    assert reached == [name for name, one in zip(names, wanted, strict=True) if one is not None]
+    layers = [gradient for gradient in gradients if gradient is not None and gradient.ndim > 1]
+    assert all(gradient.isfinite().all() for gradient in layers)
+    assert layers[0].any() and layers[-1].any()
