@@ -53,8 +53,9 @@ def crop_resize(
     precision = torch.float64 if images.dtype == torch.float64 else torch.float32
     pixels = images.to(precision)
     edges = corners(boxes.to(images.device, precision))
-    x = edges[:, 0::2] * width  # (B, 2): left, right in pixels
-    y = edges[:, 1::2] * height
+    # (B, 2): left, right in pixels. Rounding must not take a box past the last of them.
+    x = (edges[:, 0::2] * width).clamp(0, width)
+    y = (edges[:, 1::2] * height).clamp(0, height)
     grids = (None, None) if resolution is None else resolution.to(x).unbind(1)
     with torch.autocast(images.device.type, enabled=False):
         if images.device.type == "cpu" and height * width > _DENSE_PIXELS_ON_CPU:
@@ -80,13 +81,15 @@ def _cut_then_resize(
     images: Tensor, x: Tensor, y: Tensor, size: int, grids: tuple[Tensor | None, ...]
 ) -> Tensor:
     height, width = images.shape[-2:]
-    (left, right), (top, bottom) = _touched(x, width), _touched(y, height)
-    columns = _weights(x, left, int((right - left).max()), size, grids[0])
-    rows = _weights(y, top, int((bottom - top).max()), size, grids[1])
-    cuts = torch.stack([left, right, top, bottom], dim=1).int().tolist()
+    (x0, x1), (y0, y1) = _touched(x, width), _touched(y, height)
+    columns = _weights(x, x0, int((x1 - x0).max()), size, grids[0])
+    rows = _weights(y, y0, int((y1 - y0).max()), size, grids[1])
+    cuts = torch.stack([x0, x1, y0, y1], dim=1).int().tolist()
     crops = [
-        rows[i, :, : b - t] @ (images[i, :, t:b, l:r] @ columns[i, :, : r - l].T)
-        for i, (l, r, t, b) in enumerate(cuts)
+        row[:, : bottom - top] @ (image[:, top:bottom, left:right] @ column[:, : right - left].T)
+        for image, row, column, (left, right, top, bottom) in zip(
+            images, rows, columns, cuts, strict=True
+        )
     ]
     return torch.stack(crops)
 

@@ -12,7 +12,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from sp_plugin.checks import ConfigError, nearest
@@ -49,6 +48,7 @@ def encode(
     Raises:
         ConfigError: no such layer, or an output that holds no features; the line says which.
 
+    >>> import torch
     >>> encode(nn.Conv2d(3, 8, 3), torch.randn(2, 3, 16, 16)).shape
     torch.Size([2, 8])
     """
@@ -99,6 +99,7 @@ def pooled(output: Any, pool: str = "mean", prefix: int | None = None) -> Tensor
     Raises:
         ConfigError: nothing in the output can be pooled.
 
+    >>> import torch
     >>> pooled(torch.ones(2, 5, 8)).shape, pooled((torch.ones(2, 8, 4, 4), None)).shape
     (torch.Size([2, 8]), torch.Size([2, 8]))
     """
@@ -120,7 +121,7 @@ def _features(output: Any, pool: str) -> Tensor:
         if output.is_floating_point() and 2 <= output.ndim <= 4:
             return output
         raise ConfigError(f"backbone: cannot pool an output of shape {tuple(output.shape)}")
-    found = list(_tensors(output))
+    found: list[Tensor] = list(_tensors(output))
     if not found:
         raise ConfigError(f"backbone: no features in an output of type {type(output).__name__}")
     # The most spatial tensor, and of several the last: the deepest of a list of stages, the

@@ -105,7 +105,9 @@ class PairSampler:
 
     def _crops(self, shape: tuple[int, ...], area: list[Any], generator: torch.Generator) -> Tensor:
         u_area, u_ratio, u_x, u_y = _uniform(4, *shape, generator=generator)
-        smallest, largest = (torch.as_tensor(end, device=_CPU, dtype=torch.float32).log() for end in area)
+        smallest, largest = (
+            torch.as_tensor(end, device=_CPU, dtype=torch.float32).log() for end in area
+        )
         log_area = blend(smallest, largest, u_area)
         # A side is at most the window's: sqrt(area * ratio) <= 1 in both directions.
         narrow, wide = (math.log(end) for end in self.ratio)

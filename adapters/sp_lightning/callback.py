@@ -68,14 +68,16 @@ class SPCallback:
         self._suited = False
 
     def __reduce__(self) -> Any:
-        state = {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
-        return _rebuild, (SPCallback, self.backbone, self.config.asdict()), state
+        # Not all of __dict__: the Trainer hangs the module's own log functions on a callback.
+        kept = {"sp": self.sp, "step": self.step}
+        return _rebuild, (SPCallback, self.backbone, self.config.asdict()), kept
 
     # What Lightning calls
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         if stage != "fit":
             return
+        self._detach(pl_module)
         self._refuse(pl_module)
         backbone = find_backbone(pl_module, self.backbone)
         if self.sp is None or self._owner is None or self._owner() is not pl_module:
@@ -88,13 +90,11 @@ class SPCallback:
         pl_module.manual_backward = self._around_backward(pl_module)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        if stage != "fit" or _NAME not in pl_module._modules:
-            return
-        for name in _WRAPPED:
-            pl_module.__dict__.pop(name, None)
-        for handle in self._undo:
-            handle.remove()
-        delattr(pl_module, _NAME)
+        if stage == "fit":
+            self._detach(pl_module)
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        self._detach(pl_module)  # Lightning calls no teardown then
 
     @property
     def state_key(self) -> str:
@@ -186,6 +186,16 @@ class SPCallback:
             "manual optimization: training_step did not call self.manual_backward(loss), "
             "which is where SP adds its loss; call it instead of loss.backward()"
         )
+
+    def _detach(self, pl_module: Any) -> None:
+        """Leave the module as it was, if SP is in it."""
+        if self.sp is None or pl_module._modules.get(_NAME) is not self.sp:
+            return
+        for name in _WRAPPED:
+            pl_module.__dict__.pop(name, None)
+        for handle in self._undo:
+            handle.remove()
+        delattr(pl_module, _NAME)
 
     def _refuse(self, pl_module: Any) -> None:
         if hasattr(pl_module, _NAME):

@@ -44,10 +44,12 @@ def compare(
     ] = None,
     side: Annotated[int, typer.Option(help="Of the views, in pixels.")] = 64,
     batch_size: Annotated[int, typer.Option(help="Pictures in a step.")] = 128,
-    learning_rate: Annotated[float, typer.Option(help="For a batch of 256.")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(help="For a batch of 256.")] = 2e-3,
     weight_decay: Annotated[float, typer.Option(help="Of AdamW.")] = 1e-4,
     limit: Annotated[int | None, typer.Option(help="Training pictures, at most.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes that load pictures.")] = 2,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that load pictures; half the cores.")
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="As Lightning names it; auto: bfloat16 where it is fast.")
     ] = "auto",
@@ -58,7 +60,7 @@ def compare(
     from sp_bench.compare import REPORT, compare as run
     from sp_bench.progress import Progress
     from sp_bench.report.table import print_table
-    from sp_bench.settings import Settings, fast_precision
+    from sp_bench.settings import Settings, fast_precision, half_the_cores
     from sp_bench.tasks import all_tasks
 
     settings = Settings(
@@ -71,7 +73,7 @@ def compare(
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         limit=limit,
-        workers=workers,
+        workers=half_the_cores() if workers is None else workers,
         precision=fast_precision() if precision == "auto" else precision,
         tasks=tuple(name for name in tasks.split(",") if name) or tuple(all_tasks()),
         sp=_sp_settings(sp).asdict(),

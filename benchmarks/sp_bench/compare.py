@@ -10,7 +10,7 @@ from pathlib import Path
 from sp_bench.data import Splits, load_data
 from sp_bench.evaluate import evaluate, examples
 from sp_bench.machine import machine, versions
-from sp_bench.pretrain import FINAL, pretrain
+from sp_bench.pretrain import FINAL, check, pretrain
 from sp_bench.progress import Progress
 from sp_bench.report.examples import PairExamples
 from sp_bench.report.pages import write_report
@@ -39,6 +39,7 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
     """
     tasks = find_tasks(settings.tasks)
     splits = _load(settings)
+    check(settings, splits.train)
     claim(out, settings)
     runs = [(seed, arm) for seed in seeds for arm in ARMS]
     with progress.over(len(runs), settings.epochs):

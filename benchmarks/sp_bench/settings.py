@@ -43,10 +43,10 @@ class Settings:
     epochs: int = 20
     side: int = 64
     batch_size: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     limit: int | None = None
-    workers: int = 2
+    workers: int = 1
     precision: str = "32-true"
     tasks: tuple[str, ...] = ()
     sp: dict[str, Any] = field(default_factory=dict)
@@ -61,6 +61,11 @@ class Settings:
                 raise UsageError(f"{name}: got {value}, takes a whole number from {low} up")
         if self.learning_rate <= 0:
             raise UsageError(f"learning_rate: got {self.learning_rate}, takes a number above 0")
+
+
+def half_the_cores() -> int:
+    """Workers to load pictures: half the cores, 8 at most; training computes on the others."""
+    return max(1, min(8, (os.cpu_count() or 2) // 2))
 
 
 def fast_precision() -> str:

@@ -56,6 +56,7 @@ def test_equal_differences_leave_no_doubt():
     assert paired([1.0, 2.0, 4.0], [2.0, 3.0, 5.0]) == (1.0, 1.0, 1.0, 3)
 
 
+@pytest.mark.filterwarnings("error")
 def test_one_seed_tells_the_difference_but_not_its_spread():
     found = paired([0.5], [0.75])
     assert (found.difference, found.n) == (0.25, 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import pytest
 import torch
 
 from sp_plugin.sampling import PairSampler
@@ -12,23 +11,41 @@ from sp_plugin.sampling import PairSampler
 _N = 60_000
 
 
-def _one_view_r2(sampler: PairSampler) -> float:
+def _pairs(**settings) -> tuple[torch.Tensor, torch.Tensor]:
+    return PairSampler(**settings)(_N, torch.Generator().manual_seed(0))
+
+
+def _one_view_r2(**settings) -> float:
     """R2 of dx from crop a alone, by the best cubic in its box."""
-    a, b = sampler(_N, torch.Generator().manual_seed(0))
-    a, dx = a.double(), (b[:, 0] - a[:, 0]).double()
-    x, y, w, h = ((column - column.mean()) / column.std() for column in a.unbind(1))
-    first = torch.stack([torch.ones_like(x), x, y, w, h], dim=1)
+    a, b = (boxes.double() for boxes in _pairs(**settings))
+    dx = b[:, 0] - a[:, 0]
+    first = torch.cat([torch.ones(_N, 1), (a - a.mean(dim=0)) / a.std(dim=0)], dim=1)
     second = (first[:, :, None] * first[:, None, :]).flatten(1)
     third = (second[:, :, None] * first[:, None, :]).flatten(1)
-    terms = torch.linalg.qr(third + 0)[0] if False else third
-    gram, right = terms.T @ terms, terms.T @ dx
-    told = terms @ torch.linalg.lstsq(gram, right, driver="gelsd").solution
-    return float(1 - (dx - told).square().sum() / (dx - dx.mean()).square().sum())
+    weights = torch.linalg.lstsq(third.T @ third, third.T @ dx, driver="gelsd").solution
+    return float(1 - (dx - third @ weights).square().sum() / (dx - dx.mean()).square().sum())
 
 
-@pytest.mark.parametrize(
-    ("window", "max_iou"), [((1, 1), 1.0), ((1, 1), 0.1), ((1, 1), 0.0), ((0.5, 1), 1.0), ((0.5, 1), 0.1)]
-)
-def test_x(window, max_iou):
-    print(window, max_iou, _one_view_r2(PairSampler(window=window, max_iou=max_iou)))
-    print( _one_view_r2(PairSampler(area=(.15,.32),window=window, max_iou=max_iou)))
+def test_over_the_whole_frame_the_offset_follows_from_where_one_crop_lies():
+    # dx = x_b - x_a with both independent and alike: corr(dx, x_a) = -1 / sqrt 2.
+    a, b = _pairs(area=(1e-5, 1e-4), window=(1, 1), max_iou=1.0)
+    expected, error = -1 / math.sqrt(2), 0.5 / math.sqrt(_N)  # error of a correlation: 1 - r^2
+    for axis in (0, 1):
+        offset = b[:, axis] - a[:, axis]
+        correlation = torch.corrcoef(torch.stack([offset, a[:, axis]]))[0, 1]
+        assert abs(correlation - expected) < 5 * error
+
+
+def test_the_offset_of_one_axis_says_nothing_of_the_other():
+    a, b = _pairs(area=(1e-5, 1e-4), window=(1, 1), max_iou=1.0)
+    correlation = torch.corrcoef(torch.stack([b[:, 0] - a[:, 0], a[:, 1]]))[0, 1]
+    assert abs(correlation) < 5 / math.sqrt(_N)
+
+
+def test_the_window_lowers_what_one_view_can_reach_and_a_limit_on_overlap_raises_it():
+    whole = _one_view_r2(window=(1, 1), max_iou=1.0)
+    inside = _one_view_r2(window=(0.5, 1), max_iou=1.0)
+    assert abs(whole - 0.49) < 0.02
+    assert abs(inside - 0.37) < 0.02
+    assert abs(_one_view_r2(window=(1, 1), max_iou=0.1) - 0.65) < 0.02
+    assert inside + 0.1 < _one_view_r2(window=(0.5, 1), max_iou=0.1) < 0.55

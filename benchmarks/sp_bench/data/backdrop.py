@@ -44,9 +44,7 @@ def ground_distance(scene: Scene, end: int) -> np.ndarray:
     return np.asarray(FOCAL * scene.height / (_CENTRES[end:, None] - scene.horizon))
 
 
-def cast_shadow(
-    scene: Scene, thing: Thing, silhouette: np.ndarray, colours: np.ndarray
-) -> None:
+def cast_shadow(scene: Scene, thing: Thing, silhouette: np.ndarray, colours: np.ndarray) -> None:
     """Darkens the ground where a thing stands in the light.
 
     A point of the ground is followed towards the light until it meets the upright plane in which
@@ -110,4 +108,5 @@ def _add_hills(scene: Scene, colours: np.ndarray, depth: np.ndarray, end: int) -
 
 def _level(texels: np.ndarray) -> np.ndarray:
     """Which blur of a pattern suits so many texels in a pixel."""
-    return np.clip(np.log2(np.maximum(texels, 1e-6)) + 1, 0, LEVELS - 1).astype(np.int64)
+    level = np.log2(np.maximum(texels, 1e-6)) + 1
+    return np.asarray(np.clip(level, 0, LEVELS - 1).astype(np.int64))

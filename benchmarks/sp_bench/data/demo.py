@@ -77,7 +77,7 @@ class DemoPictures(Pictures):
         """Which part of the toy is seen in each pixel of a picture.
 
         Args:
-            index: In ``[0, N)``.
+            index: In ``[-N, N)``.
 
         Returns:
             (96, 96) uint8: 0 for none, also where a part lies about that belongs to no toy, else
@@ -89,7 +89,7 @@ class DemoPictures(Pictures):
         """How far away what is seen in each pixel of a picture is.
 
         Args:
-            index: In ``[0, N)``.
+            index: In ``[-N, N)``.
 
         Returns:
             (96, 96) float32 in metres, above 0 and at most 60, which is the sky.
@@ -97,6 +97,7 @@ class DemoPictures(Pictures):
         return self._draw(index).depth
 
     def _draw(self, index: int) -> Drawing:
+        index = range(len(self))[index]
         toy, fine = _KINDS[index % len(_KINDS)]
         rng = np.random.default_rng(np.random.SeedSequence((*self._key, index)))
         return draw(stage(TOYS[toy].build(fine), rng))

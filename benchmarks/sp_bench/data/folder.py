@@ -143,7 +143,7 @@ def _classes(folder: Path, files: Files) -> tuple[str, ...]:
     where = f"data={str(folder)!r}"
     if classes:
         raise DataError(f"{where}: one class only, {classes[0]!r}; it takes at least 2")
-    if any(is_picture_name(name) for name in os.listdir(folder)):
+    if any(is_picture_name(file.name) for file in folder.iterdir()):
         raise DataError(f"{where}: pictures but no classes; put them in a folder for each class")
     raise DataError(f"{where}: no pictures in it; it takes folders of pictures, one for each class")
 
@@ -158,4 +158,5 @@ def _folders(folder: Path) -> list[str]:
     """The names of the folders in a folder, hidden ones left out; none if it is not there."""
     if not folder.is_dir():
         return []
-    return sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith("."))
+    names = [path.name for path in folder.iterdir() if path.is_dir()]
+    return sorted(name for name in names if not name.startswith("."))

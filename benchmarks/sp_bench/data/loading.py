@@ -84,5 +84,7 @@ def _limited(splits: Splits, limit: int | None, seed: int) -> Splits:
     labels = splits.train.labels.numpy()
     classes = len(set(labels.tolist()))
     if limit < classes:
-        raise DataError(f"limit={limit}: it takes at least one picture for each of {classes} classes")
+        raise DataError(
+            f"limit={limit}: it takes at least one picture for each of {classes} classes"
+        )
     return replace(splits, train=Selection(splits.train, take(labels, limit, seed)))

@@ -13,7 +13,6 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from sp_bench.data.pictures import DataError
 
 MAX_UNREADABLE = 0.01  # a share of all files: above it, something is wrong with the copy
-_END_OF_JPEG = b"\xff\xd9"
 
 
 def open_picture(path: str | Path) -> Image.Image:
@@ -84,9 +83,8 @@ def find_files(folder: Path) -> list[str]:
 def find_unreadable(paths: Sequence[str]) -> list[int]:
     """Tries every file once, in threads, and tells which cannot be read.
 
-    A JPEG passes when its header opens and its last bytes are the end marker; any other file is
-    decoded. Decoding each JPEG took three times as long here and found nothing more: what is
-    damaged in its middle PIL decodes without a word.
+    Each file is decoded, JPEGs at an eighth of their size: that meets the same errors as a full
+    decoding in about half the time. A look at the header alone would miss files cut short.
 
     Args:
         paths: The files.
@@ -118,17 +116,11 @@ def _is_readable(path: str) -> bool:
     # struct.error, zlib.error ...), and each of them means the same here.
     try:
         with Image.open(path) as image:
-            if image.format != "JPEG" or not _ends_like_a_jpeg(path):
-                image.load()
+            image.draft("RGB", (1, 1))
+            image.load()
     except Exception:
         return False
     return True
-
-
-def _ends_like_a_jpeg(path: str) -> bool:
-    with open(path, "rb") as file:
-        file.seek(-len(_END_OF_JPEG), os.SEEK_END)
-        return file.read() == _END_OF_JPEG
 
 
 def _endings() -> str:

@@ -47,7 +47,7 @@ def _disc(x: np.ndarray, y: np.ndarray, a: float, b: float) -> np.ndarray:
 
 def _cone(x: np.ndarray, y: np.ndarray, a: float, b: float) -> np.ndarray:
     side = (2 * b * np.abs(x) + a * (y - b)) / math.hypot(2 * b, a)
-    return np.maximum(side, -y - b)
+    return np.asarray(np.maximum(side, -y - b))
 
 
 def _ring(x: np.ndarray, y: np.ndarray, a: float, b: float) -> np.ndarray:
@@ -56,7 +56,7 @@ def _ring(x: np.ndarray, y: np.ndarray, a: float, b: float) -> np.ndarray:
 
 def _dome(x: np.ndarray, y: np.ndarray, a: float, b: float) -> np.ndarray:
     round_top = (np.hypot(x / a, (y + b) / (2 * b)) - 1) * min(a, 2 * b)
-    return np.maximum(round_top, -y - b)
+    return np.asarray(np.maximum(round_top, -y - b))
 
 
 OUTLINES: dict[int, Outline] = {

@@ -18,7 +18,7 @@ def class_ranks(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
     Example:
         >>> ranks, counts = class_ranks(np.array([7, 7, 9]), seed=0)
-        >>> sorted(ranks[:2].tolist()), ranks[2], counts.tolist()
+        >>> sorted(ranks[:2].tolist()), int(ranks[2]), counts.tolist()
         ([0, 1], 0, [2, 2, 1])
     """
     rng = np.random.default_rng(seed)

@@ -66,7 +66,8 @@ def look_up(pattern: int, level: int | np.ndarray, v: np.ndarray, u: np.ndarray)
         True
     """
     rows, columns = np.floor(v).astype(np.int64), np.floor(u).astype(np.int64)
-    return patterns()[pattern, level, rows & (SIDE - 1), columns & (SIDE - 1)]
+    texels = patterns()[pattern, level, rows & (SIDE - 1), columns & (SIDE - 1)]
+    return np.asarray(texels)
 
 
 def _standard(pattern: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ class Method(pl.LightningModule):
         backbone: nn.Module,
         dim: int,
         side: int,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 2e-3,
         weight_decay: float = 1e-4,
         batch_size: int = 256,
     ) -> None:

@@ -9,11 +9,12 @@ from sp_bench.results import Results, Row
 
 TARGETS = {"dx": "dx, left to right", "dy": "dy, top to bottom", "scale": "scale"}
 CONTROLS = {
-    "": "both views",
-    "_one_view": "one view alone",
-    "_shuffled": "partner shuffled",
-    "_random": "random backbone",
-    "_equal": "sharpness equalised",
+    "r2": "both views",
+    "one": "one view alone",
+    "shuffled": "partner shuffled",
+    "random": "random backbone",
+    "equal": "sharpness equalised",
+    "equal_one": "sharpness equalised, one view alone",
 }
 
 
@@ -25,11 +26,11 @@ class Cell(NamedTuple):
 
 
 class Controls(NamedTuple):
-    """The table: a column for each control, a row for each of dx, dy and scale.
+    """The table: a column for each of dx, dy and scale, a row for each control.
 
     Attributes:
-        columns: Names of the controls that were measured.
-        rows: Name of the target, and a cell for each column.
+        columns: Names of the targets that were measured.
+        rows: Name of the control, and a cell for each column.
     """
 
     columns: list[str]
@@ -51,10 +52,10 @@ def pair_controls(results: Results) -> Controls | None:
     if not targets:
         return None
     table = [
-        (TARGETS[target], [_cell(rows.get(_key(target, control))) for control in controls])
-        for target in targets
+        (CONTROLS[control], [_cell(rows.get(_key(target, control))) for target in targets])
+        for control in controls
     ]
-    return Controls([CONTROLS[control] for control in controls], table)
+    return Controls([TARGETS[target] for target in targets], table)
 
 
 def is_control(row: Row) -> bool:
@@ -63,10 +64,10 @@ def is_control(row: Row) -> bool:
 
 
 def _key(target: str, control: str) -> str:
-    return f"pair_{target}{control}"
+    return f"pair_{target}_{control}"
 
 
 def _cell(row: Row | None) -> Cell:
     if row is None:
         return Cell("", "")
-    return Cell(level(row.figure, row.baseline), level(row.figure, row.sp))
+    return Cell(level(row.figure, row.sp), level(row.figure, row.baseline))

@@ -8,8 +8,10 @@ from statistics import fmean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Chart
+from matplotlib.ticker import MaxNLocator
+
 from sp_bench.report import drawing
-from sp_bench.results import ARMS, BASELINE, Run
+from sp_bench.results import ARMS, BASELINE, SP, Run
 
 PANELS = {
     "loss": "The host's own loss",
@@ -19,7 +21,7 @@ PANELS = {
     "sp_r2_dy": "R² of dy",
     "sp_r2_scale": "R² of scale",
 }
-_COLOURS = {arm: colour for arm, colour in zip(ARMS, (drawing.BASELINE, drawing.SP), strict=True)}
+_COLOURS = {BASELINE: drawing.BASELINE, SP: drawing.SP}
 Points = dict[float, float]
 
 
@@ -64,8 +66,10 @@ def _chart(key: str, arms: dict[str, list[Points]]) -> Chart:
         for curve in curves:
             _plot(axes, curve, color=_COLOURS[arm], linestyle=style, linewidth=0.7, alpha=0.45)
         _plot(axes, mean_curve(curves), color=_COLOURS[arm], linestyle=style, linewidth=1.9)
+    if key == "sp_weight":
+        axes.set_ylim(bottom=0)
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.locator_params(axis="y", nbins=5)
     return chart
 

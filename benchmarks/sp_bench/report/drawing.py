@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 INK, FAINT, BASELINE, SP = "#1d1f21", "#6f7377", "#d55e00", "#0072b2"
 _VARIABLES = {INK: "--ink", FAINT: "--faint", BASELINE: "--baseline", SP: "--sp"}
 _FONT = re.compile(r"font-family: [^;\"]*")
-_GROUP = re.compile(r'<g id="[^"]*">')
+_ID = re.compile(r' id="([^"]*)"')
+_REFERENCE = re.compile(r'#([^")]+)[")]')
 _METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
 
 
@@ -52,7 +53,9 @@ def svg(figure: Figure, name: str) -> str:
     drawn = file.getvalue()
     drawn = drawn[drawn.index("<svg") :]
     drawn = _METADATA.sub("", drawn)
-    drawn = _GROUP.sub("<g>", drawn)
+    # Ids that nothing refers to are the same in every drawing; on a page they would be twice.
+    wanted = set(_REFERENCE.findall(drawn))
+    drawn = _ID.sub(lambda found: found[0] if found[1] in wanted else "", drawn)
     drawn = _FONT.sub("font-family: inherit", drawn)
     for colour, variable in _VARIABLES.items():
         drawn = drawn.replace(colour, f"var({variable})")

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sp_bench.report.outlines import STYLES, draw_box, legend_lines
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
+from sp_bench.report.outlines import STYLES, draw_box, legend_lines
 from sp_plugin.boxes import corners
 
 LABELS = {
@@ -19,7 +20,7 @@ LABELS = {
     "b": "crop b, where it is",
     "predicted": "crop b, as predicted (with a's aspect)",
 }
-_MARGIN = 0.35  # of the picture's side, at most: beyond it a box is cut off
+_MARGIN = 0.15  # of the picture's side, at most: beyond it a box is cut off
 _COLUMNS = 4
 
 
@@ -72,7 +73,7 @@ def draw_examples(examples: PairExamples) -> Figure:
     """Draw each picture with box a, the true b and the predicted b.
 
     All pictures are drawn to one scale, with as much margin as the boxes that leave a picture
-    need, 0.35 of its side at most. A prediction that lies beyond that is a triangle at the edge.
+    need, 0.15 of its side at most. A prediction that lies beyond that is a triangle at the edge.
 
     Args:
         examples: What to draw.
@@ -84,8 +85,8 @@ def draw_examples(examples: PairExamples) -> Figure:
     columns = min(_COLUMNS, max(1, len(examples.pictures)))
     rows = max(1, math.ceil(len(examples.pictures) / columns))
     side = 9 / _COLUMNS
-    figure = Figure((max(side * columns, 5), side * rows + 0.45), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03)  # type: ignore[union-attr]
+    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
+    figure = Figure((max(side * columns, 5), side * rows + 0.45), layout=layout)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -107,7 +108,7 @@ def draw_examples(examples: PairExamples) -> Figure:
 
 
 def view_margin(examples: PairExamples) -> float:
-    """How far beyond the pictures the boxes go, in sides of a picture, in [0.02, 0.35]."""
+    """How far beyond the pictures the boxes go, in sides of a picture, in [0.02, 0.15]."""
     edges = corners(torch.cat([examples.a, examples.b, examples.predicted]))
     if not len(edges):
         return 0.02

@@ -35,21 +35,20 @@ class PerSeed(NamedTuple):
 def title(results: Results) -> Title:
     """Method, backbone and data by name."""
     told = results.settings
-    return Title(
-        str(told.get("method", "")), str(told.get("backbone", "")), str(results.data.get("name", ""))
-    )
+    names = told.get("method", ""), told.get("backbone", ""), results.data.get("name", "")
+    return Title(*map(str, names))
 
 
 def facts(values: Any, prefix: str = "") -> Facts:
     """Nested plain values as pairs of dotted name and text.
 
     >>> facts({"size": None, "sp": {"area": [0.05, 0.32]}})
-    [('size', 'not set'), ('sp.area', '0.05, 0.32')]
+    [('size', 'default'), ('sp.area', '0.05, 0.32')]
     """
     if not isinstance(values, Mapping):
         return [(prefix, _text(values))] if values is not None or prefix else []
-    nested = [facts(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in values.items()]
-    return [fact for part in nested for fact in part]
+    start = f"{prefix}." if prefix else ""
+    return [fact for key, value in values.items() for fact in facts(value, f"{start}{key}")]
 
 
 def data_facts(data: Mapping[str, Any]) -> tuple[Facts, list[str]]:
@@ -102,9 +101,11 @@ def per_seed(results: Results) -> PerSeed:
 
 def _text(value: Any) -> str:
     if value is None:
-        return "not set"
+        return "default"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
     if isinstance(value, (list, tuple)):
         return ", ".join(_text(item) for item in value)
     return str(value)

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Chart
+
 from sp_bench.report.drawing import FAINT, INK, new_chart
-from sp_bench.report.wording import verdict
+from sp_bench.report.wording import task_name, verdict
 from sp_bench.results import BASELINE, SP, Figure, Results, Row, Run
 
 POINTS, R2 = "percentage points", "R²"
+_LABEL_WIDTH = 30  # characters of a line
 
 
 def unit(figure: Figure) -> str:
     """What a figure's difference is measured in; figures of one unit share a plot.
 
-    >>> unit(Figure("knn", "kNN", percent=True)), unit(Figure("pair_dx_gain", "pair dx"))
+    >>> unit(Figure("knn", "kNN", percent=True)), unit(Figure("pair_dx_gain", "pair dx (R2)"))
     ('percentage points', 'R²')
     """
     if figure.percent:
         return POINTS
-    return R2 if figure.key.startswith("pair_") else figure.label
+    return R2 if "R2" in figure.label else figure.label
 
 
 def seed_differences(runs: Sequence[Run], key: str) -> list[float]:
@@ -69,7 +72,7 @@ def _forest(runs: Sequence[Run], rows: Sequence[Row], name: str) -> Chart:
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, -0.1 * high), max(high, -0.1 * low))
     axes.locator_params(axis="x", nbins=6)
-    axes.set_xlabel(f"SP − baseline, {name}")
+    axes.set_xlabel(f"SP \N{MINUS SIGN} baseline, {name}")
     return chart
 
 
@@ -93,4 +96,6 @@ def _line(axes: Axes, place: int, row: Row, seeds: Sequence[float]) -> None:
 
 
 def _label(figure: Figure) -> str:
-    return figure.label if figure.higher_is_better else f"{figure.label}\n(lower is better)"
+    # The axis says the unit.
+    name = task_name(figure).replace(" (R2)", "")
+    return "\n".join(textwrap.wrap(name, _LABEL_WIDTH))

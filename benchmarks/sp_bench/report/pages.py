@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
+
 from sp_bench.report.controls import is_control, pair_controls
 from sp_bench.report.curves import curve_charts
 from sp_bench.report.drawing import png, svg
@@ -28,7 +28,7 @@ def write_report(results: Results, examples: PairExamples | None, path: Path) ->
     """
     part = path.with_suffix(".part")
     part.write_text(render(results, examples), encoding="utf-8")
-    os.replace(part, path)
+    part.replace(path)
 
 
 def render(results: Results, examples: PairExamples | None = None) -> str:

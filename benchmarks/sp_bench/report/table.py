@@ -8,13 +8,14 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from sp_bench.report.wording import change, interval, level, task_name, verdict
+
+from sp_bench.report.wording import chance, change, interval, level, task_name, verdict
 from sp_bench.results import Results, Row
 
 HEADER = ("task", "baseline", "SP", "difference", "95% interval", "seeds")
 NOTE = (
-    "Percent figures times 100, their differences in points. "
-    "Bold: the 95% interval of the paired difference excludes 0."
+    "Shares in percent, their differences (SP minus baseline, paired by seed) in points. "
+    "Bold: the interval of the difference excludes 0."
 )
 
 
@@ -22,7 +23,8 @@ class Line(NamedTuple):
     """A row in words.
 
     Attributes:
-        task: The figure's name, with its chance level and its direction where they matter.
+        task: The figure's name.
+        chance: What guessing gives, or empty.
         baseline: Mean over seeds.
         sp: Mean over seeds.
         difference: Mean of the paired differences, SP minus baseline.
@@ -32,6 +34,7 @@ class Line(NamedTuple):
     """
 
     task: str
+    chance: str
     baseline: str
     sp: str
     difference: str
@@ -51,6 +54,7 @@ def lines(rows: Iterable[Row]) -> list[Line]:
     return [
         Line(
             task_name(row.figure),
+            chance(row.figure),
             level(row.figure, row.baseline),
             level(row.figure, row.sp),
             change(row.figure, row.difference),
@@ -75,14 +79,19 @@ def print_table(results: Results, console: Console | None = None) -> None:
         console: Where to; the terminal unless given.
     """
     table = Table(*HEADER[:1], caption=NOTE, caption_justify="left", box=None, pad_edge=False)
-    for name in HEADER[1:]:
-        table.add_column(name, justify="right", no_wrap=True)
+    for name in (*HEADER[1:4], "", *HEADER[4:]):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for line in lines(headline(results)):
-        difference = f"{line.difference} {line.verdict}".rstrip()
-        style = "bold" if line.verdict else ""
-        cells = (line.task, line.baseline, line.sp, difference, line.interval, line.seeds)
         # Text, not str: a label with square brackets is no markup.
-        table.add_row(*(Text(cell, style if cell is difference else "") for cell in cells))
+        table.add_row(
+            Text(line.task),
+            line.baseline,
+            line.sp,
+            Text(line.difference, "bold" if line.verdict else ""),
+            line.verdict,
+            Text(line.interval),
+            line.seeds,
+        )
     (console or Console()).print(table)
 
 

@@ -6,21 +6,25 @@ import math
 
 from sp_bench.results import Figure, Row
 
-NOTHING = "–"
+NOTHING = "\N{EN DASH}"
 
 
 def task_name(figure: Figure) -> str:
-    """What a figure is called in a table, with what a reader must know to judge it.
+    """What a figure is called in a table, with its direction where that is the unusual one.
 
     >>> task_name(Figure("depth_rmse", "depth RMSE", higher_is_better=False))
-    'depth RMSE (lower is better)'
+    'depth RMSE, lower is better'
     """
-    notes = []
-    if figure.chance is not None:
-        notes.append(f"chance {level(figure, figure.chance)}")
-    if not figure.higher_is_better:
-        notes.append("lower is better")
-    return f"{figure.label} ({', '.join(notes)})" if notes else figure.label
+    return figure.label if figure.higher_is_better else f"{figure.label}, lower is better"
+
+
+def chance(figure: Figure) -> str:
+    """What guessing gives, in words; empty where that is 0 or not known.
+
+    >>> chance(Figure("jigsaw", "2x2 jigsaw", percent=True, chance=1 / 24))
+    'chance 4.2'
+    """
+    return f"chance {level(figure, figure.chance)}" if figure.chance else ""
 
 
 def level(figure: Figure, value: float) -> str:

@@ -14,6 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
 from sp_bench.data.pictures import Splits
 from sp_bench.features import FrozenBackbone, UnmeasurableError
 from sp_bench.results import Figure
@@ -94,7 +97,7 @@ def find_tasks(names: Sequence[str]) -> list[Task]:
 def measure(task: Task, subject: Subject) -> dict[str, float]:
     """Run a task and hold it to what it promised.
 
-    The global generators are left as they were.
+    The global generators are left as they were; scikit-learn takes as many threads as torch.
 
     Returns:
         Its figures, in their order, all finite; or all NaN where the task raised
@@ -105,7 +108,11 @@ def measure(task: Task, subject: Subject) -> dict[str, float]:
     """
     promised = [figure.key for figure in task.figures]
     try:
-        with private_rng(EVALUATION_SEED, subject.backbone.device):
+        # Left to itself BLAS takes every core, and on a busy machine waits for them tenfold.
+        with (
+            private_rng(EVALUATION_SEED, subject.backbone.device),
+            threadpool_limits(torch.get_num_threads()),
+        ):
             given = task.run(subject)
     except UnmeasurableError as error:
         log.warning("task %s, seed %d: not measured: %s", task.name, subject.seed, error)

@@ -20,9 +20,9 @@ from sp_plugin.loss import r2
 
 COMPONENTS = ("dx", "dy", "scale")
 
-# Encoding them is most of the benchmark's cost. On a small ResNet of width 256 thrice as many to
-# fit on raise no gain by more than 0.012, and 1,000 to score on tell an R2 to about 0.01.
-_FIT_PAIRS, _SCORE_PAIRS = 4000, 2000
+# Encoding them is most of what a small benchmark costs. On a ResNet of width 256 four times as
+# many to fit on raise no gain by more than 0.012, and 1,000 to score on tell an R2 to about 0.01.
+_FIT_PAIRS, _SCORE_PAIRS = 3000, 1500
 
 _CONTROLS = {
     "r2": "both views",
@@ -32,8 +32,6 @@ _CONTROLS = {
     "equal": "sharpness equalised",
     "equal_one": "sharpness equalised, one view alone",
 }
-
-
 _UNITS = ("of the picture's width", "of the picture's height", "in log2 of the side")
 
 

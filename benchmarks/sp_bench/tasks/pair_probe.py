@@ -85,7 +85,7 @@ def shuffled(pairs: Pairs) -> Pairs:
     >>> views, targets = torch.arange(4.0).expand(2, 4).unsqueeze(2), torch.zeros(4, 3)
     >>> pairs = shuffled(Pairs(views, targets, torch.tensor([0, 1, 0, 1])))
     >>> pairs.views[1, :, 0].tolist()
-    [1.0, 2.0, 3.0, 0.0]
+    [1.0, 0.0, 3.0, 2.0]
     """
     partner = strangers(pairs.picture)
     return replace(pairs, views=torch.stack([pairs.views[0], pairs.views[1][partner]]))

@@ -1,0 +1,32 @@
+# make demo   a comparison with and without SP on the demo world, a few minutes on 2 cores
+# make test   lint, types, tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-all format clean
+
+demo: $(VENV)/installed
+	$(BIN)/sp-bench compare --method simclr --data demo --limit 1000 --epochs 10 --seeds 0 1 2 --out runs/demo
+
+test: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q -n 2 -m "not slow"
+
+test-all: $(VENV)/installed
+	$(BIN)/pytest -q -n 2
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

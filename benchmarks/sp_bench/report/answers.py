@@ -1,0 +1,56 @@
+"""The answer that SP wants of a pair, in words."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from sp_plugin.targets import raw_targets
+
+_UNITS = {
+    "symmetric": "crop sides",
+    "anchor": "sides of a",
+    "image": "of the picture",
+}
+
+
+def answer(a: Tensor, b: Tensor, encoding: str) -> str:
+    """Where b lies as seen from a, and how large it is, as the encoding measures it.
+
+    Args:
+        a, b: Boxes (4,), (cx, cy, w, h) as fractions of the picture.
+        encoding: ``symmetric`` (shifts in crop sides, the geometric mean of the two crops'),
+            ``anchor`` (in sides of a) or ``image`` (in parts of the picture).
+
+    Returns:
+        Two lines: the shift, and the side of b in sides of a.
+
+    >>> import torch
+    >>> a, b = torch.tensor([0.3, 0.6, 0.2, 0.2]), torch.tensor([0.7, 0.5, 0.2, 0.2])
+    >>> print(answer(a, b, "symmetric"))
+    b lies 2.0 crop sides right of a, 0.5 above;
+    it is as large as a
+    """
+    x, y, sigma = raw_targets(a, b, encoding)
+    digits = 2 if encoding == "image" else 1
+    lines = _shift(float(x), float(y), digits, _UNITS[encoding]), _size(float(sigma.exp()))
+    return ";\n".join(lines)
+
+
+def _shift(x: float, y: float, digits: int, unit: str) -> str:
+    right, down = round(x, digits), round(y, digits)
+    across = f"{abs(right):.{digits}f}"
+    along = f"{abs(down):.{digits}f}"
+    sideways, upwards = "right" if right > 0 else "left", "below" if down > 0 else "above"
+    if right and down:
+        return f"b lies {across} {unit} {sideways} of a, {along} {upwards}"
+    if right:
+        return f"b lies {across} {unit} {sideways} of a, level with it"
+    if down:
+        return f"b lies {along} {unit} straight {upwards} a"
+    return "b has its centre on a's"
+
+
+def _size(ratio: float) -> str:
+    if round(ratio, 2) == 1:
+        return "it is as large as a"
+    return f"it is {'larger' if ratio > 1 else 'smaller'}, its side {ratio:.2f} times a's"

@@ -1,0 +1,158 @@
+"""The contract that every adapter passes: weight 0 is the baseline, SP trains, nothing is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from sp_lightning import SPCallback
+from sp_plugin import SpatialPrediction
+
+HOSTS = ("two_views", "teacher", "multi_crop", "masked", "manual")
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "clipped": {"gradient_clip_val": 0.01},
+    "accumulated": {"accumulate_grad_batches": 2},
+    "bf16": {"precision": "bf16-mixed"},
+}
+
+
+def state(module: Any) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def fitted(kit: Any, host: str, *callbacks: Any, **options: Any) -> dict[str, torch.Tensor]:
+    module = kit.new(host)
+    kit.fit(module, *callbacks, **options)
+    return state(module)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_weight_0_ends_in_the_baselines_weights_and_buffers(kit: Any, host: str) -> None:
+    name = kit.hosts[host].name
+    baseline = fitted(kit, host)
+    assert not same(baseline, state(kit.new(host))), "the baseline itself does not train"
+    assert same(fitted(kit, host, SPCallback(name, weight=0)), baseline)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_sp_trains_backbone_and_head(kit: Any, host: str) -> None:
+    name = kit.hosts[host].name
+    callback = SPCallback(name, weight=1, warmup=0)
+    trained = fitted(kit, host, callback)
+    baseline = fitted(kit, host)
+    moved = [key for key in baseline if not torch.equal(baseline[key], trained[key])]
+    assert any(key.startswith(f"{name}.") for key in moved)
+    fresh = SpatialPrediction(callback.sp.feature_dim, callback.sp.given)
+    for key, value in fresh.head.state_dict().items():
+        assert not torch.equal(value, callback.sp.head.state_dict()[key]), f"{key} did not move"
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_weight_0_is_the_baseline_under_trainer_options(kit: Any, options: dict[str, Any]) -> None:
+    baseline = fitted(kit, "two_views", **options)
+    assert same(fitted(kit, "two_views", SPCallback(weight=0), **options), baseline)
+
+
+def test_only_the_gradient_differs(kit: Any) -> None:
+    """At any weight the host draws the same numbers, and SP's crops leave its buffers alone."""
+
+    def run(*callbacks: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        module = kit.new("two_views")
+        kit.fit(module, *callbacks, max_epochs=1, limit_train_batches=1)
+        return torch.get_rng_state(), dict(module.named_buffers())
+
+    rng, buffers = run()
+    rng_sp, buffers_sp = run(SPCallback(weight=1, warmup=0))
+    assert torch.equal(rng, rng_sp)
+    assert same({k: v for k, v in buffers.items()}, {k: v for k, v in buffers_sp.items()})
+    _, moved = run(SPCallback(weight=1, warmup=0, update_bn=True))
+    assert not same(buffers, moved)
+
+
+@pytest.mark.parametrize("host", ("two_views", "teacher", "masked"))
+def test_a_resumed_run_ends_as_an_uninterrupted_one(kit: Any, host: str, tmp_path: Any) -> None:
+    def callback() -> SPCallback:
+        return SPCallback(kit.hosts[host].name, weight=1, warmup=0, max_iou=(1.0, 0.1))
+
+    class Reseed(kit.pl.Callback):
+        """What the host itself draws must not depend on where the run was cut."""
+
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            torch.manual_seed(trainer.current_epoch)
+
+    def run(module: Any, *more: Any, **options: Any) -> Any:
+        return kit.fit(module, Reseed(), *more, **options)
+
+    whole = kit.new(host)
+    whole_sp = callback()
+    run(whole, whole_sp, max_epochs=2)
+
+    class Stop(kit.pl.Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            trainer.save_checkpoint(tmp_path / "half.ckpt")
+            raise KeyError("killed")
+
+    with pytest.raises(KeyError):
+        run(kit.new(host), callback(), Stop(), max_epochs=2)
+    resumed, resumed_sp = kit.new(host), callback()
+    run(resumed, resumed_sp, max_epochs=2, ckpt_path=tmp_path / "half.ckpt")
+    assert same(state(resumed), state(whole))
+    assert same(resumed_sp.sp.state_dict(), whole_sp.sp.state_dict())
+
+
+def test_checkpoint_of_sp_loads_strictly_into_the_plain_module(kit: Any, tmp_path: Any) -> None:
+    module = kit.new("two_views")
+    trainer = kit.fit(module, SPCallback(weight=1))
+    trainer.save_checkpoint(tmp_path / "sp.ckpt")
+    saved = torch.load(tmp_path / "sp.ckpt", weights_only=True)
+    plain = kit.new("two_views")
+    plain.load_state_dict(saved["state_dict"], strict=True)
+    assert same(state(plain), state(module))
+    assert same(type(plain).load_from_checkpoint(tmp_path / "sp.ckpt").state_dict(), state(module))
+
+
+def test_a_plain_checkpoint_goes_on_with_sp(kit: Any, tmp_path: Any, caplog: Any) -> None:
+    host = kit.new("teacher")
+    kit.fit(host, max_epochs=1).save_checkpoint(tmp_path / "plain.ckpt")
+    before = state(host)
+    module, callback = kit.new("teacher"), SPCallback("student", weight=1, warmup=0)
+    kit.fit(module, callback, max_epochs=2, ckpt_path=tmp_path / "plain.ckpt")
+    assert "starts anew" in caplog.text
+    assert not same(state(module), before)
+    resumed = kit.new("teacher")
+    kit.fit(resumed, SPCallback("student", weight=0), ckpt_path=tmp_path / "plain.ckpt")
+    baseline = kit.new("teacher")
+    kit.fit(baseline, ckpt_path=tmp_path / "plain.ckpt")
+    assert same(state(resumed), state(baseline))
+
+
+@pytest.mark.parametrize("weight", (0, 1))
+def test_two_ranks(kit: Any, weight: float, tmp_path: Any) -> None:
+    """DDP without unused parameters: weight 0 is the baseline; at 1 the ranks stay in step."""
+
+    def run(*callbacks: Any) -> dict[str, torch.Tensor]:
+        module = kit.new("two_views")
+        kit.fit(module, *callbacks, devices=2, strategy="ddp_fork", use_distributed_sampler=True)
+        return state(module)
+
+    class Keep(kit.pl.Callback):
+        """What each rank ends with, told from inside its process."""
+
+        def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+            sp = pl_module.sp
+            told = {"head": sp.head.state_dict(), "state": pl_module.state_dict()}
+            torch.save(told, tmp_path / f"{trainer.global_rank}.pt")
+
+    trained = run(SPCallback(weight=weight, warmup=0), Keep())
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    parameters = [key for key in first["state"] if "running" not in key]
+    assert all(torch.equal(first["state"][key], second["state"][key]) for key in parameters)
+    assert same(first["head"], second["head"])
+    assert same(run(), trained) is (weight == 0)

@@ -1,0 +1,163 @@
+"""The two layouts of a folder, and every line that says what is wrong with one."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sp_bench.data import DataError, load_data
+
+CATS_AND_DOGS = {"cat": 20, "dog": 10}
+
+
+def paths(pictures) -> list[bytes]:
+    """The pictures themselves, as what they are told apart by."""
+    return [pictures[index][0].tobytes() for index in range(len(pictures))]
+
+
+def message(folder: Path) -> str:
+    with pytest.raises(DataError) as error:
+        load_data(str(folder))
+    text = str(error.value)
+    assert "\n" not in text
+    return text.replace(str(folder), "FOLDER")
+
+
+@pytest.mark.parametrize("test_name", ["test", "val", "validation"])
+def test_a_parted_folder_is_taken_as_it_is(make_folder, test_name):
+    folder = make_folder(
+        {"train/cat": 5, "train/dog": 3, f"{test_name}/cat": 2, f"{test_name}/dog": 1}
+    )
+    splits = load_data(str(folder))
+    assert splits.name == "pets"
+    assert splits.train.classes == splits.test.classes == ("cat", "dog")
+    assert splits.train.labels.tolist() == [0] * 5 + [1] * 3
+    assert splits.test.labels.tolist() == [0, 0, 1]
+    assert splits.skipped == ()
+
+
+def test_a_test_part_may_lack_a_class_and_labels_still_agree(make_folder):
+    folder = make_folder(
+        {"train/ant": 2, "train/cat": 2, "train/dog": 2, "test/cat": 1, "test/dog": 1}
+    )
+    splits = load_data(str(folder))
+    assert splits.test.classes == ("ant", "cat", "dog")
+    assert splits.test.labels.tolist() == [1, 2]
+
+
+def test_a_folder_of_classes_is_split_80_to_20_in_each_class(make_folder):
+    splits = load_data(str(make_folder(CATS_AND_DOGS)))
+    assert splits.train.labels.bincount().tolist() == [16, 8]
+    assert splits.test.labels.bincount().tolist() == [4, 2]
+    assert len(set(paths(splits.train) + paths(splits.test))) == 30
+
+
+def test_the_split_is_that_of_the_seed(make_folder):
+    folder = str(make_folder(CATS_AND_DOGS))
+    mine = paths(load_data(folder, seed=1).test)
+    assert mine == paths(load_data(folder, seed=1).test)
+    assert mine != paths(load_data(folder, seed=2).test)
+
+
+def test_pictures_are_read_in_rgb_upright_and_with_their_label(tmp_path):
+    for name, colour in (("blue", (0, 0, 255)), ("red", (255, 0, 0))):
+        (tmp_path / name).mkdir()
+        for index in range(2):
+            Image.new("RGB", (8, 4), colour).save(tmp_path / name / f"{index}.png")
+    Image.new("L", (8, 4), 9).save(tmp_path / "blue" / "grey.PNG")
+    lying = Image.new("RGB", (8, 4), (255, 0, 0))
+    exif = lying.getexif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    lying.save(tmp_path / "red" / "lying.png", exif=exif)
+    splits = load_data(str(tmp_path))
+    pictures = [splits.train[i] for i in range(len(splits.train))]
+    pictures += [splits.test[i] for i in range(len(splits.test))]
+    assert {picture.mode for picture, _ in pictures} == {"RGB"}
+    assert sorted(picture.size for picture, _ in pictures) == [(4, 8)] + [(8, 4)] * 5
+    for picture, label in pictures:
+        red, _, blue = picture.getpixel((0, 0))
+        assert (red == 255) == (label == 1)
+        assert red == 255 or blue in (255, 9)
+
+
+def test_other_files_hidden_ones_and_empty_folders_are_passed_over(make_folder):
+    folder = make_folder(CATS_AND_DOGS)
+    (folder / "notes.txt").write_text("x")
+    (folder / "cat" / "notes.txt").write_text("x")
+    (folder / "cat" / "._0000.jpg").write_bytes(b"not a picture")
+    (folder / "empty").mkdir()
+    (folder / ".cache").mkdir()
+    Image.new("RGB", (4, 4)).save(folder / ".cache" / "0.jpg")
+    splits = load_data(str(folder))
+    assert splits.train.classes == ("cat", "dog")
+    assert len(splits.train) + len(splits.test) == 30
+    assert splits.skipped == ()
+
+
+def test_a_class_may_be_called_train(make_folder):
+    splits = load_data(str(make_folder({"boat": 5, "train": 5})))
+    assert splits.train.classes == ("boat", "train")
+
+
+def test_pictures_below_a_class_folder_count_for_the_class(make_folder):
+    splits = load_data(str(make_folder({"cat/day": 4, "cat/night": 4, "dog": 4})))
+    assert splits.train.classes == ("cat", "dog")
+    assert len(splits.train) + len(splits.test) == 12
+
+
+def test_a_set_can_be_sent_to_workers_and_holds_no_pictures(make_folder):
+    train = load_data(str(make_folder(CATS_AND_DOGS))).train
+    sent = pickle.dumps(train)
+    assert len(sent) < 30 * 400
+    copy = pickle.loads(sent)
+    np.testing.assert_array_equal(np.asarray(copy[3][0]), np.asarray(train[3][0]))
+    assert copy.classes == train.classes
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        ({"cat": 3}, "data='FOLDER': one class only, 'cat'; it takes at least 2"),
+        (
+            {".": 3},
+            "data='FOLDER': pictures but no classes; put them in a folder for each class",
+        ),
+        (
+            {"cat": 0, "dog": 0},
+            "data='FOLDER': no pictures in it; it takes folders of pictures, one for each class",
+        ),
+        (
+            {"cat": 5, "dog": 1},
+            "data='FOLDER': class 'dog' has 1 picture; each takes at least 2, one of them to be "
+            "held out",
+        ),
+        (
+            {"train": 3, "test": 3},
+            "data='FOLDER': its train/ holds pictures but no classes; it takes train/CLASS/* and "
+            "test/CLASS/*, or CLASS/*",
+        ),
+        (
+            {"train/cat": 3, "train/dog": 3},
+            "data='FOLDER': it has train/ with classes but no test/, val/ or validation/ with "
+            "them; add one, or give 'FOLDER/train' to have a fifth held out",
+        ),
+        (
+            {"train/cat": 3, "test/cat": 3},
+            "data='FOLDER/train': one class only, 'cat'; it takes at least 2",
+        ),
+        (
+            {"train/cat": 3, "train/dog": 3, "test/cat": 3},
+            "data='FOLDER/test': one class only, 'cat'; it takes at least 2",
+        ),
+        (
+            {"train/cat": 3, "train/dog": 3, "test/cat": 3, "test/emu": 3, "test/fox": 1},
+            "data='FOLDER': class 'emu' is in test/ but has no pictures in train/ (2 such in all); "
+            "train/ takes every class of test/",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(make_folder, counts, text):
+    assert message(make_folder(counts)) == text

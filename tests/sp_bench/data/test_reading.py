@@ -1,0 +1,92 @@
+"""Finding files, and telling those that cannot be read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+from sp_bench.data import DataError, list_pictures, load_data, open_picture
+from sp_bench.data.reading import find_unreadable
+
+
+def cut_short(path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 3 // 4])
+
+
+def test_half_a_percent_of_damaged_files_is_skipped_and_named(make_folder):
+    folder = make_folder({"cat": 100, "dog": 100})
+    damaged = folder / "dog" / "0007.jpg"
+    cut_short(damaged)
+    splits = load_data(str(folder))
+    assert splits.skipped == (str(damaged),)
+    assert len(splits.train) + len(splits.test) == 199
+    for pictures in (splits.train, splits.test):
+        for index in range(len(pictures)):
+            assert pictures[index][0].size == (32, 24)
+
+
+def test_damaged_files_of_both_parts_are_skipped_and_named(make_folder):
+    folder = make_folder({"train/cat": 100, "train/dog": 80, "test/cat": 10, "test/dog": 10})
+    damaged = folder / "train" / "cat" / "0000.jpg", folder / "test" / "dog" / "0009.jpg"
+    for path in damaged:
+        cut_short(path)
+    splits = load_data(str(folder))
+    assert splits.skipped == tuple(str(path) for path in damaged)
+    assert (len(splits.train), len(splits.test)) == (179, 19)
+
+
+def test_two_percent_of_damaged_files_is_refused(make_folder):
+    folder = make_folder({"cat": 100, "dog": 100})
+    for name in ("0003.jpg", "0004.jpg", "0050.jpg", "0051.jpg"):
+        cut_short(folder / "cat" / name)
+    with pytest.raises(DataError) as error:
+        load_data(str(folder))
+    assert str(error.value) == (
+        "4 of 200 pictures cannot be read, more than 1%; the first is "
+        f"{str(folder / 'cat' / '0003.jpg')!r}: copy them again or remove them"
+    )
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "bmp", "webp"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "gone"])
+def test_every_kind_of_damage_is_found(tmp_path, ending, damage):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    files = [tmp_path / f"{index:03}.{ending}" for index in range(100)]
+    Image.fromarray(noise).save(files[0])
+    for file in files[1:]:
+        file.write_bytes(files[0].read_bytes())
+    bad = files[42]
+    if damage == "cut":
+        cut_short(bad)
+    elif damage == "empty":
+        bad.write_bytes(b"")
+    elif damage == "text":
+        bad.write_text("404: not found")
+    else:
+        bad.unlink()
+    assert find_unreadable([str(file) for file in files]) == [42]
+    with pytest.raises(OSError):
+        open_picture(bad)
+
+
+def test_a_flat_folder_is_listed_in_order_with_those_below_it(make_folder):
+    folder = make_folder({"b": 2, ".": 1, "a/deep": 1})
+    (folder / "notes.txt").write_text("x")
+    (folder / ".hidden.jpg").write_bytes(b"")
+    Image.new("RGB", (4, 4)).save(folder / "z.PNG")
+    listed = [path.relative_to(folder).as_posix() for path in list_pictures(folder)]
+    assert listed == ["0000.jpg", "a/deep/0000.jpg", "b/0000.jpg", "b/0001.jpg", "z.PNG"]
+
+
+def test_a_folder_that_cannot_be_listed_says_why(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("x")
+    for path, text in (
+        (tmp_path / "gone", "the folder does not exist"),
+        (file, "this is a file; it takes a folder of pictures"),
+        (tmp_path, "no pictures in it; it takes .bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif, "),
+    ):
+        with pytest.raises(DataError) as error:
+            list_pictures(path)
+        assert str(error.value).startswith(f"data={str(path)!r}: {text}")

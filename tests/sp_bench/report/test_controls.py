@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from sp_bench.report.controls import CONTROLS, TARGETS, is_control, pair_controls
+from sp_bench.results import Figure, Results, Row
+from sp_bench.tasks.pair import TASK
+
+
+def test_keys_are_those_of_the_pair_task() -> None:
+    controls = {f.key for f in TASK.figures if not f.headline and not f.key.endswith("_error")}
+    assert {f"pair_{target}_{control}" for target in TARGETS for control in CONTROLS} == controls
+
+
+def test_baseline_and_sp_stand_side_by_side_and_the_unmeasured_is_left_out(
+    results: Results,
+) -> None:
+    controls = pair_controls(results)
+    assert controls is not None
+    assert controls.columns == ["dx, left to right"]
+    assert controls.rows == [
+        ("both views", [("0.300", "0.250")]),
+        ("one view alone", [("0.169", "0.159")]),
+    ]
+
+
+def test_a_gap_in_the_table_stays_empty(results: Results) -> None:
+    results.rows.append(Row(Figure("pair_dy_one", "x", headline=False), 0.5, 0.4, 0, 0, 0, 3))
+    controls = pair_controls(results)
+    assert controls is not None
+    assert controls.rows[0] == ("both views", [("0.300", "0.250"), ("", "")])
+    assert controls.rows[1][1][1] == ("0.500", "0.400")
+
+
+def test_no_pair_task_no_table(results: Results) -> None:
+    results.rows = [row for row in results.rows if not is_control(row)]
+    assert pair_controls(results) is None
+    assert [row.figure.key for row in results.rows] == [
+        "knn", "pair_dx_gain", "depth_rmse", "abs_rel",
+    ]  # fmt: skip

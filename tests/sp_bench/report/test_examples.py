@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from matplotlib.axes import Axes
+from sp_bench.report.examples import PairExamples, draw_examples, view_margin
+
+INSIDE = [0.3, 0.3, 0.2, 0.4]
+
+
+def examples(predicted: list[float], n: int = 1) -> PairExamples:
+    a, b, p = (torch.tensor([box] * n) for box in (INSIDE, [0.7, 0.6, 0.4, 0.2], predicted))
+    return PairExamples(torch.full((n, 3, 8, 8), 7, dtype=torch.uint8), a, b, p)
+
+
+def rectangles(axes: Axes) -> list[tuple[float, ...]]:
+    return [p.get_bbox().bounds for p in axes.patches]  # left, top, width, height
+
+
+def test_examples_come_back_as_they_were_saved(tmp_path: Path) -> None:
+    saved = examples([1.2, 0.5, 0.3, 0.3], n=2)
+    saved.save(tmp_path / "examples.pt")
+    loaded = PairExamples.load(tmp_path / "examples.pt")
+    assert all(torch.equal(getattr(loaded, k), v) for k, v in vars(saved).items())
+
+
+@pytest.mark.parametrize(
+    ("pictures", "boxes"),
+    [
+        (torch.zeros(2, 3, 8, 8), torch.zeros(2, 4)),  # not uint8
+        (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(2, 4)),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(3, 4)),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused_in_a_line(
+    pictures: torch.Tensor, boxes: torch.Tensor
+) -> None:
+    with pytest.raises(ValueError, match=r"^PairExamples: takes uint8 pictures .*got [^\n]*$"):
+        PairExamples(pictures, boxes, boxes, boxes)
+
+
+def test_each_box_is_drawn_where_it_lies_in_a_style_of_its_own() -> None:
+    axes = draw_examples(examples([0.9, 0.5, 0.4, 0.2])).axes[0]
+    assert rectangles(axes) == [
+        pytest.approx((0.2, 0.1, 0.2, 0.4)),
+        pytest.approx((0.5, 0.5, 0.4, 0.2)),
+        pytest.approx((0.7, 0.4, 0.4, 0.2)),
+    ]
+    assert len({(p.get_edgecolor(), p.get_linestyle()) for p in axes.patches}) == 3
+    assert len({p.get_linestyle() for p in axes.patches}) == 3
+
+
+def test_view_goes_as_far_as_boxes_leave_the_picture_but_not_without_end() -> None:
+    assert view_margin(examples([0.5, 0.5, 0.2, 0.2])) == pytest.approx(0.02)
+    assert view_margin(examples([0.0, 0.5, 0.2, 0.2])) == pytest.approx(0.12)
+    assert view_margin(examples([9.0, 0.5, 0.2, 0.2])) == pytest.approx(0.15)
+    axes = draw_examples(examples([0.0, 0.5, 0.2, 0.2])).axes[0]
+    assert axes.get_xlim() == pytest.approx((-0.12, 1.12))
+
+
+@pytest.mark.parametrize(("x", "marks"), [(0.5, 0), (1.2, 0), (4.0, 1), (-4.0, 1)])
+def test_a_prediction_out_of_view_is_pointed_at(x: float, marks: int) -> None:
+    axes = draw_examples(examples([x, 0.5, 0.2, 0.2])).axes[0]
+    assert len(axes.lines) == marks
+    if marks:
+        assert (axes.lines[0].get_xdata()[0] > 0.5) == (x > 0.5)

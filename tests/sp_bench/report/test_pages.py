@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import re
+from html import escape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+from sp_bench.report import PairExamples, write_report
+from sp_bench.report.pages import render
+from sp_bench.report.table import headline, lines
+from sp_bench.results import Results
+
+VOID = {"meta", "img", "br", "link", "hr", "input"}
+
+
+class Reader(HTMLParser):
+    """Checks that tags balance; keeps tags with their attributes, and the text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.text += " "
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def examples() -> PairExamples:
+    box = torch.tensor([[0.3, 0.3, 0.2, 0.4]])
+    return PairExamples(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), box, box + 0.2, box + 0.7)
+
+
+def test_page_holds_every_headline_figure_in_its_row(results: Results) -> None:
+    page = render(results)
+    rows = re.findall(r"<tr><th scope=\"row\">.*?</tr>", page)
+    for line in lines(headline(results)):
+        row = next(row for row in rows if escape(line.task) in row)
+        cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
+        assert cells == [
+            line.baseline, line.sp, line.difference, line.verdict, line.interval, line.seeds,
+        ]  # fmt: skip
+        assert ('class="firm"' in row) == bool(line.verdict)
+
+
+def test_page_says_how_it_was_made(results: Results) -> None:
+    text = " ".join(Reader(render(results)).text.split())
+    for said in (
+        "Spatial Prediction beside simclr", "Backbone tiny_resnet. Data holiday. 3 seeds.",
+        "weight 0.25", "torch 9.8.7", "processor abacus", "classes sea, wood", "skipped 1",
+        "left out: bad.jpg", "baseline 100 s, 6,000 pictures seen", "ratio, SP to baseline 1.50",
+        "AbsRel", "both views", "gain over one view",
+    ):  # fmt: skip
+        assert said in text, said
+
+
+def test_page_balances_and_asks_nothing_of_a_network(
+    results: Results, examples: PairExamples
+) -> None:
+    page = render(results, examples)
+    reader = Reader(page)
+    assert {tag for tag, _ in reader.tags}.isdisjoint({"script", "link", "iframe", "object"})
+    asked = [
+        value or ""
+        for _, attributes in reader.tags
+        for name, value in attributes.items()
+        if name in {"src", "href", "xlink:href", "data", "srcset", "action"}
+    ]
+    assert any(value.startswith("data:image/png;base64,") for value in asked)
+    assert all(value.startswith(("data:", "#")) for value in asked)
+    names = re.compile(r'xmlns(:\w+)?="[^"]*"')
+    assert "http" not in names.sub("", page) and "@import" not in page
+
+
+def test_ids_are_unique_and_every_reference_is_to_one(results: Results) -> None:
+    page = render(results)
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(ids) == len(set(ids)) > 0
+    assert set(re.findall(r'url\(#([^)]*)\)|href="#([^"]*)"', page)) <= {
+        pair for i in ids for pair in ((i, ""), ("", i))
+    }
+
+
+def test_hostile_text_is_shown_not_run(results: Results) -> None:
+    hostile = "<script>alert('x')</script>"
+    results.settings |= {"method": hostile, "note": hostile, "sp": {"layer": hostile}}
+    results.data |= {"name": hostile, "skipped": [f"{hostile}.jpg"]}
+    results.versions["torch"] = hostile
+    results.machine["processor"] = hostile
+    results.rows[0].figure = type(results.rows[0].figure)("knn", hostile, percent=True)
+    reader = Reader(render(results))
+    assert "script" not in {tag for tag, _ in reader.tags}
+    assert reader.text.count("alert('x')") >= 9
+
+
+def test_same_input_same_page(results: Results, examples: PairExamples, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_report(results, examples, tmp_path / f"{name}.html")
+    one, two = ((tmp_path / f"{name}.html").read_bytes() for name in ("one", "two"))
+    assert one == two
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.html", "two.html"]
+
+
+def test_what_there_is_not_is_left_out(results: Results) -> None:
+    results.runs = []
+    results.rows = results.rows[:1]
+    results.data.pop("skipped")
+    text = Reader(render(results)).text
+    assert "kNN (top-1)" in text
+    for absent in (
+        "Learning curves", "Sampled pairs", "Controls of the pair task", "Further figures",
+        "Every seed", "Pre-training, mean of a run", "Unreadable files",
+    ):  # fmt: skip
+        assert absent not in text, absent
+
+
+def test_one_seed_is_called_a_lead(results: Results) -> None:
+    assert "a lead, not a result" not in Reader(render(results)).text
+    for row in results.rows:
+        row.seeds, row.low, row.high = 1, float("nan"), float("nan")
+    text = Reader(render(results)).text
+    assert "a lead, not a result" in text and text.count("one seed") >= 3
+    assert "nan" not in text.lower()

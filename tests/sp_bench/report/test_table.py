@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+
+import pytest
+from rich.console import Console
+from sp_bench.report.table import lines, markdown_table, print_table
+from sp_bench.report.wording import NOTHING, chance, interval, verdict
+from sp_bench.results import Figure, Results, Row
+
+
+def printed(results: Results, width: int = 110) -> str:
+    file = io.StringIO()
+    print_table(results, Console(file=file, width=width, force_terminal=True, no_color=True))
+    return file.getvalue()
+
+
+def test_lines_say_percent_in_points_and_the_rest_as_it_is(results: Results) -> None:
+    knn, gain, depth = lines(results.rows)[:3]
+    assert knn[2:] == ("78.2", "78.5", "+0.3", "[-0.2, +0.8]", "3", "")
+    assert gain[2:] == ("0.131", "0.091", "-0.040", "[-0.061, -0.019]", "3", "worse")
+    assert depth[:2] == ("depth RMSE [m], lower is better", "")
+    assert depth[2:] == ("0.412", "0.400", "-0.012", "[-0.020, -0.004]", "3", "better")
+    assert knn.chance == "chance 25.0"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "higher_is_better", "said"),
+    [
+        (0.1, 0.2, True, "better"),
+        (0.1, 0.2, False, "worse"),
+        (-0.2, -0.1, True, "worse"),
+        (-0.2, -0.1, False, "better"),
+        (-0.1, 0.1, True, ""),
+        (0.0, 0.1, True, ""),
+        (math.nan, math.nan, True, ""),
+    ],
+)
+def test_verdict_takes_an_interval_without_0(
+    low: float, high: float, higher_is_better: bool, said: str
+) -> None:
+    figure = Figure("x", "x", higher_is_better=higher_is_better)
+    assert verdict(Row(figure, 1, 1, (low + high) / 2, low, high, 3)) == said
+
+
+def test_a_missing_interval_is_told_apart_from_one_seed() -> None:
+    row = Row(Figure("x", "x"), 1, 2, 1, math.nan, math.nan, 1)
+    assert interval(row) == "one seed"
+    assert interval(dataclasses.replace(row, seeds=2)) == NOTHING
+
+
+def test_figures_that_are_no_number_are_a_dash() -> None:
+    nothing = Row(Figure("x", "x"), math.nan, math.nan, math.nan, math.nan, math.nan, 0)
+    assert lines([nothing])[0][2:] == (*[NOTHING] * 4, "0", "")
+
+
+def test_chance_of_0_is_not_worth_a_word() -> None:
+    assert chance(Figure("x", "x", chance=0.0)) == ""
+
+
+def test_printed_table_holds_the_headline_alone(results: Results) -> None:
+    text = printed(results)
+    assert "kNN (top-1)" in text and "[-0.2, +0.8]" in text
+    assert "both" not in text and "AbsRel" not in text
+
+
+def test_printed_label_with_brackets_is_no_markup(results: Results) -> None:
+    results.rows[0].figure = Figure("knn", "kNN [bold]", percent=True)
+    assert "kNN [bold]" in printed(results)
+
+
+def test_printed_table_has_a_difference_in_bold_where_its_interval_excludes_0(
+    results: Results,
+) -> None:
+    knn, gain = (next(x for x in printed(results).splitlines() if k in x) for k in ("kNN", "dx,"))
+    assert "\x1b[1m" not in knn
+    assert "\x1b[1m    -0.040\x1b[0m" in gain or "\x1b[1m-0.040" in gain
+    assert "worse" in gain
+
+
+def test_markdown_table_to_the_letter(results: Results) -> None:
+    results.rows[2].figure = Figure("depth_rmse", "depth | RMSE", higher_is_better=False)
+    assert markdown_table(results) == (
+        "| task | baseline | SP | difference | 95% interval | seeds |\n"
+        "|---|--:|--:|--:|--:|--:|\n"
+        "| kNN (top-1) | 78.2 | 78.5 | +0.3 | [-0.2, +0.8] | 3 |\n"
+        "| pair: dx, gain over one view (R2) | 0.131 | 0.091 | **-0.040** (worse) "
+        "| [-0.061, -0.019] | 3 |\n"
+        "| depth \\| RMSE, lower is better | 0.412 | 0.400 | **-0.012** (better) "
+        "| [-0.020, -0.004] | 3 |\n"
+    )

@@ -1,0 +1,119 @@
+"""The command line: what the user has to mend is one line and exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from sp_bench.cli import _sp_settings, _spread_seeds, main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pictures")
+    for name in ("cat", "dog"):
+        (root / name).mkdir()
+        for i in range(12):
+            Image.new("RGB", (40, 40), (i * 20, 90, 30)).save(root / name / f"{i}.png")
+    return root
+
+
+def refused(capsys: Any, *arguments: str) -> str:
+    """The one line that a command is refused with."""
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments])
+    said = capsys.readouterr()
+    assert stop.value.code == 2
+    assert said.out == "" and said.err.count("\n") == 1 and "Traceback" not in said.err
+    assert said.err.startswith("sp-bench: ")
+    return said.err.removeprefix("sp-bench: ").strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--method", "simcrl"], "method: no 'simcrl'; did you mean 'simclr'?"),
+        (["--backbone", "tiny_resnt"], "backbone: no 'tiny_resnt'; did you mean 'tiny_resnet'?"),
+        (["--data", "cifr10"], "did you mean 'cifar10'?"),
+        (["--data", "no/such/folder"], "the folder does not exist"),
+        (["--sp", "wieght=1"], "wieght: no such setting of SP; did you mean 'weight'?"),
+        (["--sp", "weight"], "--sp: got 'weight', takes KEY=VALUE, such as weight=0.5"),
+        (["--sp", "max_iou=2"], "max_iou: got 2, takes a number in [0, 1], or two"),
+        (["--tasks", "lineer"], "tasks: there is no 'lineer'; did you mean 'linear'?"),
+        (["--epochs", "0"], "epochs: got 0, takes a whole number from 1 up"),
+        (["--batch-size", "4000"], "batch_size: got 4000, takes at most the 40 pictures"),
+        (["--method", "mae", "--backbone", "tiny_resnet"], "backbone: mae takes a ViT"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_compare_refuses_in_one_line(
+    arguments: list[str], says: str, capsys: Any, tmp_path: Path
+) -> None:
+    given = ["compare", "--limit", "40", "--side", "32", "--epochs", "1", "--seeds", "0"]
+    assert says in refused(capsys, *given, "--out", str(tmp_path / "out"), *arguments)
+
+
+def test_nothing_is_left_of_a_refused_command(capsys: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    refused(capsys, "compare", "--out", str(out), "--data", "no/such/folder")
+    assert not out.exists()
+
+
+def test_data_that_cannot_be_used_is_named(capsys: Any, folder: Path, tmp_path: Path) -> None:
+    empty, single = tmp_path / "empty", tmp_path / "single"
+    empty.mkdir()
+    (single / "cat").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(single / "cat" / "a.png")
+    for data in (empty, single):
+        line = refused(capsys, "compare", "--data", str(data), "--out", str(tmp_path / "out"))
+        assert str(data) in line
+    assert str(empty) in refused(capsys, "show", "--data", str(empty))
+
+
+def test_unknown_options_are_click_s_own_business(capsys: Any) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", "--epoch", "3"])
+    assert stop.value.code == 2
+    assert "--epochs" in capsys.readouterr().err
+
+
+def test_seeds_are_given_side_by_side() -> None:
+    spread = _spread_seeds(["compare", "--seeds", "0", "1", "2", "--epochs", "3", "--out", "4"])
+    assert spread == [
+        "compare", "--seeds", "0", "--seeds", "1", "--seeds", "2", "--epochs", "3", "--out", "4",
+    ]  # fmt: skip
+
+
+def test_settings_of_sp_are_read_as_json_or_words() -> None:
+    config = _sp_settings(["weight=0.5", "max_iou=[1, 0.1]", "sharpness=native", "layer=null"])
+    assert (config.weight, config.max_iou, config.sharpness, config.layer) == (
+        0.5, (1.0, 0.1), "native", None,
+    )  # fmt: skip
+
+
+def test_show_writes_a_picture(capsys: Any, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pairs.png"
+    main_exits_well(["show", "--data", str(folder), "--out", str(out), "--side", "64"])
+    assert str(out) in capsys.readouterr().out.replace("\n", "")
+    with Image.open(out) as picture:
+        assert min(picture.size) > 300 and len(picture.convert("RGB").getcolors(1 << 24) or []) > 20
+
+
+def test_compare_prints_the_table(capsys: Any, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    main_exits_well(
+        ["compare", "--data", str(folder), "--out", str(out), "--epochs", "1", "--side", "32",
+         "--batch-size", "4", "--seeds", "0", "--tasks", "knn"]
+    )  # fmt: skip
+    said = capsys.readouterr().out
+    assert "kNN" in said and "baseline" in said and "report.html" in said.replace("\n", "")
+    assert (out / "results.json").exists()
+
+
+def main_exits_well(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 0

@@ -1,0 +1,154 @@
+"""A comparison from end to end, in small: it goes on where it stopped, and redoes nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from sp_bench import compare as module
+from sp_bench.compare import compare
+from sp_bench.errors import UsageError
+from sp_bench.pretrain import new_method
+from sp_bench.progress import Progress
+from sp_bench.results import ARMS, Results
+from sp_bench.settings import Settings
+
+SETTINGS = Settings(
+    limit=40, epochs=2, side=32, batch_size=8, tasks=("knn",), sp={"weight": 1.0, "warmup": 0.0}
+)
+
+
+class Killed(Exception):
+    """As by a signal, in the middle of an epoch."""
+
+
+class KillIn(Progress):
+    """Kills the run of one arm in its second epoch."""
+
+    def __init__(self, arm: str) -> None:
+        super().__init__(Console(quiet=True))
+        self.doomed = arm
+
+    def started(self, arm: str, seed: int) -> None:
+        super().started(arm, seed)
+        self.arm = arm
+
+    def step(self, epoch: int, share: float) -> None:
+        if self.arm == self.doomed and epoch == 1:
+            raise Killed
+
+
+def quiet() -> Progress:
+    return Progress(Console(quiet=True))
+
+
+def final(out: Path, run: str) -> dict[str, Any]:
+    saved = torch.load(out / run / "final.ckpt", weights_only=True)
+    return {key: value.clone() for key, value in saved["state_dict"].items()}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Results]:
+    out = tmp_path_factory.mktemp("runs") / "first"
+    return out, compare(SETTINGS, [0, 1], out, quiet())
+
+
+def test_it_writes_all_that_it_found(made: tuple[Path, Results]) -> None:
+    out, results = made
+    assert Results.load(out / "results.json") == results
+    assert {(run.arm, run.seed) for run in results.runs} == {
+        (arm, seed) for arm in ("baseline", "sp") for seed in (0, 1)
+    }
+    (row,) = results.rows
+    by_arm = {
+        arm: [run.figures["knn"] for run in results.runs if run.arm == arm]
+        for arm in ("baseline", "sp")
+    }
+    assert row.difference == pytest.approx(sum(by_arm["sp"]) / 2 - sum(by_arm["baseline"]) / 2)
+    assert "<svg" in (out / "report.html").read_text()
+    for run in results.runs:
+        assert (out / run.checkpoint).exists()
+        assert [point["epoch"] for point in run.curve] == [0, 1]
+        assert all(("sp_loss" in point) == (run.arm == "sp") for point in run.curve)
+        assert run.images_seen == 2 * 40
+
+
+def test_arms_differ_in_sp_alone(made: tuple[Path, Results]) -> None:
+    out, _ = made
+    a, b = final(out, "seed0-baseline"), final(out, "seed0-sp")
+    assert a.keys() == b.keys()
+    assert any(not torch.equal(a[key], b[key]) for key in a)
+    first, second = new_method(SETTINGS, 0).state_dict(), new_method(SETTINGS, 0).state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    other = new_method(SETTINGS, 1).state_dict()
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+def test_a_finished_comparison_is_not_made_again(
+    made: tuple[Path, Results], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, results = made
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a finished run was made again")
+
+    monkeypatch.setattr(module, "pretrain", refuse)
+    assert compare(SETTINGS, [0, 1], out, quiet()).runs == results.runs
+
+
+def test_a_killed_run_goes_on_and_ends_as_it_would_have(
+    made: tuple[Path, Results], tmp_path: Path
+) -> None:
+    out, results = made
+    again = tmp_path / "again"
+
+    for arm in ARMS:  # the second time, the baseline goes on and ends
+        with pytest.raises(Killed):
+            compare(SETTINGS, [0], again, KillIn(arm))
+        assert (again / f"seed0-{arm}" / "epoch00000.ckpt").exists()
+    resumed = compare(SETTINGS, [0], again, quiet())
+    for run in ("seed0-baseline", "seed0-sp"):
+        theirs, ours = final(out, run), final(again, run)
+        assert [key for key in theirs if not torch.equal(theirs[key], ours[key])] == []
+    strip = [{**vars(run), "seconds": 0} for run in results.runs if run.seed == 0]
+    assert [{**vars(run), "seconds": 0} for run in resumed.runs] == strip
+
+
+def test_a_broken_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    from sp_bench.pretrain import _last_whole
+
+    torch.save({"epoch": 0}, tmp_path / "epoch00000.ckpt")
+    (tmp_path / "epoch00001.ckpt").write_bytes(b"PK cut off")
+    assert _last_whole(tmp_path) == tmp_path / "epoch00000.ckpt"
+
+
+def test_other_settings_are_refused_by_name(made: tuple[Path, Results]) -> None:
+    out, _ = made
+    other = Settings(**{**vars(SETTINGS), "epochs": 3})
+    with pytest.raises(UsageError) as error:
+        compare(other, [0], out, quiet())
+    assert str(error.value) == (
+        f"out: {out} was made with epochs=2, now it is 3; give another --out"
+    )
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(UsageError, match="in use for something else"):
+        compare(SETTINGS, [0], tmp_path, quiet())
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_seeds_may_be_added(made: tuple[Path, Results], tmp_path: Path) -> None:
+    out, _ = made
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    results = compare(SETTINGS, [0, 1, 2], copy, quiet())
+    assert results.rows[0].seeds == 3
+    assert json.loads((copy / "results.json").read_text())["settings"]["seeds"] == [0, 1, 2]

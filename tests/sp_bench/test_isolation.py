@@ -1,0 +1,53 @@
+"""The signature, on real hosts: weight 0 ends in the baseline's weights, bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sp_bench.data import load_data
+from sp_bench.methods import METHODS
+from sp_bench.pretrain import pretrain
+from sp_bench.settings import METHOD_NAMES, Settings
+
+BATCH, STEPS = 8, 5
+VIT = ("dino", "mae")
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Any:
+    return load_data("demo", size=BATCH * STEPS).train
+
+
+def weights(method: str, arm: str, pictures: Any, folder: Path, **sp: Any) -> dict[str, Any]:
+    settings = Settings(
+        method=method,
+        backbone="tiny_vit" if method in VIT else "tiny_resnet",
+        epochs=1,
+        side=32,
+        batch_size=BATCH,
+        sp=sp,
+    )
+    folder.mkdir()
+    trained = pretrain(settings, arm, 0, pictures, folder, lambda *_: None)
+    return trained.method.state_dict()
+
+
+def test_every_method_is_named_once() -> None:
+    assert tuple(METHODS) == METHOD_NAMES
+
+
+@pytest.mark.parametrize("method", METHOD_NAMES)
+def test_weight_0_is_the_baseline_and_weight_1_is_not(
+    method: str, pictures: Any, tmp_path: Path
+) -> None:
+    baseline = weights(method, "baseline", pictures, tmp_path / "baseline")
+    off = weights(method, "sp", pictures, tmp_path / "off", weight=0)
+    on = weights(method, "sp", pictures, tmp_path / "on", weight=1, warmup=0)
+    assert baseline.keys() == off.keys() == on.keys()
+    assert [key for key in baseline if not torch.equal(baseline[key], off[key])] == []
+    changed = [key for key in baseline if not torch.equal(baseline[key], on[key])]
+    assert any(key.startswith("backbone.") for key in changed)

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from sp_plugin import ConfigError, SPConfig
+from sp_plugin.config import Resolved
+
+_AREA = "least and largest area in (0, 1], such as [0.05, 0.32], or two of these, first to last"
+_IOU = "a number in [0, 1], or two, first to last, such as [1.0, 0.1]"
+_RATIO = "least and largest width / height in [0.1, 10], such as [0.75, 1.33]"
+_WINDOW = "least and largest side in (0, 1], such as [0.5, 1.0], or null"
+_PIXELS = "a number of pixels from 4 up, or null"
+_FRACTION = "a fraction of training in [0, 1]"
+
+# Each setting: its default, what it takes beside it, what it refuses, and what it then says.
+SETTINGS = {
+    "weight": (0.3, [0, 1, 1000], [-0.1, 1001, math.nan, "1", True], "a number in [0, 1000]"),
+    "warmup": (0.07, [0, 1, 0.5], [-0.1, 1.1, math.inf, None], _FRACTION),
+    "decay": (0.0, [0, 1, 0.5], [-0.1, 1.1, "half", [0.1]], _FRACTION),
+    "source": ("view", ["image"], ["View", None, 1, ["view"]], "one of view, image"),
+    "size": (None, [4, 96, None], [3, 32.0, "32", True, [32, 32]], _PIXELS),
+    "area": (
+        None,
+        [None, [0.1, 0.1], (0.05, 1), [[0.2, 0.5], [0.05, 0.3]]],
+        [0.3, [0.3], [0.3, 0.1], [0, 0.3], [0.1, 1.1], [[0.1, 0.3], 0.2], [[0.1, 0.3]] * 3],
+        _AREA,
+    ),
+    "ratio": ((3 / 4, 4 / 3), [[1, 1], [0.1, 10]], [1, [0.05, 1], [2, 1], [1, 2, 3]], _RATIO),
+    "window": (None, [None, [1, 1], [0.5, 0.9]], [0.5, [0, 1], [0.9, 0.5], [0.5, 2]], _WINDOW),
+    "max_iou": (0.1, [0, 1, [1.0, 0.1], [0, 1]], [-0.1, 1.1, [1, 0.5, 0], [1, 2], None], _IOU),
+    "sharpness": ("equal", ["native"], ["equel", False], "one of equal, native"),
+    "encoding": ("symmetric", ["anchor", "image"], ["polar"], "one of symmetric, anchor, image"),
+    "head": (
+        None,
+        [None, "antisymmetric", "plain", "difference"],
+        ["mlp"],
+        "one of antisymmetric, plain, difference",
+    ),
+    "head_width": (512, [1, 2048], [0, 64.0, True, None], "a whole number from 1 up"),
+    "loss": ("smooth_l1", ["l1", "mse"], ["huber"], "one of smooth_l1, l1, mse"),
+    "pool": ("mean", ["cls"], ["max"], "one of mean, cls"),
+    "layer": (None, [None, "layer3"], ["", 3], "the dotted name of a submodule, such as 'layer3'"),
+    "update_bn": (False, [True], [0, "true", None], "true or false"),
+    "seed": (0, [1, 2**40], [-1, 1.0, True, None], "a whole number from 0 up"),
+}
+KEYS = [field.name for field in dataclasses.fields(SPConfig)]
+each_key = pytest.mark.parametrize("key", SETTINGS)
+
+
+class AttributeDict(dict):
+    """Stands for MMEngine's ConfigDict: a dict whose keys are attributes, and dicts within too."""
+
+    __getattr__ = dict.__getitem__
+
+
+def _tuples(value):
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def test_every_setting_is_tested_here_and_told_in_the_docstring():
+    assert list(SETTINGS) == KEYS
+    attributes = SPConfig.__doc__.split("Attributes:")[1].split("Raises:")[0]
+    told = re.findall(r"^        (\w+): \S", attributes, flags=re.MULTILINE)
+    assert told == KEYS
+
+
+@each_key
+def test_its_default(key):
+    assert getattr(SPConfig(), key) == SETTINGS[key][0]
+
+
+@each_key
+def test_what_it_takes(key):
+    for value in SETTINGS[key][1]:
+        assert getattr(SPConfig.build({key: value}), key) == _tuples(value)
+
+
+@each_key
+def test_what_it_refuses_in_one_line(key):
+    _, _, refused, takes = SETTINGS[key]
+    for value in refused:
+        with pytest.raises(ConfigError) as caught:
+            SPConfig.build({key: value})
+        line = str(caught.value)
+        assert line.startswith(f"{key}: got ") and line.endswith(f", takes {takes}"), line
+        assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"weight": -1}, "weight: got -1, takes a number in [0, 1000]"),
+        ({"size": "32"}, "size: got '32', takes a number of pixels from 4 up, or null"),
+        ({"area": [0.3, 0.1]}, f"area: got (0.3, 0.1), takes {_AREA}"),
+        ({"pool": "max"}, "pool: got 'max', takes one of mean, cls"),
+        ({"update_bn": 1}, "update_bn: got 1, takes true or false"),
+        (
+            {"encoding": "anchor", "head": "antisymmetric"},
+            "head: got 'antisymmetric', takes plain or difference with encoding 'anchor'",
+        ),
+    ],
+)
+def test_the_line_to_the_letter(settings, line):
+    with pytest.raises(ConfigError) as caught:
+        SPConfig.build(settings)
+    assert str(caught.value) == line
+
+
+@pytest.mark.parametrize("value", [torch.tensor(0.3), np.array(0.3), np.array([0.1, 0.2]), {}, ...])
+def test_what_is_no_plain_value_is_refused_by_name(value):
+    for key in ("weight", "area", "max_iou"):
+        with pytest.raises(ConfigError, match=f"^{key}: got "):
+            SPConfig.build({key: value})
+
+
+@given(st.sampled_from(KEYS), st.data())
+def test_a_misspelt_key_names_the_nearest(key, data):
+    at = data.draw(st.integers(1, len(key) - 1))
+    misspelt = key[:at] + data.draw(st.sampled_from("aeioxz")) + key[at:]
+    with pytest.raises(ConfigError, match=f"^{misspelt}: no such setting of SP; did you mean"):
+        SPConfig.build({misspelt: 1})
+
+
+def test_a_key_unlike_any_lists_them_all():
+    with pytest.raises(ConfigError) as caught:
+        SPConfig.build({"qqqqqq": 1})
+    known = ", ".join(sorted(KEYS))
+    assert str(caught.value) == f"qqqqqq: no such setting of SP; known are {known}"
+
+
+_YAML = """
+host: 0.5
+sp: {weight: "${host}", max_iou: [1.0, 0.1], area: [[0.2, 0.5], [0.05, 0.3]], ratio: [0.5, 2],
+     layer: layer3, size: null, update_bn: true, seed: 3}
+"""
+
+
+def _as_omegaconf():
+    return OmegaConf.create(_YAML).sp
+
+
+def _as_dict():
+    return OmegaConf.to_container(OmegaConf.create(_YAML), resolve=True)["sp"]
+
+
+def _as_attribute_dict():
+    return AttributeDict(_as_dict())
+
+
+@pytest.mark.parametrize("source", [_as_omegaconf, _as_dict, _as_attribute_dict])
+def test_a_config_of_any_library_builds_the_same(source):
+    built = SPConfig.build(source())
+    assert built == SPConfig(
+        weight=0.5,
+        max_iou=(1.0, 0.1),
+        area=((0.2, 0.5), (0.05, 0.3)),
+        ratio=(0.5, 2.0),
+        layer="layer3",
+        update_bn=True,
+        seed=3,
+    )
+    assert type(built.area[0]) is tuple and type(built.max_iou) is tuple
+
+
+@pytest.mark.parametrize("source", [_as_omegaconf, _as_dict, _as_attribute_dict])
+def test_keywords_come_last_and_the_source_is_left_as_it_was(source):
+    settings = source()
+    assert SPConfig.build(settings, weight=2, seed=9).weight == 2
+    assert settings == source()
+
+
+def test_nothing_builds_the_defaults():
+    assert SPConfig.build() == SPConfig.build(None) == SPConfig.build({}) == SPConfig()
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_plain_values_go_round_by_way_of_json(key):
+    for value in SETTINGS[key][1]:
+        config = SPConfig.build({key: value})
+        plain = json.loads(json.dumps(config.asdict()))
+        assert list(plain) == KEYS
+        assert SPConfig.build(plain) == config
+        assert SPConfig.build(OmegaConf.create(plain)) == config
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SPConfig().weight = 1
+    assert dataclasses.replace(SPConfig(), weight=1) == SPConfig(weight=1)
+    with pytest.raises(ConfigError):
+        dataclasses.replace(SPConfig(), weight=-1)
+
+
+@pytest.mark.parametrize(
+    ("frame", "size", "area"),
+    [
+        (6, 4, (0.15, 0.32)),
+        (32, 16, (0.15, 0.32)),
+        (64, 32, (0.15, 0.32)),
+        (65, 32, (0.05, 0.32)),
+        (96, 48, (0.05, 0.32)),
+        (224, 96, (0.05, 0.32)),
+        (256, 96, (0.05, 0.32)),
+    ],
+)
+def test_what_is_left_open_follows_from_the_frame(frame, size, area):
+    resolved = SPConfig().resolve(frame)
+    assert isinstance(resolved, Resolved)
+    assert (resolved.size, resolved.area) == (size, area)
+    assert resolved.resolve(frame) == resolved
+
+
+def test_the_window_follows_from_the_source_and_the_head_from_the_encoding():
+    assert SPConfig().resolve(64).window == (1.0, 1.0)
+    assert SPConfig(source="image").resolve(64).window == (0.5, 1.0)
+    heads = {name: SPConfig(encoding=name).resolve(64).head for name in SETTINGS["encoding"][1]}
+    assert heads == {"anchor": "plain", "image": "antisymmetric"}
+    assert SPConfig().resolve(64).head == "antisymmetric"
+
+
+@given(st.integers(8, 600))
+def test_what_is_given_is_kept_and_nothing_stays_open(frame):
+    given_ones = {"size": 40, "area": (0.3, 0.4), "window": (0.7, 0.8), "head": "difference"}
+    settings = {"weight": 2.0, "seed": 7, **given_ones}
+    resolved = SPConfig(**settings).resolve(frame)
+    assert {key: getattr(resolved, key) for key in settings} == settings
+    for key, value in given_ones.items():
+        one = SPConfig(**{key: value}).resolve(frame)
+        assert getattr(one, key) == value
+        assert None not in {one.size, one.area, one.window, one.head}

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import pytest
+import torch
+from torch import Tensor
+
+from sp_plugin import ConfigError
+from sp_plugin.encoding import pooled
+
+VECTOR = torch.randn(3, 7)
+TOKENS = torch.randn(3, 16, 7)  # those of a square of 4 x 4 patches
+MAP = torch.randn(3, 7, 4, 4)
+CLASS = torch.randn(3, 7)
+
+
+class ModelOutput(OrderedDict):
+    """As Hugging Face's: a dict whose keys are attributes; what is None is no key of it."""
+
+    def __init__(self, **fields) -> None:
+        super().__init__({key: value for key, value in fields.items() if value is not None})
+        self.__dict__.update(fields)
+
+
+def _with_prefix(count: int) -> Tensor:
+    return torch.cat([torch.randn(3, count, 7), TOKENS], dim=1)
+
+
+def test_vectors_stay_as_they_are():
+    assert pooled(VECTOR) is VECTOR
+    assert pooled(VECTOR, "cls") is VECTOR
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+@pytest.mark.parametrize("known", [True, False])
+def test_tokens_are_pooled_over_the_patches_alone(count, known):
+    features = pooled(_with_prefix(count), prefix=count if known else None)
+    torch.testing.assert_close(features, TOKENS.mean(dim=1))
+
+
+def test_a_known_prefix_goes_before_what_the_number_of_tokens_suggests():
+    tokens = torch.randn(3, 5 + 4, 7)  # 9 tokens: a square of 3 x 3 as well
+    torch.testing.assert_close(pooled(tokens, prefix=5), tokens[:, 5:].mean(dim=1))
+    torch.testing.assert_close(pooled(tokens), tokens.mean(dim=1))
+
+
+@pytest.mark.parametrize("prefix", [1, 2, 5])
+def test_a_layer_before_the_prefix_joins_is_pooled_whole(prefix):
+    torch.testing.assert_close(pooled(TOKENS, prefix=prefix), TOKENS.mean(dim=1))
+
+
+@pytest.mark.parametrize("prefix", [1, 3])
+def test_tokens_that_are_class_tokens_only_have_finite_features(prefix):
+    token = torch.randn(3, 1, 7)
+    torch.testing.assert_close(pooled(token, prefix=prefix), token[:, 0])
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_the_class_token_is_the_first(count):
+    tokens = _with_prefix(count)
+    assert torch.equal(pooled(tokens, "cls"), tokens[:, 0])
+
+
+@pytest.mark.parametrize("output", [TOKENS, [TOKENS], {"last_hidden_state": TOKENS}])
+def test_no_class_token_is_said_so(output):
+    with pytest.raises(ConfigError) as caught:
+        pooled(output, "cls")
+    line = "pool: got 'cls', but the backbone has no class token, takes 'mean'"
+    assert str(caught.value) == line
+
+
+def test_maps_are_pooled_over_height_and_width_wherever_the_channels_stand():
+    expected = MAP.mean(dim=(2, 3))
+    torch.testing.assert_close(pooled(MAP), expected)
+    torch.testing.assert_close(pooled(MAP.permute(0, 2, 3, 1)), expected)
+
+
+def test_a_map_of_one_pixel_is_that_pixel():
+    assert torch.equal(pooled(MAP[:, :, :1, :1]), MAP[:, :, 0, 0])
+    assert torch.equal(pooled(MAP[:, :, :1, :1].permute(0, 2, 3, 1)), MAP[:, :, 0, 0])
+
+
+SHALLOW = torch.randn(3, 4, 8, 8)
+MASK, ORDER = torch.ones(3, 16), torch.arange(16).expand(3, 16)
+LATENT = _with_prefix(1)
+OUTPUTS = {
+    "a tuple of one": ((MAP,), MAP.mean(dim=(2, 3)), None),
+    "stages": ([SHALLOW, MAP], MAP.mean(dim=(2, 3)), None),
+    "map and class": ((MAP, CLASS), MAP.mean(dim=(2, 3)), CLASS),
+    "nested": (([MAP, CLASS],), MAP.mean(dim=(2, 3)), CLASS),
+    "stages of map and class": (
+        ((SHALLOW, torch.randn(3, 4)), (MAP, CLASS)),
+        MAP.mean(dim=(2, 3)),
+        CLASS,
+    ),
+    "tokens and class": ((TOKENS, CLASS), TOKENS.mean(dim=1), CLASS),
+    "features and None": ((None, VECTOR), VECTOR, VECTOR),
+    "MAE": ((LATENT, MASK, ORDER), TOKENS_MEAN := LATENT[:, 1:].mean(dim=1), LATENT[:, 0]),
+    "Hugging Face's": (
+        ModelOutput(last_hidden_state=LATENT, pooler_output=CLASS, hidden_states=(TOKENS,)),
+        TOKENS_MEAN,
+        CLASS,
+    ),
+    "Hugging Face's without a pooler": (
+        ModelOutput(last_hidden_state=LATENT, pooler_output=None),
+        TOKENS_MEAN,
+        LATENT[:, 0],
+    ),
+    "DINOv2's": (
+        {
+            "x_norm_clstoken": CLASS,
+            "x_norm_regtokens": torch.randn(3, 4, 7),
+            "x_norm_patchtokens": TOKENS,
+            "x_prenorm": _with_prefix(5),
+            "masks": None,
+        },
+        TOKENS.mean(dim=1),
+        CLASS,
+    ),
+    "solo-learn's": ({"logits": torch.randn(3, 10), "feats": VECTOR}, VECTOR, VECTOR),
+    "an extractor's": (OrderedDict(layer3=SHALLOW, layer4=MAP), MAP.mean(dim=(2, 3)), None),
+    "segmentation's": (OrderedDict(out=MAP, aux=SHALLOW), MAP.mean(dim=(2, 3)), None),
+    "a dict in a list": ([{"x": MAP}], MAP.mean(dim=(2, 3)), None),
+}
+
+
+@pytest.mark.parametrize(("output", "mean", "_"), OUTPUTS.values(), ids=OUTPUTS)
+def test_whatever_holds_the_features_the_patches_are_pooled(output, mean, _):
+    torch.testing.assert_close(pooled(output), mean)
+
+
+@pytest.mark.parametrize(
+    ("output", "token"),
+    [(output, token) for output, _, token in OUTPUTS.values() if token is not None],
+    ids=[name for name, (_, _, token) in OUTPUTS.items() if token is not None],
+)
+def test_whatever_holds_the_class_token_it_is_found(output, token):
+    torch.testing.assert_close(pooled(output, "cls"), token)
+
+
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        (None, "no features in an output of type NoneType"),
+        ((None, ORDER), "no features in an output of type tuple"),
+        (torch.zeros(3), r"cannot pool an output of shape \(3,\)"),
+        (torch.zeros(1, 2, 3, 4, 5), r"cannot pool an output of shape \(1, 2, 3, 4, 5\)"),
+        (torch.zeros(3, 4, dtype=torch.long), r"cannot pool an output of shape \(3, 4\)"),
+        ({}, "no features in an output of type list"),
+    ],
+)
+def test_what_holds_no_features_is_refused(output, says):
+    with pytest.raises(ConfigError, match=f"^backbone: {says}$"):
+        pooled(output)

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import timm
+import torch
+from timm.layers import BatchNormAct2d, SplitBatchNorm2d
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from torch.nn.utils import spectral_norm as old_spectral_norm
+
+from sp_plugin.isolation import frozen_statistics
+
+
+class _Heedless(nn.BatchNorm2d):
+    """As some distributed norms: it moves its statistics itself, and heeds no flag."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        mean, var = x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3), unbiased=False)
+        with torch.no_grad():
+            self.running_mean += 0.1 * (mean - self.running_mean)
+            self.running_var.lerp_(var, 0.1)
+            self.num_batches_tracked += 1
+        scale, shift = self.weight[:, None, None], self.bias[:, None, None]
+        return (x - mean[:, None, None]) / (var[:, None, None] + self.eps).sqrt() * scale + shift
+
+
+class _Counting(nn.Module):
+    """A buffer that moves in place, one that is replaced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+        self.register_buffer("mean", torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(dim=(0, 2, 3))
+        return x + self.mean[:, None, None]
+
+
+def _convolution(norm) -> nn.Module:
+    return norm(nn.Conv2d(4, 4, 3, padding=1))
+
+
+NORMS = {
+    "BatchNorm1d": lambda: nn.Sequential(nn.Flatten(2), nn.BatchNorm1d(4), nn.Unflatten(2, (6, 6))),
+    "BatchNorm2d": lambda: nn.BatchNorm2d(4),
+    "momentum None": lambda: nn.BatchNorm2d(4, momentum=None),
+    "not affine": lambda: nn.BatchNorm2d(4, affine=False),
+    "not tracking": lambda: nn.BatchNorm2d(4, track_running_stats=False),
+    "InstanceNorm": lambda: nn.InstanceNorm2d(4, affine=True, track_running_stats=True),
+    "timm's BatchNormAct2d": lambda: BatchNormAct2d(4),
+    "timm's SplitBatchNorm2d": lambda: SplitBatchNorm2d(4),
+    "heedless": lambda: _Heedless(4),
+    "counting": _Counting,
+    "old spectral norm": lambda: _convolution(old_spectral_norm),
+    "spectral norm": lambda: _convolution(parametrizations.spectral_norm),
+}
+each_norm = pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS)
+
+
+def _net(norm) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), norm(), nn.Conv2d(4, 2, 1))
+
+
+def _buffers(net: nn.Module) -> dict[str, Tensor]:
+    return {name: buffer.clone() for name, buffer in net.named_buffers()}
+
+
+def _equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def _loss_and_gradients(net: nn.Module, x: Tensor) -> list[Tensor]:
+    loss = net(x).square().mean() + net(x + 1).abs().mean()  # twice, as a and b may be
+    return [loss, *torch.autograd.grad(loss, list(net.parameters()))]
+
+
+@each_norm
+def test_no_buffer_moves_and_every_buffer_is_the_object_it_was(norm):
+    net = _net(norm)
+    net(torch.randn(4, 3, 6, 6))
+    before, objects = _buffers(net), [id(buffer) for buffer in net.buffers()]
+    with frozen_statistics(net):
+        net(torch.randn(4, 3, 6, 6) + 5)
+    assert _equal(before, _buffers(net))
+    assert [id(buffer) for buffer in net.buffers()] == objects
+
+
+@each_norm
+def test_the_loss_and_its_gradients_are_those_without_the_guard(norm):
+    x = torch.randn(4, 3, 6, 6)
+    free, frozen = _net(norm), _net(norm)
+    expected = _loss_and_gradients(free, x)
+    with frozen_statistics(frozen):
+        got = _loss_and_gradients(frozen, x)
+    for one, other in zip(got, expected, strict=True):
+        assert torch.equal(one, other)
+
+
+@each_norm
+def test_the_backward_pass_works_after_the_block(norm):
+    net = _net(norm)
+    x = torch.randn(4, 3, 6, 6)
+    host = net(x).square().mean()  # the host's own forward pass, on the same weights
+    with frozen_statistics(net):
+        ours = net(x + 1).square().mean()
+    (host + ours).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
+    assert net[0].weight.grad.any()
+
+
+@each_norm
+def test_the_host_s_next_step_moves_its_statistics_as_ever(norm):
+    x = torch.randn(4, 3, 6, 6)
+    plain, guarded = _net(norm), _net(norm)
+    plain(x)
+    with frozen_statistics(guarded):
+        guarded(x + 3)
+    guarded(x)
+    assert _equal(_buffers(plain), _buffers(guarded))
+
+
+@each_norm
+def test_a_block_that_raises_leaves_no_trace(norm):
+    net = _net(norm)
+    net(torch.randn(4, 3, 6, 6))
+    before = _buffers(net)
+    with pytest.raises(KeyError), frozen_statistics(net):
+        net(torch.randn(4, 3, 6, 6))
+        raise KeyError
+    assert _equal(before, _buffers(net))
+    flags = [getattr(part, "track_running_stats", None) for part in net.modules()]
+    fresh = [getattr(part, "track_running_stats", None) for part in _net(norm).modules()]
+    assert flags == fresh
+
+
+def test_training_normalises_by_the_batch_inside_as_well():
+    norm = nn.BatchNorm2d(3)
+    norm.running_mean.fill_(100)
+    with frozen_statistics(norm):
+        out = norm(3 * torch.randn(8, 3, 5, 5) + 7)
+    torch.testing.assert_close(out.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(out.var(dim=(0, 2, 3)), torch.ones(3), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, BatchNormAct2d, _Heedless])
+def test_a_norm_in_evaluation_inside_a_training_model_stays_in_evaluation(kind):
+    net = nn.Sequential(nn.Conv2d(3, 3, 1), kind(3)).train()
+    net[1].eval()
+    net[1].running_mean.fill_(0.5)
+    x = torch.randn(4, 3, 5, 5)
+    expected = net(x)
+    with frozen_statistics(net):
+        out = net(x)
+    assert torch.equal(out, expected) and not net[1].training
+
+
+def test_a_counter_stands_still_where_momentum_is_none():
+    norm = nn.BatchNorm2d(3, momentum=None)
+    batches = torch.randn(3, 8, 3, 5, 5)
+    norm(batches[0])
+    with frozen_statistics(norm):
+        norm(batches[1])
+    norm(batches[2])
+    assert norm.num_batches_tracked == 2
+    mean = batches[[0, 2]].mean(dim=(0, 1, 3, 4))
+    torch.testing.assert_close(norm.running_mean, mean, atol=1e-5, rtol=0)
+
+
+def test_sync_batch_norm_is_told_not_to_track_for_the_time():
+    norm = nn.SyncBatchNorm(3)
+    with frozen_statistics(norm):
+        assert not norm.track_running_stats
+    assert norm.track_running_stats
+    with frozen_statistics(norm.eval()):
+        assert norm.track_running_stats
+
+
+def test_blocks_nest():
+    net = _net(NORMS["BatchNorm2d"])
+    before = _buffers(net)
+    with frozen_statistics(net):
+        with frozen_statistics(net):
+            net(torch.randn(4, 3, 6, 6))
+        net(torch.randn(4, 3, 6, 6))
+    assert _equal(before, _buffers(net)) and net[1].track_running_stats
+
+
+def test_a_network_can_be_copied_afterwards():
+    net = timm.create_model("resnet10t", pretrained=False)
+    with frozen_statistics(net):
+        net(torch.randn(2, 3, 32, 32)).sum().backward()
+    twin = copy.deepcopy(net)
+    assert _equal(_buffers(net), _buffers(twin))

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from sp_plugin.head import HEADS, SPHead
+from sp_plugin.loss import LOSSES, SPLoss
+
+_seeds = st.integers(0, 2**32 - 1)
+each_kind = pytest.mark.parametrize("kind", HEADS)
+
+
+def _features(seed: int, batch: int = 6, width: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    spread = 10 ** (4 * torch.rand(2, 1, 1, generator=generator) - 2)
+    a, b = spread * torch.randn(2, batch, width, generator=generator) + spread
+    return a, b
+
+
+@pytest.mark.parametrize("kind", ["antisymmetric", "difference"])
+@given(seed=_seeds)
+def test_a_prediction_changes_sign_with_the_order(kind, seed):
+    a, b = _features(seed)
+    head = SPHead(12, 32, kind)
+    torch.testing.assert_close(head(a, b), -head(b, a), atol=1e-6, rtol=1e-5)
+    assert head(a, b).abs().max() > 1e-3
+    torch.testing.assert_close(head(a, a), torch.zeros(6, 3), atol=1e-6, rtol=0)
+
+
+def test_the_plain_head_is_bound_to_no_such_law():
+    head = SPHead(12, 32, "plain")
+    a, b = _features(0)
+    assert (head(a, b) + head(b, a)).abs().max() > 1e-2
+
+
+@given(_seeds)
+def test_the_difference_head_is_additive(seed):
+    (a, b), (c, _) = _features(seed), _features(seed + 1)
+    head = SPHead(12, 32, "difference")
+    torch.testing.assert_close(head(a, c), head(a, b) + head(b, c), atol=1e-5, rtol=1e-4)
+
+
+@each_kind
+def test_a_pair_s_prediction_does_not_depend_on_the_batch(kind):
+    head, (a, b) = SPHead(12, 32, kind), _features(3)
+    whole = head(a, b)
+    alone = torch.cat([head(a[i : i + 1], b[i : i + 1]) for i in range(len(a))])
+    torch.testing.assert_close(alone, whole, atol=1e-5, rtol=1e-4)
+
+
+@each_kind
+def test_training_and_evaluation_predict_alike_and_keep_no_buffers(kind):
+    head, (a, b) = SPHead(12, 32, kind), _features(4)
+    assert torch.equal(head.train()(a, b), head.eval()(a, b))
+    assert not list(head.buffers())
+
+
+@each_kind
+def test_the_features_scale_and_offset_do_not_count(kind):
+    head, (a, b) = SPHead(12, 32, kind), _features(5)
+    torch.testing.assert_close(head(3 * a + 1, 7 * b - 2), head(a, b), atol=1e-3, rtol=1e-3)
+
+
+@each_kind
+@pytest.mark.parametrize("loss", LOSSES)
+def test_gradients_of_head_and_loss_are_right(kind, loss):
+    head = SPHead(4, 5, kind).double()
+    a, b = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    target = torch.randn(3, 3, dtype=torch.float64)
+    names, weights = zip(*head.named_parameters(), strict=True)
+
+    def of(a, b, *weights):
+        prediction = torch.func.functional_call(
+            head, dict(zip(names, weights, strict=True)), (a, b)
+        )
+        return SPLoss(loss)(prediction, target)
+
+    assert torch.autograd.gradcheck(of, (a, b, *weights))
+
+
+@each_kind
+def test_every_weight_gets_a_gradient(kind):
+    head, (a, b) = SPHead(12, 32, kind), _features(6)
+    SPLoss("mse")(head(a, b), torch.randn(6, 3)).backward()
+    # What is the same for both crops cancels out of a difference.
+    for name, parameter in head.named_parameters():
+        assert parameter.grad.any(), name
+
+
+@each_kind
+def test_the_output_has_no_bias(kind):
+    last = [part for part in SPHead(12, 32, kind).modules() if isinstance(part, nn.Linear)][-1]
+    assert last.out_features == 3 and last.bias is None
+
+
+def test_an_unknown_kind_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"^head: got 'deep', takes one of antisymmetric, plain"):
+        SPHead(12, 32, "deep")

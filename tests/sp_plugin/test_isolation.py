@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sp_plugin.isolation import evaluating, generator_for, key_of, private_rng
+
+
+def _states():
+    name, keys, position, gauss, cached = np.random.get_state()  # noqa: NPY002
+    numpy_state = (name, tuple(keys), position, gauss, cached)
+    return torch.get_rng_state().tolist(), random.getstate(), numpy_state
+
+
+def _draw_from_all() -> list[float]:
+    numpy_draw = np.random.rand()  # noqa: NPY002
+    return [torch.rand(()).item(), random.random(), numpy_draw, torch.randn(()).item()]
+
+
+def test_keys_of_near_integers_differ_and_are_63_bits():
+    keys = {key_of(*parts) for parts in np.ndindex(6, 6, 20)}
+    assert len(keys) == 6 * 6 * 20
+    assert all(0 <= key < 2**63 for key in keys)
+    assert max(keys) > 2**60
+    assert key_of(1, 23) != key_of(12, 3)
+
+
+def test_a_generator_of_one_s_own_draws_the_same_for_the_same_integers_alone():
+    draws = [torch.rand(4, generator=generator_for(*key)) for key in ((0, 1), (0, 1), (1, 0))]
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+
+
+def test_a_private_block_leaves_every_generator_as_it_was():
+    before = _states()
+    with private_rng(3):
+        _draw_from_all()
+        assert _states() != before
+    assert _states() == before
+
+
+def test_a_private_block_that_raises_leaves_every_generator_as_it_was():
+    before = _states()
+    with pytest.raises(KeyError), private_rng(3):
+        _draw_from_all()
+        raise KeyError
+    assert _states() == before
+
+
+def test_a_private_block_draws_by_its_seed_alone():
+    with private_rng(2**63 - 1):
+        first = _draw_from_all()
+    _draw_from_all()
+    with private_rng(2**63 - 1):
+        again = _draw_from_all()
+    with private_rng(2**63 - 2):
+        other = _draw_from_all()
+    assert first == again
+    assert not set(first) & set(other)
+
+
+def test_private_blocks_nest():
+    with private_rng(1):
+        expected = [_draw_from_all(), _draw_from_all()]
+    before = _states()
+    with private_rng(1):
+        outer = [_draw_from_all()]
+        with private_rng(2):
+            _draw_from_all()
+        outer.append(_draw_from_all())
+    assert outer == expected and _states() == before
+
+
+def test_what_is_drawn_afterwards_is_what_would_have_been_drawn():
+    torch.manual_seed(5)
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    expected = _draw_from_all()
+    torch.manual_seed(5)
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    with private_rng(9):
+        nn.Linear(30, 30)
+        _draw_from_all()
+    assert _draw_from_all() == expected
+
+
+class _Mixed(nn.Module):
+    """Parts of either mode, one of them shared, and a `train` that keeps a part in evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        shared = nn.Dropout().eval()
+        self.first = nn.Sequential(nn.BatchNorm1d(2), shared)
+        self.second = nn.Sequential(shared, nn.Linear(2, 2).eval())
+        self.teacher = nn.Sequential(nn.BatchNorm1d(2)).eval()
+
+    def train(self, mode: bool = True) -> _Mixed:
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_evaluating_puts_each_module_s_mode_back(raises):
+    net = _Mixed()
+    net.second.eval()
+    modes = [part.training for part in net.modules()]
+    assert True in modes and False in modes
+    try:
+        with evaluating(net):
+            assert not any(part.training for part in net.modules())
+            assert not torch.is_grad_enabled()
+            if raises:
+                raise KeyError
+    except KeyError:
+        assert raises
+    assert [part.training for part in net.modules()] == modes
+    assert torch.is_grad_enabled()
+
+
+class _Caching(nn.Module):
+    """As LeViT's attention: what is worked out in evaluation is kept until training goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.kept = None
+
+    def train(self, mode: bool = True) -> _Caching:
+        if mode:
+            self.kept = None
+        return super().train(mode)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            return x * self.weight
+        self.kept = 2 * self.weight if self.kept is None else self.kept
+        return x * self.kept / 2
+
+
+def test_evaluating_leaves_no_stale_cache_behind():
+    net = nn.Sequential(_Caching())
+    with evaluating(net):
+        net(torch.ones(1))
+    with torch.no_grad():
+        net[0].weight.fill_(5)
+    assert net.eval()(torch.ones(1)).item() == 5

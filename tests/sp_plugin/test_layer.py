@@ -1,0 +1,94 @@
+"""What of a backbone is asked: a layer, `forward_features`, or the whole."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sp_plugin import ConfigError
+from sp_plugin.encoding import encode
+
+
+class _Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.stages = nn.Sequential(nn.Conv2d(4, 6, 3), nn.ReLU(), nn.Conv2d(6, 8, 3))
+        self.unused = nn.Conv2d(3, 4, 1)
+        self.fails = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        if self.fails:
+            raise KeyError("inside")
+        return self.stages(x).mean(dim=(2, 3))
+
+
+IMAGES = torch.randn(2, 3, 12, 12)
+
+
+def _hooks(net: nn.Module) -> int:
+    return sum(len(part._forward_hooks) for part in net.modules())
+
+
+def test_a_layer_s_output_is_that_layer_s_pooled():
+    net = _Net()
+    expected = net.stages[0](net.stem(IMAGES)).mean(dim=(2, 3))
+    assert torch.equal(encode(net, IMAGES, layer="stages.0"), expected)
+    assert torch.equal(encode(net, IMAGES, layer="stages"), encode(net, IMAGES))
+    assert torch.equal(encode(net, IMAGES), net(IMAGES))
+    assert _hooks(net) == 0
+
+
+def test_gradients_reach_the_layers_up_to_it_alone():
+    net = _Net()
+    encode(net, IMAGES, layer="stages.0").sum().backward()
+    reached = {name for name, parameter in net.named_parameters() if parameter.grad is not None}
+    assert reached == {"stem.weight", "stem.bias", "stages.0.weight", "stages.0.bias"}
+
+
+def test_a_misspelt_layer_names_the_nearest():
+    with pytest.raises(ConfigError) as caught:
+        encode(_Net(), IMAGES, layer="stage.0")
+    assert str(caught.value) == "layer: the backbone has no 'stage.0'; did you mean 'stages.0'?"
+
+
+def test_a_layer_that_is_never_called_is_said_so():
+    net = _Net()
+    with pytest.raises(ConfigError, match=r"^layer: the backbone's forward pass never calls"):
+        encode(net, IMAGES, layer="unused")
+    assert _hooks(net) == 0
+
+
+def test_the_hook_is_gone_after_an_error_in_the_backbone():
+    net = _Net()
+    net.fails = True
+    with pytest.raises(KeyError, match="inside"):
+        encode(net, IMAGES, layer="stages.0")
+    assert _hooks(net) == 0
+
+
+class _Timm(_Net):
+    cls_token: Tensor | None = None
+    num_prefix_tokens = 4
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        tokens = self.stem(x)[:, :, :2, :2].flatten(2).transpose(1, 2)
+        return torch.cat([x.new_full((len(x), 4, 4), 9.0), tokens], dim=1)
+
+
+def test_forward_features_is_asked_first_and_its_prefix_heeded():
+    net = _Timm()
+    torch.testing.assert_close(encode(net, IMAGES), net.stem(IMAGES)[:, :, :2, :2].mean((2, 3)))
+
+
+def test_registers_are_no_class_token():
+    with pytest.raises(ConfigError, match="has no class token"):
+        encode(_Timm(), IMAGES, "cls")
+
+
+def test_a_forward_features_that_cannot_be_called_is_passed_over():
+    net = _Net()
+    net.forward_features = None
+    assert torch.equal(encode(net, IMAGES), net(IMAGES))

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import r2_score
+from torch.nn import functional as F
+from torchmetrics.functional.regression import r2_score as torchmetrics_r2
+
+from sp_plugin.loss import LOSSES, SPLoss, r2
+
+_seeds = st.integers(0, 2**32 - 1)
+_TORCH = {"smooth_l1": F.smooth_l1_loss, "l1": F.l1_loss, "mse": F.mse_loss}
+
+
+def _two(seed: int, rows: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
+    prediction, target = 2 * torch.randn(2, rows, 3, generator=torch.Generator().manual_seed(seed))
+    return prediction, target
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    # Errors of 0.5, 3 and 2 in x, y and sigma; smooth L1 is e^2 / 2 up to 1, e - 1/2 from there.
+    [
+        ("smooth_l1", ((0.125 + 2.5) / 2 + 1.5) / 2),
+        ("l1", ((0.5 + 3.0) / 2 + 2.0) / 2),
+        ("mse", ((0.25 + 9.0) / 2 + 4.0) / 2),
+    ],
+)
+def test_a_case_by_hand(kind, expected):
+    prediction = torch.tensor([[0.5, -3.0, 2.0]])
+    assert SPLoss(kind)(prediction, torch.zeros(1, 3)).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+@given(seed=_seeds)
+def test_it_is_torch_s_loss_of_position_and_of_scale(kind, seed):
+    prediction, target = _two(seed)
+    position = _TORCH[kind](prediction[:, :2], target[:, :2])
+    scale = _TORCH[kind](prediction[:, 2], target[:, 2])
+    torch.testing.assert_close(SPLoss(kind)(prediction, target), (position + scale) / 2)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_position_and_scale_count_the_same(kind):
+    wrong_place = SPLoss(kind)(torch.tensor([[2.0, -2.0, 0.0]]), torch.zeros(1, 3))
+    wrong_scale = SPLoss(kind)(torch.tensor([[0.0, 0.0, 2.0]]), torch.zeros(1, 3))
+    assert wrong_place == wrong_scale > 0
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+@given(seed=_seeds)
+def test_it_is_symmetric_and_zero_for_what_is_right_alone(kind, seed):
+    prediction, target = _two(seed)
+    loss = SPLoss(kind)
+    torch.testing.assert_close(loss(prediction, target), loss(target, prediction))
+    assert loss(target, target) == 0 < loss(prediction, target)
+
+
+def test_an_unknown_kind_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"^loss: got 'huber', takes one of smooth_l1, l1, mse"):
+        SPLoss("huber")
+
+
+@given(_seeds, st.integers(2, 40))
+def test_r2_is_what_others_say_it_is(seed, rows):
+    prediction, target = _two(seed, rows)
+    ours = r2(prediction, target)
+    theirs = torch.tensor(r2_score(target, prediction, multioutput="raw_values"))
+    torch.testing.assert_close(ours, theirs.float(), atol=1e-3, rtol=1e-3)
+    other = torchmetrics_r2(prediction, target, multioutput="raw_values")
+    torch.testing.assert_close(ours, other, atol=1e-3, rtol=1e-3)
+
+
+def test_r2_of_one_row_is_nan():
+    assert r2(*_two(0, rows=1)).isnan().all()

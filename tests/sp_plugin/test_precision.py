@@ -1,0 +1,142 @@
+"""Other precisions, layouts, shapes and batches; and what is not finite."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sp_plugin import SpatialPrediction, SPConfig
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.GroupNorm(2, 8), nn.GELU())
+        self.seen: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = x
+        return self.body(x).mean(dim=(2, 3))
+
+
+def _sp() -> SpatialPrediction:
+    return SpatialPrediction(8, SPConfig(size=16, head_width=32))
+
+
+def _images(*shape: int) -> Tensor:
+    return torch.randn(shape or (6, 3, 40, 40), generator=torch.Generator().manual_seed(0))
+
+
+def _net() -> Net:
+    torch.manual_seed(0)
+    return Net()
+
+
+def _check(out, *modules: nn.Module, dtype: torch.dtype = torch.float32) -> None:
+    out.loss.backward()
+    assert out.loss.isfinite() and out.loss > 0
+    for name, value in out.metrics.items():
+        assert value.isfinite() and value.dtype == dtype, name
+    for module in modules:
+        for parameter in module.parameters():
+            assert parameter.grad.isfinite().all()
+            assert parameter.grad.dtype == parameter.dtype
+    assert any(parameter.grad.any() for parameter in modules[0].parameters())
+
+
+def test_bfloat16_by_autocast():
+    net, sp = _net(), _sp()
+    exact = sp(net, _images(), step=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = sp(net, _images(), step=0)
+    _check(out, net, sp)
+    assert torch.equal(out.boxes, exact.boxes) and torch.equal(out.target, exact.target)
+    torch.testing.assert_close(out.loss, exact.loss, atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("head_too", [False, True])
+def test_bfloat16_weights_and_pictures(head_too):
+    net, sp = _net().bfloat16(), _sp()
+    exact = sp(_net(), _images(), step=0)
+    sp = sp.bfloat16() if head_too else sp
+    out = sp(net, _images().bfloat16(), step=0)
+    _check(out, net, sp)
+    assert net.seen.dtype == torch.bfloat16
+    assert out.target.dtype == out.prediction.dtype == torch.float32
+    torch.testing.assert_close(out.target, exact.target, atol=0.02, rtol=0.01)
+    torch.testing.assert_close(out.loss, exact.loss, atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("head_too", [False, True])
+def test_float64_weights_and_pictures(head_too):
+    net, sp = _net().double(), _sp()
+    exact = sp(_net(), _images(), step=0)
+    sp = sp.double() if head_too else sp
+    out = sp(net, _images().double(), step=0)
+    _check(out, net, sp, dtype=sp.targets.scale.dtype)
+    assert net.seen.dtype == torch.float64
+    torch.testing.assert_close(out.loss.float(), exact.loss.float(), atol=1e-4, rtol=1e-4)
+
+
+def test_crops_have_the_memory_format_of_the_pictures():
+    net, sp = _net(), _sp()
+    sp(net, _images().to(memory_format=torch.channels_last), step=0)
+    assert net.seen.is_contiguous(memory_format=torch.channels_last)
+    sp(net, _images(), step=0)
+    assert net.seen.is_contiguous()
+
+
+@pytest.mark.parametrize("shape", [(6, 3, 40, 72), (6, 3, 150, 90)], ids=str)
+@pytest.mark.parametrize("sharpness", ["equal", "native"])
+def test_pictures_need_not_be_square(shape, sharpness):
+    config = SPConfig(size=16, head_width=32, sharpness=sharpness)
+    net, sp = _net(), SpatialPrediction(8, config)
+    _check(sp(net, _images(*shape), step=0), net, sp)
+    assert net.seen.shape == (12, 3, 16, 16)
+
+
+def test_one_picture_is_enough_and_its_r2_is_nan():
+    net, sp = _net(), _sp()
+    out = sp(net, _images(1, 3, 40, 40), step=0)
+    out.loss.backward()
+    assert out.loss > 0 and out.metrics["skipped"] == 0
+    assert net.body[0].weight.grad.isfinite().all() and net.body[0].weight.grad.any()
+    assert all(out.metrics[f"r2_{name}"].isnan() for name in ("dx", "dy", "scale"))
+
+
+class _Spoilt(Net):
+    """Spoils one crop's features, in the way that it is told to."""
+
+    spoils: str | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = super().forward(x)
+        spoilt = torch.zeros_like(features)
+        if self.spoils == "inside":  # overflows on the way: the gradient there is 0 x inf
+            spoilt[0] = 1e6
+            return features + (features.square() * spoilt).exp()
+        spoilt[0] = {"inf": float("inf"), "nan": float("nan"), "large": 3e38}.get(self.spoils, 0)
+        return features + spoilt
+
+
+@pytest.mark.parametrize("spoils", ["inf", "nan", "large", "inside"])
+def test_what_is_not_finite_is_left_out_and_the_next_step_is_fine(spoils):
+    net, sp = _Spoilt(), _sp()
+    net.spoils = spoils
+    out = sp(net, _images(), step=0)
+    host = net.body(_images()).square().mean()
+    expected = torch.autograd.grad(host, list(net.parameters()), retain_graph=True)
+    (host + out.loss).backward()
+
+    assert out.loss == 0 and out.metrics["skipped"] == 1
+    for parameter, gradient in zip(net.parameters(), expected, strict=True):
+        assert torch.equal(parameter.grad, gradient)
+    for parameter in sp.parameters():
+        assert parameter.grad is None or not parameter.grad.any()
+
+    net.spoils = None
+    net.zero_grad()
+    out = sp(net, _images(), step=1)
+    assert out.metrics["skipped"] == 0
+    _check(out, net, sp)

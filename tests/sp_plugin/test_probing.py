@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import logging
+import random
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from sp_plugin import ConfigError, SpatialPrediction, SPConfig
+from sp_plugin.encoding import encode
+from sp_plugin.probing import Fit, fit
+
+SAID = "SP: crops are resized to 32 px, what the backbone takes, not 48"
+
+
+def _vit(**settings) -> nn.Module:
+    settings = {"img_size": 32, "depth": 1, **settings}
+    return timm.create_model("vit_tiny_patch16_224", pretrained=False, **settings)
+
+
+class _Takes(nn.Module):
+    """Takes crops of certain sides, and says otherwise what it is told to say."""
+
+    def __init__(self, *sides: int, error: Exception | None = None) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, 5, 1)
+        self.sides, self.error, self.asked = sides, error, []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.asked.append(x.shape[-1])
+        if x.shape[-1] not in self.sides:
+            raise self.error or RuntimeError("no")
+        return self.body(x)
+
+
+def test_the_wanted_size_is_taken_where_it_can_be():
+    net = _Takes(*range(1, 600))
+    assert fit(net, 47) == Fit(47, 5)
+    assert net.asked == [47]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sides", "found"),
+    [(33, (42, 64, 224), 42), (33, (40, 42), 40), (60, (64, 224), 64), (96, (224,), 224)],
+)
+def test_else_the_next_multiple_of_a_patch_or_a_common_size(wanted, sides, found):
+    assert fit(_Takes(*sides), wanted).size == found
+
+
+def test_else_the_size_that_the_backbone_tells():
+    net = nn.Sequential(_Takes(77))
+    net[0].img_size = (77, 77)
+    assert fit(net, 48) == Fit(77, 5)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [AssertionError(), RuntimeError("a\nb"), ValueError("c"), IndexError("d"), TypeError("e")],
+)
+def test_a_size_is_refused_in_whatever_way_the_backbone_does(error):
+    assert fit(_Takes(224, error=error), 48).size == 224
+    with pytest.raises(ConfigError) as caught:
+        fit(_Takes(error=error), 48)
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    assert str(caught.value) == f"backbone: _Takes takes no crops of 48 px: {reason}"
+    assert caught.value.__cause__ is error
+
+
+def test_a_wrong_setting_is_not_taken_for_a_wrong_size():
+    net = _Takes(48, 224)
+    with pytest.raises(ConfigError, match=r"^layer: the backbone has no 'bod'; did you mean"):
+        fit(net, 48, layer="bod")
+    assert net.asked == []
+    net.body = nn.Conv2d(3, 4, 1)
+    with pytest.raises(ConfigError, match=r"^pool: got 'cls'"):
+        fit(nn.Sequential(net, nn.Flatten(2)), 48, "cls")
+    assert net.asked == [48]
+
+
+def test_a_fixed_size_is_said_once_for_a_backbone(caplog):
+    with caplog.at_level(logging.INFO, "sp_plugin"):
+        net, images = _vit(), torch.randn(2, 3, 96, 96)
+        sp = SpatialPrediction.from_backbone(net, images, SPConfig())
+        sp.suit(net, 96)
+        SpatialPrediction.from_backbone(net, images, SPConfig())
+    assert [record.getMessage() for record in caplog.records] == [SAID]
+    assert sp.config.size == 32
+    assert sp(net, images, step=0).loss.isfinite()
+    with caplog.at_level(logging.INFO, "sp_plugin"):
+        SpatialPrediction.from_backbone(_vit(), images, SPConfig())
+    assert [record.getMessage() for record in caplog.records] == [SAID, SAID]
+
+
+def test_a_size_that_fits_is_not_said(caplog):
+    with caplog.at_level(logging.DEBUG, "sp_plugin"):
+        fit(_vit(), 32)
+        fit(_vit(dynamic_img_size=True), 48)
+    assert not caplog.records
+
+
+def test_a_fixed_swin_gets_the_crops_that_it_takes(caplog):
+    swin = timm.create_model(
+        "swin_tiny_patch4_window7_224", pretrained=False, img_size=128, depths=(1, 1, 1, 1)
+    )
+    images = torch.randn(2, 3, 96, 96)
+    sp = SpatialPrediction.from_backbone(swin, images, SPConfig())
+    assert sp.config.size == 128 and len(caplog.records) == 1
+    out = sp(swin, images, step=0)
+    out.loss.backward()
+    assert swin.patch_embed.proj.weight.grad.any()
+
+
+def _torchvision_vit() -> nn.Module:
+    net = torchvision.models.VisionTransformer(
+        image_size=32, patch_size=16, num_layers=1, num_heads=2, hidden_dim=24, mlp_dim=32
+    )
+    net.heads = nn.Identity()
+    return net
+
+
+def _resnet18() -> nn.Module:
+    net = torchvision.models.resnet18(weights=None)
+    net.fc = nn.Identity()
+    return net
+
+
+TORCHVISION = {
+    "resnet18": (_resnet18, 48, 512),
+    "vit": (_torchvision_vit, 32, 24),
+    "swin_t": (lambda: torchvision.models.swin_t(weights=None).features, 48, 768),
+    "convnext_tiny": (lambda: torchvision.models.convnext_tiny(weights=None).features, 48, 768),
+    "mobilenet_v3": (lambda: torchvision.models.mobilenet_v3_small(weights=None).features, 48, 576),
+}
+
+
+@pytest.mark.parametrize(("build", "size", "width"), TORCHVISION.values(), ids=TORCHVISION)
+def test_models_of_torchvision(build, size, width):
+    net, images = build(), torch.randn(2, 3, 96, 96)
+    sp = SpatialPrediction.from_backbone(net, images, SPConfig())
+    assert (sp.config.size, sp.feature_dim) == (size, width)
+    sp(net, images, step=0).loss.backward()
+    weights = [p.grad for p in net.parameters() if p.ndim > 1 and p.grad is not None]
+    assert weights[0].any() and weights[-1].any()
+    with torch.no_grad():
+        output = net.eval()(images[..., :size, :size])
+        features = encode(net, images[..., :size, :size])
+    if output.ndim == 4:
+        output = output.mean(dim=(2, 3) if output.shape[1] == width else (1, 2))
+    torch.testing.assert_close(features, output)
+
+
+class _Restless(nn.Module):
+    """Draws, counts and rebuilds a table of its own at each size, in evaluation as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 5, 1), nn.BatchNorm2d(5), nn.Dropout())
+        self.register_buffer("table", torch.zeros(1))
+        self.body[1].eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        random.random()
+        self.table = torch.rand(x.shape[-1])
+        return self.body(x)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_asking_leaves_the_backbone_and_the_generators_as_they_were(training):
+    net = _Restless()
+    net.training = training
+    net.body[0].weight.requires_grad_(False)
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    modes = [part.training for part in net.modules()]
+    wants = [parameter.requires_grad for parameter in net.parameters()]
+    generators = torch.get_rng_state(), random.getstate()
+
+    sp = SpatialPrediction.from_backbone(net, torch.randn(0, 3, 40, 40), SPConfig())
+
+    assert (sp.feature_dim, sp.config.size) == (5, 20)
+    assert torch.equal(torch.get_rng_state(), generators[0])
+    assert random.getstate() == generators[1]
+    assert [part.training for part in net.modules()] == modes
+    assert [parameter.requires_grad for parameter in net.parameters()] == wants
+    assert all(parameter.grad is None for parameter in net.parameters())
+    assert net.state_dict().keys() == state.keys()
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+
+
+def test_a_backbone_in_another_precision_is_asked_in_it():
+    assert fit(nn.Conv2d(3, 8, 3).double(), 32) == Fit(32, 8)
+    assert fit(nn.Conv2d(3, 8, 3).bfloat16(), 32) == Fit(32, 8)
+
+
+def test_a_backbone_without_weights_is_asked_as_well():
+    assert fit(nn.Flatten(), 8) == Fit(8, 8 * 8 * 3)

@@ -1,0 +1,61 @@
+"""The package's face, and what importing it brings along."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import sp_plugin
+
+_HOSTS = (
+    "omegaconf",
+    "hydra",
+    "mmengine",
+    "mmcv",
+    "lightning",
+    "pytorch_lightning",
+    "lightly",
+    "timm",
+    "torchvision",
+    "transformers",
+    "PIL",
+    "scipy",
+    "sklearn",
+)
+
+
+# Runs only where the global generators are as they were.
+_IMPORT = (
+    "import random, torch; before = random.getstate(), torch.get_rng_state().tolist();"
+    "import sp_plugin; assert before == (random.getstate(), torch.get_rng_state().tolist())"
+)
+
+
+def _loaded_by(statement: str) -> set[str]:
+    script = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(sp_plugin.__file__).parents[1],
+    )
+    return set(ran.stdout.split())
+
+
+def test_importing_it_draws_nothing_and_brings_nothing_but_torch():
+    loaded = _loaded_by(_IMPORT)
+    assert not loaded & set(_HOSTS)
+    third_party = loaded - set(sys.stdlib_module_names) - _loaded_by("import torch")
+    assert third_party == {"sp_plugin"}
+
+
+def test_every_public_name_is_there_and_explained():
+    for name in sp_plugin.__all__:
+        assert getattr(sp_plugin, name).__doc__, name
+    assert sp_plugin.__all__ == sorted(sp_plugin.__all__)
+
+
+def test_the_version_is_a_release_s():
+    assert all(part.isdigit() for part in sp_plugin.__version__.split("."))

@@ -1,0 +1,37 @@
+"""What blur must not tell: the scale."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sp_plugin import SpatialPrediction, SPConfig
+from sp_plugin.spatial_prediction import shared_resolution
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(4, 96))
+def test_a_shared_resolution_is_whole_and_half_to_all_of_the_coarser_crop_s_own(seed, size):
+    generator = torch.Generator().manual_seed(seed)
+    sides = 1 + 100 * torch.rand(2, 64, 2, generator=generator)
+    grid = shared_resolution(sides, size, generator)
+    coarser = torch.minimum(*sides).clamp(max=size)
+    assert torch.equal(grid, grid.round()) and grid.min() >= 1
+    assert (grid <= coarser).all() and (grid >= (coarser / 2).floor()).all()
+
+
+def test_equal_sharpness_does_not_tell_the_scale_and_native_sharpness_does():
+    # 1/f noise looks alike at every scale: what differs between crops is how sharp they are.
+    frequency = torch.fft.fftfreq(64)
+    distance = (frequency[:, None] ** 2 + frequency**2).sqrt().clamp_min(1 / 64)
+    images = torch.fft.ifft2(torch.fft.fft2(torch.randn(512, 1, 64, 64)) / distance).real
+    told = {}
+    for sharpness in ("equal", "native"):
+        config = SPConfig(sharpness=sharpness, size=32, area=(0.02, 0.5), max_iou=1.0)
+        sp = SpatialPrediction(8, config)
+        boxes, crops = sp.draw(images, torch.Generator().manual_seed(0))
+        detail = (crops[..., 1:] - crops[..., :-1]).std(dim=(1, 2, 3)).log()
+        a, b = detail.chunk(2)
+        sigma = sp.targets.encode(*boxes)[:, 2]
+        told[sharpness] = torch.corrcoef(torch.stack([b - a, sigma]))[0, 1].abs()
+    assert told["native"] > 0.9 and told["equal"] < 0.2

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from sp_plugin import SpatialPrediction, SPConfig
+from sp_plugin.boxes import corners, iou
+from sp_plugin.loss import r2
+
+
+class Net(nn.Module):
+    """A small network with batch statistics and dropout, that keeps what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.3)
+        )
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(x)
+        return self.body(x).mean(dim=(2, 3))
+
+
+def _net() -> Net:
+    torch.manual_seed(0)
+    return Net()
+
+
+def _sp(**settings) -> SpatialPrediction:
+    return SpatialPrediction(8, SPConfig.build({"size": 16, "head_width": 32, **settings}))
+
+
+IMAGES = torch.randn(6, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+
+
+def _generators():
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002
+    return torch.get_rng_state().tolist(), random.getstate(), (name, tuple(keys), *rest)
+
+
+def test_the_same_seed_rank_and_step_ask_the_same():
+    net, sp = _net(), _sp()
+    first = sp(net, IMAGES, step=3, rank=1)
+    torch.rand(7)
+    again = sp(net, IMAGES, step=3, rank=1)
+    assert torch.equal(first.boxes, again.boxes)
+    assert torch.equal(first.prediction, again.prediction)
+    assert torch.equal(first.loss, again.loss)
+    assert torch.equal(*(crops for crops in net.seen))
+
+
+@pytest.mark.parametrize("other", [{"step": 4}, {"rank": 2}, {"seed": 1}])
+def test_another_seed_rank_or_step_asks_something_else(other):
+    keys = {"step": 3, "rank": 1, **other}
+    sp, twin = _sp(), _sp(seed=keys.pop("seed", 0))
+    one, two = sp(_net(), IMAGES, step=3, rank=1), twin(_net(), IMAGES, **keys)
+    assert not torch.isclose(one.boxes, two.boxes).all(dim=-1).any()
+
+
+def test_the_seed_decides_the_head_s_weights_and_nothing_else_does():
+    torch.manual_seed(1)
+    one = _sp().state_dict()
+    torch.manual_seed(2)
+    two, other = _sp().state_dict(), _sp(seed=5).state_dict()
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+    assert not torch.equal(one["head.mlp.0.weight"], other["head.mlp.0.weight"])
+
+
+def test_building_and_asking_leave_every_global_generator_as_it_was():
+    net = timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, depth=2, drop_path_rate=0.5, proj_drop_rate=0.3
+    )
+    images = torch.randn(4, 3, 64, 64)
+    before = _generators()
+    sp = SpatialPrediction.from_backbone(net.train(), images)
+    assert _generators() == before
+    sp(net, images, step=0).loss.backward()
+    assert _generators() == before
+
+
+def test_what_it_draws_inside_the_backbone_does_not_follow_the_host_s_generator():
+    predictions = []
+    for seed in (1, 2):
+        net = _net()
+        torch.manual_seed(seed)
+        predictions.append(_sp()(net, IMAGES, step=0).prediction)
+    assert torch.equal(*predictions)
+
+
+def test_the_loss_reaches_backbone_and_head():
+    net, sp = _net(), _sp(weight=0.5)
+    sp(net, IMAGES, step=0).loss.backward()
+    for module in (net, sp):
+        for name, parameter in module.named_parameters():
+            assert parameter.grad.any() or name == "body.0.bias", name  # BatchNorm takes it away
+
+
+def test_the_loss_is_the_weighted_loss_of_prediction_and_target():
+    sp = _sp(weight=0.5, loss="mse")
+    out = sp(_net(), IMAGES, step=0)
+    expected = sp.loss(out.prediction, out.target)
+    torch.testing.assert_close(out.metrics["loss"], expected)
+    torch.testing.assert_close(out.loss, 0.5 * expected)
+    assert out.metrics["weight"] == 0.5 and out.metrics["skipped"] == 0
+
+
+def test_the_target_is_that_of_the_boxes_and_they_lie_in_the_picture():
+    sp = _sp(max_iou=0.2)
+    out = sp(_net(), IMAGES, step=0)
+    assert out.boxes.shape == (2, 6, 4)
+    torch.testing.assert_close(out.target, sp.targets.encode(*out.boxes))
+    assert corners(out.boxes).min() >= -1e-6 and corners(out.boxes).max() <= 1 + 1e-6
+    assert (iou(*out.boxes) <= 0.2 + 1e-5).all()
+
+
+def test_r2_is_that_of_prediction_and_target_and_metrics_are_detached_float32():
+    out = _sp()(_net(), IMAGES, step=0)
+    told = torch.stack([out.metrics[f"r2_{name}"] for name in ("dx", "dy", "scale")])
+    torch.testing.assert_close(told, r2(out.prediction, out.target))
+    for value in out.metrics.values():
+        assert value.shape == () and value.dtype == torch.float32 and not value.requires_grad
+    assert not out.prediction.requires_grad and not out.target.requires_grad
+
+
+def test_both_crops_go_through_the_backbone_at_once_and_the_head_gets_them_in_order():
+    net, sp = _net().eval(), _sp(sharpness="native")
+    out = sp(net, IMAGES, step=0)
+    (crops,) = net.seen
+    assert crops.shape == (12, 3, 16, 16)
+    features = net.body(crops).mean(dim=(2, 3))
+    torch.testing.assert_close(out.prediction, sp.head(features[:6], features[6:]))
+
+
+def test_nothing_flows_back_into_the_pictures():
+    images = IMAGES.clone().requires_grad_()
+    _sp()(_net(), images, step=0).loss.backward()
+    assert images.grad is None
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_running_statistics_move_only_where_it_is_asked_for(moves):
+    net = _net()
+    before = {name: value.clone() for name, value in net.named_buffers()}
+    _sp(update_bn=moves)(net, IMAGES, step=0)
+    changed = [name for name, value in net.named_buffers() if not torch.equal(value, before[name])]
+    assert len(changed) == (len(before) if moves else 0)
+
+
+def test_without_gradients_nothing_is_recorded():
+    with torch.no_grad():
+        out = _sp()(_net(), IMAGES, step=0)
+    assert not out.loss.requires_grad and out.loss > 0
+
+
+def test_progress_moves_the_sampler():
+    sp = _sp(area=((0.5, 0.6), (0.05, 0.06)), max_iou=1.0)
+    first, last = (sp(_net(), IMAGES, step=0, progress=p).boxes for p in (0.0, 1.0))
+    assert first[..., 2:].prod(dim=-1).min() > 0.49 and last[..., 2:].prod(dim=-1).max() < 0.07
+
+
+def test_its_state_is_the_head_and_the_constants():
+    sp = _sp()
+    assert {name.partition(".")[0] for name, _ in sp.named_parameters()} == {"head"}
+    assert [name for name, _ in sp.named_buffers()] == ["targets.scale"]
+    other = _sp(seed=4, area=(0.2, 0.3))
+    other.load_state_dict(sp.state_dict())
+    one, two = (each.state_dict() for each in (sp, other))
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+def test_suit_settles_what_was_left_open_and_keeps_what_was_given():
+    net = nn.Conv2d(3, 8, 3)
+    sp = SpatialPrediction(8, SPConfig(seed=3))
+    assert (sp.config.size, sp.config.area) == (96, (0.05, 0.32))
+    head = [parameter.clone() for parameter in sp.parameters()]
+    sp.suit(net, 64)
+    assert (sp.config.size, sp.config.area, sp.config.seed) == (32, (0.15, 0.32), 3)
+    assert all(map(torch.equal, head, sp.parameters()))
+    fresh = SpatialPrediction.from_backbone(net, torch.rand(1, 3, 64, 64), SPConfig(seed=3))
+    assert torch.equal(sp.targets.scale, fresh.targets.scale)
+    assert SpatialPrediction(8, SPConfig(size=40)).suit(net, 64).config.size == 40

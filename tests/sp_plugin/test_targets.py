@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.models.detection._utils import BoxCoder
+
+from sp_plugin.boxes import corners, flip, place
+from sp_plugin.sampling import PairSampler
+from sp_plugin.targets import ANTISYMMETRIC, ENCODINGS, TargetEncoder, raw_targets
+
+_seeds = st.integers(0, 2**32 - 1)
+_TARGETS = {encoding: TargetEncoder(PairSampler(), encoding) for encoding in ENCODINGS}
+each_encoding = pytest.mark.parametrize("encoding", ENCODINGS)
+
+
+def _pairs(seed: int, n: int = 32, **settings):
+    return PairSampler(**settings)(n, torch.Generator().manual_seed(seed))
+
+
+def _close(one, other):
+    torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("encoding", ANTISYMMETRIC)
+@given(seed=_seeds)
+def test_symmetric_and_image_change_sign_with_the_order(encoding, seed):
+    a, b = _pairs(seed)
+    _close(raw_targets(b, a, encoding), -raw_targets(a, b, encoding))
+
+
+@given(_seeds)
+def test_anchor_is_not_antisymmetric(seed):
+    a, b = _pairs(seed)
+    forth, back = raw_targets(a, b, "anchor"), raw_targets(b, a, "anchor")
+    assert (forth + back)[:, :2].abs().max() > 0.01
+    _close(forth[:, 2], -back[:, 2])
+
+
+@pytest.mark.parametrize("encoding", ["symmetric", "anchor"])
+@given(seed=_seeds)
+def test_symmetric_and_anchor_do_not_see_how_the_picture_was_cropped(encoding, seed):
+    a, b = _pairs(seed)
+    frame = _pairs(seed + 1)[0]
+    placed = raw_targets(place(a, frame), place(b, frame), encoding)
+    torch.testing.assert_close(placed, raw_targets(a, b, encoding), atol=1e-3, rtol=1e-3)
+
+
+@given(_seeds)
+def test_image_sees_the_zoom_but_not_the_shift(seed):
+    a, b = _pairs(seed)
+    raw = raw_targets(a, b, "image")
+    half = torch.tensor([0.6, 0.3, 0.5, 0.5])
+    zoomed = raw_targets(place(a, half), place(b, half), "image")
+    _close(zoomed, raw * torch.tensor([0.5, 0.5, 1.0]))
+    aside = torch.tensor([0.1, -0.2, 0.0, 0.0])
+    _close(raw_targets(a + aside, b + aside, "image"), raw)
+
+
+@given(_seeds)
+def test_image_is_additive(seed):
+    (a, b), (c, _) = _pairs(seed), _pairs(seed + 1)
+    by_way_of_b = raw_targets(a, b, "image") + raw_targets(b, c, "image")
+    _close(raw_targets(a, c, "image"), by_way_of_b)
+
+
+@given(_seeds)
+def test_anchor_is_the_code_of_r_cnn(seed):
+    a, b = _pairs(seed)
+    # Scaled up: BoxCoder thinks in pixels.
+    (code,) = BoxCoder(weights=(1, 1, 1, 1)).encode([corners(b) * 1000], [corners(a) * 1000])
+    raw = raw_targets(a, b, "anchor")
+    torch.testing.assert_close(raw[:, :2], code[:, :2], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(raw[:, 2], code[:, 2:].mean(dim=1), atol=1e-4, rtol=1e-4)
+
+
+@each_encoding
+@given(seed=_seeds)
+def test_decode_inverts_encode_for_boxes_of_one_aspect(encoding, seed):
+    a, b = _pairs(seed, ratio=(1.3, 1.3), area=(0.05, 0.3))
+    targets = _TARGETS[encoding]
+    torch.testing.assert_close(targets.decode(targets.encode(a, b), a), b, atol=1e-4, rtol=1e-4)
+
+
+@each_encoding
+@given(seed=_seeds)
+def test_decode_gives_a_box_that_encodes_as_it_was_told(encoding, seed):
+    a, b = _pairs(seed)  # of any aspect
+    targets = _TARGETS[encoding]
+    told = targets.encode(a, b)
+    decoded = targets.decode(told, a)
+    torch.testing.assert_close(targets.encode(a, decoded), told, atol=1e-3, rtol=1e-3)
+    _close(decoded[:, 2] / decoded[:, 3], a[:, 2] / a[:, 3])
+
+
+@each_encoding
+@given(seed=_seeds)
+def test_mirroring_the_frame_negates_x_alone(encoding, seed):
+    a, b = _pairs(seed)
+    mirrored = raw_targets(flip(a), flip(b), encoding)
+    _close(mirrored, raw_targets(a, b, encoding) * torch.tensor([-1.0, 1.0, 1.0]))
+
+
+SAMPLERS = {
+    "default": {},
+    "whole frame": {"window": (1, 1), "max_iou": 1.0},
+    "small images": {"area": (0.15, 0.32), "window": (1, 1)},
+    "elongated": {"ratio": (0.5, 3.0), "max_iou": 0.5},
+}
+
+
+@each_encoding
+@pytest.mark.parametrize("settings", SAMPLERS.values(), ids=SAMPLERS)
+def test_targets_have_unit_variance_under_their_sampler(encoding, settings):
+    targets = TargetEncoder(PairSampler(**settings), encoding)
+    drawn = targets.encode(*_pairs(7, 40_000, **settings))
+    # The constants and the check are each a draw of some 3e4: a few per mille each.
+    torch.testing.assert_close(drawn.std(dim=0), torch.ones(3), atol=0.03, rtol=0)
+    # So an MSE of 1 is chance, in every encoding.
+    assert abs(drawn.square().mean() - 1) < 0.04
+
+
+@pytest.mark.parametrize("area", [(0.05, 0.32), (0.02, 0.2), (0.15, 0.32)])
+def test_the_constant_of_scale_is_the_closed_form_s(area):
+    sampler = PairSampler(area, max_iou=1.0)
+    closed = math.log(area[1] / area[0]) / math.sqrt(24)
+    for encoding in ENCODINGS:
+        assert math.isclose(TargetEncoder(sampler, encoding).scale[2], closed, rel_tol=0.015)
+
+
+def test_the_constants_of_a_moving_sampler_cover_all_of_training():
+    moving = PairSampler(((0.3, 0.32), (0.05, 0.06)), max_iou=1.0)
+    ends = [PairSampler(area, max_iou=1.0) for area in moving.area]
+    first, last = (TargetEncoder(sampler).scale[0] for sampler in ends)
+    assert 1.1 * first < TargetEncoder(moving).scale[0] < 0.9 * last
+
+
+def test_the_constants_are_the_same_each_time_and_draw_nothing_from_the_global_generator():
+    before = torch.get_rng_state()
+    scales = [TargetEncoder(PairSampler()).scale for _ in range(2)]
+    assert torch.equal(*scales)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_crops_of_one_size_have_finite_targets():
+    targets = TargetEncoder(PairSampler((0.1, 0.1)))
+    encoded = targets.encode(*_pairs(0, area=(0.1, 0.1)))
+    assert targets.scale[2] == 1
+    assert encoded.isfinite().all() and encoded[:, 2].abs().max() < 1e-4
+
+
+def test_targets_are_never_clipped():
+    a = torch.tensor([0.01, 0.01, 0.02, 0.02])
+    b = torch.tensor([0.97, 0.01, 0.04, 0.02])
+    targets = TargetEncoder(PairSampler())
+    expected = torch.tensor([0.96 / math.sqrt(0.02 * 0.04), 0.0, math.log(2) / 2])
+    torch.testing.assert_close(targets.encode(a, b) * targets.scale, expected, atol=1e-3, rtol=1e-4)
+
+
+@each_encoding
+def test_the_constants_are_stored(encoding):
+    targets = TargetEncoder(PairSampler(), encoding)
+    other = TargetEncoder(PairSampler((0.01, 0.02)), encoding)
+    other.load_state_dict(targets.state_dict())
+    assert torch.equal(other.scale, targets.scale)
+    assert not list(targets.parameters())
+
+
+def test_an_unknown_encoding_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"^encoding: got 'polar', takes one of symmetric, anchor"):
+        TargetEncoder(PairSampler(), "polar")
