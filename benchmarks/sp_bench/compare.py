@@ -45,7 +45,7 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
     with progress.over(len(runs), settings.epochs):
         done = [_finished(settings, arm, seed, splits, tasks, out, progress) for seed, arm in runs]
     results = Results(
-        settings={**dataclasses.asdict(settings), "seeds": list(seeds)},
+        settings={**settings.plain(), "seeds": list(seeds)},
         versions=versions(),
         machine=machine(settings.precision),
         data=_told(splits),

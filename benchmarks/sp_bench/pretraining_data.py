@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sp_bench.data import Pictures
-from sp_plugin.isolation import generator_for
+from sp_plugin.isolation import generator_for, key_of
 
 
 class Views(Dataset[Any]):
@@ -29,11 +33,11 @@ class Views(Dataset[Any]):
 
 
 class PretrainingData(pl.LightningDataModule):
-    """A loader for each epoch, drawn from a generator of (seed, epoch) alone.
+    """A loader for each epoch, whose order and augmentations follow from (seed, epoch) alone.
 
     So the two arms of a seed see the same, and a run that goes on after epoch k sees what it
-    would have seen. Augmentations are drawn in the workers, which that generator seeds; the
-    Trainer must reload the loader every epoch.
+    would have seen, however often Lightning begins to read. The Trainer must reload the loader
+    every epoch.
     """
 
     def __init__(self, views: Views, batch_size: int, workers: int, seed: int) -> None:
@@ -45,11 +49,20 @@ class PretrainingData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         epoch = self.trainer.current_epoch if self.trainer else 0
+        generator = generator_for(self.seed, epoch)
         return DataLoader(
             self.views,
             batch_size=self.batch_size,
-            shuffle=True,
+            sampler=torch.randperm(len(self.views), generator=generator).tolist(),
             drop_last=True,
             num_workers=self.workers,
-            generator=generator_for(self.seed, epoch),
+            worker_init_fn=functools.partial(_seed_worker, self.seed, epoch),
+            generator=generator,
         )
+
+
+def _seed_worker(seed: int, epoch: int, worker: int) -> None:
+    key = key_of(seed, epoch, worker)
+    torch.manual_seed(key)
+    random.seed(key)
+    np.random.seed(key % 2**32)  # noqa: NPY002  lightly's transforms draw from this one

@@ -62,6 +62,11 @@ class Settings:
         if self.learning_rate <= 0:
             raise UsageError(f"learning_rate: got {self.learning_rate}, takes a number above 0")
 
+    def plain(self) -> dict[str, Any]:
+        """As it stands in JSON: lists for tuples."""
+        told: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return told
+
 
 def half_the_cores() -> int:
     """Workers to load pictures: half the cores, 8 at most; training computes on the others."""
@@ -83,7 +88,7 @@ def claim(out: Path, settings: Settings) -> None:
         UsageError: it is a folder of other settings, or of something else.
     """
     path = out / "settings.json"
-    wanted = json.loads(json.dumps(dataclasses.asdict(settings)))
+    wanted = settings.plain()
     if not path.exists():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise UsageError(

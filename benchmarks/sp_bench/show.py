@@ -64,7 +64,7 @@ def ask(
     if unreadable:
         log.warning("show: %d unreadable pictures were passed over", unreadable)
     sp = SpatialPrediction(1, config.resolve(side))
-    boxes, crops = sp.draw(frames.float() / 255, generator_for(seed))
+    boxes, crops = sp.draw(frames.float() / 255, generator_for(seed + 1))
     # The sampler draws its windows first: a fresh generator of the same seed gives them again.
     windows = sp.sampler._windows(len(frames), generator_for(seed))
     return Asked(

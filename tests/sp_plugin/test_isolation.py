@@ -93,7 +93,7 @@ class _Mixed(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        shared = nn.Dropout().eval()
+        shared = nn.Dropout()
         self.first = nn.Sequential(nn.BatchNorm1d(2), shared)
         self.second = nn.Sequential(shared, nn.Linear(2, 2).eval())
         self.teacher = nn.Sequential(nn.BatchNorm1d(2)).eval()
@@ -108,6 +108,7 @@ class _Mixed(nn.Module):
 def test_evaluating_puts_each_module_s_mode_back(raises):
     net = _Mixed()
     net.second.eval()
+    net.first.train()  # and with it the part that both share
     modes = [part.training for part in net.modules()]
     assert True in modes and False in modes
     try:

@@ -41,6 +41,15 @@ def test_a_layer_s_output_is_that_layer_s_pooled():
     assert _hooks(net) == 0
 
 
+def test_what_comes_after_the_layer_is_not_run():
+    net, ran = _Net(), []
+    net.stages[2].register_forward_hook(lambda *_: ran.append(True))
+    encode(net, IMAGES, layer="stages.0")
+    assert not ran
+    encode(net, IMAGES)
+    assert ran
+
+
 def test_gradients_reach_the_layers_up_to_it_alone():
     net = _Net()
     encode(net, IMAGES, layer="stages.0").sum().backward()

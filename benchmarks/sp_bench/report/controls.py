@@ -70,4 +70,4 @@ def _key(target: str, control: str) -> str:
 def _cell(row: Row | None) -> Cell:
     if row is None:
         return Cell("", "")
-    return Cell(level(row.figure, row.sp), level(row.figure, row.baseline))
+    return Cell(level(row.figure, row.baseline), level(row.figure, row.sp))
