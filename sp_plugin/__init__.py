@@ -3,13 +3,13 @@
 >>> from sp_plugin import SpatialPrediction, SPConfig
 """
 
-from sp_plugin.config import SPConfig
 from sp_plugin.checks import ConfigError
+from sp_plugin.config import SPConfig
 from sp_plugin.cropping import crop_resize
 from sp_plugin.head import SPHead
 from sp_plugin.loss import SPLoss
 from sp_plugin.sampling import PairSampler
-from sp_plugin.spatial_prediction import SPOutput, SpatialPrediction
+from sp_plugin.spatial_prediction import SpatialPrediction, SPOutput
 from sp_plugin.targets import TargetEncoder
 
 __version__ = "0.1.0"

@@ -14,7 +14,7 @@ from sp_lightning.bases import callback_classes, with_bases
 from sp_lightning.batch import first_view
 from sp_lightning.checkpoint import keep_out, make_room
 from sp_lightning.student import find_backbone, join
-from sp_plugin import ConfigError, SPConfig, SPOutput, SpatialPrediction
+from sp_plugin import ConfigError, SpatialPrediction, SPConfig, SPOutput
 
 log = logging.getLogger("sp_plugin")
 
@@ -46,7 +46,8 @@ class SPCallback:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> SPCallback:
         bases = tuple(base for base in callback_classes() if not issubclass(cls, base))
-        return object.__new__(with_bases(cls, bases) if bases else cls)
+        body: Any = cls
+        return object.__new__(with_bases(body, bases) if bases else body)
 
     def __init__(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import timm
-import torch
 import torchvision
 from timm.models.resnet import BasicBlock, ResNet
 from timm.models.vision_transformer import VisionTransformer

@@ -57,7 +57,8 @@ def compare(
     sp: SPOption = None,
 ) -> None:
     """Pre-train with and without SP, seed by seed, and print what that changed."""
-    from sp_bench.compare import REPORT, compare as run
+    from sp_bench.compare import REPORT
+    from sp_bench.compare import compare as run
     from sp_bench.progress import Progress
     from sp_bench.report.table import print_table
     from sp_bench.settings import Settings, fast_precision, half_the_cores

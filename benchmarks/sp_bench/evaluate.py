@@ -13,7 +13,7 @@ from sp_bench.pretrain import new_method
 from sp_bench.report.examples import PairExamples
 from sp_bench.settings import Settings
 from sp_bench.tasks import EVALUATION_SEED, Subject, Task, measure
-from sp_plugin import SPConfig, SpatialPrediction
+from sp_plugin import SpatialPrediction, SPConfig
 from sp_plugin.isolation import generator_for
 
 _EXAMPLES = 12

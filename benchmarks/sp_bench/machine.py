@@ -44,5 +44,5 @@ def machine(precision: str) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    told = getattr(torch.cpu, "get_capabilities", dict)().get("cpu_name")
-    return str(told or platform.processor() or "unknown")
+    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return str(able.get("cpu_name") or platform.processor() or "unknown")

@@ -13,6 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from sp_lightning import SPCallback
 
 from sp_bench.backbones import make_backbone
 from sp_bench.data import Pictures
@@ -22,7 +23,6 @@ from sp_bench.pretraining_data import PretrainingData, Views
 from sp_bench.recording import EpochSeed, Record, Ticks
 from sp_bench.results import SP
 from sp_bench.settings import Settings
-from sp_lightning import SPCallback
 from sp_plugin import SpatialPrediction
 from sp_plugin.probing import fit
 

@@ -64,7 +64,7 @@ def ask(
     if unreadable:
         log.warning("show: %d unreadable pictures were passed over", unreadable)
     sp = SpatialPrediction(1, config.resolve(side))
-    boxes, crops = sp.draw(frames.float() / 255, generator_for(seed + 1))
+    boxes, crops = sp.draw(frames.float() / 255, generator_for(seed))
     # The sampler draws its windows first: a fresh generator of the same seed gives them again.
     windows = sp.sampler._windows(len(frames), generator_for(seed))
     return Asked(
@@ -102,7 +102,7 @@ def read_frames(paths: Sequence[Path], side: int, count: int, seed: int) -> tupl
         try:
             picture = open_picture(path)
         except Exception:  # PIL's decoders raise errors of many kinds on damaged files
-            unreadable += 1
+            unreadable = 1
             continue
         picture = image_ops.center_crop(image_ops.resize(picture, [side]), [side])
         frames.append(image_ops.pil_to_tensor(picture))

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from PIL import Image
-
 from sp_bench.cli import _sp_settings, _spread_seeds, main
 
 

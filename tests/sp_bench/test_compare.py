@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
-
 from sp_bench import compare as module
 from sp_bench.compare import compare
 from sp_bench.errors import UsageError

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-
 from sp_bench.data import load_data
 from sp_bench.methods import METHODS
 from sp_bench.pretrain import pretrain

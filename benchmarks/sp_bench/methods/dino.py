@@ -31,6 +31,8 @@ class DINO(MomentumMethod):
             sigmas=blur_sigmas(side),
         )
 
+    projector: DINOProjectionHead
+
     def new_projector(self, dim: int) -> nn.Module:
         return DINOProjectionHead(dim, 512, 64, _OUTPUTS, freeze_last_layer=1)
 

@@ -34,17 +34,18 @@ class MAE(Method):
         return MAETransform(input_size=side)
 
     def build(self, dim: int) -> None:
-        if not is_vit(self.backbone):
+        vit: Any = self.backbone
+        if not is_vit(vit):
             raise UsageError("backbone: mae takes a ViT, such as tiny_vit or vit_tiny_patch16_224")
-        self.masked = MaskedVisionTransformerTIMM(vit=self.backbone)
-        self.patch = self.backbone.patch_embed.patch_size[0]
+        self.masked = MaskedVisionTransformerTIMM(vit=vit)
+        self.patch: int = vit.patch_embed.patch_size[0]
         self.to_decoder = nn.Linear(dim, _DECODER_DIM)
         self.decoder = MaskedVisionTransformerDecoderTIMM(
-            num_patches=self.backbone.patch_embed.num_patches,
+            num_patches=vit.patch_embed.num_patches,
             embed_dim=_DECODER_DIM,
             depth=2,
             num_heads=4,
-            num_prefix_tokens=self.backbone.num_prefix_tokens,
+            num_prefix_tokens=vit.num_prefix_tokens,
         )
         self.to_pixels = nn.Linear(_DECODER_DIM, self.patch**2 * 3)
         self.criterion = nn.MSELoss()

@@ -117,7 +117,8 @@ def _teacher(pl: Any) -> type:
 
         def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
             with torch.no_grad():
-                for ours, theirs in zip(self.student.parameters(), self.backbone.parameters()):
+                pairs = zip(self.student.parameters(), self.backbone.parameters(), strict=True)
+                for ours, theirs in pairs:
                     theirs.lerp_(ours, 0.1)
                 target = self.backbone(batch[0][1])
             return {"loss": (self.projector(self.student(batch[0][0])) - target).square().mean()}
