@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from sp_bench.errors import UsageError
+from sp_bench.errors import Stopped, UsageError
 from sp_plugin import ConfigError, SPConfig
 
 app = typer.Typer(
@@ -81,7 +81,11 @@ def compare(
     )
     console = Console()
     wanted = list(dict.fromkeys(seeds or [0, 1, 2]))
-    print_table(run(settings, wanted, out, Progress(console)), console)
+    try:
+        results = run(settings, wanted, out, Progress(console))
+    except KeyboardInterrupt:
+        raise Stopped("stopped; the same command goes on from here") from None
+    print_table(results, console)
     console.print(f"report: {out / REPORT}", soft_wrap=True, highlight=False)
 
 
@@ -141,8 +145,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (UsageError, ConfigError, DataError) as error:
         print(f"sp-bench: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("sp-bench: stopped; the same command goes on from here", file=sys.stderr)
+    except Stopped as stop:
+        print(f"sp-bench: {stop}", file=sys.stderr)
         sys.exit(130)
 
 

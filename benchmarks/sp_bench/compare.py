@@ -41,6 +41,7 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
     splits = _load(settings)
     check(settings, splits.train)
     claim(out, settings)
+    progress.skipped(splits.skipped)
     runs = [(seed, arm) for seed in seeds for arm in ARMS]
     with progress.over(len(runs), settings.epochs):
         done = [_finished(settings, arm, seed, splits, tasks, out, progress) for seed, arm in runs]

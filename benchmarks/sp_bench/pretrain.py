@@ -94,8 +94,10 @@ def pretrain(
     record = Record()
     callbacks: list[Any] = [record, EpochSeed(seed), Ticks(tell), _keep_last(folder)]
     trainer = _trainer(settings, [*callbacks, sp] if sp else callbacks)
-    with _beside(settings.workers):
+    with _beside(settings.workers), _interrupts():
         trainer.fit(method, data, ckpt_path=_last_whole(folder))
+    if trainer.interrupted:  # Lightning before 2.5 returns as if all were done
+        raise KeyboardInterrupt
     trainer.save_checkpoint(folder / FINAL)
     for path in folder.glob("epoch*.ckpt"):
         path.unlink()
@@ -119,6 +121,17 @@ def _trainer(settings: Settings, callbacks: list[Any]) -> pl.Trainer:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[None]:
+    """Ctrl-C as KeyboardInterrupt: Lightning makes an exit with code 1 of it."""
+    try:
+        yield
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
 
 
 @contextlib.contextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich import progress as bars
 from rich.console import Console
 
 from sp_bench.results import Run
+
+_NAMED = 5  # unreadable pictures; results.json has them all
 
 
 class Progress:
@@ -29,6 +31,7 @@ class Progress:
             speed_estimate_period=600,
         )
         self._task = self.bar.add_task("", total=None)
+        self._label = ""
         self._before = 0.0
         self._epochs = 1
 
@@ -39,6 +42,16 @@ class Progress:
         self.bar.update(self._task, total=runs * epochs)
         with self.bar:
             yield
+
+    def skipped(self, names: Sequence[str]) -> None:
+        """Pictures that could not be read are left out; say which."""
+        if names:
+            more = ", ..." if len(names) > _NAMED else ""
+            self.console.print(
+                f"left out, unreadable: {len(names)} ({', '.join(names[:_NAMED])}{more})",
+                highlight=False,
+                soft_wrap=True,
+            )
 
     def started(self, arm: str, seed: int) -> None:
         """A run begins, or goes on."""

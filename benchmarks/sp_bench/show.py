@@ -102,7 +102,7 @@ def read_frames(paths: Sequence[Path], side: int, count: int, seed: int) -> tupl
         try:
             picture = open_picture(path)
         except Exception:  # PIL's decoders raise errors of many kinds on damaged files
-            unreadable = 1
+            unreadable += 1
             continue
         picture = image_ops.center_crop(image_ops.resize(picture, [side]), [side])
         frames.append(image_ops.pil_to_tensor(picture))

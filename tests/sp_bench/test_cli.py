@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +114,44 @@ def test_compare_prints_the_table(capsys: Any, folder: Path, tmp_path: Path) -> 
     said = capsys.readouterr().out
     assert "kNN" in said and "baseline" in said and "report.html" in said.replace("\n", "")
     assert (out / "results.json").exists()
+
+
+def test_unreadable_pictures_are_named_and_left_out(capsys: Any, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(60):
+            Image.new("RGB", (40, 40), (i * 4, 90, 30)).save(tmp_path / "data" / name / f"{i}.png")
+    (tmp_path / "data" / "dog" / "broken.png").write_bytes(b"not a picture")
+    main_exits_well(
+        ["compare", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--epochs",
+         "1", "--side", "32", "--batch-size", "32", "--seeds", "0", "--tasks", "knn"]
+    )  # fmt: skip
+    said = capsys.readouterr().out
+    assert "left out, unreadable: 1" in said and "broken.png" in said
+
+
+def test_ctrl_c_says_how_to_go_on(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    # A shell that runs this in the background has SIGINT ignored, and children inherit that.
+    code = (
+        "import signal, sys; from sp_bench.cli import main;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler); main(sys.argv[1:])"
+    )
+    command = [
+        sys.executable, "-c", code, "compare", "--data", str(folder), "--out", str(out),
+        "--epochs", "5000", "--side", "32", "--batch-size", "4", "--seeds", "0",
+    ]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        for _ in range(600):
+            if list(out.glob("seed0-baseline/epoch*.ckpt")) or running.poll() is not None:
+                break
+            time.sleep(0.2)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert said.strip().endswith("sp-bench: stopped; the same command goes on from here")
+    assert "Traceback" not in said
+    assert not (out / "seed0-baseline" / "final.ckpt").exists()
 
 
 def main_exits_well(arguments: list[str]) -> None:

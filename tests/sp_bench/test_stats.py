@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 from sp_bench.results import Figure, Run
@@ -30,6 +30,7 @@ def test_the_interval_is_that_of_scipys_paired_t_test(confidence):
     assert found.difference == pytest.approx(sp.mean() - baseline.mean())
 
 
+@settings(deadline=None)
 @given(PAIRS)
 def test_swapped_arms_mirror_the_interval(pairs):
     baseline, sp = zip(*pairs, strict=True)
@@ -37,6 +38,7 @@ def test_swapped_arms_mirror_the_interval(pairs):
     assert (one.difference, one.low, one.high) == (-other.difference, -other.high, -other.low)
 
 
+@settings(deadline=None)
 @given(PAIRS, st.floats(-50, 50))
 def test_what_a_seed_does_to_both_arms_is_of_no_account(pairs, shift):
     baseline, sp = (np.array(arm) for arm in zip(*pairs, strict=True))
@@ -45,6 +47,7 @@ def test_what_a_seed_does_to_both_arms_is_of_no_account(pairs, shift):
     assert shifted == pytest.approx(paired(list(baseline), list(sp)), abs=1e-9)
 
 
+@settings(deadline=None)
 @given(PAIRS)
 def test_more_confidence_is_a_wider_interval_round_the_mean(pairs):
     baseline, sp = zip(*pairs, strict=True)

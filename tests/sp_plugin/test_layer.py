@@ -80,11 +80,11 @@ def test_the_hook_is_gone_after_an_error_in_the_backbone():
 
 class _Timm(_Net):
     cls_token: Tensor | None = None
-    num_prefix_tokens = 4
+    num_prefix_tokens = 5  # with 4 patches: 9 tokens, a square of their own
 
     def forward_features(self, x: Tensor) -> Tensor:
         tokens = self.stem(x)[:, :, :2, :2].flatten(2).transpose(1, 2)
-        return torch.cat([x.new_full((len(x), 4, 4), 9.0), tokens], dim=1)
+        return torch.cat([x.new_full((len(x), 5, 4), 9.0), tokens], dim=1)
 
 
 def test_forward_features_is_asked_first_and_its_prefix_heeded():

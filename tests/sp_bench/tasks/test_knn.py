@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 from sp_bench.tasks import knn
@@ -55,6 +55,7 @@ def test_batches_change_nothing(monkeypatch):
     assert torch.equal(predict(bank, labels, queries, 5), whole)
 
 
+@settings(deadline=None)
 @given(st.permutations(range(30)), st.floats(0.01, 100))
 def test_neither_the_order_of_the_bank_nor_the_length_of_features_counts(order, length):
     (bank, labels), (queries, _) = clouds(30, 4, 3), clouds(10, 4, 3, seed=1)
