@@ -115,7 +115,7 @@ def _draw_pair(figure: Figure, asked: Asked, i: int, left: float, top: float) ->
         box = asked.boxes[j, i]
         draw_box(axes, box, name)
         beneath = left + j * (_CROP + _GAP), top - _PICTURE - _GAP
-        crop = _place(figure, *beneath, _CROP, (asked.crops[1 - j, i] * 255).round().clamp(0, 255))
+        crop = _place(figure, *beneath, _CROP, (asked.crops[j, i] * 255).round().clamp(0, 255))
         draw_box(crop, torch.tensor(_INSIDE), name)
         w, h = (box[2:] * side).round().int().tolist()
         size = f"{name}: {w} \N{MULTIPLICATION SIGN} {h} px"

@@ -91,6 +91,13 @@ def test_an_encoder_that_reads_sharpness_alone_is_found_out_on_equalised_pairs(f
     assert abs(found["pair_dx_r2"]) < 0.05
 
 
+def test_probes_are_fitted_on_training_pictures_and_scored_on_the_others(ramps, arrays, ask):
+    mirrored = arrays(np.ascontiguousarray(ramps.test.pixels[:, :, ::-1]), ramps.test.labels)
+    found = measure(TASK, ask(Position(), Splits("mirrored", ramps.train, mirrored), Chance()))
+    assert found["pair_dx_r2"] == pytest.approx(-3, abs=0.3)  # all shifts told the wrong way round
+    assert found["pair_dy_r2"] > 0.97
+
+
 def test_an_encoder_that_knows_nothing_gains_nothing(ramps, ask):
     found = measure(TASK, ask(Chance(), ramps, Position(), side=64, crop=32))
     for figure in TASK.figures[:4]:
