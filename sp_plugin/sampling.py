@@ -88,7 +88,7 @@ class PairSampler:
         """
         area_now = [blend(*ends, progress) for ends in zip(*self.area, strict=True)]
         limit = blend(*self.max_iou, progress)
-        window = self._windows(n, generator)
+        window = self.windows(n, generator)
         crops = self._crops((2, self.tries, n), area_now, generator)
         overlap = iou(crops[0], crops[1])  # (tries, n); the same inside the window as outside
         good = overlap <= limit
@@ -97,7 +97,8 @@ class PairSampler:
         a, b = crops[:, kept, torch.arange(n, device=_CPU)]
         return place(a, window), place(b, window)
 
-    def _windows(self, n: int, generator: torch.Generator) -> Tensor:
+    def windows(self, n: int, generator: torch.Generator) -> Tensor:
+        """The windows (n, 4) in the frame: the first that a call draws from its generator."""
         low, high = self.window
         side = low + (high - low) * _uniform(n, 1, generator=generator)
         centre = side / 2 + (1 - side) * _uniform(n, 2, generator=generator)

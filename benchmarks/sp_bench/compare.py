@@ -18,6 +18,7 @@ from sp_bench.results import ARMS, Results, Run
 from sp_bench.settings import Settings, claim
 from sp_bench.stats import rows
 from sp_bench.tasks import Task, find_tasks
+from sp_plugin import SPConfig
 
 RESULTS, REPORT = "results.json", "report.html"
 
@@ -46,7 +47,7 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
     with progress.over(len(runs), settings.epochs):
         done = [_finished(settings, arm, seed, splits, tasks, out, progress) for seed, arm in runs]
     results = Results(
-        settings={**settings.plain(), "seeds": list(seeds)},
+        settings=_resolved(settings, seeds),
         versions=versions(),
         machine=machine(settings.precision),
         data=_told(splits),
@@ -106,6 +107,11 @@ def _load(settings: Settings) -> Splits:
     if settings.data == "demo":
         return load_data("demo", size=settings.limit)
     return load_data(settings.data, limit=settings.limit)
+
+
+def _resolved(settings: Settings, seeds: Sequence[int]) -> dict[str, object]:
+    sp = SPConfig.build(settings.sp).resolve(settings.side)
+    return {**settings.plain(), "sp": json.loads(json.dumps(sp.asdict())), "seeds": list(seeds)}
 
 
 def _told(splits: Splits) -> dict[str, object]:

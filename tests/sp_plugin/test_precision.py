@@ -50,7 +50,10 @@ def test_bfloat16_by_autocast():
     exact = sp(net, _images(), step=0)
     with torch.autocast("cpu", torch.bfloat16):
         out = sp(net, _images(), step=0)
+        features = net(net.seen).float()
     _check(out, net, sp)
+    # Half precision ends where the head begins.
+    torch.testing.assert_close(out.prediction, sp.head(*features.chunk(2)), atol=1e-6, rtol=1e-6)
     assert torch.equal(out.boxes, exact.boxes) and torch.equal(out.target, exact.target)
     torch.testing.assert_close(out.loss, exact.loss, atol=0.01, rtol=0)
 

@@ -167,6 +167,15 @@ class _Restless(nn.Module):
         return self.body(x)
 
 
+def test_it_is_asked_in_evaluation_and_without_gradients():
+    net, how = nn.Sequential(nn.Conv2d(3, 5, 1), nn.Dropout()), []
+    net[1].register_forward_pre_hook(
+        lambda part, _: how.append((part.training, torch.is_grad_enabled()))
+    )
+    fit(net, 32)
+    assert how == [(False, False)]
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_asking_leaves_the_backbone_and_the_generators_as_they_were(training):
     net = _Restless()

@@ -35,3 +35,12 @@ def test_equal_sharpness_does_not_tell_the_scale_and_native_sharpness_does():
         sigma = sp.targets.encode(*boxes)[:, 2]
         told[sharpness] = torch.corrcoef(torch.stack([b - a, sigma]))[0, 1].abs()
     assert told["native"] > 0.9 and told["equal"] < 0.2
+
+
+def test_width_and_height_each_keep_a_resolution_of_their_own():
+    # A wide picture: crops of some 40 x 5 pixels, hence fine from left to right alone.
+    sp = SpatialPrediction(8, SPConfig(size=32, area=(0.1, 0.1), ratio=(1, 1)))
+    _, crops = sp.draw(torch.randn(64, 1, 16, 128), torch.Generator().manual_seed(0))
+    across = (crops[..., 1:] - crops[..., :-1]).std()
+    down = (crops[..., 1:, :] - crops[..., :-1, :]).std()
+    assert across > 2 * down

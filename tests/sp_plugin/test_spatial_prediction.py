@@ -8,7 +8,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from sp_plugin import SpatialPrediction, SPConfig
+from sp_plugin import SpatialPrediction, SPConfig, TargetEncoder
 from sp_plugin.boxes import corners, iou
 from sp_plugin.loss import r2
 
@@ -183,6 +183,5 @@ def test_suit_settles_what_was_left_open_and_keeps_what_was_given():
     sp.suit(net, 64)
     assert (sp.config.size, sp.config.area, sp.config.seed) == (32, (0.15, 0.32), 3)
     assert all(map(torch.equal, head, sp.parameters()))
-    fresh = SpatialPrediction.from_backbone(net, torch.rand(1, 3, 64, 64), SPConfig(seed=3))
-    assert torch.equal(sp.targets.scale, fresh.targets.scale)
+    assert torch.equal(sp.targets.scale, TargetEncoder(sp.sampler, "symmetric").scale)
     assert SpatialPrediction(8, SPConfig(size=40)).suit(net, 64).config.size == 40
