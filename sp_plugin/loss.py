@@ -41,7 +41,7 @@ def r2(prediction: Tensor, target: Tensor) -> Tensor:
     """R2 = 1 - sum (y - yhat)^2 / sum (y - mean y)^2 of each column, at most 1.
 
     Args:
-        prediction, target: (B, K). With one row there is no variance to tell, and R2 is NaN.
+        prediction, target: (B, K). Where a target does not vary, as in one row, R2 is NaN.
 
     Returns:
         (K,).
@@ -52,4 +52,4 @@ def r2(prediction: Tensor, target: Tensor) -> Tensor:
     """
     left = (target - prediction).square().sum(dim=0)
     total = (target - target.mean(dim=0)).square().sum(dim=0)
-    return 1 - left / total
+    return torch.where(total > 0, 1 - left / total, torch.nan)

@@ -21,6 +21,7 @@ log = logging.getLogger("sp_plugin")
 _NAME = "sp"  # the attribute of the LightningModule under which SP stands while it trains
 _WRAPPED = ("training_step", "configure_optimizers", "manual_backward")
 _LOGGED = ("loss", "r2_dx", "r2_dy", "r2_scale", "weight", "skipped")
+_OF_ONE = ("loss", "weight", "skipped")  # one picture has no R2: a NaN would spoil the epoch's mean
 
 
 class SPCallback:
@@ -176,7 +177,8 @@ class SPCallback:
             progress=progress_of(trainer),
         )
         self.step += 1
-        figures = {f"train_sp_{name}": out.metrics[name] for name in _LOGGED}
+        named = _LOGGED if len(view) > 1 else _OF_ONE
+        figures = {f"train_sp_{name}": out.metrics[name] for name in named}
         pl_module.log_dict(figures, on_step=False, on_epoch=True, batch_size=len(view))
         return out.loss
 

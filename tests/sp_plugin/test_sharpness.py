@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.spatial_prediction import shared_resolution
+from sp_plugin.sharpness import shared_resolution
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(4, 96))

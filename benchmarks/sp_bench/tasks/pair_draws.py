@@ -11,7 +11,7 @@ from sp_bench.features import FrozenBackbone
 from sp_bench.tasks import EVALUATION_SEED
 from sp_plugin import PairSampler, SPConfig, crop_resize
 from sp_plugin.isolation import generator_for
-from sp_plugin.spatial_prediction import shared_resolution
+from sp_plugin.sharpness import shared_resolution
 from sp_plugin.targets import raw_targets
 
 _PER_PICTURE = 2
