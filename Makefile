@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test test-all format clean
 
 demo: $(VENV)/installed
-	$(BIN)/sp-bench compare --method simclr --data demo --limit 1000 --epochs 10 --seeds 0 1 2 --out runs/demo
+	$(BIN)/sp-bench compare --method simclr --data demo --limit 1000 --side 48 --batch-size 64 --epochs 9 --seeds 0 1 2 --out runs/demo
 
 test: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -39,7 +39,7 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
         UsageError, DataError, ConfigError: one line that says what the user has to mend.
     """
     tasks = find_tasks(settings.tasks)
-    splits = _load(settings)
+    splits = load_data(settings.data, limit=settings.limit)
     check(settings, splits.train)
     claim(out, settings)
     progress.skipped(splits.skipped)
@@ -101,12 +101,6 @@ def _finished(
 
 def _name(seed: int, arm: str) -> str:
     return f"seed{seed}-{arm}"
-
-
-def _load(settings: Settings) -> Splits:
-    if settings.data == "demo":
-        return load_data("demo", size=settings.limit)
-    return load_data(settings.data, limit=settings.limit)
 
 
 def _resolved(settings: Settings, seeds: Sequence[int]) -> dict[str, object]:

@@ -30,7 +30,7 @@ class Settings:
         batch_size: pictures in a step.
         learning_rate: for a batch of 256.
         weight_decay: of AdamW.
-        limit: use this many training pictures at most; for ``demo``, make this many.
+        limit: use this many training pictures at most.
         workers: processes that load pictures; the views depend on their number.
         precision: as Lightning names it.
         tasks: what is evaluated.
