@@ -29,6 +29,7 @@ def make_backbone(name: str, side: int) -> nn.Module:
     Raises:
         UsageError: no such backbone, with the nearest name; or timm cannot build it at this size.
 
+    >>> import torch
     >>> make_backbone("tiny_resnet", 32)(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 256])
     """
