@@ -31,7 +31,8 @@ def blend(first: Any, last: Any, progress: float | Tensor) -> Any:
     return first + (last - first) * progress
 
 
-def _uniform(*shape: int, generator: torch.Generator) -> Tensor:
+def uniform(*shape: int, generator: torch.Generator) -> Tensor:
+    """Numbers in [0, 1) on the CPU in float32, whatever torch's default device and dtype are."""
     return torch.rand(shape, generator=generator, device=_CPU, dtype=torch.float32)
 
 
@@ -100,12 +101,12 @@ class PairSampler:
     def windows(self, n: int, generator: torch.Generator) -> Tensor:
         """The windows (n, 4) in the frame: the first that a call draws from its generator."""
         low, high = self.window
-        side = low + (high - low) * _uniform(n, 1, generator=generator)
-        centre = side / 2 + (1 - side) * _uniform(n, 2, generator=generator)
+        side = low + (high - low) * uniform(n, 1, generator=generator)
+        centre = side / 2 + (1 - side) * uniform(n, 2, generator=generator)
         return torch.cat([centre, side, side], dim=1)
 
     def _crops(self, shape: tuple[int, ...], area: list[Any], generator: torch.Generator) -> Tensor:
-        u_area, u_ratio, u_x, u_y = _uniform(4, *shape, generator=generator)
+        u_area, u_ratio, u_x, u_y = uniform(4, *shape, generator=generator)
         smallest, largest = (
             torch.as_tensor(end, device=_CPU, dtype=torch.float32).log() for end in area
         )

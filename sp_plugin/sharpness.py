@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sp_plugin.sampling import uniform
+
 
 def shared_resolution(sides: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """One resolution for both crops of each pair: a random part of the coarser crop's own.
@@ -27,5 +29,5 @@ def shared_resolution(sides: Tensor, size: int, generator: torch.Generator) -> T
         (B, 2), whole numbers of pixels.
     """
     coarser = sides.amin(dim=0).clamp(max=size)
-    part = 0.5 + 0.5 * torch.rand(len(coarser), 1, generator=generator)
+    part = 0.5 + 0.5 * uniform(len(coarser), 1, generator=generator)
     return (coarser * part).floor().clamp_min(1)

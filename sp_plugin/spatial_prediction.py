@@ -41,7 +41,8 @@ class SPOutput:
             head.
         metrics: detached scalars on the images' device: ``loss`` (not weighted), ``r2_dx``,
             ``r2_dy``, ``r2_scale``, ``weight`` and ``skipped`` (1 where the loss was not finite
-            and was left out). R2 of a batch of one is NaN.
+            and was left out). R2 of a batch of one is NaN. On a GPU a backbone that overflows
+            inside still gets NaN from its own backward pass: looking would make the host wait.
         boxes: (2, B, 4), crops a and b in the images.
         prediction: (B, 3), what the head said: x, y and sigma, in standard deviations.
         target: (B, 3), what it should have said.
@@ -151,8 +152,8 @@ class SpatialPrediction(nn.Module):
         Returns:
             Boxes (2, B, 4) and crops (2B, C, size, size): first all a, then all b.
         """
-        frame = torch.tensor([images.shape[-1], images.shape[-2]])
         boxes = torch.stack(self.sampler(len(images), generator, progress))
+        frame = boxes.new_tensor([images.shape[-1], images.shape[-2]])
         resolution = None
         if self.config.sharpness == "equal":
             resolution = shared_resolution(boxes[..., 2:] * frame, self.config.size, generator)

@@ -13,6 +13,7 @@ from torch import Tensor
 from sp_lightning.bases import callback_classes, with_bases
 from sp_lightning.batch import first_view
 from sp_lightning.checkpoint import keep_out, make_room
+from sp_lightning.progress import progress_of
 from sp_lightning.student import find_backbone, join
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig, SPOutput
 
@@ -125,11 +126,11 @@ class SPCallback:
 
         @functools.wraps(original)
         def training_step(batch: Any, *args: Any, **kwargs: Any) -> Any:
-            self._ask = functools.partial(self._loss, trainer, pl_module, batch)
-            output = original(batch, *args, **kwargs)
-            if not pl_module.automatic_optimization:
-                return self._check_asked(output)
-            return _add(output, self._ask)
+            ask = functools.partial(self._loss, trainer, pl_module, batch)
+            if pl_module.automatic_optimization:
+                return _add(original(batch, *args, **kwargs), ask)
+            self._ask = ask
+            return self._check_asked(original(batch, *args, **kwargs))
 
         return training_step
 
@@ -206,23 +207,6 @@ class SPCallback:
                 f"{type(pl_module).__name__} has an attribute {_NAME!r} already: is there a "
                 "second SPCallback? One is enough, and the name is needed"
             )
-
-
-def progress_of(trainer: Any) -> float:
-    """How far training has come, in [0, 1]: by epochs or by steps, whichever ends it first.
-
-    1 where training has no end: SP's weight is then constant.
-    """
-    parts = []
-    if trainer.max_epochs and trainer.max_epochs > 0:
-        batches = trainer.num_training_batches
-        within = (
-            trainer.fit_loop.epoch_loop.batch_idx / batches if 0 < batches < float("inf") else 0.0
-        )
-        parts.append((trainer.current_epoch + within) / trainer.max_epochs)
-    if trainer.max_steps and trainer.max_steps > 0:
-        parts.append(trainer.global_step / trainer.max_steps)
-    return min(1.0, max(parts)) if parts else 1.0
 
 
 def _add(output: Any, ask: Any) -> Any:

@@ -185,3 +185,13 @@ def test_suit_settles_what_was_left_open_and_keeps_what_was_given():
     assert all(map(torch.equal, head, sp.parameters()))
     assert torch.equal(sp.targets.scale, TargetEncoder(sp.sampler, "symmetric").scale)
     assert SpatialPrediction(8, SPConfig(size=40)).suit(net, 64).config.size == 40
+
+
+def test_the_default_device_is_not_asked():
+    """A user's ``torch.set_default_device`` must not move what SP draws on the CPU."""
+    net, images = torch.nn.Conv2d(3, 8, 3), torch.rand(2, 3, 32, 32)
+    sp = SpatialPrediction.from_backbone(net, images)
+    expected = sp(net, images, step=0)
+    with torch.device("meta"):
+        out = sp(net, images, step=0)
+    assert torch.equal(out.boxes, expected.boxes) and torch.equal(out.loss, expected.loss)
