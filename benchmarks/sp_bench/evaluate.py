@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from lightly.transforms.utils import IMAGENET_NORMALIZE
+from torchvision.transforms.v2.functional import normalize
 
 from sp_bench.data import Splits
 from sp_bench.features import FrozenBackbone
@@ -12,11 +14,10 @@ from sp_bench.methods import Method
 from sp_bench.pretrain import new_method
 from sp_bench.report.examples import PairExamples
 from sp_bench.settings import Settings
-from sp_bench.tasks import EVALUATION_SEED, Subject, Task, measure
+from sp_bench.tasks import Subject, Task, measure
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.isolation import generator_for
 
-_EXAMPLES = 12
+_SHOWN, _ASKED = 12, 240  # statistics of a batch take more than are shown
 
 
 def evaluate(
@@ -53,22 +54,17 @@ def examples(
 ) -> PairExamples:
     """One pair of crops in each of some held-out pictures, and what SP's head says of it.
 
-    The head is asked as in training: on whole pictures that stand for the host's view.
+    The head is asked as in training: whole pictures stand for the host's view, and a BatchNorm
+    takes the crops' own statistics, since the running ones are those of the host's views.
     """
-    subject = frozen(settings, method)
-    shown = subject.pictures(splits.test)
-    spread = torch.linspace(0, len(shown) - 1, min(_EXAMPLES, len(shown))).long()
+    shown = frozen(settings, method).pictures(splits.test)
+    spread = torch.linspace(0, len(shown) - 1, min(_ASKED, len(shown))).long()
     pictures = shown[spread]
-    boxes, crops = sp.draw(pictures.float() / 255, generator_for(EVALUATION_SEED))
-    pooled = FrozenBackbone(
-        method.backbone,
-        side=settings.side,
-        crop=sp.config.size,
-        pool=sp.config.pool,
-        layer=sp.config.layer,
-        device=subject.device,
-    )
-    features = pooled.encode(crops).to(sp.targets.scale.device)
-    prediction = sp.head(*features.chunk(2))
-    decoded = sp.targets.decode(prediction, boxes[0].to(prediction.device)).cpu()
-    return PairExamples(pictures, boxes[0].cpu(), boxes[1].cpu(), decoded)
+    views = normalize(pictures.float() / 255, **IMAGENET_NORMALIZE)
+    device = sp.targets.scale.device
+    told = sp(method.backbone.to(device).train(), views.to(device), step=0)
+    a, b = told.boxes
+    decoded = sp.targets.decode(told.prediction, a)
+    few = slice(None, None, max(1, len(pictures) // _SHOWN))
+    boxes = [box[few][:_SHOWN].cpu() for box in (a, b, decoded)]
+    return PairExamples(pictures[few][:_SHOWN], *boxes)
