@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sp_plugin.boxes import corners
 
-# Above this many pixels a CPU is faster with each crop cut out first (224 to 96: 4 times; 64 to
-# 32: 3 times slower). The weights are the same, so are the results up to rounding.
-_DENSE_PIXELS_ON_CPU = 112 * 112
+# Above this many pixels a CPU is faster with each crop cut out first: 9 ms instead of 21 for 64
+# crops of 224 px to 96, but 1.7 instead of 1.0 for 64 px to 32. The weights are the same.
+_DENSE_PIXELS_ON_CPU = 72 * 72
 
 
 def crop_resize(
@@ -58,7 +59,10 @@ def crop_resize(
     y = (edges[:, 1::2] * height).clamp(0, height)
     grids = (None, None) if resolution is None else resolution.to(x).unbind(1)
     with torch.autocast(images.device.type, enabled=False):
-        if images.device.type == "cpu" and height * width > _DENSE_PIXELS_ON_CPU:
+        large = images.device.type == "cpu" and height * width > _DENSE_PIXELS_ON_CPU
+        if large and resolution is None and _whole(x, y):
+            out = _interpolate_each(pixels, x, y, size)
+        elif large:
             out = _cut_then_resize(pixels, x, y, size, grids)
         else:
             start = torch.zeros_like(x[:, 0])
@@ -75,6 +79,23 @@ def _resize(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     # One product for all channels of an image; columns first, they are contiguous in memory.
     narrow = torch.bmm(images.reshape(batch, channels * height, width), columns.transpose(1, 2))
     return torch.matmul(rows.unsqueeze(1), narrow.view(batch, channels, height, -1))
+
+
+def _whole(*spans: Tensor) -> bool:
+    """Whether all begin and end on whole pixels; on the CPU, where to look costs no waiting."""
+    return all(bool(((span - span.round()).abs() < 1e-3).all()) for span in spans)
+
+
+def _interpolate_each(images: Tensor, x: Tensor, y: Tensor, size: int) -> Tensor:
+    """torch's own filter, which is the fastest there is on a CPU but knows whole pixels only."""
+    cuts = torch.cat([x, y], dim=1).round().int().tolist()
+    crops = [
+        F.interpolate(
+            image[None, :, top:bottom, left:right], (size, size), mode="bilinear", antialias=True
+        )
+        for image, (left, right, top, bottom) in zip(images, cuts, strict=True)
+    ]
+    return torch.cat(crops)
 
 
 def _cut_then_resize(
@@ -129,12 +150,12 @@ def _triangles(span: Tensor, count: int, size: int, bins: Tensor) -> Tensor:
     """
     low, high = span[:, :1], span[:, 1:]
     step = (high - low) / bins[:, None]
+    reach = step.clamp_min(1.0)
     outputs = torch.arange(size, device=span.device, dtype=span.dtype) + 0.5
     pixels = torch.arange(count, device=span.device, dtype=span.dtype)
-    centres = low + step * outputs
+    centres = (low + step * outputs) / reach
     covered = (torch.minimum(pixels + 1, high) - torch.maximum(pixels, low)).clamp(0, 1)
-    # In place where it can be: these tensors are larger than the crops.
-    weights = (centres.unsqueeze(2) - (pixels + 0.5)).abs_()
-    weights.div_(step.clamp_min(1.0).unsqueeze(2)).neg_().add_(1).clamp_min_(0)
-    weights.mul_(covered.unsqueeze(1))
+    # In place: these tensors are larger than the crops, and a pass over them costs as much.
+    away = (centres.unsqueeze(2) - ((pixels + 0.5) / reach).unsqueeze(1)).abs_()
+    weights = torch.sub(1, away, out=away).clamp_min_(0).mul_(covered.unsqueeze(1))
     return weights.div_(weights.sum(dim=2, keepdim=True).clamp_min_(1e-6))
