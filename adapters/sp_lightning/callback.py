@@ -73,7 +73,7 @@ class SPCallback:
     def __reduce__(self) -> Any:
         # Not all of __dict__: the Trainer hangs the module's own log functions on a callback.
         kept = {"sp": self.sp, "step": self.step}
-        return _rebuild, (SPCallback, self.backbone, self.config.asdict()), kept
+        return SPCallback, (self.backbone, self.config.asdict()), kept
 
     # What Lightning calls
 
@@ -216,7 +216,3 @@ def _add(output: Any, ask: Any) -> Any:
     if isinstance(output, dict):
         return {**output, "loss": output["loss"] + ask()}
     return output + ask()
-
-
-def _rebuild(body: type, *args: Any) -> Any:
-    return body(*args)

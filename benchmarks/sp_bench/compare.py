@@ -14,7 +14,7 @@ from sp_bench.pretrain import FINAL, check, pretrain
 from sp_bench.progress import Progress
 from sp_bench.report.examples import PairExamples
 from sp_bench.report.pages import write_report
-from sp_bench.results import ARMS, Results, Run
+from sp_bench.results import ARMS, Results, Run, write_json
 from sp_bench.settings import Settings, claim
 from sp_bench.stats import rows
 from sp_bench.tasks import Task, find_tasks
@@ -92,9 +92,7 @@ def _finished(
     )
     if pretrained.sp is not None:
         examples(settings, method, pretrained.sp, splits).save(folder / "examples.pt")
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(dataclasses.asdict(run), indent=2) + "\n")
-    part.replace(path)
+    write_json(path, dataclasses.asdict(run))
     progress.finished(run)
     return run
 
@@ -104,8 +102,8 @@ def _name(seed: int, arm: str) -> str:
 
 
 def _resolved(settings: Settings, seeds: Sequence[int]) -> dict[str, object]:
-    sp = SPConfig.build(settings.sp).resolve(settings.side)
-    return {**settings.plain(), "sp": json.loads(json.dumps(sp.asdict())), "seeds": list(seeds)}
+    sp = SPConfig.build(settings.sp).resolve(settings.side).asdict()
+    return {**dataclasses.replace(settings, sp=sp).plain(), "seeds": list(seeds)}
 
 
 def _told(splits: Splits) -> dict[str, object]:

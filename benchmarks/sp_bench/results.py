@@ -11,6 +11,23 @@ from typing import Any
 BASELINE, SP = "baseline", "sp"
 ARMS = (BASELINE, SP)
 
+# The pair task gives `pair_dx_<key>` and so on for each; the report tells them by these words.
+PAIR_CONTROLS = {
+    "r2": "both views",
+    "one": "one view alone",
+    "shuffled": "partner shuffled",
+    "random": "random backbone",
+    "equal": "sharpness equalised",
+    "equal_one": "sharpness equalised, one view alone",
+}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a file whole or not at all: a killed run leaves the one that was there."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=2) + "\n")
+    part.replace(path)
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -92,9 +109,7 @@ class Results:
 
     def save(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
-        part.replace(path)
+        write_json(path, dataclasses.asdict(self))
 
     @classmethod
     def load(cls, path: Path) -> Results:

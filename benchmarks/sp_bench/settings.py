@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from sp_bench.errors import UsageError
+from sp_bench.results import write_json
 from sp_plugin.checks import nearest
 
 METHOD_NAMES = ("simclr", "moco", "byol", "dino", "mae", "vicreg", "barlowtwins")
@@ -95,9 +96,7 @@ def claim(out: Path, settings: Settings) -> None:
                 f"out: {out} is in use for something else; takes a new or empty folder"
             )
         out.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps(wanted, indent=2) + "\n")
-        part.replace(path)
+        write_json(path, wanted)
         return
     made = json.loads(path.read_text())
     for key in wanted:

@@ -5,17 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sp_bench.report.wording import level
+from sp_bench.results import PAIR_CONTROLS as CONTROLS
 from sp_bench.results import Results, Row
 
 TARGETS = {"dx": "dx, left to right", "dy": "dy, top to bottom", "scale": "scale"}
-CONTROLS = {
-    "r2": "both views",
-    "one": "one view alone",
-    "shuffled": "partner shuffled",
-    "random": "random backbone",
-    "equal": "sharpness equalised",
-    "equal_one": "sharpness equalised, one view alone",
-}
 
 
 class Cell(NamedTuple):

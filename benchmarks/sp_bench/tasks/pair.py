@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sp_bench.data.pictures import Pictures
 from sp_bench.features import FrozenBackbone, UnmeasurableError
-from sp_bench.results import Figure
+from sp_bench.results import PAIR_CONTROLS, Figure
 from sp_bench.tasks import Subject, Task
 from sp_bench.tasks.pair_draws import Draws, draw_pairs, encode_pairs
 from sp_bench.tasks.pair_probe import Pairs, from_both, r2_of_both, r2_of_one, shuffled
@@ -24,14 +24,6 @@ COMPONENTS = ("dx", "dy", "scale")
 # many to fit on raise no gain by more than 0.012, and 1,000 to score on tell an R2 to about 0.01.
 _FIT_PAIRS, _SCORE_PAIRS = 3000, 1500
 
-_CONTROLS = {
-    "r2": "both views",
-    "one": "one view alone",
-    "shuffled": "partner shuffled",
-    "random": "random backbone",
-    "equal": "sharpness equalised",
-    "equal_one": "sharpness equalised, one view alone",
-}
 _UNITS = ("of the picture's width", "of the picture's height", "in log2 of the side")
 
 
@@ -43,7 +35,7 @@ def _figures() -> tuple[Figure, ...]:
     equal = "pair: scale, sharpness equalised, gain over one view (R2)"
     controls = [
         Figure(f"pair_{name}_{key}", f"pair: {name}, {label} (R2)", headline=False, chance=0.0)
-        for key, label in _CONTROLS.items()
+        for key, label in PAIR_CONTROLS.items()
         for name in COMPONENTS
     ]
     errors = [
