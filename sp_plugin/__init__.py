@@ -8,6 +8,7 @@ from sp_plugin.config import SPConfig
 from sp_plugin.cropping import crop_resize
 from sp_plugin.head import SPHead
 from sp_plugin.loss import SPLoss
+from sp_plugin.pairs import Pairs
 from sp_plugin.sampling import PairSampler
 from sp_plugin.spatial_prediction import SpatialPrediction, SPOutput
 from sp_plugin.targets import TargetEncoder
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ConfigError",
     "PairSampler",
+    "Pairs",
     "SPConfig",
     "SPHead",
     "SPLoss",

@@ -134,6 +134,14 @@ class SPConfig:
             object.__setattr__(self, key, check(key, _plain(getattr(self, key))))
         if self.head == "antisymmetric" and self.encoding not in ANTISYMMETRIC:
             raise refuse("head", self.head, f"plain or difference with encoding {self.encoding!r}")
+        if self.source == "image":
+            # A data set does not know how far training is.
+            for key, moves in (
+                ("area", self.area is not None and not _is_one_range(self.area)),
+                ("max_iou", isinstance(self.max_iou, tuple)),
+            ):
+                if moves:
+                    raise refuse(key, getattr(self, key), "one value where source is 'image'")
 
     @classmethod
     def build(cls, settings: Mapping[str, Any] | None = None, **more: Any) -> SPConfig:

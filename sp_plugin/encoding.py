@@ -9,7 +9,7 @@ sides of a map are its height and width. The features are those before the host'
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,12 +24,20 @@ _CLASS_KEYS = ("x_norm_clstoken", "pooler_output")
 _NO_CLASS = "pool: got 'cls', but the backbone has no class token, takes 'mean'"
 
 
+# How a backbone is asked for its features, where calling it is not the way.
+Call = Callable[[nn.Module, Tensor], Any]
+
+
 class _Reached(Exception):
     """The layer that was asked for has answered: the rest of the forward pass is not needed."""
 
 
 def encode(
-    backbone: nn.Module, images: Tensor, pool: str = "mean", layer: str | None = None
+    backbone: nn.Module,
+    images: Tensor,
+    pool: str = "mean",
+    layer: str | None = None,
+    call: Call | None = None,
 ) -> Tensor:
     """Features of square images, pooled.
 
@@ -41,6 +49,8 @@ def encode(
         images: (B, 3, S, S).
         pool: of token outputs: ``mean`` of the patch tokens, or the ``cls`` token.
         layer: dotted name of a submodule whose output is taken instead of the last.
+        call: ``call(backbone, images)`` in place of the above, for a backbone that needs more
+            than images (a mask, a layer's number); its output is pooled likewise.
 
     Returns:
         (B, D).
@@ -55,7 +65,9 @@ def encode(
     if pool == "cls" and getattr(backbone, "cls_token", ...) is None:
         raise ConfigError(_NO_CLASS)  # the first token may be a register
     if layer is not None:
-        output = _output_of(backbone, images, layer)
+        output = _output_of(backbone, images, layer, call or nn.Module.__call__)
+    elif call is not None:
+        output = call(backbone, images)
     elif callable(features := getattr(backbone, "forward_features", None)):
         output = features(images)
     else:
@@ -63,7 +75,7 @@ def encode(
     return pooled(output, pool, prefix=getattr(backbone, "num_prefix_tokens", None))
 
 
-def _output_of(backbone: nn.Module, images: Tensor, layer: str) -> Any:
+def _output_of(backbone: nn.Module, images: Tensor, layer: str, call: Call) -> Any:
     parts = dict(backbone.named_modules())
     if layer not in parts:
         raise ConfigError(f"layer: the backbone has no {layer!r}; {nearest(layer, parts)}")
@@ -75,7 +87,7 @@ def _output_of(backbone: nn.Module, images: Tensor, layer: str) -> Any:
 
     handle = parts[layer].register_forward_hook(keep)
     try:
-        backbone(images)
+        call(backbone, images)
     except _Reached:
         pass
     finally:

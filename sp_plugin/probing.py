@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sp_plugin.checks import ConfigError
-from sp_plugin.encoding import encode
+from sp_plugin.encoding import Call, encode
 from sp_plugin.isolation import evaluating, frozen_statistics, private_rng
 
 log = logging.getLogger("sp_plugin")
@@ -34,7 +34,13 @@ class Fit(NamedTuple):
     width: int
 
 
-def fit(backbone: nn.Module, wanted: int, pool: str = "mean", layer: str | None = None) -> Fit:
+def fit(
+    backbone: nn.Module,
+    wanted: int,
+    pool: str = "mean",
+    layer: str | None = None,
+    call: Call | None = None,
+) -> Fit:
     """Find the crop size that a backbone takes, ``wanted`` if it can be, and its feature width.
 
     Args:
@@ -42,6 +48,7 @@ def fit(backbone: nn.Module, wanted: int, pool: str = "mean", layer: str | None 
         wanted: side of the crops in pixels.
         pool: as for `encode`.
         layer: as for `encode`.
+        call: as for `encode`.
 
     Raises:
         ConfigError: the backbone takes none of the sizes that were tried; with its own words.
@@ -56,7 +63,7 @@ def fit(backbone: nn.Module, wanted: int, pool: str = "mean", layer: str | None 
         for size in dict.fromkeys(_sizes(backbone, wanted)):
             blank = torch.zeros(2, 3, size, size).to(like)
             try:
-                features = encode(backbone, blank, pool, layer)
+                features = encode(backbone, blank, pool, layer, call)
             except ConfigError:  # a wrong setting, not a wrong size
                 raise
             except Exception as error:

@@ -16,13 +16,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sp_plugin.config import Resolved, SPConfig
 from sp_plugin.cropping import crop_resize
-from sp_plugin.encoding import encode
+from sp_plugin.encoding import Call, encode
 from sp_plugin.head import SPHead
 from sp_plugin.isolation import frozen_statistics, generator_for, key_of, private_rng
 from sp_plugin.loss import SPLoss, r2
+from sp_plugin.pairs import Pairs
 from sp_plugin.probing import fit
 from sp_plugin.sampling import PairSampler
 from sp_plugin.sharpness import shared_resolution
@@ -64,6 +66,8 @@ class SpatialPrediction(nn.Module):
         feature_dim: width D of the backbone's pooled features.
         config: settings; those left open are resolved for frames of 224 px, until `suit` tells
             better.
+        encode: ``encode(backbone, crops)`` for a backbone that calling is not the way to its
+            features; see `sp_plugin.encoding.encode`.
 
     >>> backbone = nn.Sequential(nn.Conv2d(3, 16, 3, stride=2), nn.ReLU())
     >>> sp = SpatialPrediction(16, config=SPConfig(size=16))
@@ -73,9 +77,12 @@ class SpatialPrediction(nn.Module):
     ['loss', 'r2_dx', 'r2_dy', 'r2_scale', 'skipped', 'weight']
     """
 
-    def __init__(self, feature_dim: int, config: SPConfig | None = None) -> None:
+    def __init__(
+        self, feature_dim: int, config: SPConfig | None = None, encode: Call | None = None
+    ) -> None:
         super().__init__()
         self.feature_dim = feature_dim
+        self.call = encode
         self.given = config or SPConfig()
         self._settle(self.given.resolve(frame=_FRAME))
         self.targets = TargetEncoder(self.sampler, self.config.encoding)
@@ -88,7 +95,11 @@ class SpatialPrediction(nn.Module):
 
     @classmethod
     def from_backbone(
-        cls, backbone: nn.Module, images: Tensor | None = None, config: SPConfig | None = None
+        cls,
+        backbone: nn.Module,
+        images: Tensor | None = None,
+        config: SPConfig | None = None,
+        encode: Call | None = None,
     ) -> SpatialPrediction:
         """Find the feature width and the crop size that a backbone takes, and build SP for it.
 
@@ -97,6 +108,7 @@ class SpatialPrediction(nn.Module):
             images: (B, 3, H, W) as the backbone is trained on, for their size; None: 224 px, to
                 be told later with `suit`.
             config: settings.
+            encode: as for the class.
 
         Raises:
             ConfigError: the backbone takes no crop size that was tried.
@@ -107,7 +119,8 @@ class SpatialPrediction(nn.Module):
         """
         config = config or SPConfig()
         frame = _FRAME if images is None else min(images.shape[-2:])
-        sp = cls(fit(backbone, config.resolve(frame).size, config.pool, config.layer).width, config)
+        size = config.resolve(frame).size
+        sp = cls(fit(backbone, size, config.pool, config.layer, encode).width, config, encode)
         device = next((p.device for p in backbone.parameters()), torch.device("cpu"))
         return sp.to(device).suit(backbone, frame)
 
@@ -118,7 +131,7 @@ class SpatialPrediction(nn.Module):
             ConfigError: the backbone takes no crop size that was tried.
         """
         config = self.given.resolve(frame)
-        size = fit(backbone, config.size, config.pool, config.layer).size
+        size = fit(backbone, config.size, config.pool, config.layer, self.call).size
         self._settle(dataclasses.replace(config, size=size))
         constants = TargetEncoder(self.sampler, config.encoding).scale
         self.targets.scale.copy_(constants)
@@ -139,9 +152,7 @@ class SpatialPrediction(nn.Module):
         fall = (1 - progress) / self.config.decay if self.config.decay else 1.0
         return self.config.weight * max(0.0, min(1.0, rise, fall))
 
-    def draw(
-        self, images: Tensor, generator: torch.Generator, progress: float = 1.0
-    ) -> tuple[Tensor, Tensor]:
+    def draw(self, images: Tensor, generator: torch.Generator, progress: float = 1.0) -> Pairs:
         """Draw one pair of crops for each image, and cut them out.
 
         Args:
@@ -149,8 +160,6 @@ class SpatialPrediction(nn.Module):
             generator: on the CPU.
             progress: how far training has come, in [0, 1].
 
-        Returns:
-            Boxes (2, B, 4) and crops (2B, C, size, size): first all a, then all b.
         """
         boxes = torch.stack(self.sampler(len(images), generator, progress))
         frame = boxes.new_tensor([images.shape[-1], images.shape[-2]])
@@ -160,12 +169,12 @@ class SpatialPrediction(nn.Module):
             resolution = resolution.to(images.device, non_blocking=True)
         boxes = boxes.to(images.device, non_blocking=True)
         crops = [crop_resize(images.detach(), box, self.config.size, resolution) for box in boxes]
-        return boxes, torch.cat(crops)
+        return Pairs(boxes, torch.cat(crops))
 
     def forward(
         self,
         backbone: nn.Module,
-        images: Tensor,
+        images: Tensor | Pairs,
         *,
         step: int,
         rank: int = 0,
@@ -175,14 +184,17 @@ class SpatialPrediction(nn.Module):
 
         Args:
             backbone: the host's student, in the mode it trains in.
-            images: (B, 3, H, W), as the backbone takes them (normalised).
+            images: (B, 3, H, W), as the backbone takes them (normalised), to draw pairs of crops
+                from; or the `Pairs` that were drawn elsewhere, from the original pictures.
             step: counts the calls; with the seed and the rank it decides what is drawn.
             rank: of this process.
             progress: how far training has come, in [0, 1].
         """
         weight = self.weight(progress)
         keys = (self.config.seed, rank, step)
-        boxes, crops = self.draw(images, generator_for(*keys), progress)
+        if not isinstance(images, Pairs):
+            images = self.draw(images, generator_for(*keys), progress)
+        boxes, crops = images.boxes, self._sized(images.crops)
         with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
             features = self._encode(backbone, crops, key_of(*keys))
         # 0 x inf is NaN, so a weight alone is no guard: what is not finite must not be multiplied.
@@ -191,7 +203,7 @@ class SpatialPrediction(nn.Module):
             features = features.detach()  # a GPU would have to be waited for, and has the gate only
         features = torch.where(usable, features, torch.zeros_like(features))
         # Half precision ends here: targets reach 3.7, losses are compared across runs.
-        with torch.autocast(images.device.type, enabled=False):
+        with torch.autocast(crops.device.type, enabled=False):
             prediction = self.head(*features.to(self.head.norm.weight.dtype).chunk(2)).float()
             target = self.targets.encode(*boxes)
             raw = self.loss(prediction, target)
@@ -214,7 +226,13 @@ class SpatialPrediction(nn.Module):
     def _encode(self, backbone: nn.Module, crops: Tensor, seed: int) -> Tensor:
         quiet = contextlib.nullcontext() if self.config.update_bn else frozen_statistics(backbone)
         with private_rng(seed, crops.device), quiet:
-            return encode(backbone, crops, self.config.pool, self.config.layer)
+            return encode(backbone, crops, self.config.pool, self.config.layer, self.call)
+
+    def _sized(self, crops: Tensor) -> Tensor:
+        size = (self.config.size, self.config.size)
+        if crops.shape[-2:] == size:  # else: drawn before it was known what the backbone takes
+            return crops
+        return F.interpolate(crops, size, mode="bilinear", antialias=True)
 
 
 def _only_if(usable: Tensor) -> Callable[[Tensor], Tensor]:

@@ -13,14 +13,17 @@ from torch import Tensor
 from sp_lightning.bases import callback_classes, with_bases
 from sp_lightning.batch import first_view
 from sp_lightning.checkpoint import keep_out, make_room
+from sp_lightning.images import CropsFromImages, unwrap
 from sp_lightning.progress import progress_of
 from sp_lightning.student import find_backbone, join
-from sp_plugin import ConfigError, SpatialPrediction, SPConfig, SPOutput
+from sp_plugin import ConfigError, Pairs, SpatialPrediction, SPConfig, SPOutput
 
 log = logging.getLogger("sp_plugin")
 
 _NAME = "sp"  # the attribute of the LightningModule under which SP stands while it trains
-_WRAPPED = ("training_step", "configure_optimizers", "manual_backward")
+_WRAPPED = (
+    "training_step", "configure_optimizers", "manual_backward", "on_after_batch_transfer",
+)  # fmt: skip
 _LOGGED = ("loss", "r2_dx", "r2_dy", "r2_scale", "weight", "skipped")
 _OF_ONE = ("loss", "weight", "skipped")  # one picture has no R2: a NaN would spoil the epoch's mean
 
@@ -59,8 +62,6 @@ class SPCallback:
     ) -> None:
         given = config.asdict() if isinstance(config, SPConfig) else config
         self.config = SPConfig.build(given, **settings)
-        if self.config.source != "view":
-            raise ConfigError(f"source: got {self.config.source!r}, SPCallback takes 'view'")
         self.backbone = backbone
         self.sp: SpatialPrediction | None = None
         self.step = 0
@@ -68,6 +69,7 @@ class SPCallback:
         self._undo: list[Any] = []
         self._checkpoint: dict[str, Any] | None = None
         self._ask: Callable[[], Tensor] | None = None
+        self._pairs: Pairs | None = None
         self._suited = False
 
     def __reduce__(self) -> Any:
@@ -87,10 +89,13 @@ class SPCallback:
             self.sp = SpatialPrediction.from_backbone(backbone, None, self.config)
             self._owner, self.step, self._suited = weakref.ref(pl_module), 0, False
         setattr(pl_module, _NAME, self.sp)
-        self._undo = keep_out(pl_module, _NAME)
+        self._undo = [*keep_out(pl_module, _NAME)]
         pl_module.training_step = self._around_step(trainer, pl_module)
         pl_module.configure_optimizers = self._around_optimizers(pl_module)
         pl_module.manual_backward = self._around_backward(pl_module)
+        pl_module.on_after_batch_transfer = self._around_transfer(pl_module)
+        if self.config.source == "image":
+            self._undo.append(CropsFromImages(trainer, self.config))
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         if stage == "fit":
@@ -126,6 +131,7 @@ class SPCallback:
 
         @functools.wraps(original)
         def training_step(batch: Any, *args: Any, **kwargs: Any) -> Any:
+            batch = self._unwrapped(batch)  # again: a datamodule's own transfer hook comes first
             ask = functools.partial(self._loss, trainer, pl_module, batch)
             if pl_module.automatic_optimization:
                 return _add(original(batch, *args, **kwargs), ask)
@@ -144,6 +150,16 @@ class SPCallback:
             original(loss if ask is None else loss + ask(), *args, **kwargs)
 
         return manual_backward
+
+    def _around_transfer(self, pl_module: Any) -> Any:
+        original = pl_module.on_after_batch_transfer
+
+        @functools.wraps(original)
+        def on_after_batch_transfer(batch: Any, dataloader_idx: int) -> Any:
+            self._pairs = None
+            return original(self._unwrapped(batch), dataloader_idx)
+
+        return on_after_batch_transfer
 
     def _around_optimizers(self, pl_module: Any) -> Any:
         original = pl_module.configure_optimizers
@@ -172,7 +188,7 @@ class SPCallback:
             self._suited = True
         out: SPOutput = self.sp(
             backbone,
-            view,
+            self._asked_about(view),
             step=self.step,
             rank=trainer.global_rank,
             progress=progress_of(trainer),
@@ -182,6 +198,28 @@ class SPCallback:
         figures = {f"train_sp_{name}": out.metrics[name] for name in named}
         pl_module.log_dict(figures, on_step=False, on_epoch=True, batch_size=len(view))
         return out.loss
+
+    def _unwrapped(self, batch: Any) -> Any:
+        """The host's own batch; crops that came with it are kept for the step."""
+        batch, pairs = unwrap(batch)
+        self._pairs = pairs or self._pairs
+        return batch
+
+    def _asked_about(self, view: Tensor) -> Tensor | Pairs:
+        pairs, self._pairs = self._pairs, None
+        if self.config.source == "view":
+            if pairs is not None:
+                raise ConfigError(
+                    "source: got 'view', but the data set's SPTransform brings crops of the image; "
+                    "say SPCallback(source='image')"
+                )
+            return view
+        if pairs is None:
+            raise ConfigError(
+                "source: got 'image', but the batch brings no crops: wrap the data set's "
+                "transform in sp_plugin.transforms.SPTransform, or take source='view'"
+            )
+        return pairs
 
     def _check_asked(self, output: Any) -> Any:
         if self._ask is None:

@@ -55,7 +55,7 @@ class Kit:
 
     def new(self, host: str) -> Any:
         """A host with the same weights each time."""
-        self.pl.seed_everything(0, verbose=False)
+        self.pl.seed_everything(0)
         return self.hosts[host]()
 
     def trainer(self, *callbacks: Any, **options: Any) -> Any:

@@ -157,7 +157,10 @@ def test_two_callbacks_are_refused(kit: Any) -> None:
     ("settings", "says"),
     [
         ({"wieght": 1}, "wieght: no such setting of SP; did you mean 'weight'?"),
-        ({"source": "image"}, "source: got 'image', SPCallback takes 'view'"),
+        (
+            {"source": "image", "max_iou": (1.0, 0.1)},
+            "max_iou: got (1.0, 0.1), takes one value where source is 'image'",
+        ),
     ],
 )
 def test_bad_settings_are_refused_at_once(settings: dict[str, Any], says: str) -> None:

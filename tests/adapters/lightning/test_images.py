@@ -1,0 +1,117 @@
+"""source="image": the data bring SP's crops, and the host sees nothing of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from sp_lightning import SPCallback
+from sp_lightning.images import unwrap
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+from torchvision import transforms as T
+
+from sp_plugin import ConfigError
+from sp_plugin.transforms import SPTransform
+
+
+class TwoViews:
+    """A host's transform, with randomness of its own."""
+
+    def __init__(self) -> None:
+        self.one = T.Compose([T.RandomResizedCrop(32, antialias=True), T.RandomHorizontalFlip()])
+
+    def __call__(self, image: Tensor) -> list[Tensor]:
+        return [self.one(image), self.one(image)]
+
+
+class Pictures(Dataset[Any]):
+    def __init__(self, transform: Any) -> None:
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return 16
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        generator = torch.Generator().manual_seed(index)
+        return self.transform(torch.rand(3, 48, 64, generator=generator)), index
+
+
+def fitted(
+    kit: Any, *callbacks: Any, data: Any = None, workers: int = 0, through: str = "fit"
+) -> tuple[Any, list[Any]]:
+    """The module's state after two epochs, and the batches it saw."""
+    module = kit.new("two_views")
+    seen: list[Any] = []
+    module.on_train_batch_start = lambda batch, _: seen.append(batch)
+    loader = DataLoader(
+        data or Pictures(TwoViews()), batch_size=8, shuffle=True, num_workers=workers
+    )
+    trainer = kit.trainer(*callbacks)
+    if through == "module":
+        module.train_dataloader = lambda: loader
+        trainer.fit(module)
+    elif through == "datamodule":
+        datamodule = kit.pl.LightningDataModule()
+        datamodule.train_dataloader = lambda: loader
+        trainer.fit(module, datamodule=datamodule)
+    else:
+        trainer.fit(module, loader)
+    return {key: value.clone() for key, value in module.state_dict().items()}, seen
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.parametrize("workers", (0, 2))
+def test_weight_0_ends_in_the_baselines_weights_on_the_same_views(kit: Any, workers: int) -> None:
+    baseline, views = fitted(kit, workers=workers)
+    state, views_too = fitted(kit, SPCallback(source="image", weight=0), workers=workers)
+    assert same(baseline, state)
+    for (mine, _), (theirs, _) in zip(views, views_too, strict=True):
+        assert torch.equal(torch.stack(mine), torch.stack(theirs))
+
+
+@pytest.mark.parametrize("through", ("fit", "module", "datamodule"))
+def test_sp_learns_from_the_picture_and_puts_the_transform_back(kit: Any, through: str) -> None:
+    data = Pictures(host := TwoViews())
+    callback = SPCallback(source="image", weight=1, warmup=0)
+    state, seen = fitted(kit, callback, data=data, through=through)
+    assert not same(fitted(kit, through=through)[0], state)
+    assert all(type(batch[0]) is list for batch in seen)
+    assert data.transform is host
+    assert callback.sp.config.window == (0.5, 1.0)
+
+
+def test_the_same_seed_gives_the_same_run(kit: Any) -> None:
+    runs = [fitted(kit, SPCallback(source="image", weight=1), workers=2)[0] for _ in range(2)]
+    assert same(*runs)
+
+
+def test_a_subset_is_looked_into(kit: Any) -> None:
+    data = Pictures(TwoViews())
+    fitted(kit, SPCallback(source="image"), data=Subset(data, range(16)))
+
+
+def test_a_transform_that_is_wrapped_already_takes_the_callbacks_settings(kit: Any) -> None:
+    wrapped = SPTransform(TwoViews())
+    fitted(kit, SPCallback(source="image", size=20), data=Pictures(wrapped))
+    assert wrapped.crops.config.size == 20
+
+
+def test_settings_that_do_not_fit_the_data_are_refused(kit: Any) -> None:
+    with pytest.raises(ConfigError, match=r"say SPCallback\(source='image'\)"):
+        fitted(kit, SPCallback(), data=Pictures(SPTransform(TwoViews())))
+    with pytest.raises(ConfigError, match="the batch brings no crops"):
+        kit.fit(kit.new("two_views"), SPCallback(source="image"))
+
+
+def test_unwrap_finds_the_views_at_any_depth_and_leaves_other_batches_alone() -> None:
+    sp = {"crops": torch.zeros(4, 2, 3, 8, 8), "boxes": torch.zeros(4, 2, 4)}
+    own, pairs = unwrap({"image": [{"views": [1, 2], "sp": sp}], "label": 3})
+    assert own == {"image": [[1, 2]], "label": 3}
+    assert pairs is not None and pairs.crops.shape == (8, 3, 8, 8)
+    batch = [{"views": 1}, (2,)]
+    assert unwrap(batch) == (batch, None) and unwrap(batch)[0] is batch

@@ -1,0 +1,175 @@
+"""Crops from the original picture: the right pixels, the right boxes, and nothing disturbed."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import default_collate
+from torchvision import transforms as v1
+from torchvision.transforms import v2
+
+from sp_plugin import ConfigError, Pairs, SpatialPrediction, SPConfig, crop_resize
+from sp_plugin.transforms import ImageCrops, SPTransform, find_normalize
+
+PLAIN = {"sharpness": "native", "size": 16}
+
+
+def picture(width: int = 60, height: int = 60, seed: int = 0) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 255, (height // 4, width // 4, 3), np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def as_float(image: Any) -> torch.Tensor:
+    return v2.functional.to_dtype(v2.functional.pil_to_tensor(image), scale=True)
+
+
+def unchanged(crop: Any) -> Any:
+    return crop
+
+
+@pytest.mark.parametrize("flip", (0.0, 1.0))
+def test_crops_are_what_the_boxes_say_of_the_flipped_picture(flip: float) -> None:
+    image = picture()
+    sample = ImageCrops(PLAIN, photometric=unchanged, flip=flip)(image)
+    whole = as_float(v2.functional.hflip(image) if flip else image).expand(2, -1, -1, -1)
+    expected = crop_resize(whole, sample["boxes"], 16)
+    inside = (sample["crops"] - expected)[..., 2:-2, 2:-2]  # Pillow counts the edge's pixels whole
+    assert inside.abs().max() < 3 / 255
+    assert not torch.allclose(expected[0], expected[1], atol=0.05)
+
+
+def test_a_tensor_gives_the_crops_of_the_same_pil_image() -> None:
+    image = picture()
+    crops = ImageCrops({**PLAIN, "sharpness": "equal"}, photometric=unchanged)
+    from_pil = crops(image, key=3)
+    for tensor in (as_float(image), v2.functional.pil_to_tensor(image)):
+        from_tensor = crops(tensor, key=3)
+        assert torch.equal(from_pil["boxes"], from_tensor["boxes"])
+        assert (from_pil["crops"] - from_tensor["crops"]).abs().mean() < 2 / 255
+
+
+def test_crops_of_a_long_picture_lie_in_one_square_of_it_and_keep_their_shape() -> None:
+    """A ramp along x says where a crop was cut: in pixels, boxes are fractions of the height."""
+    ramp = torch.arange(400.0).expand(3, 100, 400) / 400
+    crops = ImageCrops(PLAIN, photometric=unchanged, flip=0.0)
+    for key in range(20):
+        sample = crops(ramp, key)
+        x = (sample["crops"].mean((1, 2, 3)) * 400 + 0.5).double()
+        centre, width = sample["boxes"][:, 0].double(), sample["boxes"][:, 2].double()
+        assert x[1] - x[0] == pytest.approx(float(centre[1] - centre[0]) * 100, abs=0.1)
+        span = (sample["crops"][:, 0, 0, -1] - sample["crops"][:, 0, 0, 0]).double() * 400
+        assert torch.allclose(span, width * 100 * 15 / 16, atol=2.5)
+
+
+def test_the_hosts_views_and_generators_are_what_they_were() -> None:
+    host = v1.Compose([v1.RandomResizedCrop(24), v1.ColorJitter(0.4), v1.ToTensor()])
+
+    def draw(transform: Any) -> tuple[list[Any], tuple[Any, ...]]:
+        torch.manual_seed(0), random.seed(0)
+        views = [transform(picture(seed=i)) for i in range(4)]
+        return views, (torch.get_rng_state().tolist(), random.getstate())
+
+    plain, left = draw(host)
+    wrapped, left_too = draw(SPTransform(host, size=8))
+    assert left == left_too
+    for view, sample in zip(plain, wrapped, strict=True):
+        assert torch.equal(view, sample["views"])
+
+
+def test_draws_follow_the_hosts_generator_the_picture_and_the_seed() -> None:
+    def boxes_of(crops: ImageCrops, image: Any, host: int) -> torch.Tensor:
+        torch.manual_seed(host)
+        return crops(image)["boxes"]
+
+    crops = ImageCrops(PLAIN)
+    first = boxes_of(crops, picture(), 0)
+    assert torch.equal(first, boxes_of(crops, picture(), 0))
+    assert not torch.equal(first, boxes_of(crops, picture(), 1))
+    assert not torch.equal(first, boxes_of(crops, picture(seed=1), 0))
+    assert not torch.equal(first, boxes_of(ImageCrops({**PLAIN, "seed": 1}), picture(), 0))
+
+
+def test_each_crop_has_its_own_colours() -> None:
+    grey = torch.full((3, 40, 40), 0.5)
+    crops = [ImageCrops(PLAIN)(grey, key)["crops"].mean((2, 3)) for key in range(20)]
+    apart = [(pair[0] - pair[1]).abs().max() > 0.02 for pair in crops]
+    assert sum(map(bool, apart)) > 10
+
+
+def test_sharpness_is_shared_by_default() -> None:
+    noise = torch.rand(3, 60, 60, generator=torch.Generator().manual_seed(0))
+
+    def detail(sharpness: str) -> torch.Tensor:
+        config = {"size": 24, "sharpness": sharpness, "area": (0.05, 0.3)}
+        crops = ImageCrops(config, photometric=unchanged)
+        made = torch.stack([crops(noise, key)["crops"] for key in range(40)])
+        rough = made.diff(dim=4).std((3, 4)) / made.std((3, 4))
+        return rough.mean(2).log().diff(dim=1).abs().mean()
+
+    assert detail("equal") < 0.5 * detail("native")
+
+
+def test_crops_are_normalised_as_the_hosts_views() -> None:
+    normalize = v1.Normalize((0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
+    host = v1.Compose([v1.CenterCrop(32), v1.ToTensor(), normalize])
+    assert find_normalize([{"a": host}]) is normalize
+    assert find_normalize(v1.ToTensor()) is None
+    made = SPTransform(host, PLAIN)
+    made.crops._photometric = unchanged
+    plain = ImageCrops(PLAIN, photometric=unchanged)
+    made.crops.normalize, image = find_normalize(host), picture()
+    assert torch.allclose(
+        made.crops(image, 1)["crops"], torch.stack([normalize(c) for c in plain(image, 1)["crops"]])
+    )
+
+
+def test_open_settings_follow_the_hosts_views() -> None:
+    for side, size in ((64, 32), (224, 96)):
+        made = SPTransform(lambda _, side=side: [torch.zeros(3, side, side)])
+        assert made(picture(300, 300))["sp"]["crops"].shape[-1] == size
+        assert made.crops.config.window == (0.5, 1.0)
+
+
+def test_collated_samples_are_pairs_that_sp_takes() -> None:
+    crops = ImageCrops({"size": 8})
+    samples = [crops(picture(seed=i)) for i in range(5)]
+    pairs = Pairs.collated(default_collate(samples))
+    assert torch.equal(pairs.crops[5 + 3], samples[3]["crops"][1])
+    assert torch.equal(pairs.boxes[1, 3], samples[3]["boxes"][1])
+    sp = SpatialPrediction(3, SPConfig(size=8, source="image"))
+    out = sp(torch.nn.Identity(), pairs, step=0)
+    assert torch.equal(out.boxes, pairs.boxes)
+    assert torch.equal(out.target, sp.targets.encode(*pairs.boxes))
+
+
+def test_crops_of_another_size_are_resized_to_what_the_backbone_takes() -> None:
+    class Fixed(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert x.shape[-1] == 32
+            return x.flatten(2).mean(2)
+
+    sp = SpatialPrediction.from_backbone(Fixed(), torch.zeros(2, 3, 40, 40), SPConfig(size=20))
+    pairs = Pairs(torch.rand(2, 4, 4), torch.rand(8, 3, 20, 20))
+    assert sp(Fixed(), pairs, step=0).loss.isfinite()
+
+
+def test_it_is_picklable_for_workers_that_are_spawned() -> None:
+    made = pickle.loads(pickle.dumps(SPTransform(v1.ToTensor(), PLAIN)))
+    assert made(picture())["sp"]["crops"].shape == (2, 3, 16, 16)
+
+
+@pytest.mark.parametrize("settings", ({"max_iou": (1.0, 0.1)}, {"area": ((0.3, 0.6), (0.1, 0.3))}))
+def test_ranges_that_move_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="takes one value where source is 'image'"):
+        ImageCrops(settings)
+
+
+def test_what_is_no_picture_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"source: 'image' takes PIL images and tensors"):
+        ImageCrops()(np.zeros((8, 8, 3)))
