@@ -1,10 +1,13 @@
 # make demo   a comparison with and without SP on the demo world, a few minutes on 2 cores
-# make test   lint, types, tests
+# make test   lint, types, tests; with SOLO_LEARN=/path/to/solo-learn its tests too
+# make solo-matrix SOLO_LEARN=/path/to/solo-learn   the table of every method of solo-learn
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all format clean
+.PHONY: demo test test-all solo-matrix format clean
+
+export SOLO_LEARN
 
 demo: $(VENV)/installed
 	$(BIN)/sp-bench compare --method simclr --data demo --limit 1000 --side 48 --batch-size 64 --epochs 9 --seeds 0 1 2 --out runs/demo
@@ -17,6 +20,9 @@ test: $(VENV)/installed
 
 test-all: $(VENV)/installed
 	$(BIN)/pytest -q -n 2
+
+solo-matrix: $(VENV)/installed
+	$(BIN)/pytest -q -n 2 tests/adapters/solo/test_matrix.py
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .

@@ -83,12 +83,15 @@ def _datasets(item: Any) -> Iterator[Any]:
 def unwrap(batch: Any) -> tuple[Any, Pairs | None]:
     """The host's own batch, and the pairs that an `SPTransform` put beside its views.
 
-    >>> unwrap([{"views": [1, 2], "sp": None}, "label"])[0]
-    [[1, 2], 'label']
+    >>> import torch
+    >>> sp = {"crops": torch.zeros(4, 2, 3, 8, 8), "boxes": torch.zeros(4, 2, 4)}
+    >>> batch, pairs = unwrap([{"views": [1, 2], "sp": sp}, "label"])
+    >>> batch, pairs.crops.shape
+    ([[1, 2], 'label'], torch.Size([8, 3, 8, 8]))
     """
     if isinstance(batch, Mapping):
         if set(batch) == {"views", "sp"}:
-            return batch["views"], batch["sp"] and Pairs.collated(batch["sp"])
+            return batch["views"], Pairs.collated(batch["sp"])
         changed: Any = {key: unwrap(value) for key, value in batch.items()}
         found = _first(pairs for _, pairs in changed.values())
         return ({key: own for key, (own, _) in changed.items()} if found else batch), found

@@ -62,15 +62,15 @@ def install() -> None:
     Raises:
         ConfigError: a solo-learn from before its hydra configs (the registry's 1.0.2 of 2021).
     """
-    methods = sys.modules["solo.methods"].METHODS
-    if "cfg" not in inspect.signature(methods["base"].__init__).parameters:
+    host = sys.modules["solo.methods"]
+    if "cfg" not in inspect.signature(host.BaseMethod.__init__).parameters:
         raise ConfigError(
             "solo-learn: this one has no hydra configs (the package index holds 1.0.2 of 2021); "
             f"SP takes 1.0.6: pip install git+{_REPOSITORY}"
         )
-    for name, method in methods.items():
+    for name, method in host.METHODS.items():
         if name != "linear" and not isinstance(method, Switch):
-            methods[name] = Switch(method)
+            host.METHODS[name] = Switch(method)
     _mend_resume()
 
 

@@ -1,0 +1,227 @@
+"""The contract, through solo-learn's own unmodified scripts."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+HERE = Path(__file__).parent
+LINEAR = (
+    "--config-name", "simclr.yaml", "++data.dataset=custom", "++data.format=image_folder",
+    "++data.num_workers=0", "++optimizer.batch_size=16", "++max_epochs=1", "++accelerator=cpu",
+    "++devices='1'", "++strategy=auto", "++precision=32", "++sync_batchnorm=false",
+    "++wandb.enabled=false", "++auto_resume.enabled=false", "+enable_progress_bar=false",
+)  # fmt: skip
+WEIGHT_0 = (
+    ("simclr", "resnet18"), ("byol", "resnet18"), ("mae", "vit_tiny"), ("dino", "resnet18"),
+    ("swav", "multi_crop"), ("deepclusterv2", "resnet18"), ("wmse", "resnet18"),
+)  # fmt: skip
+OPTIONS = {
+    "bf16": ("++precision=bf16-mixed",),
+    "accumulated": ("++accumulate_grad_batches=2",),
+    "clipped": ("++gradient_clip_val=0.1",),
+    "sgd": ("++optimizer.name=sgd", "~optimizer.kwargs"),
+    "contiguous": ("++performance.disable_channel_last=true",),
+    "decay split": ("++optimizer.exclude_bias_n_norm_wd=true",),
+    "two ranks": ("++devices='2'", "++strategy=ddp"),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(solo: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One baseline and one SP run of simclr, for what only looks at them."""
+    root = tmp_path_factory.mktemp("runs")
+    return {
+        "baseline": solo.pretrain(root / "baseline", "simclr"),
+        "on": solo.pretrain(root / "on", "simclr", "resnet18", "++sp.enabled=true"),
+        "zero": solo.pretrain(root / "zero", "simclr", "resnet18", "++sp.weight=0"),
+    }
+
+
+@pytest.mark.parametrize(("method", "kind"), WEIGHT_0, ids=["-".join(row) for row in WEIGHT_0])
+def test_weight_0_is_the_baseline_with_workers_and_crops_of_the_image(
+    solo: Any, method: str, kind: str, tmp_path: Path
+) -> None:
+    workers = "++data.num_workers=2"
+    baseline = solo.pretrain(tmp_path / "baseline", method, kind, workers)
+    for source in ("view", "image"):
+        sp = (f"++sp.source={source}", "++sp.weight=0")
+        assert solo.pretrain(tmp_path / source, method, kind, workers, *sp).same(baseline)
+
+
+def test_weight_0_is_the_baseline_of_a_vit_with_drop_path(solo: Any, tmp_path: Path) -> None:
+    drop = "+backbone.kwargs.drop_path_rate=0.2"
+    baseline = solo.pretrain(tmp_path / "baseline", "simclr", "vit_tiny", drop)
+    zero = solo.pretrain(tmp_path / "zero", "simclr", "vit_tiny", drop, "++sp.weight=0")
+    assert zero.same(baseline)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_trainer_options(solo: Any, options: tuple[str, ...], tmp_path: Path) -> None:
+    def run(name: str, *more: str) -> Any:
+        return solo.pretrain(tmp_path / name, "simclr", "resnet18", *options, *more)
+
+    baseline, zero = run("baseline"), run("zero", "++sp.weight=0")
+    assert zero.same(baseline)
+    on = run("on", "++sp.enabled=true", "++sp.weight=1", "++sp.warmup=0")
+    moved = on.sp["sp"]["head.norm.weight"]
+    assert not torch.equal(moved, torch.ones_like(moved)) and moved.isfinite().all()
+    assert not on.same(baseline)
+
+
+def test_crops_of_the_image_train(solo: Any, tmp_path: Path) -> None:
+    on = solo.pretrain(tmp_path, "simclr", "resnet18", "+sp=strong")
+    assert on.arguments["sp"]["source"] == "image" and on.arguments["sp"]["weight"] == 1.0
+    assert on.arguments["sp"]["window"] == [0.5, 1.0]
+    assert "16 px crops of the image" in on.output
+
+
+def test_figures_and_settings_are_kept_where_solo_learn_keeps_its_own(runs: Any) -> None:
+    on = runs["on"]
+    figures = ("loss", "r2_dx", "r2_dy", "r2_scale", "weight")
+    assert {f"train_sp_{name}" for name in figures} <= on.figures.keys()
+    assert on.figures["train_nce_loss_epoch"] > 0
+    assert on.arguments["sp"]["enabled"] is True
+    assert on.arguments["sp"]["size"] == 16 and on.arguments["sp"]["head"] == "antisymmetric"
+    assert "sp" not in runs["baseline"].arguments
+    assert on.saved["state_dict"].keys() == runs["baseline"].state.keys()
+
+
+def test_a_run_that_goes_on_ends_as_one_that_was_never_cut(solo: Any, tmp_path: Path) -> None:
+    """For a method with an EMA teacher; solo-learn's own randomness is pinned by epoch."""
+    options = ("++max_epochs=2", "++checkpoint.keep_prev=true", "++sp.weight=1")
+    paths = (HERE / "reseed",)
+    whole = solo.pretrain(tmp_path / "a", "byol", "resnet18", *options, paths=paths, epoch=1)
+    (half,) = tmp_path.glob("a/**/*ep=0.ckpt")
+    resume = f"++resume_from_checkpoint='{half}'".replace("=0.ckpt", r"\=0.ckpt")
+    rest = solo.pretrain(tmp_path / "b", "byol", "resnet18", *options, resume, paths=paths, epoch=1)
+    assert whole.sp["step"] == rest.sp["step"] == 4
+    assert rest.same(whole)
+    for key, value in whole.sp["sp"].items():
+        assert torch.equal(value, rest.sp["sp"][key])
+    momentum = [run.saved["optimizer_states"][0]["state"] for run in (whole, rest)]
+    assert momentum[0].keys() == momentum[1].keys()
+    for key, state in momentum[0].items():
+        assert torch.equal(state["momentum_buffer"], momentum[1][key]["momentum_buffer"])
+
+
+def test_auto_resume_never_mixes_a_baseline_and_sp(solo: Any, tmp_path: Path) -> None:
+    shared = (f"++checkpoint.dir={tmp_path}/shared", "++auto_resume.enabled=true")
+
+    def output(*more: str) -> str:
+        command = [*solo.command(tmp_path, "simclr", "resnet18"), *shared, *more]
+        return solo.script("main_pretrain.py", command, tmp_path).stdout
+
+    assert "Resuming" not in output()
+    assert "Resuming" not in output("++sp.enabled=true")
+    assert "Resuming" not in output("++sp.enabled=true", "++sp.weight=0.5")
+    assert "Resuming" in output("++sp.weight=0.3")  # the default, said aloud
+    assert "Resuming" in output("++sp.enabled=false")
+
+
+def test_a_plain_checkpoint_may_be_gone_on_from_with_sp(solo: Any, runs: Any, tmp_path: Path):
+    told = str(runs["baseline"].checkpoint).replace("=0.ckpt", r"\=0.ckpt")
+    more = ("++max_epochs=2", f"++resume_from_checkpoint='{told}'", "++sp.enabled=true")
+    assert solo.pretrain(tmp_path, "simclr", "resnet18", *more, epoch=1).sp["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ("++sp.wieght=1", "sp.wieght: no such setting of SP; did you mean 'weight'?"),
+        ("++sp.enable=true", "sp.enable: no such setting of SP; did you mean 'enabled'?"),
+        ("++sp.source=picture", "sp.source: got 'picture', takes one of view, image"),
+        ("++sp=true", "sp: got True, takes a block of settings, as in ++sp.enabled=true"),
+    ],
+)
+def test_a_bad_setting_stops_the_run_before_any_data_are_read(
+    solo: Any, flag: str, says: str, tmp_path: Path
+) -> None:
+    (empty := tmp_path / "empty").mkdir()  # reading it would fail with words of its own
+    command = [*solo.command(tmp_path, "simclr", "resnet18"), f"++data.train_path={empty}", flag]
+    ran = solo.script("main_pretrain.py", command, tmp_path, check=False)
+    assert ran.returncode and says in ran.stderr and "Couldn't find any class" not in ran.stderr
+
+
+def test_main_linear_takes_an_sp_checkpoint_as_a_baselines(
+    solo: Any, runs: Any, tmp_path: Path
+) -> None:
+    scores = {}
+    for name in ("baseline", "zero", "on"):
+        told = str(runs[name].checkpoint).replace("=0.ckpt", r"\=0.ckpt")
+        folder = tmp_path / name
+        command = [
+            "--config-path", str(solo.root / "scripts/linear/imagenet-100"), *LINEAR,
+            f"++data.train_path={solo.data}/train", f"++data.val_path={solo.data}/val",
+            f"++checkpoint.dir={folder}", f"++pretrained_feature_extractor='{told}'",
+        ]  # fmt: skip
+        solo.script("main_linear.py", command, folder)
+        (saved,) = folder.glob("**/*.ckpt")
+        state = torch.load(saved, map_location="cpu", weights_only=False)["state_dict"]
+        scores[name] = state["classifier.weight"]
+        key = "backbone.layer4.0.conv1.weight"
+        assert torch.equal(state[key], runs[name].state[key]), "the probe has other weights"
+    assert torch.equal(scores["baseline"], scores["zero"])
+    assert not torch.equal(scores["baseline"], scores["on"])
+
+
+def test_main_knn_and_main_umap_take_an_sp_checkpoint_as_a_baselines(
+    solo: Any, runs: Any, tmp_path: Path
+) -> None:
+    data = [
+        "--dataset", "custom", "--train_data_path", f"{solo.data}/train",
+        "--val_data_path", f"{solo.data}/val", "--num_workers", "0", "--batch_size", "16",
+    ]  # fmt: skip
+    knn = ["--k", "2", "--temperature", "0.1", "--feature_type", "backbone", "projector"]
+    knn += ["--distance_function", "cosine", "euclidean"]
+    said = {}
+    for name, run in runs.items():
+        told = ["--pretrained_checkpoint_dir", str(run.checkpoint.parent), *data]
+        ran = solo.script("main_knn.py", [*told, *knn], tmp_path / name, HERE / "no_gpu")
+        said[name] = [line for line in ran.stdout.splitlines() if line.startswith("Result")]
+        if importlib.util.find_spec("umap"):
+            solo.script("main_umap.py", told, tmp_path / name, HERE / "no_gpu")
+            assert (tmp_path / name / "im100_val_umap.pdf").stat().st_size > 1000
+    assert len(said["on"]) == 4
+    assert said["baseline"] == said["zero"]
+
+
+def test_h5_data_serve_both_sources(solo: Any, tmp_path: Path) -> None:
+    import h5py
+
+    path = tmp_path / "pictures.h5"
+    with h5py.File(path, "w") as file:
+        for folder in sorted((solo.data / "train").iterdir()):
+            for picture in sorted(folder.iterdir()):
+                told = torch.frombuffer(bytearray(picture.read_bytes()), dtype=torch.uint8)
+                file[f"{folder.name}/{picture.name}"] = told.numpy()
+    h5 = (
+        "++data.dataset=imagenet", "++data.format=h5", f"++data.train_path={path}",
+        "++data.val_path=null",
+    )  # fmt: skip
+    for source in ("view", "image"):
+        run = solo.pretrain(tmp_path / source, "simclr", "resnet18", *h5, f"++sp.source={source}")
+        assert run.arguments["sp"]["source"] == source and run.sp["step"] == 2
+
+
+def test_every_recipe_composes_over_solo_learns_own_file(solo: Any, tmp_path: Path) -> None:
+    script = (HERE / "compose.py").read_text()
+    ran = subprocess.run(
+        [sys.executable, "-c", script, str(solo.root)],
+        cwd=solo.root, capture_output=True, text=True, timeout=250,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    recipes = json.loads(ran.stdout.splitlines()[-1])
+    assert len(recipes) >= 18
+    for name, (baseline, recipe) in recipes.items():
+        assert recipe["sp"]["enabled"] is True and recipe["name"].endswith("-sp"), name
+        changed = {key for key in recipe if recipe[key] != baseline.get(key)}
+        assert changed <= {"name", "sp", "data"}, name
+        assert recipe["data"]["dataset"].startswith(name.split("/")[0].replace("-", "")), name

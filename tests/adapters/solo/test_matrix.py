@@ -1,0 +1,54 @@
+"""Every method of METHODS, with each backbone it takes: baseline, SP on, weight 0.
+
+Through the real main_pretrain.py. ``make solo-matrix`` runs this alone and prints the table.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sp_plugin import SpatialPrediction, SPConfig
+
+METHODS = (
+    "all4one", "barlow_twins", "base", "byol", "deepclusterv2", "dino", "mocov2plus", "mocov3",
+    "nnbyol", "nnclr", "nnsiam", "ressl", "simclr", "simsiam", "supcon", "swav", "vibcreg",
+    "vicreg", "wmse",
+)  # fmt: skip
+ROWS = [
+    *((method, "resnet18") for method in METHODS),
+    *((method, "vit_tiny") for method in ("mae", *METHODS)),
+    *((method, "multi_crop") for method in ("swav", "dino", "byol", "simclr")),
+]
+
+
+@pytest.mark.parametrize(("method", "kind"), ROWS, ids=["-".join(row) for row in ROWS])
+def test_baseline_sp_on_and_weight_0(
+    solo: Any, method: str, kind: str, tmp_path: Path, record_property: Any
+) -> None:
+    record_property("row", f"{method} | {kind}")
+    baseline = solo.pretrain(tmp_path / "baseline", method, kind)
+    record_property("baseline", "runs")
+
+    on = solo.pretrain(tmp_path / "on", method, kind, "++sp.enabled=true", "++sp.weight=1")
+    assert "SP is on" in on.output and on.sp["step"] == 2
+    assert all(key.endswith("num_batches_tracked") or torch.isfinite(value).all()
+               for key, value in on.state.items())  # fmt: skip
+    assert math.isfinite(on.figures["train_sp_loss"])
+    settings = SPConfig.build(on.sp["config"])
+    width = on.sp["sp"]["head.norm.weight"].shape[0]
+    fresh = SpatialPrediction(width, settings).head.state_dict()
+    for key, value in fresh.items():
+        assert not torch.equal(value, on.sp["sp"][f"head.{key}"]), f"{key} did not move"
+    moved = [key for key in baseline.state if not torch.equal(baseline.state[key], on.state[key])]
+    assert any(key.startswith("backbone.") for key in moved)
+    record_property("SP on", "trains")
+
+    zero = solo.pretrain(tmp_path / "zero", method, kind, "++sp.weight=0")
+    assert zero.sp["step"] == 2
+    assert zero.same(baseline)
+    record_property("weight 0", "identical")

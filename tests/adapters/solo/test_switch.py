@@ -1,0 +1,205 @@
+"""What can be told without solo-learn: the switch, the settings, and that others pay nothing."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import subprocess
+import sys
+import textwrap
+import types
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import sp_solo
+import torch
+from omegaconf import DictConfig, OmegaConf
+from sp_lightning import SPCallback
+from sp_solo import Switch, settings
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from sp_plugin import ConfigError, SPConfig
+
+
+class Method(pl.LightningModule):
+    """Made as solo-learn makes its methods: from the config alone."""
+
+    marker = "of the class"
+
+    def __init__(self, cfg: DictConfig) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.backbone = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU())
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.backbone(batch[0]).square().mean()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Linear(Method):
+    pass
+
+
+def config(**sp: Any) -> DictConfig:
+    made = OmegaConf.create({"augmentations": [{"crop_size": 32}], "data": {"format": "h5"}})
+    OmegaConf.set_struct(made, True)  # hydra's; solo-learn lifts it, another script may not
+    if sp:
+        made = OmegaConf.merge({"sp": sp}, made)
+    return made
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A module that looks as ``solo.methods`` does once a script has imported it."""
+    module = types.ModuleType("solo.methods")
+    module.BaseMethod = Method
+    module.METHODS = {"base": Method, "linear": Linear}
+    resumer = types.ModuleType("solo.utils.auto_resumer")
+    resumer.AutoResumer = type("AutoResumer", (), {"SHOULD_MATCH": ["name"]})
+    monkeypatch.setitem(sys.modules, "solo.methods", module)
+    monkeypatch.setitem(sys.modules, "solo.utils.auto_resumer", resumer)
+    return module
+
+
+def fitted(model: Any) -> dict[str, Tensor]:
+    trainer = pl.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    images = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    trainer.fit(model, DataLoader(TensorDataset(images), 4))
+    return model.state_dict()
+
+
+def test_install_switches_every_method_but_linear_once(host: Any) -> None:
+    sp_solo.install()
+    first = dict(host.METHODS)
+    assert isinstance(first["base"], Switch) and first["linear"] is Linear
+    sp_solo.install()
+    assert first == host.METHODS
+    assert sys.modules["solo.utils.auto_resumer"].AutoResumer.SHOULD_MATCH == ["name", "sp"]
+
+
+def test_install_refuses_a_solo_learn_without_hydra_in_one_line(host: Any) -> None:
+    host.BaseMethod = type("BaseMethod", (), {"__init__": lambda self, encoder: None})
+    with pytest.raises(ConfigError, match=r"holds 1\.0\.2 of 2021.*git\+https://") as error:
+        sp_solo.install()
+    assert "\n" not in str(error.value)
+    assert host.METHODS["base"] is Method
+
+
+@pytest.mark.parametrize("cfg", (config(), config(enabled=False, weight=0.5)))
+def test_without_sp_the_method_is_built_as_ever(cfg: DictConfig) -> None:
+    model = Switch(Method)(cfg)
+    assert type(model) is Method and model.configure_callbacks() == []
+    assert "sp" not in cfg
+
+
+def test_a_switch_forwards_what_else_is_asked_of_the_class_and_can_be_copied() -> None:
+    switch = Switch(Method)
+    assert switch.marker == "of the class"
+    assert switch.load_from_checkpoint.__func__ is Method.load_from_checkpoint.__func__
+    for other in (copy.deepcopy(switch), pickle.loads(pickle.dumps(switch))):
+        assert other.method is Method
+
+
+def test_with_sp_the_model_is_of_the_same_class_and_brings_a_callback() -> None:
+    cfg = config(enabled=True)
+    model = Switch(Method)(cfg)
+    assert type(model) is Method
+    (callback,) = model.configure_callbacks()
+    assert isinstance(callback, SPCallback) and callback.config.size == 16
+    assert cfg.sp.enabled is True and cfg.sp.size == 16
+    assert json.loads(json.dumps(OmegaConf.to_container(cfg.sp)))["area"] == [0.15, 0.32]
+
+
+def test_what_it_trains_and_what_weight_0_leaves() -> None:
+    def run(**sp: Any) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        return fitted(Switch(Method)(config(**sp)))
+
+    plain, on, zero = run(), run(weight=1, warmup=0), run(weight=0)
+    assert plain.keys() == on.keys() == zero.keys()
+    assert all(torch.equal(plain[key], zero[key]) for key in plain)
+    assert not torch.equal(plain["backbone.0.weight"], on["backbone.0.weight"])
+
+
+def test_no_parameter_of_sp_has_a_name_that_main_linear_rewrites() -> None:
+    """It keeps what holds "backbone" and renames what holds "encoder" (main_linear.py)."""
+    model = Switch(Method)(config(enabled=True))
+    names: list[str] = []
+    model.on_train_start = lambda: names.extend(name for name, _ in model.named_parameters())
+    state = fitted(model)
+    assert [name for name in names if name.startswith("sp.head.")]
+    assert not [n for n in names if n.startswith("sp.") and ("backbone" in n or "encoder" in n)]
+    assert set(state) == set(Method(config()).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("block", "says"),
+    [
+        ({"wieght": 1}, "sp.wieght: no such setting of SP; did you mean 'weight'?"),
+        ({"enable": True}, "sp.enable: no such setting of SP; did you mean 'enabled'?"),
+        ({"enabled": "yes"}, "sp.enabled: got 'yes', takes true or false"),
+        ({"enabled": False, "loss": "huber"},
+         "sp.loss: got 'huber', takes one of smooth_l1, l1, mse"),
+    ],
+)  # fmt: skip
+def test_a_bad_setting_is_named_as_it_was_typed(block: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Switch(Method)(config(**block))
+    assert str(error.value) == says
+
+
+def test_every_setting_of_sp_can_be_given() -> None:
+    for key, value in SPConfig().asdict().items():
+        assert getattr(settings.read(config(**{key: value})), key) == value
+    moving = settings.read(config(area=[[0.3, 0.6], [0.1, 0.3]], max_iou=[1.0, 0.1]))
+    assert moving.area == ((0.3, 0.6), (0.1, 0.3))
+
+
+def test_dali_falls_back_to_the_view_and_says_so() -> None:
+    cfg = OmegaConf.merge(config(source="image"), {"data": {"format": "dali"}})
+    with pytest.warns(UserWarning, match="source is 'view', DALI hands out no pictures"):
+        Switch(Method)(cfg)
+    assert cfg.sp.source == "view" and cfg.sp.window == [1.0, 1.0]
+
+
+APP = """
+import sys, time
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra.core.plugins import Plugins
+import hydra
+
+@hydra.main(version_base="1.2", config_path=None)
+def main(cfg):
+    taken = []
+    for _ in range(5):
+        for name in [name for name in sys.modules if name.startswith("hydra_plugins.sp_solo")]:
+            del sys.modules[name]
+        start = time.perf_counter()
+        from hydra_plugins.sp_solo_plugin import SPSearchPath
+        SPSearchPath().manipulate_search_path(ConfigSearchPathImpl())
+        taken.append(time.perf_counter() - start)
+    print("found" if "hydra_plugins.sp_solo_plugin" in sys.modules else "not found")
+    print(sorted({"torch", "sp_plugin", "sp_solo", "lightning"} & set(sys.modules)))
+    print(min(taken) * 1000)
+
+main()
+"""
+
+
+def test_another_hydra_app_pays_next_to_nothing(tmp_path: Any) -> None:
+    (tmp_path / "app.py").write_text(textwrap.dedent(APP))
+    ran = subprocess.run(
+        [sys.executable, "app.py"], cwd=tmp_path, capture_output=True, text=True, timeout=100
+    )
+    assert ran.returncode == 0, ran.stderr
+    found, loaded, milliseconds = ran.stdout.split("\n")[:3]
+    assert (found, loaded) == ("found", "[]")
+    assert float(milliseconds) < 5
