@@ -6,9 +6,10 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sp_plugin import Pairs, SPConfig
+from sp_plugin import ConfigError, Pairs, SPConfig
 
 
 class CropsFromImages:
@@ -40,7 +41,7 @@ class CropsFromImages:
         if self._source is not None:
             self._source.__dict__.pop("train_dataloader", None)
         for dataset, transform in self._changed:
-            dataset.transform = transform
+            _set_transform(dataset, transform)
 
     def _around(self, original: Any) -> Any:
         @functools.wraps(original)
@@ -60,8 +61,16 @@ class CropsFromImages:
                 continue
             if not isinstance(transform, SPTransform):
                 self._changed.append((dataset, transform))
-                dataset.transform = transform = SPTransform(transform)
+                transform = SPTransform(transform)
+                _set_transform(dataset, transform)
             transform.settle(self._config)
+
+
+def _set_transform(dataset: Any, transform: Any) -> None:
+    dataset.transform = transform
+    # torchvision's VOC, COCO and their kin use this copy of it (StandardTransform).
+    if hasattr(getattr(dataset, "transforms", None), "transform"):
+        dataset.transforms.transform = transform
 
 
 def _datasets(item: Any) -> Iterator[Any]:
@@ -104,3 +113,24 @@ def unwrap(batch: Any) -> tuple[Any, Pairs | None]:
 
 def _first(pairs: Any) -> Pairs | None:
     return next((found for found in pairs if found is not None), None)
+
+
+def asked_about(source: str, view: Tensor, pairs: Pairs | None) -> Tensor | Pairs:
+    """What SP takes in this step: the host's view, or the pairs that came with the batch.
+
+    Raises:
+        ConfigError: the data bring what the setting does not say, or lack it.
+    """
+    if source == "view":
+        if pairs is None:
+            return view
+        raise ConfigError(
+            "source: got 'view', but the data set's SPTransform brings crops of the image; "
+            "say SPCallback(source='image')"
+        )
+    if pairs is None:
+        raise ConfigError(
+            "source: got 'image', but the batch brings no crops: wrap the data set's "
+            "transform in sp_plugin.transforms.SPTransform, or take source='view'"
+        )
+    return pairs

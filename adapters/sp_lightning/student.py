@@ -11,12 +11,50 @@ from torch.optim import Optimizer
 from sp_plugin import ConfigError
 from sp_plugin.checks import nearest
 
+AUTO = "auto"
+# The student's name in lightly's examples and benchmarks, in solo-learn and in most scripts. A
+# module with a student of another name keeps its EMA teacher under ``backbone``.
+_STUDENTS = ("student_backbone", "anchor_backbone", "online_backbone", "student")
+_BACKBONES = ("backbone",)
+
 
 class Group(NamedTuple):
     """Where a parameter group stands: which optimizer, and which group of it."""
 
     optimizer: int
     group: int
+
+
+def student_of(module: nn.Module) -> str:
+    """Name of the student in a module, by the names in use; never of an EMA teacher.
+
+    Raises:
+        ConfigError: there is none, or more than one; the line names them.
+
+    >>> host = nn.ModuleDict({"backbone": nn.Linear(2, 2), "student_backbone": nn.Linear(2, 2)})
+    >>> student_of(host)
+    'student_backbone'
+    """
+    trained = [
+        path
+        for path, part in module.named_modules()
+        if path and any(p.requires_grad for p in part.parameters())
+    ]
+    for names in (_STUDENTS, _BACKBONES):
+        found = [path for path in trained if path.rpartition(".")[2] in names]
+        outer = [path for path in found if not any(path.startswith(f"{o}.") for o in found)]
+        if len(outer) == 1:
+            return outer[0]
+        if outer:
+            raise ConfigError(
+                f"backbone: got 'auto', and {type(module).__name__} has several that it may be: "
+                f"{', '.join(outer)}; name one"
+            )
+    parts = [name for name, _ in module.named_children() if name in trained]
+    raise ConfigError(
+        f"backbone: got 'auto', which finds {', '.join((*_BACKBONES, *_STUDENTS))}; "
+        f"{type(module).__name__} trains {', '.join(parts) or 'nothing'}: name one of these"
+    )
 
 
 def find_backbone(module: nn.Module, name: str) -> nn.Module:

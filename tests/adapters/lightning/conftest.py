@@ -42,6 +42,7 @@ class Kit:
     """Hosts and a Trainer of one Lightning package."""
 
     def __init__(self, package: str) -> None:
+        self.package = package
         self.pl = importlib.import_module(package)
         logging.getLogger(package).setLevel(logging.ERROR)
         logging.getLogger(f"{package}.utilities.rank_zero").setLevel(logging.ERROR)
@@ -51,6 +52,9 @@ class Kit:
             "multi_crop": _multi_crop(self.pl),
             "masked": _masked(self.pl),
             "manual": _manual(self.pl),
+            "many_views": _many_views(self.pl),
+            "nested": _nested(self.pl),
+            "queue": _queue(self.pl),
         }
 
     def new(self, host: str) -> Any:
@@ -78,7 +82,10 @@ class Kit:
         return trainer
 
 
-@pytest.fixture(params=["pytorch_lightning", "lightning.pytorch"])
+PACKAGES = ("pytorch_lightning", "lightning.pytorch")
+
+
+@pytest.fixture(params=PACKAGES)
 def kit(request: pytest.FixtureRequest) -> Kit:
     return Kit(request.param)
 
@@ -197,3 +204,48 @@ def _manual(pl: Any) -> type:
             ]
 
     return Manual
+
+
+def _many_views(pl: Any) -> type:
+    class ManyViews(_two_views(pl)):  # type: ignore[misc]
+        sides = (SIDE,) * 4
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            out = [self.projector(self.backbone(view)) for view in batch[0]]
+            mean = torch.stack(out).mean(dim=0)
+            return sum((z - mean).square().mean() for z in out) - mean.std(dim=0).mean()
+
+    return ManyViews
+
+
+def _nested(pl: Any) -> type:
+    class Nested(_two_views(pl)):  # type: ignore[misc]
+        """Views inside a dict inside a list, with a grid of positions beside them, as VICRegL."""
+
+        def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            views, index = batch
+            return [{"grids": [index, index], "views": [[views[0]], [views[1]]]}, index]
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            (first,), (second,) = batch[0]["views"]
+            return super().training_step([[first, second], batch[1]], batch_idx)
+
+    return Nested
+
+
+def _queue(pl: Any) -> type:
+    class Queue(_two_views(pl)):  # type: ignore[misc]
+        """Negatives from a queue of what was seen, which must never hold SP's crops."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("queue", torch.randn(32, 8))
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            first, second = (self.projector(self.backbone(view)) for view in batch[0])
+            close = (first * second).sum(dim=1, keepdim=True)
+            logits = torch.cat([close, first @ self.queue.T], dim=1)
+            self.queue = torch.cat([second.detach(), self.queue])[:32]
+            return -logits.log_softmax(dim=1)[:, 0].mean()
+
+    return Queue

@@ -10,7 +10,9 @@ from sp_lightning import SPCallback
 
 from sp_plugin import SpatialPrediction
 
-HOSTS = ("two_views", "teacher", "multi_crop", "masked", "manual")
+HOSTS = (
+    "two_views", "many_views", "multi_crop", "nested", "masked", "teacher", "queue", "manual",
+)  # fmt: skip
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "clipped": {"gradient_clip_val": 0.01},

@@ -139,8 +139,9 @@ class Solo:
         ran = self.script("main_pretrain.py", arguments, cwd, *paths)
         pattern = "**/*.ckpt" if epoch is None else f"**/*ep={epoch}.ckpt"
         checkpoint = max(cwd.glob(pattern), key=lambda path: path.stat().st_mtime)
-        # As main_linear.py loads it: torch's default, which takes no pickled objects.
-        saved = torch.load(checkpoint, map_location="cpu")
+        # simsiam's and nnsiam's schedulers hold a functools.partial (solo/methods/base.py), which
+        # torch's default refuses, of the baseline too.
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
         return Run(cwd, ran.stdout + ran.stderr, checkpoint, saved)
 
     def command(self, cwd: Path, method: str, kind: str) -> list[str]:
@@ -168,21 +169,3 @@ def solo(tmp_path_factory: pytest.TempPathFactory) -> Solo:
     if root is None:
         pytest.skip(HOW_TO)
     return Solo(root, pictures(tmp_path_factory.mktemp("pictures")))
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """The table of the matrix, in Markdown, after a run of it."""
-    columns = ("baseline", "SP on", "weight 0")
-    lines = []
-    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
-        told = dict(report.user_properties)
-        if report.when == "call" and "row" in told:
-            # A row ends where its test does: what comes after the first failure was not run.
-            lines.append(
-                " | ".join(["", told["row"], *(told.get(c, "FAILS") for c in columns), ""])
-            )
-    if lines:
-        terminalreporter.write_line("| method | backbone | baseline | SP on | weight 0 |")
-        terminalreporter.write_line("|---|---|---|---|---|")
-        for line in sorted(lines):
-            terminalreporter.write_line(line.strip())

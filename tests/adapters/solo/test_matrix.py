@@ -14,6 +14,7 @@ import torch
 
 from sp_plugin import SpatialPrediction, SPConfig
 
+COLUMNS = ("baseline", "SP on", "weight 0")
 METHODS = (
     "all4one", "barlow_twins", "base", "byol", "deepclusterv2", "dino", "mocov2plus", "mocov3",
     "nnbyol", "nnclr", "nnsiam", "ressl", "simclr", "simsiam", "supcon", "swav", "vibcreg",
@@ -28,11 +29,11 @@ ROWS = [
 
 @pytest.mark.parametrize(("method", "kind"), ROWS, ids=["-".join(row) for row in ROWS])
 def test_baseline_sp_on_and_weight_0(
-    solo: Any, method: str, kind: str, tmp_path: Path, record_property: Any
+    solo: Any, method: str, kind: str, tmp_path: Path, table: Any
 ) -> None:
-    record_property("row", f"{method} | {kind}")
+    cell = table("solo-learn", ("method", "backbone"), (method, kind), COLUMNS)
     baseline = solo.pretrain(tmp_path / "baseline", method, kind)
-    record_property("baseline", "runs")
+    cell("baseline", "runs")
 
     on = solo.pretrain(tmp_path / "on", method, kind, "++sp.enabled=true", "++sp.weight=1")
     assert "SP is on" in on.output and on.sp["step"] == 2
@@ -46,9 +47,9 @@ def test_baseline_sp_on_and_weight_0(
         assert not torch.equal(value, on.sp["sp"][f"head.{key}"]), f"{key} did not move"
     moved = [key for key in baseline.state if not torch.equal(baseline.state[key], on.state[key])]
     assert any(key.startswith("backbone.") for key in moved)
-    record_property("SP on", "trains")
+    cell("SP on", "trains")
 
     zero = solo.pretrain(tmp_path / "zero", method, kind, "++sp.weight=0")
     assert zero.sp["step"] == 2
     assert zero.same(baseline)
-    record_property("weight 0", "identical")
+    cell("weight 0", "identical")
