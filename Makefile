@@ -1,13 +1,15 @@
 # make demo   a comparison with and without SP on the demo world, a few minutes on 2 cores
 # make test   lint, types, tests; with SOLO_LEARN=/path/to/solo-learn its tests too
+# make lightning-features   the table of what a Trainer can do, with SP
+# make lightly-examples LIGHTLY=/path/to/lightly   the table of its own example files
 # make solo-matrix SOLO_LEARN=/path/to/solo-learn   the table of every method of solo-learn
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all solo-matrix format clean
+.PHONY: demo test test-all solo-matrix lightly-examples lightning-features format clean
 
-export SOLO_LEARN
+export SOLO_LEARN LIGHTLY
 
 demo: $(VENV)/installed
 	$(BIN)/sp-bench compare --method simclr --data demo --limit 1000 --side 48 --batch-size 64 --epochs 9 --seeds 0 1 2 --out runs/demo
@@ -23,6 +25,12 @@ test-all: $(VENV)/installed
 
 solo-matrix: $(VENV)/installed
 	$(BIN)/pytest -q -n 2 tests/adapters/solo/test_matrix.py
+
+lightning-features: $(VENV)/installed
+	$(BIN)/pytest -q -n 2 tests/adapters/lightning/test_features.py
+
+lightly-examples: $(VENV)/installed
+	$(BIN)/pytest -q -n 2 tests/adapters/lightly/test_examples.py
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,13 @@
+"""Spatial Prediction for lightly: its transforms with SP's crops of the original picture beside.
+
+>>> from lightly.transforms import SimCLRTransform
+>>> transform = SPTransform(SimCLRTransform(input_size=32), size=16)
+>>> from PIL import Image
+>>> sample = transform(Image.new("RGB", (64, 48)))
+>>> len(sample["views"]), sample["sp"]["crops"].shape
+(2, torch.Size([2, 3, 16, 16]))
+"""
+
+from sp_plugin.transforms import ImageCrops, SPTransform
+
+__all__ = ["ImageCrops", "SPTransform"]

@@ -1,0 +1,58 @@
+"""Every Lightning example of lightly, unedited; needs a checkout, for its own sake.
+
+``make lightly-examples LIGHTLY=/path/to/lightly`` runs them all and prints the table.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sp_plugin import SpatialPrediction
+
+HERE = Path(__file__).parent
+FOLDER = Path(os.environ.get("LIGHTLY") or "/nowhere") / "examples" / "pytorch_lightning"
+# A file with nothing in it but a comment is no example.
+EXAMPLES = sorted(p for p in FOLDER.glob("*.py") if "Trainer(" in p.read_text())
+COLUMNS = ("baseline", "SP on the view", "SP on the image", "weight 0")
+
+pytestmark = pytest.mark.skipif(
+    not EXAMPLES,
+    reason="needs lightly's examples: git clone https://github.com/lightly-ai/lightly, then "
+    "LIGHTLY=/path/to/lightly make lightly-examples",
+)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
+def test_example(path: Path, tmp_path: Path, table: Any) -> None:
+    cell = table("lightly's Lightning examples", ("example",), (path.stem,), COLUMNS)
+
+    def run(mode: str) -> dict[str, Any]:
+        out = tmp_path / f"{mode}.pt"
+        ran = subprocess.run(
+            [sys.executable, HERE / "run_example.py", path, out, mode],
+            cwd=tmp_path, capture_output=True, text=True, timeout=280,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr[-3000:]
+        return torch.load(out)
+
+    baseline = run("off")
+    cell("baseline", "runs")
+    for mode, column in (("on", "SP on the view"), ("image", "SP on the image")):
+        on = run(mode)
+        fresh = SpatialPrediction(on["width"]).head.state_dict()
+        moved = [not torch.equal(value, on["sp"][f"head.{key}"]) for key, value in fresh.items()]
+        assert all(moved) and on["steps"] == 2
+        cell(column, f"head moved ({on['student']})")
+    zero = run("zero")
+    assert zero["state"].keys() == baseline["state"].keys()
+    for key, value in baseline["state"].items():
+        assert torch.equal(value, zero["state"][key]), key
+    cell("weight 0", "identical")

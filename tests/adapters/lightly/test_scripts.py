@@ -1,0 +1,71 @@
+"""The ready scripts of ``configs/lightly`` and the plain loop, run as a user runs them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sp_plugin.recipes import folder
+
+SCRIPTS = sorted(p.stem for p in folder("lightly").glob("*.py") if p.stem != "common")
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pictures")
+    (root / "a").mkdir()
+    for seed in range(8):
+        coarse = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), np.uint8)
+        Image.fromarray(coarse).resize((48, 40)).save(root / "a" / f"{seed}.png")
+    return root
+
+
+def ran(cwd: Path, *command: object) -> str:
+    cwd.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd, capture_output=True, text=True, timeout=250,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_there_is_a_script_for_each_family() -> None:
+    assert SCRIPTS == ["byol", "dino", "mae", "moco", "simclr", "swav", "vicreg"]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_trains_with_sp_and_weight_0_is_the_baseline(
+    name: str, pictures: Path, tmp_path: Path
+) -> None:
+    small = ("--side", 32, "--batch-size", 4, "--epochs", 1, "--workers", 0)
+    script = folder("lightly") / f"{name}.py"
+    states = {}
+    for arm in ((), ("--sp", 0, "--source", "image"), ("--sp", 1)):
+        ran(cwd := tmp_path / f"arm{len(states)}", script, "--data", pictures, *small, *arm)
+        (checkpoint,) = cwd.glob("lightning_logs/**/*.ckpt")
+        states[len(states)] = torch.load(checkpoint, weights_only=True)["state_dict"]
+    baseline, zero, on = states.values()
+    assert baseline.keys() == zero.keys() == on.keys()
+    assert all(torch.equal(value, zero[key]) for key, value in baseline.items())
+    assert not all(torch.equal(value, on[key]) for key, value in baseline.items())
+
+
+def test_the_loop_without_a_framework(pictures: Path, tmp_path: Path) -> None:
+    script = ROOT / "examples" / "plain_torch.py"
+    assert len(script.read_text().splitlines()) <= 60
+    small = script.read_text().replace("64, 64, 10", "32, 4, 2")
+    (tmp_path / "small.py").write_text(small)
+    said = {w: ran(tmp_path, "small.py", pictures, w).splitlines() for w in (0, 1)}
+    assert len(said[0]) == len(said[1]) == 2
+    first, last = (float(line.split("SP ")[1]) for line in said[1])
+    assert 0 < last < 2 and 0 < first < 2

@@ -1,0 +1,99 @@
+"""lightly's own transforms, data sets and building blocks, with SP's crops beside their views."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightly import transforms as T
+from lightly.data import LightlyDataset
+from PIL import Image
+from sp_lightly import SPTransform
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+
+from sp_plugin import Pairs
+from sp_plugin.transforms import find_normalize
+
+# Each transform of lightly that takes a picture; the others want masks, tokens or several.
+NAMES = (
+    "AIMTransform", "BYOLTransform", "CAPITransform", "DINOTransform", "DenseCLTransform", "DetConSTransform",
+    "FDATransform", "FastSiamTransform", "IBOTTransform",
+    "MAETransform", "MMCRTransform", "MSNTransform", "MoCoV1Transform", "MoCoV2Transform",
+    "PIRLTransform", "SMoGTransform", "SimCLRTransform", "SimSiamTransform", "SwaVTransform",
+    "TiCoTransform", "VICRegLTransform", "VICRegTransform", "WMSETransform",
+)  # fmt: skip
+
+
+def picture(seed: int = 0) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 255, (12, 16, 3), np.uint8)
+    return Image.fromarray(coarse).resize((320, 240), Image.Resampling.BICUBIC)
+
+
+def drawn(transform: Any) -> tuple[list[Any], float, float]:
+    """Two samples from fixed seeds, and where they leave the generators."""
+    torch.manual_seed(0)
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    samples = [transform(picture(seed)) for seed in range(2)]
+    return samples, float(torch.rand(())), random.random()
+
+
+def leaves(item: Any) -> list[Any]:
+    if isinstance(item, (list, tuple)):
+        return [leaf for part in item for leaf in leaves(part)]
+    return [item]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_views_are_bit_for_bit_what_they_were(name: str) -> None:
+    plain, *left = drawn(getattr(T, name)())
+    wrapped, *left_too = drawn(SPTransform(getattr(T, name)(), size=24))
+    assert left == left_too
+    for views, sample in zip(plain, wrapped, strict=True):
+        ours = leaves(sample["views"])
+        assert len(ours) == len(leaves(views)) > 0
+        for a, b in zip(leaves(views), ours, strict=True):
+            assert torch.equal(torch.as_tensor(a), torch.as_tensor(b))
+        assert sample["sp"]["crops"].shape == (2, 3, 24, 24)
+
+
+def test_no_transform_of_a_picture_is_forgotten() -> None:
+    taken = set()
+    for name in dir(T):
+        if not name.endswith("Transform") or "View" in name:  # one view of several
+            continue
+        try:
+            getattr(T, name)()(picture())
+        except Exception:  # wants another input: not of this list
+            continue
+        taken.add(name)
+    assert taken == set(NAMES)
+
+
+def test_crops_are_normalised_as_lightlys_views() -> None:
+    found = find_normalize(T.SimCLRTransform())
+    assert tuple(found.mean) == pytest.approx((0.485, 0.456, 0.406))
+    assert find_normalize(T.SimCLRTransform(normalize=None)) is None
+
+
+@pytest.mark.parametrize("kind", ("ImageFolder", "LightlyDataset"))
+@pytest.mark.parametrize("workers", (0, 2))
+def test_data_sets_and_default_collate_carry_them(kind: str, workers: int, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for seed in range(4):
+        picture(seed).save(tmp_path / "a" / f"{seed}.png")
+    transform = SPTransform(T.SimCLRTransform(input_size=32))
+    data = (
+        ImageFolder(str(tmp_path), transform)
+        if kind == "ImageFolder"
+        else LightlyDataset(str(tmp_path), transform=transform)
+    )
+    batch = next(iter(DataLoader(data, batch_size=4, num_workers=workers)))
+    pairs = Pairs.collated(batch[0]["sp"])
+    assert pairs.crops.shape == (8, 3, 16, 16) and pairs.boxes.shape == (2, 4, 4)
+    assert len(batch[0]["views"]) == 2 and len(batch[1]) == 4
