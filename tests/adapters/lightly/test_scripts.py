@@ -15,6 +15,7 @@ from PIL import Image
 from sp_plugin.recipes import folder
 
 SCRIPTS = sorted(p.stem for p in folder("lightly").glob("*.py") if p.stem != "common")
+QUICK = ("simclr", "mae")
 ROOT = Path(__file__).parents[3]
 
 
@@ -43,7 +44,9 @@ def test_there_is_a_script_for_each_family() -> None:
     assert SCRIPTS == ["byol", "dino", "mae", "moco", "simclr", "swav", "vicreg"]
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in SCRIPTS]
+)
 def test_a_script_trains_with_sp_and_weight_0_is_the_baseline(
     name: str, pictures: Path, tmp_path: Path
 ) -> None:

@@ -21,8 +21,8 @@ from sp_plugin.transforms import find_normalize
 
 # Each transform of lightly that takes a picture; the others want masks, tokens or several.
 NAMES = (
-    "AIMTransform", "BYOLTransform", "CAPITransform", "DINOTransform", "DenseCLTransform", "DetConSTransform",
-    "FDATransform", "FastSiamTransform", "IBOTTransform",
+    "AIMTransform", "BYOLTransform", "CAPITransform", "DINOTransform", "DenseCLTransform",
+    "DetConSTransform",    "FDATransform", "FastSiamTransform", "IBOTTransform",
     "MAETransform", "MMCRTransform", "MSNTransform", "MoCoV1Transform", "MoCoV2Transform",
     "PIRLTransform", "SMoGTransform", "SimCLRTransform", "SimSiamTransform", "SwaVTransform",
     "TiCoTransform", "VICRegLTransform", "VICRegTransform", "WMSETransform",

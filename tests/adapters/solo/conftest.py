@@ -19,6 +19,8 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
+from sp_plugin import SpatialPrediction, SPConfig
+
 # Where a method's file has another name; ``base`` has none.
 _FILE = {"barlow_twins": "barlow", "base": "simclr"}
 # Whitening wants more pictures than features, and the batch is small here.
@@ -81,6 +83,13 @@ class Run:
     @property
     def sp(self) -> dict[str, Any]:
         return self.saved.get("callbacks", {}).get("SPCallback", {})
+
+    def still(self) -> list[str]:
+        """Parameters of SP's head that are what they were before the first step."""
+        head = {k: v for k, v in self.sp["sp"].items() if k.startswith("head.")}
+        width = head["head.norm.weight"].shape[0]
+        fresh = SpatialPrediction(width, SPConfig.build(self.sp["config"])).state_dict()
+        return [key for key, value in head.items() if torch.equal(value, fresh[key])]
 
     @property
     def arguments(self) -> dict[str, Any]:

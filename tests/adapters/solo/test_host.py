@@ -71,8 +71,9 @@ def test_trainer_options(solo: Any, options: tuple[str, ...], tmp_path: Path) ->
     baseline, zero = run("baseline"), run("zero", "++sp.weight=0")
     assert zero.same(baseline)
     on = run("on", "++sp.enabled=true", "++sp.weight=1", "++sp.warmup=0")
-    moved = on.sp["sp"]["head.norm.weight"]
-    assert not torch.equal(moved, torch.ones_like(moved)) and moved.isfinite().all()
+    # A clipped step of LARS's warm-up is too small for the 1.0 of a norm's weight to see.
+    assert not [key for key in on.still() if "norm" not in key]
+    assert all(value.isfinite().all() for value in on.sp["sp"].values())
     assert not on.same(baseline)
 
 
@@ -100,7 +101,7 @@ def test_a_run_that_goes_on_ends_as_one_that_was_never_cut(solo: Any, tmp_path: 
     paths = (HERE / "reseed",)
     whole = solo.pretrain(tmp_path / "a", "byol", "resnet18", *options, paths=paths, epoch=1)
     (half,) = tmp_path.glob("a/**/*ep=0.ckpt")
-    resume = f"++resume_from_checkpoint='{half}'".replace("=0.ckpt", r"\=0.ckpt")
+    resume = f"++resume_from_checkpoint='{half}'"
     rest = solo.pretrain(tmp_path / "b", "byol", "resnet18", *options, resume, paths=paths, epoch=1)
     assert whole.sp["step"] == rest.sp["step"] == 4
     assert rest.same(whole)
@@ -127,8 +128,8 @@ def test_auto_resume_never_mixes_a_baseline_and_sp(solo: Any, tmp_path: Path) ->
 
 
 def test_a_plain_checkpoint_may_be_gone_on_from_with_sp(solo: Any, runs: Any, tmp_path: Path):
-    told = str(runs["baseline"].checkpoint).replace("=0.ckpt", r"\=0.ckpt")
-    more = ("++max_epochs=2", f"++resume_from_checkpoint='{told}'", "++sp.enabled=true")
+    plain = runs["baseline"].checkpoint
+    more = ("++max_epochs=2", f"++resume_from_checkpoint='{plain}'", "++sp.enabled=true")
     assert solo.pretrain(tmp_path, "simclr", "resnet18", *more, epoch=1).sp["step"] == 2
 
 
@@ -155,12 +156,12 @@ def test_main_linear_takes_an_sp_checkpoint_as_a_baselines(
 ) -> None:
     scores = {}
     for name in ("baseline", "zero", "on"):
-        told = str(runs[name].checkpoint).replace("=0.ckpt", r"\=0.ckpt")
         folder = tmp_path / name
         command = [
             "--config-path", str(solo.root / "scripts/linear/imagenet-100"), *LINEAR,
             f"++data.train_path={solo.data}/train", f"++data.val_path={solo.data}/val",
-            f"++checkpoint.dir={folder}", f"++pretrained_feature_extractor='{told}'",
+            f"++checkpoint.dir={folder}",
+            f"++pretrained_feature_extractor='{runs[name].checkpoint}'",
         ]  # fmt: skip
         solo.script("main_linear.py", command, folder)
         (saved,) = folder.glob("**/*.ckpt")
