@@ -57,7 +57,7 @@ def test_a_tensor_gives_the_crops_of_the_same_pil_image() -> None:
 def test_crops_of_a_long_picture_lie_in_one_square_of_it_and_keep_their_shape() -> None:
     """A ramp along x says where a crop was cut: in pixels, boxes are fractions of the height."""
     ramp = torch.arange(400.0).expand(3, 100, 400) / 400
-    crops = ImageCrops(PLAIN, photometric=unchanged, flip=0.0)
+    crops, seen = ImageCrops(PLAIN, photometric=unchanged, flip=0.0), []
     for key in range(20):
         sample = crops(ramp, key)
         x = (sample["crops"].mean((1, 2, 3)) * 400 + 0.5).double()
@@ -65,6 +65,8 @@ def test_crops_of_a_long_picture_lie_in_one_square_of_it_and_keep_their_shape() 
         assert x[1] - x[0] == pytest.approx(float(centre[1] - centre[0]) * 100, abs=0.1)
         span = (sample["crops"][:, 0, 0, -1] - sample["crops"][:, 0, 0, 0]).double() * 400
         assert torch.allclose(span, width * 100 * 15 / 16, atol=2.5)
+        seen += x.tolist()
+    assert min(seen) < 100 and max(seen) > 300  # the square itself lies anywhere
 
 
 def test_the_hosts_views_and_generators_are_what_they_were() -> None:

@@ -22,11 +22,14 @@ FOLDER = Path(os.environ.get("LIGHTLY") or "/nowhere") / "examples" / "pytorch_l
 EXAMPLES = sorted(p for p in FOLDER.glob("*.py") if "Trainer(" in p.read_text())
 COLUMNS = ("baseline", "SP on the view", "SP on the image", "weight 0")
 
-pytestmark = pytest.mark.skipif(
-    not EXAMPLES,
-    reason="needs lightly's examples: git clone https://github.com/lightly-ai/lightly, then "
-    "LIGHTLY=/path/to/lightly make lightly-examples",
-)
+pytestmark = [
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(
+        not EXAMPLES,
+        reason="needs lightly's examples: git clone https://github.com/lightly-ai/lightly, then "
+        "LIGHTLY=/path/to/lightly make lightly-examples",
+    ),
+]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
@@ -37,7 +40,7 @@ def test_example(path: Path, tmp_path: Path, table: Any) -> None:
         out = tmp_path / f"{mode}.pt"
         ran = subprocess.run(
             [sys.executable, HERE / "run_example.py", path, out, mode],
-            cwd=tmp_path, capture_output=True, text=True, timeout=280,
+            cwd=tmp_path, capture_output=True, text=True, timeout=600,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
         )  # fmt: skip
         assert ran.returncode == 0, ran.stderr[-3000:]

@@ -11,6 +11,7 @@ from sp_lightning.images import unwrap
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision import transforms as T
+from torchvision.datasets import VisionDataset
 
 from sp_plugin import ConfigError
 from sp_plugin.transforms import SPTransform
@@ -93,6 +94,23 @@ def test_the_same_seed_gives_the_same_run(kit: Any) -> None:
 def test_a_subset_is_looked_into(kit: Any) -> None:
     data = Pictures(TwoViews())
     fitted(kit, SPCallback(source="image"), data=Subset(data, range(16)))
+
+
+def test_data_sets_of_torchvision_that_keep_a_second_copy_of_it(kit: Any) -> None:
+    """VOC, COCO and their kin call ``transforms``, made from ``transform`` at the start."""
+
+    class Voc(VisionDataset):
+        __len__ = Pictures.__len__
+
+        def __getitem__(self, index: int) -> tuple[Any, int]:
+            generator = torch.Generator().manual_seed(index)
+            return self.transforms(torch.rand(3, 48, 64, generator=generator), index)
+
+    data = Voc("", transform=(host := TwoViews()))
+    callback = SPCallback(source="image")
+    fitted(kit, callback, data=data)
+    assert callback.step == 4
+    assert data.transform is host and data.transforms.transform is host
 
 
 def test_a_transform_that_is_wrapped_already_takes_the_callbacks_settings(kit: Any) -> None:

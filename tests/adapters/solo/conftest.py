@@ -131,7 +131,7 @@ class Solo:
         }
         ran = subprocess.run(
             [sys.executable, str(self.root / name), *arguments],
-            cwd=cwd, env=environment, capture_output=True, text=True, timeout=280,
+            cwd=cwd, env=environment, capture_output=True, text=True, timeout=600,
         )  # fmt: skip
         if check and ran.returncode:
             raise AssertionError(f"{name} failed:\n{ran.stdout[-1500:]}\n{ran.stderr[-3000:]}")

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+pytestmark = pytest.mark.timeout(1200)
+
 COLUMNS = ("baseline", "SP on", "weight 0")
 METHODS = (
     "all4one", "barlow_twins", "base", "byol", "deepclusterv2", "dino", "mocov2plus", "mocov3",
