@@ -27,7 +27,7 @@ solo-matrix: $(VENV)/installed
 	$(BIN)/pytest -q -n 2 tests/adapters/solo/test_matrix.py
 
 lightning-features: $(VENV)/installed
-	$(BIN)/pytest -q -n 2 tests/adapters/lightning/test_features.py
+	$(BIN)/pytest -q -n 2 tests/adapters/lightning/test_features.py tests/adapters/lightning/test_contract.py
 
 lightly-examples: $(VENV)/installed
 	$(BIN)/pytest -q -n 2 tests/adapters/lightly/test_examples.py

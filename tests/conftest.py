@@ -47,6 +47,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         row = tables.setdefault(f"{head}\n{rule}", {}).setdefault(
             tuple(values), dict.fromkeys(columns, "")
         )
+        # Several tests may fill one cell; one that failed is not to be hidden by another.
+        fills = [column for column in fills if row[column] != "FAILS"]
         row.update({column: told.get(column, "") for column in fills})
         left = [column for column in fills if not row[column]]
         if report.passed:

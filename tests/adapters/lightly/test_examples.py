@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import inspect
 import os
 import subprocess
 import sys
@@ -13,6 +15,8 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning import LightningModule
+from sp_lightning.student import student_of
 
 from sp_plugin import SpatialPrediction
 
@@ -59,3 +63,28 @@ def test_example(path: Path, tmp_path: Path, table: Any) -> None:
     for key, value in baseline["state"].items():
         assert torch.equal(value, zero["state"][key]), key
     cell("weight 0", "identical")
+
+
+def test_the_student_of_every_benchmark_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of benchmarks/imagenet, where an EMA teacher often is the part called ``backbone``."""
+    found = {}
+    for path in sorted(FOLDER.parents[1].glob("benchmarks/imagenet/*/*.py")):
+        if path.stem in ("main", "finetune_eval", "knn_eval", "linear_eval"):
+            continue
+        monkeypatch.syspath_prepend(path.parent)
+        spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        (host,) = (
+            value
+            for value in vars(module).values()
+            if isinstance(value, type) and value.__module__ == module.__name__
+            if issubclass(value, LightningModule)
+        )
+        wanted = {"batch_size_per_device": 4, "num_classes": 10, "knn_k": 20, "knn_t": 0.1}
+        takes = inspect.signature(host.__init__).parameters
+        made = host(**{key: value for key, value in wanted.items() if key in takes})
+        found[f"{path.parent.name}/{path.stem}"] = student_of(made)
+    apart = {"resnet50/dino", "vitb16/capi", "vitb16/dino", "vitb16/dinov2", "vitb16/ibot"}
+    assert {name for name, student in found.items() if student == "student_backbone"} == apart
+    assert len(found) >= 19 and set(found.values()) == {"backbone", "student_backbone"}

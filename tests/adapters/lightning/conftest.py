@@ -90,6 +90,13 @@ def kit(request: pytest.FixtureRequest) -> Kit:
     return Kit(request.param)
 
 
+@pytest.fixture
+def feature(request: pytest.FixtureRequest, table: Any, kit: Kit) -> None:
+    """Makes a test a row of the table of features, by its name; each package is a column."""
+    told = request.node.originalname.removeprefix("test_").replace("_", " ")
+    table("Trainer features", ("feature",), (told,), PACKAGES, fills=(kit.package,))
+
+
 def _two_views(pl: Any) -> type:
     class TwoViews(pl.LightningModule):
         name = "backbone"

@@ -78,6 +78,7 @@ def test_only_the_gradient_differs(kit: Any) -> None:
     assert not same(buffers, moved)
 
 
+@pytest.mark.usefixtures("feature")
 @pytest.mark.parametrize("host", ("two_views", "teacher", "masked"))
 def test_a_resumed_run_ends_as_an_uninterrupted_one(kit: Any, host: str, tmp_path: Any) -> None:
     def callback() -> SPCallback:
@@ -109,6 +110,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(kit: Any, host: str, tmp_pat
     assert same(resumed_sp.sp.state_dict(), whole_sp.sp.state_dict())
 
 
+@pytest.mark.usefixtures("feature")
 def test_checkpoint_of_sp_loads_strictly_into_the_plain_module(kit: Any, tmp_path: Any) -> None:
     module = kit.new("two_views")
     trainer = kit.fit(module, SPCallback(weight=1))
@@ -120,6 +122,7 @@ def test_checkpoint_of_sp_loads_strictly_into_the_plain_module(kit: Any, tmp_pat
     assert same(type(plain).load_from_checkpoint(tmp_path / "sp.ckpt").state_dict(), state(module))
 
 
+@pytest.mark.usefixtures("feature")
 def test_a_plain_checkpoint_goes_on_with_sp(kit: Any, tmp_path: Any, caplog: Any) -> None:
     host = kit.new("teacher")
     kit.fit(host, max_epochs=1).save_checkpoint(tmp_path / "plain.ckpt")
@@ -135,6 +138,7 @@ def test_a_plain_checkpoint_goes_on_with_sp(kit: Any, tmp_path: Any, caplog: Any
     assert same(state(resumed), state(baseline))
 
 
+@pytest.mark.usefixtures("feature")
 @pytest.mark.parametrize("weight", (0, 1))
 def test_two_ranks(kit: Any, weight: float, tmp_path: Any) -> None:
     """DDP without unused parameters: weight 0 is the baseline; at 1 the ranks stay in step."""

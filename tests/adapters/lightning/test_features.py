@@ -17,13 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from sp_plugin import ConfigError
 
-
-@pytest.fixture(autouse=True)
-def _row(request: pytest.FixtureRequest, table: Any, kit: Any) -> None:
-    """Each test is a row, by its name; each package a column."""
-    packages = ("pytorch_lightning", "lightning.pytorch")
-    told = request.node.originalname.removeprefix("test_").replace("_", " ")
-    table("Trainer features", ("feature",), (told,), packages, fills=(kit.package,))
+pytestmark = pytest.mark.usefixtures("feature")
 
 
 def state(module: Any) -> dict[str, Tensor]:
