@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,16 @@ app = typer.Typer(
     help="Measures what Spatial Prediction (SP) changes.",
 )
 
+DataOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="demo, a folder of images in classes, or cifar10 and its like; TASK=DATA gives a "
+        "task pictures of its own; repeat."
+    ),
+]
+TasksOption = Annotated[
+    str, typer.Option(help="With commas between; knn,linear,pair if not given; or all.")
+]
 SPOption = Annotated[
     list[str] | None,
     typer.Option("--sp", metavar="KEY=VALUE", help="A setting of SP, such as weight=0.5; repeat."),
@@ -35,9 +46,7 @@ def compare(
     backbone: Annotated[
         str, typer.Option(help="tiny_resnet, tiny_vit, resnet18 (torchvision) or a name of timm.")
     ] = "",
-    data: Annotated[
-        str, typer.Option(help="demo, a folder of images in classes, or cifar10 and its like.")
-    ] = "demo",
+    data: DataOption = None,
     epochs: Annotated[int, typer.Option(help="Of pre-training.")] = 20,
     seeds: Annotated[
         list[int] | None, typer.Option(help="Each is run with and without SP: --seeds 0 1 2.")
@@ -53,7 +62,7 @@ def compare(
     precision: Annotated[
         str, typer.Option(help="As Lightning names it; auto: bfloat16 where it is fast.")
     ] = "auto",
-    tasks: Annotated[str, typer.Option(help="With commas between; all of them if not given.")] = "",
+    tasks: TasksOption = "",
     sp: SPOption = None,
 ) -> None:
     """Pre-train with and without SP, seed by seed, and print what that changed."""
@@ -62,12 +71,13 @@ def compare(
     from sp_bench.progress import Progress
     from sp_bench.report.table import print_table
     from sp_bench.settings import Settings, fast_precision, half_the_cores
-    from sp_bench.tasks import all_tasks
+    from sp_bench.sources import parse_sources
 
+    main, task_data = parse_sources(data or [])
     settings = Settings(
         method=method,
         backbone=backbone or ("tiny_vit" if method == "mae" else "tiny_resnet"),
-        data=data if data == "demo" else _absolute(data),
+        data=_absolute(main or "demo"),
         epochs=epochs,
         side=side,
         batch_size=batch_size,
@@ -76,7 +86,8 @@ def compare(
         limit=limit,
         workers=half_the_cores() if workers is None else workers,
         precision=fast_precision() if precision == "auto" else precision,
-        tasks=tuple(name for name in tasks.split(",") if name) or tuple(all_tasks()),
+        tasks=_task_names(tasks, task_data),
+        task_data={name: _absolute(source) for name, source in task_data.items()},
         sp=_sp_settings(sp).asdict(),
     )
     console = Console()
@@ -120,7 +131,19 @@ def _sp_settings(given: list[str] | None) -> SPConfig:
     return SPConfig.build(settings)
 
 
+def _task_names(tasks: str, task_data: Mapping[str, str]) -> tuple[str, ...]:
+    """The tasks asked for; one that was given data of its own is asked for too."""
+    from sp_bench.tasks import USUAL, all_tasks
+
+    if tasks == "all":
+        return tuple(all_tasks())
+    asked = [name for name in tasks.split(",") if name] or [*USUAL, *task_data]
+    return tuple(dict.fromkeys(asked))
+
+
 def _absolute(data: str) -> str:
+    if data == "demo":
+        return data
     path = Path(data).expanduser()
     return str(path.resolve()) if path.exists() else data
 

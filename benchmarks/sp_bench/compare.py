@@ -16,6 +16,7 @@ from sp_bench.report.examples import PairExamples
 from sp_bench.report.pages import write_report
 from sp_bench.results import ARMS, Results, Run, write_json
 from sp_bench.settings import Settings, claim
+from sp_bench.sources import Sources
 from sp_bench.stats import rows
 from sp_bench.tasks import Task, find_tasks
 from sp_plugin import SPConfig
@@ -40,12 +41,15 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
     """
     tasks = find_tasks(settings.tasks)
     splits = load_data(settings.data, limit=settings.limit)
+    sources = Sources(splits, settings.task_data)
+    for task in tasks:
+        sources.of(task)  # what is wrong with its data is said before anything is trained
     check(settings, splits.train)
     claim(out, settings)
     progress.skipped(splits.skipped)
     runs = [(seed, arm) for seed in seeds for arm in ARMS]
     with progress.over(len(runs), settings.epochs):
-        done = [_finished(settings, arm, seed, splits, tasks, out, progress) for seed, arm in runs]
+        done = [_finished(settings, arm, seed, sources, tasks, out, progress) for seed, arm in runs]
     results = Results(
         settings=_resolved(settings, seeds),
         versions=versions(),
@@ -64,12 +68,14 @@ def _finished(
     settings: Settings,
     arm: str,
     seed: int,
-    splits: Splits,
+    sources: Sources,
     tasks: Sequence[Task],
     out: Path,
     progress: Progress,
 ) -> Run:
     """The run of this arm and seed: read where it is done, made where it is not."""
+    splits = sources.main
+    assert splits is not None
     folder = out / _name(seed, arm)
     path = folder / "run.json"
     if path.exists():
@@ -84,7 +90,7 @@ def _finished(
     run = Run(
         arm=arm,
         seed=seed,
-        figures=evaluate(settings, method, seed, splits, tasks),
+        figures=evaluate(settings, method, seed, sources, tasks),
         curve=pretrained.record.curve,
         seconds=round(pretrained.record.seconds, 1),
         images_seen=pretrained.images_seen,

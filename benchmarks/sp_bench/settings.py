@@ -35,6 +35,7 @@ class Settings:
         workers: processes that load pictures; the views depend on their number.
         precision: as Lightning names it.
         tasks: what is evaluated.
+        task_data: the source of each task that is asked about other pictures than ``data``.
         sp: settings of SP, in the SP arm.
     """
 
@@ -50,6 +51,7 @@ class Settings:
     workers: int = 1
     precision: str = "32-true"
     tasks: tuple[str, ...] = ()
+    task_data: dict[str, str] = field(default_factory=dict)
     sp: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

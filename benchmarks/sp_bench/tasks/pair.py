@@ -11,6 +11,7 @@ import math
 from torch import Tensor
 
 from sp_bench.data.pictures import Pictures
+from sp_bench.data.unlabelled import pictures_alone
 from sp_bench.features import FrozenBackbone, UnmeasurableError
 from sp_bench.results import PAIR_CONTROLS, Figure
 from sp_bench.tasks import Subject, Task
@@ -92,4 +93,4 @@ def _pairs(
     return Pairs(views, draws.targets, draws.picture)
 
 
-TASK = Task("pair", _figures(), run)
+TASK = Task("pair", _figures(), run, pictures_alone)
