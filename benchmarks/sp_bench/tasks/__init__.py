@@ -16,13 +16,14 @@ from functools import cache
 
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from torch import Tensor
 
 from sp_bench.data.loading import load_data
 from sp_bench.data.pictures import DataError, Splits
 from sp_bench.features import FrozenBackbone, UnmeasurableError
 from sp_bench.results import Figure
 from sp_plugin.checks import ConfigError, nearest
-from sp_plugin.isolation import private_rng
+from sp_plugin.isolation import generator_for, private_rng
 
 log = logging.getLogger("sp_bench")
 
@@ -87,6 +88,16 @@ class Task:
     figures: tuple[Figure, ...]
     run: Callable[[Subject], dict[str, float]]
     load: Load = same_or_given
+
+
+def some(count: int, most: int) -> Tensor:
+    """Which of ``count`` pictures are asked about: all, or ``most`` at random, the same for all.
+
+    >>> some(3, 5).tolist(), len(some(100, 5))
+    ([0, 1, 2], 5)
+    """
+    order = torch.randperm(count, generator=generator_for(EVALUATION_SEED, count))
+    return order[:most].sort().values
 
 
 @cache

@@ -9,12 +9,11 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from sp_bench.data.pictures import Pictures, Splits
+from sp_bench.data.pictures import Splits
 from sp_bench.features import FrozenBackbone
-from sp_bench.tasks import EVALUATION_SEED
+from sp_bench.tasks import some
 from sp_bench.tasks.jigsaw_patches import encode_patches
 from sp_bench.tasks.linear import fit_probe
-from sp_plugin.isolation import generator_for
 
 _FIT_PICTURES, _SCORE_PICTURES = 1500, 1000
 
@@ -74,7 +73,10 @@ def solve(backbone: FrozenBackbone, splits: Splits, n: int) -> Solved:
 
 
 def _solve(backbone: FrozenBackbone, splits: Splits, n: int) -> Solved:
-    fit_on, score_on = some(splits.train, _FIT_PICTURES), some(splits.test, _SCORE_PICTURES)
+    fit_on, score_on = (
+        some(len(splits.train), _FIT_PICTURES),
+        some(len(splits.test), _SCORE_PICTURES),
+    )
     fit = encode_patches(backbone, splits.train, fit_on, n, part=0)
     score = encode_patches(backbone, splits.test, score_on, n, part=1)
     true = torch.arange(n * n).repeat(len(fit_on)).numpy()
@@ -83,9 +85,3 @@ def _solve(backbone: FrozenBackbone, splits: Splits, n: int) -> Solved:
     # An impossible place would make every solution impossible.
     scores = np.maximum(scores, -1e6).reshape(len(score_on), n * n, n * n)
     return Solved(score_on, decode(scores))
-
-
-def some(pictures: Pictures, most: int) -> Tensor:
-    """Which pictures are asked about: all, or ``most`` taken at random, the same for all."""
-    generator = generator_for(EVALUATION_SEED, len(pictures))
-    return torch.randperm(len(pictures), generator=generator)[:most].sort().values
