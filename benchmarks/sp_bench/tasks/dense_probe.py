@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sp_bench.tasks import EVALUATION_SEED
-from sp_plugin.isolation import generator_for
+from sp_plugin.isolation import generator_for, private_rng
 
 # 20 epochs, or as many as make 500 steps: of few pictures an epoch is a step or two.
 _EPOCHS, _STEPS, _BATCH, _RATE = 20, 500, 32, 1e-2
@@ -30,7 +30,8 @@ def fit_dense(features: Tensor, values: Tensor, outputs: int, loss: Loss) -> nn.
         The probe, in evaluation mode, from (B, D, h, w) to (B, outputs, h, w).
     """
     width = features.shape[1]
-    probe = nn.Sequential(nn.BatchNorm2d(width), nn.Conv2d(width, outputs, 1))
+    with private_rng(0):
+        probe = nn.Sequential(nn.BatchNorm2d(width), nn.Conv2d(width, outputs, 1))
     nn.init.zeros_(probe[1].weight)  # type: ignore[arg-type]
     nn.init.zeros_(probe[1].bias)  # type: ignore[arg-type]
     optimizer = torch.optim.AdamW(probe.parameters(), lr=_RATE, weight_decay=1e-4)
