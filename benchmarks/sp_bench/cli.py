@@ -1,18 +1,21 @@
-"""The command line: ``sp-bench compare`` and ``sp-bench show``."""
+"""The command line: ``sp-bench compare``, ``eval``, ``report`` and ``show``."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from sp_bench.errors import Stopped, UsageError
 from sp_plugin import ConfigError, SPConfig
+
+if TYPE_CHECKING:
+    from sp_bench.suite import Asked
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,6 +33,9 @@ DataOption = Annotated[
 ]
 TasksOption = Annotated[
     str, typer.Option(help="With commas between; knn,linear,pair if not given; or all.")
+]
+SuiteOption = Annotated[
+    Path | None, typer.Option(help="A TOML file of tasks and their data, in place of both.")
 ]
 SPOption = Annotated[
     list[str] | None,
@@ -63,6 +69,10 @@ def compare(
         str, typer.Option(help="As Lightning names it; auto: bfloat16 where it is fast.")
     ] = "auto",
     tasks: TasksOption = "",
+    suite: SuiteOption = None,
+    longer: Annotated[
+        bool, typer.Option("--longer", help="A third arm: a baseline with SP's compute as epochs.")
+    ] = False,
     sp: SPOption = None,
 ) -> None:
     """Pre-train with and without SP, seed by seed, and print what that changed."""
@@ -71,13 +81,12 @@ def compare(
     from sp_bench.progress import Progress
     from sp_bench.report.table import print_table
     from sp_bench.settings import Settings, fast_precision, half_the_cores
-    from sp_bench.sources import parse_sources
 
-    main, task_data = parse_sources(data or [])
+    asked = _asked(data, tasks, suite)
     settings = Settings(
         method=method,
         backbone=backbone or ("tiny_vit" if method == "mae" else "tiny_resnet"),
-        data=_absolute(main or "demo"),
+        data=asked.data or "demo",
         epochs=epochs,
         side=side,
         batch_size=batch_size,
@@ -86,9 +95,10 @@ def compare(
         limit=limit,
         workers=half_the_cores() if workers is None else workers,
         precision=fast_precision() if precision == "auto" else precision,
-        tasks=_task_names(tasks, task_data),
-        task_data={name: _absolute(source) for name, source in task_data.items()},
+        tasks=asked.tasks,
+        task_data=asked.task_data,
         sp=_sp_settings(sp).asdict(),
+        longer=longer,
     )
     console = Console()
     wanted = list(dict.fromkeys(seeds or [0, 1, 2]))
@@ -98,6 +108,58 @@ def compare(
         raise Stopped("stopped; the same command goes on from here") from None
     print_table(results, console)
     console.print(f"report: {out / REPORT}", soft_wrap=True, highlight=False)
+
+
+@app.command("eval")
+def evaluate(
+    out: Annotated[Path, typer.Option(help="Folder of this evaluation; the same goes on.")],
+    backbone: Annotated[
+        str, typer.Option(help="As for compare; timm:NAME is timm's where both have the name.")
+    ],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Of any host; random weights if not given.")
+    ] = None,
+    prefix: Annotated[
+        str | None, typer.Option(help="Of its names in there, such as momentum_backbone.")
+    ] = None,
+    trust_checkpoint: Annotated[
+        bool, typer.Option("--trust-checkpoint", help="Let the file run code of its maker.")
+    ] = False,
+    data: DataOption = None,
+    tasks: TasksOption = "",
+    side: Annotated[int | None, typer.Option(help="Of the pictures shown, in pixels.")] = None,
+    pool: Annotated[str, typer.Option(help="Of token outputs: mean or cls.")] = "mean",
+    layer: Annotated[str | None, typer.Option(help="Whose output is taken.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Training pictures, at most.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the random backbone beside it.")] = 0,
+    suite: SuiteOption = None,
+) -> None:
+    """Ask one backbone what it is worth."""
+    from sp_bench.evaluation import RESULT, EvalSettings, run_evaluation
+    from sp_bench.report.table import print_figures
+
+    asked = _asked(data, tasks, suite)
+    settings = EvalSettings(
+        backbone=backbone,
+        checkpoint=str(checkpoint.expanduser().resolve()) if checkpoint else "",
+        prefix=prefix,
+        trust=trust_checkpoint,
+        data=asked.data,
+        task_data=asked.task_data,
+        tasks=asked.tasks,
+        side=side,
+        pool=pool,
+        layer=layer,
+        limit=limit,
+        seed=seed,
+    )
+    console = Console()
+    try:
+        result = run_evaluation(settings, out, _printer(console))
+    except KeyboardInterrupt:
+        raise Stopped("stopped; the same command goes on from here") from None
+    print_figures(result["figures"], console)
+    console.print(f"written: {out / RESULT}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -131,21 +193,14 @@ def _sp_settings(given: list[str] | None) -> SPConfig:
     return SPConfig.build(settings)
 
 
-def _task_names(tasks: str, task_data: Mapping[str, str]) -> tuple[str, ...]:
-    """The tasks asked for; one that was given data of its own is asked for too."""
-    from sp_bench.tasks import USUAL, all_tasks
+def _asked(data: list[str] | None, tasks: str, suite: Path | None) -> Asked:
+    from sp_bench.suite import ask
 
-    if tasks == "all":
-        return tuple(all_tasks())
-    asked = [name for name in tasks.split(",") if name] or [*USUAL, *task_data]
-    return tuple(dict.fromkeys(asked))
+    return ask(data or [], tasks, suite)
 
 
-def _absolute(data: str) -> str:
-    if data == "demo":
-        return data
-    path = Path(data).expanduser()
-    return str(path.resolve()) if path.exists() else data
+def _printer(console: Console) -> Callable[[str], None]:
+    return lambda line: console.print(line, soft_wrap=True, highlight=False)
 
 
 def _spread_seeds(arguments: list[str]) -> list[str]:

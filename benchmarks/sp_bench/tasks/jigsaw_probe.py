@@ -81,7 +81,7 @@ def _solve(backbone: FrozenBackbone, splits: Splits, n: int) -> Solved:
     score = encode_patches(backbone, splits.test, score_on, n, part=1)
     true = torch.arange(n * n).repeat(len(fit_on)).numpy()
     probe = fit_probe(fit.flatten(0, 1).numpy(), true)
-    scores = probe.predict_log_proba(score.flatten(0, 1).numpy())
+    shares = probe.predict_proba(score.flatten(0, 1).numpy())
     # An impossible place would make every solution impossible.
-    scores = np.maximum(scores, -1e6).reshape(len(score_on), n * n, n * n)
+    scores = np.log(np.maximum(shares, 1e-300)).reshape(len(score_on), n * n, n * n)
     return Solved(score_on, decode(scores))
