@@ -34,6 +34,12 @@ DataOption = Annotated[
 TasksOption = Annotated[
     str, typer.Option(help="With commas between; knn,linear,pair if not given; or all.")
 ]
+PrefixOption = Annotated[
+    str | None, typer.Option(help="Of its names in a checkpoint, such as momentum_backbone.")
+]
+TrustOption = Annotated[
+    bool, typer.Option("--trust-checkpoint", help="Let a checkpoint run code of its maker.")
+]
 SuiteOption = Annotated[
     Path | None, typer.Option(help="A TOML file of tasks and their data, in place of both.")
 ]
@@ -74,8 +80,22 @@ def compare(
         bool, typer.Option("--longer", help="A third arm: a baseline with SP's compute as epochs.")
     ] = False,
     sp: SPOption = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="ARM=CHECKPOINT",
+            help="Compare what others trained: --from baseline=A sp=B; repeat for more pairs.",
+        ),
+    ] = None,
+    prefix: PrefixOption = None,
+    trust_checkpoint: TrustOption = False,
 ) -> None:
     """Pre-train with and without SP, seed by seed, and print what that changed."""
+    if given:
+        asked = _asked(data, tasks, suite)
+        _compare_checkpoints(given, asked, out, backbone, side, limit, prefix, trust_checkpoint)
+        return
     from sp_bench.compare import REPORT
     from sp_bench.compare import compare as run
     from sp_bench.progress import Progress
@@ -119,12 +139,8 @@ def evaluate(
     checkpoint: Annotated[
         Path | None, typer.Option(help="Of any host; random weights if not given.")
     ] = None,
-    prefix: Annotated[
-        str | None, typer.Option(help="Of its names in there, such as momentum_backbone.")
-    ] = None,
-    trust_checkpoint: Annotated[
-        bool, typer.Option("--trust-checkpoint", help="Let the file run code of its maker.")
-    ] = False,
+    prefix: PrefixOption = None,
+    trust_checkpoint: TrustOption = False,
     data: DataOption = None,
     tasks: TasksOption = "",
     side: Annotated[int | None, typer.Option(help="Of the pictures shown, in pixels.")] = None,
@@ -163,6 +179,18 @@ def evaluate(
 
 
 @app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of compare or eval.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.html and report.md.")] = Path(),
+) -> None:
+    """Put runs side by side, in one page and one Markdown table."""
+    from sp_bench.report.runs import write_runs
+
+    for path in write_runs(runs, out):
+        Console().print(f"written: {path}", soft_wrap=True, highlight=False)
+
+
+@app.command()
 def show(
     data: Annotated[Path, typer.Option(help="Folder of pictures, in classes or not.")],
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("pairs.png"),
@@ -193,6 +221,41 @@ def _sp_settings(given: list[str] | None) -> SPConfig:
     return SPConfig.build(settings)
 
 
+def _compare_checkpoints(
+    given: list[str],
+    asked: Asked,
+    out: Path,
+    backbone: str,
+    side: int,
+    limit: int | None,
+    prefix: str | None,
+    trust: bool,
+) -> None:
+    from sp_bench.evaluation import EvalSettings
+    from sp_bench.from_checkpoints import REPORT, FromSettings, compare_checkpoints, parse_from
+    from sp_bench.report.table import print_table
+
+    settings = EvalSettings(
+        backbone=backbone or "tiny_resnet",
+        prefix=prefix,
+        trust=trust,
+        data=asked.data,
+        task_data=asked.task_data,
+        tasks=asked.tasks,
+        side=side,
+        limit=limit,
+    )
+    console = Console()
+    try:
+        results = compare_checkpoints(
+            FromSettings(settings, parse_from(given)), out, _printer(console)
+        )
+    except KeyboardInterrupt:
+        raise Stopped("stopped; the same command goes on from here") from None
+    print_table(results, console)
+    console.print(f"report: {out / REPORT}", soft_wrap=True, highlight=False)
+
+
 def _asked(data: list[str] | None, tasks: str, suite: Path | None) -> Asked:
     from sp_bench.suite import ask
 
@@ -204,11 +267,17 @@ def _printer(console: Console) -> Callable[[str], None]:
 
 
 def _spread_seeds(arguments: list[str]) -> list[str]:
-    """``--seeds 0 1 2`` as ``--seeds 0 --seeds 1 --seeds 2``, which is what click reads."""
+    """``--seeds 0 1 2`` as ``--seeds 0 --seeds 1 --seeds 2``, which is what click reads.
+
+    ``--from`` likewise.
+    """
     spread: list[str] = []
     for argument in arguments:
-        if argument.lstrip("-").isdigit() and len(spread) > 1 and spread[-2] == "--seeds":
+        before = spread[-2] if len(spread) > 1 else ""
+        if argument.lstrip("-").isdigit() and before == "--seeds":
             spread.append("--seeds")
+        if not argument.startswith("-") and "=" in argument and before == "--from":
+            spread.append("--from")
         spread.append(argument)
     return spread
 

@@ -128,15 +128,16 @@ def markdown_table(results: Results) -> str:
     Returns:
         The lines of the table, each ended by a newline.
     """
-    out = [_markdown_row(HEADER), "|---|--:|--:|--:|--:|--:|\n"]
+    out = [markdown_row(HEADER), "|---|--:|--:|--:|--:|--:|\n"]
     for line in lines(headline(results)):
         bold = f"**{line.difference}** ({line.verdict})"
         difference = bold if line.verdict else line.difference
         cells = (line.task, line.baseline, line.sp, difference, line.interval, line.seeds)
-        out.append(_markdown_row(cells))
+        out.append(markdown_row(cells))
     return "".join(out)
 
 
-def _markdown_row(cells: Iterable[str]) -> str:
+def markdown_row(cells: Iterable[str]) -> str:
+    """A row of a Markdown table, ended by a newline."""
     escaped = (cell.replace("|", r"\|").replace("\n", " ") for cell in cells)
     return f"| {' | '.join(escaped)} |\n"
