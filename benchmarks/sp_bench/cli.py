@@ -137,7 +137,8 @@ def evaluate(
         str, typer.Option(help="As for compare; timm:NAME is timm's where both have the name.")
     ],
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Of any host; random weights if not given.")
+        Path | None,
+        typer.Option(help="Of any host, or a run's folder; random weights if not given."),
     ] = None,
     prefix: PrefixOption = None,
     trust_checkpoint: TrustOption = False,
@@ -151,13 +152,14 @@ def evaluate(
     suite: SuiteOption = None,
 ) -> None:
     """Ask one backbone what it is worth."""
+    from sp_bench.checkpoints import find_checkpoint
     from sp_bench.evaluation import RESULT, EvalSettings, run_evaluation
     from sp_bench.report.table import print_figures
 
     asked = _asked(data, tasks, suite)
     settings = EvalSettings(
         backbone=backbone,
-        checkpoint=str(checkpoint.expanduser().resolve()) if checkpoint else "",
+        checkpoint=str(find_checkpoint(checkpoint.expanduser()).resolve()) if checkpoint else "",
         prefix=prefix,
         trust=trust_checkpoint,
         data=asked.data,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sp_bench.checkpoints.finding import find_checkpoint
+from sp_bench.checkpoints import find_checkpoint
 from sp_bench.data import load_data
 from sp_bench.errors import UsageError
 from sp_bench.evaluation import EvalSettings, run_evaluation

@@ -49,7 +49,7 @@ def test_the_last_checkpoint_of_a_run_is_found(hosts, tmp_path):
     assert find_checkpoint(hosts / "mm").name == "epoch_99.pth"
     (hosts / "solo" / "final.ckpt").write_bytes(b"")
     assert find_checkpoint(hosts / "solo").name == "final.ckpt"
-    for path, says in ((tmp_path / "no", "is not there"), (hosts / "pets", "no checkpoint in")):
+    for path, says in ((tmp_path / "no", "is not there"), (hosts / "pets", "checkpoint: none in")):
         with pytest.raises(UsageError, match=says):
             find_checkpoint(path)
 

@@ -24,7 +24,7 @@ def find_checkpoint(given: Path) -> Path:
     if given.is_file():
         return given
     if not given.is_dir():
-        raise UsageError(f"from: {given} is not there; takes a checkpoint or a run's folder")
+        raise UsageError(f"checkpoint: {given} is not there; takes a file or a run's folder")
     if (given / _FINAL).is_file():
         return given / _FINAL
     pointer = given / _POINTER
@@ -35,7 +35,7 @@ def find_checkpoint(given: Path) -> Path:
             return named
     found = [path for path in given.rglob("*") if path.suffix in _ENDINGS and path.is_file()]
     if not found:
-        raise UsageError(f"from: no checkpoint in {given}; takes {', '.join(_ENDINGS)}")
+        raise UsageError(f"checkpoint: none in {given}; takes {', '.join(_ENDINGS)}")
     return max(found, key=lambda path: (_numbers(path.stem), path.name))
 
 

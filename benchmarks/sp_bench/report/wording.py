@@ -28,7 +28,7 @@ def chance(figure: Figure) -> str:
 
 
 def level(figure: Figure, value: float) -> str:
-    """A figure's value: percent with 1 decimal, anything else with 3, from 100 up with 1.
+    """A figure's value: percent with 1 decimal, anything else with 3, from 10 up with 1.
 
     >>> level(Figure("knn", "kNN", percent=True), 0.7821), level(Figure("r2", "R2"), -0.1306)
     ('78.2', '-0.131')
@@ -77,4 +77,4 @@ def _number(figure: Figure, value: float, sign: str) -> str:
         return NOTHING
     if figure.percent:
         return f"{100 * value:{sign}.1f}"
-    return f"{value:{sign}.{1 if abs(value) >= 100 else 3}f}"
+    return f"{value:{sign}.{1 if abs(value) >= 10 else 3}f}"
