@@ -122,8 +122,9 @@ def figure_rows(
     shown: Sequence[Column], known: Mapping[str, Figure]
 ) -> list[tuple[str, list[str]]]:
     """Name of each figure, its chance with it, and its value in each column; headlines first."""
-    keys = dict.fromkeys(key for column in shown for key in column.figures)
-    ordered = sorted(keys, key=lambda key: not known[key].headline)
+    given = {key for column in shown for key in column.figures}
+    # In the order of the tasks, but headlines before the others.
+    ordered = sorted(known.keys() & given, key=_order(known).__getitem__)
     return [
         (
             task_name(known[key]) + _chance(known[key]),
@@ -131,6 +132,10 @@ def figure_rows(
         )
         for key in ordered
     ]
+
+
+def _order(known: Mapping[str, Figure]) -> dict[str, tuple[bool, int]]:
+    return {key: (not known[key].headline, place) for place, key in enumerate(known)}
 
 
 def compute_rows(shown: Sequence[Column]) -> list[tuple[str, list[str]]]:

@@ -95,7 +95,7 @@ def run(subject: Subject) -> dict[str, float]:
     random = [_pairs(subject.untrained, of, draws) for of, draws in parts]
 
     predicted, truth = from_both(*native), native[1].targets.double()
-    ones = from_one(*native)
+    ones = from_one(native[0], native[1])
     told = {
         "r2": r2(predicted, truth),
         "one": torch.maximum(*(r2(one, truth) for one in ones)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +18,9 @@ from sp_plugin.loss import r2
 
 # From none to so much that nothing is left of the features: a useless one gets R2 0, not less.
 _ALPHAS = np.logspace(-1, 7, 17)
+
+
+Rule = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,8 @@ def mlp_of_both(fit: Pairs, score: Pairs) -> Tensor:
 
 def mlp_of_one(fit: Pairs, score: Pairs) -> Tensor:
     """R2, (3,), of the better of two MLPs that see one view each, component by component."""
-    each = [
-        r2(predict_mlp(a_or_b, fit.targets, other), score.targets.double())
-        for a_or_b, other in zip(fit.views, score.views, strict=True)
-    ]
-    return torch.maximum(*each)
+    told = from_one(fit, score, predict_mlp)
+    return torch.maximum(*(r2(each, score.targets.double()) for each in told))
 
 
 def from_both(fit: Pairs, score: Pairs) -> Tensor:
@@ -116,10 +117,10 @@ def r2_of_one(fit: Pairs, score: Pairs) -> Tensor:
     return torch.maximum(*(r2(told, score.targets.double()) for told in from_one(fit, score)))
 
 
-def from_one(fit: Pairs, score: Pairs) -> list[Tensor]:
+def from_one(fit: Pairs, score: Pairs, rule: Rule = predict) -> list[Tensor]:
     """What two probes that see one view each predict for ``score``, (m, 3) of either."""
     return [
-        predict(a_or_b, fit.targets, other)
+        rule(a_or_b, fit.targets, other)
         for a_or_b, other in zip(fit.views, score.views, strict=True)
     ]
 
