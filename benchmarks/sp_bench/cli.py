@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from sp_bench.errors import Stopped, UsageError
-from sp_plugin import ConfigError, SPConfig
+from sp_bench.options import (
+    DataOption,
+    PrefixOption,
+    SPOption,
+    SuiteOption,
+    TasksOption,
+    TrustOption,
+    asked_of,
+    printer,
+    sp_settings,
+    spread,
+)
+from sp_plugin import ConfigError
 
 if TYPE_CHECKING:
     from sp_bench.suite import Asked
@@ -23,30 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Measures what Spatial Prediction (SP) changes.",
 )
-
-DataOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="demo, a folder of images in classes, or cifar10 and its like; TASK=DATA gives a "
-        "task pictures of its own; repeat."
-    ),
-]
-TasksOption = Annotated[
-    str, typer.Option(help="With commas between; knn,linear,pair if not given; or all.")
-]
-PrefixOption = Annotated[
-    str | None, typer.Option(help="Of its names in a checkpoint, such as momentum_backbone.")
-]
-TrustOption = Annotated[
-    bool, typer.Option("--trust-checkpoint", help="Let a checkpoint run code of its maker.")
-]
-SuiteOption = Annotated[
-    Path | None, typer.Option(help="A TOML file of tasks and their data, in place of both.")
-]
-SPOption = Annotated[
-    list[str] | None,
-    typer.Option("--sp", metavar="KEY=VALUE", help="A setting of SP, such as weight=0.5; repeat."),
-]
 
 
 @app.command()
@@ -93,7 +79,7 @@ def compare(
 ) -> None:
     """Pre-train with and without SP, seed by seed, and print what that changed."""
     if given:
-        asked = _asked(data, tasks, suite)
+        asked = asked_of(data, tasks, suite)
         _compare_checkpoints(given, asked, out, backbone, side, limit, prefix, trust_checkpoint)
         return
     from sp_bench.compare import REPORT
@@ -102,7 +88,7 @@ def compare(
     from sp_bench.report.table import print_table
     from sp_bench.settings import Settings, fast_precision, half_the_cores
 
-    asked = _asked(data, tasks, suite)
+    asked = asked_of(data, tasks, suite)
     settings = Settings(
         method=method,
         backbone=backbone or ("tiny_vit" if method == "mae" else "tiny_resnet"),
@@ -117,7 +103,7 @@ def compare(
         precision=fast_precision() if precision == "auto" else precision,
         tasks=asked.tasks,
         task_data=asked.task_data,
-        sp=_sp_settings(sp).asdict(),
+        sp=sp_settings(sp).asdict(),
         longer=longer,
     )
     console = Console()
@@ -156,7 +142,7 @@ def evaluate(
     from sp_bench.evaluation import RESULT, EvalSettings, run_evaluation
     from sp_bench.report.table import print_figures
 
-    asked = _asked(data, tasks, suite)
+    asked = asked_of(data, tasks, suite)
     settings = EvalSettings(
         backbone=backbone,
         checkpoint=str(find_checkpoint(checkpoint.expanduser()).resolve()) if checkpoint else "",
@@ -173,7 +159,7 @@ def evaluate(
     )
     console = Console()
     try:
-        result = run_evaluation(settings, out, _printer(console))
+        result = run_evaluation(settings, out, printer(console))
     except KeyboardInterrupt:
         raise Stopped("stopped; the same command goes on from here") from None
     print_figures(result["figures"], console)
@@ -205,22 +191,9 @@ def show(
     from sp_bench.data import list_pictures
     from sp_bench.show import show_pairs
 
-    config = _sp_settings(sp)
+    config = sp_settings(sp)
     show_pairs(list_pictures(data), out, config=config, side=side, count=count, seed=seed)
     Console().print(f"written: {out}", soft_wrap=True, highlight=False)
-
-
-def _sp_settings(given: list[str] | None) -> SPConfig:
-    settings: dict[str, Any] = {}
-    for item in given or []:
-        key, sign, value = item.partition("=")
-        if not sign:
-            raise UsageError(f"--sp: got {item!r}, takes KEY=VALUE, such as weight=0.5")
-        try:
-            settings[key] = json.loads(value)
-        except json.JSONDecodeError:
-            settings[key] = value
-    return SPConfig.build(settings)
 
 
 def _compare_checkpoints(
@@ -250,7 +223,7 @@ def _compare_checkpoints(
     console = Console()
     try:
         results = compare_checkpoints(
-            FromSettings(settings, parse_from(given)), out, _printer(console)
+            FromSettings(settings, parse_from(given)), out, printer(console)
         )
     except KeyboardInterrupt:
         raise Stopped("stopped; the same command goes on from here") from None
@@ -258,37 +231,11 @@ def _compare_checkpoints(
     console.print(f"report: {out / REPORT}", soft_wrap=True, highlight=False)
 
 
-def _asked(data: list[str] | None, tasks: str, suite: Path | None) -> Asked:
-    from sp_bench.suite import ask
-
-    return ask(data or [], tasks, suite)
-
-
-def _printer(console: Console) -> Callable[[str], None]:
-    return lambda line: console.print(line, soft_wrap=True, highlight=False)
-
-
-def _spread_seeds(arguments: list[str]) -> list[str]:
-    """``--seeds 0 1 2`` as ``--seeds 0 --seeds 1 --seeds 2``, which is what click reads.
-
-    ``--from`` likewise.
-    """
-    spread: list[str] = []
-    for argument in arguments:
-        before = spread[-2] if len(spread) > 1 else ""
-        if argument.lstrip("-").isdigit() and before == "--seeds":
-            spread.append("--seeds")
-        if not argument.startswith("-") and "=" in argument and before == "--from":
-            spread.append("--from")
-        spread.append(argument)
-    return spread
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. What the user has to mend is one line and exit code 2."""
     from sp_bench.data import DataError
 
-    given = _spread_seeds(sys.argv[1:] if arguments is None else arguments)
+    given = spread(sys.argv[1:] if arguments is None else arguments)
     try:
         app(given)
     except (UsageError, ConfigError, DataError) as error:
