@@ -31,6 +31,11 @@ class Solved:
     places: Tensor
 
     @property
+    def laid(self) -> Tensor:
+        """(m, n * n), for each place the patch that was put there."""
+        return self.places.argsort(dim=1)
+
+    @property
     def piece(self) -> float:
         """Share of patches put right."""
         return float((self.places == torch.arange(self.places.shape[1])).double().mean())

@@ -57,8 +57,7 @@ def run(subject: Subject) -> dict[str, float]:
         generator = generator_for(EVALUATION_SEED, n)
         orders = {
             "intact": torch.arange(n * n).expand(len(frames), -1),
-            # Of each cell the patch that was put there.
-            "reassembled": solved.places.argsort(dim=1),
+            "reassembled": solved.laid,
             "shuffled": torch.rand(len(frames), n * n, generator=generator).argsort(dim=1),
         }
         for order, places in orders.items():

@@ -74,6 +74,10 @@ FORMS = {
         {"state_dict": below("momentum_backbone.", noise(R)) | below("backbone.", R) | head},
         "backbone.",
     ),
+    "a copy whose name comes first": (
+        {"state_dict": below("ema.backbone.", noise(R)) | below("online.backbone.", R)},
+        "online.backbone.",
+    ),
     "MMSelfSup, whole": (
         {"meta": {"epoch": 1}, "state_dict": below("backbone.", R) | below("sp.head.", head)},
         "backbone.",

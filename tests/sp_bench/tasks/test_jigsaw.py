@@ -80,6 +80,11 @@ def test_piece_and_perfect_by_hand():
     assert solved.perfect == pytest.approx(1 / 3)
 
 
+def test_a_patch_lies_where_it_was_put():
+    # Patch 0 is put in place 1, patch 1 in place 2, patch 2 in place 0.
+    assert Solved(torch.arange(1), torch.tensor([[1, 2, 0, 3]])).laid.tolist() == [[2, 0, 1, 3]]
+
+
 def test_features_that_tell_the_place_solve_it_and_chance_does_not(ramps, ask):
     found = measure(TASK, ask(Means(), ramps, Chance(), side=48, crop=16))
     for n in (2, 3):
