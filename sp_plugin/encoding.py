@@ -64,15 +64,50 @@ def encode(
     """
     if pool == "cls" and getattr(backbone, "cls_token", ...) is None:
         raise ConfigError(_NO_CLASS)  # the first token may be a register
-    if layer is not None:
-        output = _output_of(backbone, images, layer, call or nn.Module.__call__)
-    elif call is not None:
-        output = call(backbone, images)
-    elif callable(features := getattr(backbone, "forward_features", None)):
-        output = features(images)
-    else:
-        output = backbone(images)
+    output = _answer(backbone, images, layer, call)
     return pooled(output, pool, prefix=getattr(backbone, "num_prefix_tokens", None))
+
+
+def feature_map(
+    backbone: nn.Module, images: Tensor, layer: str | None = None, call: Call | None = None
+) -> Tensor:
+    """Features of square images, place by place: the map of a CNN, the patch tokens of a ViT.
+
+    Args:
+        backbone: takes (B, 3, H, W).
+        images: (B, 3, S, S).
+        layer: as for `encode`.
+        call: as for `encode`.
+
+    Returns:
+        (B, D, h, w).
+
+    Raises:
+        ConfigError: no such layer, or the features are pooled already.
+
+    >>> import torch
+    >>> feature_map(nn.Conv2d(3, 8, 3), torch.randn(2, 3, 16, 16)).shape
+    torch.Size([2, 8, 14, 14])
+    """
+    features = _features(_answer(backbone, images, layer, call), "mean")
+    if features.ndim == 2:
+        raise ConfigError("layer: the backbone pools its features, takes a layer that gives a map")
+    if features.ndim == 4:
+        return features.permute(0, 3, 1, 2) if _channels_end(features) else features
+    prefix = _prefix_of(features.shape[1], getattr(backbone, "num_prefix_tokens", None))
+    side = math.isqrt(features.shape[1] - prefix)
+    patches = features[:, prefix:].transpose(1, 2)
+    return patches.reshape(*patches.shape[:2], side, side)
+
+
+def _answer(backbone: nn.Module, images: Tensor, layer: str | None, call: Call | None) -> Any:
+    if layer is not None:
+        return _output_of(backbone, images, layer, call or nn.Module.__call__)
+    if call is not None:
+        return call(backbone, images)
+    if callable(features := getattr(backbone, "forward_features", None)):
+        return features(images)
+    return backbone(images)
 
 
 def _output_of(backbone: nn.Module, images: Tensor, layer: str, call: Call) -> Any:
@@ -160,10 +195,13 @@ def _tensors(output: Any) -> Any:
 
 
 def _mean_of_map(features: Tensor) -> Tensor:
+    return features.mean(dim=(1, 2) if _channels_end(features) else (2, 3))
+
+
+def _channels_end(features: Tensor) -> bool:
+    """Whether a map is (B, H, W, C), as Swin and its kin have it in timm."""
     _, first, second, third = features.shape
-    channels_end = first == second != third  # Swin and its kin in timm: (B, H, W, C)
-    sides = (1, 2) if channels_end else (2, 3)
-    return features.mean(dim=sides)
+    return first == second != third
 
 
 def _is_square(count: int) -> bool:
@@ -171,11 +209,16 @@ def _is_square(count: int) -> bool:
 
 
 def _pool_tokens(tokens: Tensor, pool: str, prefix: int | None) -> Tensor:
-    count = tokens.shape[1]
-    if prefix is None or prefix >= count or not _is_square(count - prefix):
-        prefix = count - math.isqrt(count) ** 2
+    prefix = _prefix_of(tokens.shape[1], prefix)
     if pool == "cls":
         if prefix == 0:
             raise ConfigError(_NO_CLASS)
         return tokens[:, 0]
     return tokens[:, prefix:].mean(dim=1)
+
+
+def _prefix_of(count: int, prefix: int | None) -> int:
+    """How many of the tokens come before the patch tokens."""
+    if prefix is None or prefix >= count or not _is_square(count - prefix):
+        return count - math.isqrt(count) ** 2
+    return prefix

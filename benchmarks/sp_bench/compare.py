@@ -14,8 +14,9 @@ from sp_bench.pretrain import FINAL, check, pretrain
 from sp_bench.progress import Progress
 from sp_bench.report.examples import PairExamples
 from sp_bench.report.pages import write_report
-from sp_bench.results import ARMS, Results, Run, write_json
+from sp_bench.results import ARMS, LONGER, Results, Run, write_json
 from sp_bench.settings import Settings, claim
+from sp_bench.sources import Sources
 from sp_bench.stats import rows
 from sp_bench.tasks import Task, find_tasks
 from sp_plugin import SPConfig
@@ -40,19 +41,28 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
     """
     tasks = find_tasks(settings.tasks)
     splits = load_data(settings.data, limit=settings.limit)
+    sources = Sources(splits, settings.task_data)
+    for task in tasks:
+        sources.of(task)  # what is wrong with its data is said before anything is trained
     check(settings, splits.train)
     claim(out, settings)
     progress.skipped(splits.skipped)
-    runs = [(seed, arm) for seed in seeds for arm in ARMS]
-    with progress.over(len(runs), settings.epochs):
-        done = [_finished(settings, arm, seed, splits, tasks, out, progress) for seed, arm in runs]
+    arms = (*ARMS, LONGER) if settings.longer else ARMS
+    done: list[Run] = []
+    with progress.over(len(seeds) * len(arms), settings.epochs):
+        for seed in seeds:
+            for arm in arms:
+                own = _longer(settings, done[-2:]) if arm == LONGER else settings
+                done.append(_finished(own, arm, seed, sources, tasks, out, progress))
+    figures = [figure for task in tasks for figure in task.figures]
     results = Results(
         settings=_resolved(settings, seeds),
         versions=versions(),
         machine=machine(settings.precision),
         data=_told(splits),
         runs=done,
-        rows=rows(done, [figure for task in tasks for figure in task.figures]),
+        rows=rows(done, figures),
+        longer=rows(done, figures, LONGER) if settings.longer else [],
     )
     results.save(out / RESULTS)
     shown = out / _name(seeds[0], ARMS[1]) / "examples.pt"
@@ -64,12 +74,14 @@ def _finished(
     settings: Settings,
     arm: str,
     seed: int,
-    splits: Splits,
+    sources: Sources,
     tasks: Sequence[Task],
     out: Path,
     progress: Progress,
 ) -> Run:
     """The run of this arm and seed: read where it is done, made where it is not."""
+    splits = sources.main
+    assert splits is not None
     folder = out / _name(seed, arm)
     path = folder / "run.json"
     if path.exists():
@@ -84,10 +96,11 @@ def _finished(
     run = Run(
         arm=arm,
         seed=seed,
-        figures=evaluate(settings, method, seed, splits, tasks),
+        figures=evaluate(settings, method, seed, sources, tasks),
         curve=pretrained.record.curve,
         seconds=round(pretrained.record.seconds, 1),
         images_seen=pretrained.images_seen,
+        flops=pretrained.flops,
         checkpoint=f"{folder.name}/{FINAL}",
     )
     if pretrained.sp is not None:
@@ -95,6 +108,18 @@ def _finished(
     write_json(path, dataclasses.asdict(run))
     progress.finished(run)
     return run
+
+
+def _longer(settings: Settings, pair: Sequence[Run]) -> Settings:
+    """As many epochs more for the baseline as SP's forward operations beside the method's.
+
+    Args:
+        settings: of the comparison.
+        pair: the baseline's run and SP's, of one seed.
+    """
+    baseline, sp = pair
+    ratio = sp.flops / baseline.flops if baseline.flops else 1.0
+    return dataclasses.replace(settings, epochs=max(1, round(settings.epochs * ratio)))
 
 
 def _name(seed: int, arm: str) -> str:

@@ -14,6 +14,7 @@ from sp_bench.methods import Method
 from sp_bench.pretrain import new_method
 from sp_bench.report.examples import PairExamples
 from sp_bench.settings import Settings
+from sp_bench.sources import Sources
 from sp_bench.tasks import Subject, Task, measure
 from sp_plugin import SpatialPrediction, SPConfig
 
@@ -21,18 +22,13 @@ _SHOWN, _ASKED = 12, 240  # statistics of a batch take more than are shown
 
 
 def evaluate(
-    settings: Settings, method: Method, seed: int, splits: Splits, tasks: Sequence[Task]
+    settings: Settings, method: Method, seed: int, sources: Sources, tasks: Sequence[Task]
 ) -> dict[str, float]:
     """Figures of every task, by key, for a method's backbone."""
-    subject = Subject(
-        backbone=frozen(settings, method),
-        untrained=frozen(settings, new_method(settings, seed)),
-        splits=splits,
-        seed=seed,
-    )
+    pair = frozen(settings, method), frozen(settings, new_method(settings, seed))
     figures: dict[str, float] = {}
     for task in tasks:
-        figures |= measure(task, subject)
+        figures |= measure(task, Subject(*pair, sources.of(task), seed))
     return figures
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -12,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as image_ops
 
 from sp_bench.data.pictures import Pictures
-from sp_plugin.encoding import encode
+from sp_plugin.encoding import encode, feature_map
 from sp_plugin.isolation import evaluating, frozen_statistics, generator_for, private_rng
 from sp_plugin.probing import fit
 
@@ -72,7 +74,7 @@ class FrozenBackbone:
         self.crop = fit(self.backbone, crop, pool, layer).size
         self.pool, self.layer = pool, layer
         self.batch_size, self.workers = batch_size, workers
-        self._features: WeakKeyDictionary[Pictures, Tensor] = WeakKeyDictionary()
+        self._kept: WeakKeyDictionary[Pictures, dict[str, Any]] = WeakKeyDictionary()
 
     def pictures(self, pictures: Pictures) -> Tensor:
         """The pictures as this backbone is shown them, (N, 3, side, side), uint8, on the CPU.
@@ -90,9 +92,20 @@ class FrozenBackbone:
         Raises:
             UnmeasurableError: as `encode`.
         """
-        if pictures not in self._features:
-            self._features[pictures] = self.encode(self.pictures(pictures))
-        return self._features[pictures]
+        return self.kept(pictures, "features", lambda: self.encode(self.pictures(pictures)))
+
+    def kept(self, pictures: Pictures, name: str, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives for a set of pictures, made once and kept for all tasks.
+
+        Args:
+            pictures: what it is made of; it is gone when they are.
+            name: of what is made.
+            make: called the first time.
+        """
+        made = self._kept.setdefault(pictures, {})
+        if name not in made:
+            made[name] = make()
+        return made[name]
 
     def encode(self, images: Tensor) -> Tensor:
         """Features of images.
@@ -106,11 +119,34 @@ class FrozenBackbone:
         Raises:
             UnmeasurableError: a feature is not finite.
         """
+        return self._ask(images, lambda batch: encode(self.backbone, batch, self.pool, self.layer))
+
+    def encode_maps(self, images: Tensor, layer: str | None = None) -> Tensor:
+        """Features of square images, place by place.
+
+        Args:
+            images: as for `encode`.
+            layer: whose output is taken; None for the backbone's own ``layer``.
+
+        Returns:
+            (N, D, h, w), float32, on the CPU.
+
+        Raises:
+            UnmeasurableError: as `encode`.
+            ConfigError: the backbone pools its features, and no layer was given.
+        """
+        layer = layer or self.layer
+        return self._ask(images, lambda batch: feature_map(self.backbone, batch, layer))
+
+    def _ask(self, images: Tensor, answer: Callable[[Tensor], Tensor]) -> Tensor:
         # A masked model draws its mask even here, and a module may count its calls.
         quiet = frozen_statistics(self.backbone)
         with evaluating(self.backbone), quiet, private_rng(0, self.device):
             features = torch.cat(
-                [self._batch(batch) for batch in torch.split(images, self.batch_size)]
+                [
+                    answer(self._prepared(batch)).float().cpu()
+                    for batch in torch.split(images, self.batch_size)
+                ]
             )
         if features.isfinite().all():
             return features
@@ -118,14 +154,14 @@ class FrozenBackbone:
             "backbone: some of its features are not finite; did its training diverge?"
         )
 
-    def _batch(self, images: Tensor) -> Tensor:
+    def _prepared(self, images: Tensor) -> Tensor:
         images = image_ops.to_dtype(images.to(self.device), torch.float32, scale=True)
         images = image_ops.normalize(images, IMAGENET_NORMALIZE["mean"], IMAGENET_NORMALIZE["std"])
         weight = next((p for p in self.backbone.parameters() if p.is_floating_point()), images)
         images = images.to(weight.dtype)
         if self.device.type == "cpu":  # convolutions are faster so
             images = images.contiguous(memory_format=torch.channels_last)
-        return encode(self.backbone, images, self.pool, self.layer).float().cpu()
+        return images
 
 
 def _on(device: torch.device, backbone: nn.Module) -> nn.Module:

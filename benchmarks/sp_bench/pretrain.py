@@ -31,12 +31,13 @@ FINAL = "final.ckpt"
 
 @dataclass
 class Pretrained:
-    """What a run left: the method with its weights, SP's part, the curve and the time."""
+    """What a run left: the method with its weights, SP's part, the curve, time and compute."""
 
     method: Method
     sp: SpatialPrediction | None
     record: Record
     images_seen: int
+    flops: float
 
 
 def new_method(settings: Settings, seed: int) -> Method:
@@ -80,7 +81,7 @@ def pretrain(
 
     Args:
         settings: of the comparison.
-        arm: ``baseline`` or ``sp``.
+        arm: ``baseline``, ``sp`` or ``longer``; for the last, ``settings`` have more epochs.
         seed: of weights, order, augmentations and SP.
         pictures: training pictures; their labels are not used.
         folder: of this run alone.
@@ -102,7 +103,8 @@ def pretrain(
     for path in folder.glob("epoch*.ckpt"):
         path.unlink()
     steps = len(pictures) // settings.batch_size * settings.epochs
-    return Pretrained(method, sp.sp if sp else None, record, steps * settings.batch_size)
+    seen = steps * settings.batch_size
+    return Pretrained(method, sp.sp if sp else None, record, seen, steps * record.flops)
 
 
 def _trainer(settings: Settings, callbacks: list[Any]) -> pl.Trainer:

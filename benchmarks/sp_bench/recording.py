@@ -10,14 +10,24 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from sp_plugin.isolation import key_of
 
 
 class Record(pl.Callback):
-    """Keeps the learning curve and the seconds of a run, over interruptions too."""
+    """Keeps the learning curve, the seconds and the compute of a run, over interruptions too.
+
+    Attributes:
+        curve: one dict an epoch.
+        seconds: of training.
+        flops: forward operations of a step, SP's among them, as torch counts those of the first.
+    """
 
     def __init__(self) -> None:
+        self.flops = 0.0
+        self._counter: FlopCounterMode | None = None
         self.curve: list[dict[str, float]] = []
         self.seconds = 0.0
         self._since = 0.0
@@ -33,12 +43,28 @@ class Record(pl.Callback):
         }
         self.curve.append({"epoch": trainer.current_epoch, **told})
 
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if not self.flops:
+            self._counter = FlopCounterMode(display=False)
+            self._counter.__enter__()
+
+    def on_before_backward(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
+    ) -> None:
+        if self._counter is not None:
+            self._counter.__exit__(None, None, None)
+            self.flops = float(self._counter.get_total_flops())
+            self._counter = None
+
     def state_dict(self) -> dict[str, Any]:
-        return {"curve": self.curve, "seconds": self.seconds}
+        return {"curve": self.curve, "seconds": self.seconds, "flops": self.flops}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.curve = state_dict["curve"]
         self.seconds = state_dict["seconds"]
+        self.flops = state_dict["flops"]
 
 
 class EpochSeed(pl.Callback):

@@ -10,6 +10,7 @@ from typing import Any
 
 BASELINE, SP = "baseline", "sp"
 ARMS = (BASELINE, SP)
+LONGER = "longer"  # a baseline that trained for as much compute as SP took
 
 # The pair task gives `pair_dx_<key>` and so on for each; the report tells them by these words.
 PAIR_CONTROLS = {
@@ -55,13 +56,14 @@ class Run:
     """One pre-training and what its backbone was worth.
 
     Attributes:
-        arm: ``baseline`` or ``sp``.
+        arm: ``baseline``, ``sp`` or ``longer``.
         seed: shared by the runs of a pair.
         figures: by `Figure.key`.
         curve: one dict an epoch, with ``epoch``, ``loss`` (the host's own) and, for SP,
             ``sp_loss``, ``sp_r2_dx``, ``sp_r2_dy``, ``sp_r2_scale``, ``sp_weight``.
         seconds: of pre-training, wall clock.
         images_seen: pictures that pre-training went through.
+        flops: forward operations of pre-training, SP's among them.
         checkpoint: path relative to results.json.
     """
 
@@ -71,6 +73,7 @@ class Run:
     curve: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     images_seen: int = 0
+    flops: float = 0.0
     checkpoint: str = ""
 
 
@@ -98,6 +101,7 @@ class Results:
         data: name, classes, pictures in train and test, skipped files.
         runs: every finished run.
         rows: one for each figure, headline or not.
+        longer: the same against the longer baseline in place of the baseline; empty without one.
     """
 
     settings: dict[str, Any]
@@ -106,6 +110,7 @@ class Results:
     data: dict[str, Any]
     runs: list[Run]
     rows: list[Row]
+    longer: list[Row] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""
@@ -115,5 +120,8 @@ class Results:
     def load(cls, path: Path) -> Results:
         """Read what `save` wrote."""
         told = json.loads(path.read_text())
-        rows = [Row(**{**row, "figure": Figure(**row["figure"])}) for row in told.pop("rows")]
-        return cls(**{**told, "rows": rows, "runs": [Run(**run) for run in told["runs"]]})
+        tables = {
+            name: [Row(**{**row, "figure": Figure(**row["figure"])}) for row in told.pop(name, [])]
+            for name in ("rows", "longer")
+        }
+        return cls(**{**told, **tables, "runs": [Run(**run) for run in told["runs"]]})

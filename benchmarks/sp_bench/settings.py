@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -35,7 +35,9 @@ class Settings:
         workers: processes that load pictures; the views depend on their number.
         precision: as Lightning names it.
         tasks: what is evaluated.
+        task_data: the source of each task that is asked about other pictures than ``data``.
         sp: settings of SP, in the SP arm.
+        longer: whether a third arm, a baseline, is given SP's extra compute as more epochs.
     """
 
     method: str = "simclr"
@@ -50,7 +52,9 @@ class Settings:
     workers: int = 1
     precision: str = "32-true"
     tasks: tuple[str, ...] = ()
+    task_data: dict[str, str] = field(default_factory=dict)
     sp: dict[str, Any] = field(default_factory=dict)
+    longer: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in METHOD_NAMES:
@@ -82,7 +86,14 @@ def fast_precision() -> str:
     return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
 
 
-def claim(out: Path, settings: Settings) -> None:
+class Plain(Protocol):
+    """Settings that can be written."""
+
+    def plain(self) -> dict[str, Any]:
+        """As they stand in JSON."""
+
+
+def claim(out: Path, settings: Plain) -> None:
     """Make ``out`` the folder of these settings, or go on in it if it is already.
 
     Raises:

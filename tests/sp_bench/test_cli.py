@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from sp_bench.cli import _sp_settings, _spread_seeds, main
+from sp_bench.cli import main
+from sp_bench.options import sp_settings, spread
 
 
 @pytest.fixture(scope="module")
@@ -85,14 +86,14 @@ def test_unknown_options_are_click_s_own_business(capsys: Any) -> None:
 
 
 def test_seeds_are_given_side_by_side() -> None:
-    spread = _spread_seeds(["compare", "--seeds", "0", "1", "2", "--epochs", "3", "--out", "4"])
-    assert spread == [
+    found = spread(["compare", "--seeds", "0", "1", "2", "--epochs", "3", "--out", "4"])
+    assert found == [
         "compare", "--seeds", "0", "--seeds", "1", "--seeds", "2", "--epochs", "3", "--out", "4",
     ]  # fmt: skip
 
 
 def test_settings_of_sp_are_read_as_json_or_words() -> None:
-    config = _sp_settings(["weight=0.5", "max_iou=[1, 0.1]", "sharpness=native", "layer=null"])
+    config = sp_settings(["weight=0.5", "max_iou=[1, 0.1]", "sharpness=native", "layer=null"])
     assert (config.weight, config.max_iou, config.sharpness, config.layer) == (
         0.5, (1.0, 0.1), "native", None,
     )  # fmt: skip

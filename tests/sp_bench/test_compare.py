@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -151,3 +152,27 @@ def test_seeds_may_be_added(made: tuple[Path, Results], tmp_path: Path) -> None:
     results = compare(SETTINGS, [0, 1, 2], copy, quiet())
     assert results.rows[0].seeds == 3
     assert json.loads((copy / "results.json").read_text())["settings"]["seeds"] == [0, 1, 2]
+
+
+def test_a_longer_baseline_gets_sp_s_forward_operations_as_epochs(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, longer=True, epochs=2)
+    results = compare(settings, [0], tmp_path / "out", quiet())
+    baseline, sp, longer = results.runs
+    assert [run.arm for run in results.runs] == ["baseline", "sp", "longer"]
+    # Two views of 32 px and two crops of 16: a quarter of the pixels, and a little for the head.
+    assert 1.1 < sp.flops / baseline.flops < 1.5
+    assert len(longer.curve) == round(2 * sp.flops / baseline.flops)
+    (row,) = results.longer
+    assert row.difference == pytest.approx(sp.figures["knn"] - longer.figures["knn"])
+    assert Results.load(tmp_path / "out" / "results.json").longer[0].sp == row.sp
+
+
+def test_operations_of_a_step_are_counted_forward_alone(made: tuple[Path, Results]) -> None:
+    from sp_bench.compute import forward_flops
+
+    _, results = made
+    run = results.runs[0]
+    assert run.arm == "baseline"
+    backbone = new_method(SETTINGS, 0).backbone
+    views = 2 * run.images_seen * forward_flops(backbone, SETTINGS.side)["forward_flops"]
+    assert views < run.flops < 1.2 * views  # the projector is beside it

@@ -97,7 +97,7 @@ def test_decoded_pictures_go_when_the_set_goes():
     del pictures
     gc.collect()
     assert len(features._decoded) == before
-    assert len(frozen._features) == 0
+    assert len(frozen._kept) == 0
 
 
 def test_features_are_those_of_the_normalised_pictures_in_evaluation_mode():

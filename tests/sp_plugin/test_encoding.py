@@ -4,10 +4,10 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sp_plugin import ConfigError
-from sp_plugin.encoding import pooled
+from sp_plugin.encoding import feature_map, pooled
 
 VECTOR = torch.randn(3, 7)
 TOKENS = torch.randn(3, 16, 7)  # those of a square of 4 x 4 patches
@@ -153,3 +153,34 @@ def test_whatever_holds_the_class_token_it_is_found(output, token):
 def test_what_holds_no_features_is_refused(output, says):
     with pytest.raises(ConfigError, match=f"^backbone: {says}$"):
         pooled(output)
+
+
+class Gives(nn.Module):
+    """A backbone that returns what it was given."""
+
+    def __init__(self, output, prefix: int | None = None) -> None:
+        super().__init__()
+        self.output = output
+        if prefix is not None:
+            self.num_prefix_tokens = prefix
+
+    def forward(self, images: Tensor):
+        return self.output
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_patch_tokens_stand_in_the_map_row_by_row(count):
+    told = feature_map(Gives(_with_prefix(count), count), torch.zeros(3, 3, 8, 8))
+    assert told.shape == (3, 7, 4, 4)
+    torch.testing.assert_close(told[:, :, 1, 2], TOKENS[:, 6])
+
+
+def test_a_map_stays_as_it_is_and_one_with_channels_last_is_turned():
+    blank = torch.zeros(3, 3, 8, 8)
+    assert feature_map(Gives((MAP, VECTOR)), blank) is MAP
+    torch.testing.assert_close(feature_map(Gives(MAP.permute(0, 2, 3, 1)), blank), MAP)
+
+
+def test_pooled_features_have_no_map():
+    with pytest.raises(ConfigError, match="takes a layer that gives a map"):
+        feature_map(Gives(VECTOR), torch.zeros(3, 3, 8, 8))

@@ -24,12 +24,14 @@ class Entry:
         train: The arguments of each part that is trained on.
         test: The arguments of the part that is held out.
         common: Arguments of both.
+        download: Whether torchvision can fetch it.
     """
 
     dataset: str
     train: tuple[dict[str, Any], ...] = ({"split": "train"},)
     test: dict[str, Any] = field(default_factory=lambda: {"split": "test"})
     common: dict[str, Any] = field(default_factory=dict)
+    download: bool = True
 
 
 _FLAG: dict[str, Any] = {"train": ({"train": True},), "test": {"train": False}}
@@ -47,6 +49,7 @@ CATALOGUE: dict[str, Entry] = {
     "gtsrb": Entry("GTSRB"),
     "imagenette": Entry("Imagenette", test={"split": "val"}, common={"size": "160px"}),
     "oxfordiiitpet": Entry("OxfordIIITPet", **_TRAINVAL),
+    "stanfordcars": Entry("StanfordCars", download=False),  # its address is gone
     "stl10": Entry("STL10"),
     "svhn": Entry("SVHN"),
 }
@@ -102,7 +105,7 @@ def load_torchvision(name: str, *, root: Path) -> Splits:
     try:
         root.mkdir(parents=True, exist_ok=True)
         *train, test = (
-            build(str(root), download=True, **entry.common, **part)
+            build(str(root), download=entry.download, **entry.common, **part)
             for part in (*entry.train, entry.test)
         )
     except (OSError, RuntimeError) as error:  # a network error is an OSError (URLError)

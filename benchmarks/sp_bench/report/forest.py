@@ -37,7 +37,7 @@ def seed_differences(runs: Sequence[Run], key: str) -> list[float]:
     """
     arms: dict[str, dict[int, float]] = {BASELINE: {}, SP: {}}
     for run in runs:
-        if key in run.figures:
+        if key in run.figures and run.arm in arms:
             arms[run.arm][run.seed] = run.figures[key]
     paired = sorted(arms[BASELINE].keys() & arms[SP].keys())
     return [arms[SP][seed] - arms[BASELINE][seed] for seed in paired]

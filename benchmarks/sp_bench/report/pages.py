@@ -26,20 +26,29 @@ def write_report(results: Results, examples: PairExamples | None, path: Path) ->
         examples: Pairs with the head's predictions; None leaves the pictures out.
         path: The HTML file.
     """
+    write_whole(path, render(results, examples))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
     part = path.with_suffix(".part")
-    part.write_text(render(results, examples), encoding="utf-8")
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
 
 
-def render(results: Results, examples: PairExamples | None = None) -> str:
-    """The report as HTML; the same for the same input."""
-    environment = Environment(
+def environment() -> Environment:
+    """Where templates come from, and how they are filled."""
+    return Environment(
         loader=PackageLoader("sp_bench.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def render(results: Results, examples: PairExamples | None = None) -> str:
+    """The report as HTML; the same for the same input."""
     shown = headline(results)
     others = [row for row in results.rows if not row.figure.headline and not is_control(row)]
     forests = forest_charts(results, shown)
@@ -47,23 +56,27 @@ def render(results: Results, examples: PairExamples | None = None) -> str:
     data, skipped = data_facts(results.data)
     asked = results.settings.get("sp")
     rest = {key: value for key, value in results.settings.items() if key != "sp"}
-    return environment.get_template("report.html.jinja").render(
-        title=title(results),
-        seeds=max((row.seeds for row in shown), default=0),
-        headline=lines(shown),
-        controls=pair_controls(results),
-        others=lines(others),
-        forests=[(name, _inline(chart, name)) for name, chart in forests.items()],
-        curves=[(name, _inline(chart, name)) for name, chart in curves.items()],
-        examples=png(draw_examples(examples)) if examples is not None else None,
-        per_seed=per_seed(results),
-        asked=facts(asked),
-        settings=facts(rest),
-        times=times(results.runs),
-        data=data,
-        skipped=skipped,
-        versions=facts(results.versions),
-        machine=facts(results.machine),
+    return (
+        environment()
+        .get_template("report.html.jinja")
+        .render(
+            title=title(results),
+            seeds=max((row.seeds for row in shown), default=0),
+            headline=lines(shown),
+            controls=pair_controls(results),
+            others=lines(others),
+            forests=[(name, _inline(chart, name)) for name, chart in forests.items()],
+            curves=[(name, _inline(chart, name)) for name, chart in curves.items()],
+            examples=png(draw_examples(examples)) if examples is not None else None,
+            per_seed=per_seed(results),
+            asked=facts(asked),
+            settings=facts(rest),
+            times=times(results.runs),
+            data=data,
+            skipped=skipped,
+            versions=facts(results.versions),
+            machine=facts(results.machine),
+        )
     )
 
 

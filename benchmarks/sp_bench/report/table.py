@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from rich.console import Console
@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sp_bench.report.wording import chance, change, interval, level, task_name, verdict
-from sp_bench.results import Results, Row
+from sp_bench.results import Figure, Results, Row
+from sp_bench.tasks import all_tasks
 
 HEADER = ("task", "baseline", "SP", "difference", "95% interval", "seeds")
 NOTE = (
@@ -95,6 +96,29 @@ def print_table(results: Results, console: Console | None = None) -> None:
     (console or Console()).print(table)
 
 
+def print_figures(figures: Mapping[str, float], console: Console | None = None) -> None:
+    """Print one backbone's figures, headlines first, with chance beside them.
+
+    Args:
+        figures: by key, of known tasks.
+        console: Where to; the terminal unless given.
+    """
+    known = known_figures()
+    table = Table("figure", box=None, pad_edge=False)
+    for name in ("value", "chance"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for key in sorted(figures, key=lambda key: not known[key].headline):
+        figure = known[key]
+        at = level(figure, figure.chance) if figure.chance is not None else ""
+        table.add_row(Text(task_name(figure)), level(figure, figures[key]), at)
+    (console or Console()).print(table)
+
+
+def known_figures() -> dict[str, Figure]:
+    """Every figure of every task, by key."""
+    return {figure.key: figure for task in all_tasks().values() for figure in task.figures}
+
+
 def markdown_table(results: Results) -> str:
     """The headline rows as a Markdown table, for a README.
 
@@ -104,15 +128,16 @@ def markdown_table(results: Results) -> str:
     Returns:
         The lines of the table, each ended by a newline.
     """
-    out = [_markdown_row(HEADER), "|---|--:|--:|--:|--:|--:|\n"]
+    out = [markdown_row(HEADER), "|---|--:|--:|--:|--:|--:|\n"]
     for line in lines(headline(results)):
         bold = f"**{line.difference}** ({line.verdict})"
         difference = bold if line.verdict else line.difference
         cells = (line.task, line.baseline, line.sp, difference, line.interval, line.seeds)
-        out.append(_markdown_row(cells))
+        out.append(markdown_row(cells))
     return "".join(out)
 
 
-def _markdown_row(cells: Iterable[str]) -> str:
+def markdown_row(cells: Iterable[str]) -> str:
+    """A row of a Markdown table, ended by a newline."""
     escaped = (cell.replace("|", r"\|").replace("\n", " ") for cell in cells)
     return f"| {' | '.join(escaped)} |\n"

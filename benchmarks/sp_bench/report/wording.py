@@ -28,7 +28,7 @@ def chance(figure: Figure) -> str:
 
 
 def level(figure: Figure, value: float) -> str:
-    """A figure's value: percent with 1 decimal, anything else with 3.
+    """A figure's value: percent with 1 decimal, anything else with 3, from 10 up with 1.
 
     >>> level(Figure("knn", "kNN", percent=True), 0.7821), level(Figure("r2", "R2"), -0.1306)
     ('78.2', '-0.131')
@@ -75,4 +75,6 @@ def verdict(row: Row) -> str:
 def _number(figure: Figure, value: float, sign: str) -> str:
     if not math.isfinite(value):
         return NOTHING
-    return f"{100 * value:{sign}.1f}" if figure.percent else f"{value:{sign}.3f}"
+    if figure.percent:
+        return f"{100 * value:{sign}.1f}"
+    return f"{value:{sign}.{1 if abs(value) >= 10 else 3}f}"

@@ -16,16 +16,21 @@ from functools import cache
 
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from torch import Tensor
 
-from sp_bench.data.pictures import Splits
+from sp_bench.data.loading import load_data
+from sp_bench.data.pictures import DataError, Splits
 from sp_bench.features import FrozenBackbone, UnmeasurableError
 from sp_bench.results import Figure
 from sp_plugin.checks import ConfigError, nearest
-from sp_plugin.isolation import private_rng
+from sp_plugin.isolation import generator_for, private_rng
 
 log = logging.getLogger("sp_bench")
 
 EVALUATION_SEED = 2605
+
+# What a comparison measures where it is not told what.
+USUAL = ("knn", "linear", "pair")
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Subject:
     Attributes:
         backbone: pre-trained.
         untrained: the same architecture with random weights, a control.
-        splits: the pictures; probes are fitted on ``train`` and scored on ``test``.
+        splits: the task's pictures; probes are fitted on ``train`` and scored on ``test``.
         seed: of the pre-training.
     """
 
@@ -43,6 +48,26 @@ class Subject:
     untrained: FrozenBackbone
     splits: Splits
     seed: int
+
+
+Load = Callable[[str | None, Splits | None], Splits]
+
+
+def same_or_given(given: str | None, main: Splits | None) -> Splits:
+    """The pictures in classes that were given for a task, else those of all tasks.
+
+    Args:
+        given: as `load_data` takes it, or None.
+        main: the pictures of all tasks, or None.
+
+    Raises:
+        DataError: neither was given, or they cannot be used.
+    """
+    if given is not None:
+        return load_data(given)
+    if main is None:
+        raise DataError("it takes pictures in classes")
+    return main
 
 
 @dataclass(frozen=True)
@@ -54,11 +79,25 @@ class Task:
         figures: in the order of the table; no key may be another task's.
         run: from a subject to `Figure.key` and value. It raises `UnmeasurableError` where there
             is no number to give.
+        load: from what was given as the task's own data, and the pictures of all tasks, to those
+            that it is asked about. It raises `DataError` where they will not do; None stands for
+            what was not given.
     """
 
     name: str
     figures: tuple[Figure, ...]
     run: Callable[[Subject], dict[str, float]]
+    load: Load = same_or_given
+
+
+def some(count: int, most: int) -> Tensor:
+    """Which of ``count`` pictures are asked about: all, or ``most`` at random, the same for all.
+
+    >>> some(3, 5).tolist(), len(some(100, 5))
+    ([0, 1, 2], 5)
+    """
+    order = torch.randperm(count, generator=generator_for(EVALUATION_SEED, count))
+    return order[:most].sort().values
 
 
 @cache
@@ -71,8 +110,8 @@ def _found() -> tuple[Task, ...]:
 def all_tasks() -> dict[str, Task]:
     """Every task of this folder by name, in the order of their files' names.
 
-    >>> list(all_tasks())[:2]
-    ['knn', 'linear']
+    >>> [name for name in all_tasks() if name in USUAL]
+    ['knn', 'linear', 'pair']
     """
     return {task.name: task for task in _found()}
 

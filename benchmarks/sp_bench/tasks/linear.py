@@ -9,8 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sp_bench.data.pictures import Pictures
 from sp_bench.data.stratify import split_off
-from sp_bench.features import UnmeasurableError
+from sp_bench.features import FrozenBackbone, UnmeasurableError
 from sp_bench.results import Figure
 from sp_bench.tasks import EVALUATION_SEED, Subject, Task
 
@@ -59,13 +60,25 @@ def fit_probe(features: np.ndarray, labels: np.ndarray) -> Any:
     return probe.fit(features, labels)
 
 
-def run(subject: Subject) -> dict[str, float]:
-    """Top-1 on the test pictures of a probe fitted on the training pictures."""
-    train, test = subject.splits.train, subject.splits.test
+def probe_of(backbone: FrozenBackbone, train: Pictures) -> Any:
+    """The probe fitted on a set's pictures, once for all tasks that ask it.
+
+    Raises:
+        UnmeasurableError: all of the pictures are of one class.
+    """
     if len(set(train.labels.tolist())) < 2:
         raise UnmeasurableError("data: all training pictures are of one class, takes two or more")
-    fit, score = (subject.backbone.features(part).numpy() for part in (train, test))
-    probe = fit_probe(fit, train.labels.numpy())
+    labels = train.labels.numpy()
+    return backbone.kept(
+        train, "probe", lambda: fit_probe(backbone.features(train).numpy(), labels)
+    )
+
+
+def run(subject: Subject) -> dict[str, float]:
+    """Top-1 on the test pictures of a probe fitted on the training pictures."""
+    test = subject.splits.test
+    probe = probe_of(subject.backbone, subject.splits.train)
+    score = subject.backbone.features(test).numpy()
     return {"linear": float(probe.score(score, test.labels.numpy()))}
 
 

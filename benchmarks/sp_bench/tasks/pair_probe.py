@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from sklearn.linear_model import RidgeCV
+from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from sp_bench.tasks import EVALUATION_SEED
 from sp_plugin.loss import r2
 
 # From none to so much that nothing is left of the features: a useless one gets R2 0, not less.
 _ALPHAS = np.logspace(-1, 7, 17)
+
+
+Rule = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,44 @@ def predict(fit: Tensor, targets: Tensor, score: Tensor) -> Tensor:
     return torch.from_numpy(probe.predict(score.double().numpy()))
 
 
+def predict_mlp(fit: Tensor, targets: Tensor, score: Tensor) -> Tensor:
+    """One hidden layer, stopped early: what a rule that is not linear tells.
+
+    Args:
+        fit: (n, D) features.
+        targets: (n, K) of them.
+        score: (m, D) other features.
+
+    Returns:
+        (m, K) predictions.
+    """
+    # Wider ones fit few pairs by heart; alpha and early stopping are against that.
+    layer = MLPRegressor(
+        hidden_layer_sizes=(128,),
+        alpha=1.0,
+        early_stopping=len(fit) >= 50,  # a tenth is held out for it
+        max_iter=100,
+        random_state=EVALUATION_SEED,
+    )
+    scaler = StandardScaler().fit(targets.double().numpy())
+    probe = make_pipeline(StandardScaler(), layer)
+    probe.fit(fit.double().numpy(), scaler.transform(targets.double().numpy()))
+    told = probe.predict(score.double().numpy())
+    return torch.from_numpy(scaler.inverse_transform(told))
+
+
+def mlp_of_both(fit: Pairs, score: Pairs) -> Tensor:
+    """R2, (3,), of an MLP that sees both views."""
+    told = predict_mlp(_joined(fit), fit.targets, _joined(score))
+    return r2(told, score.targets.double())
+
+
+def mlp_of_one(fit: Pairs, score: Pairs) -> Tensor:
+    """R2, (3,), of the better of two MLPs that see one view each, component by component."""
+    told = from_one(fit, score, predict_mlp)
+    return torch.maximum(*(r2(each, score.targets.double()) for each in told))
+
+
 def from_both(fit: Pairs, score: Pairs) -> Tensor:
     """What a probe that sees both views predicts for ``score``, (m, 3)."""
     return predict(_joined(fit), fit.targets, _joined(score))
@@ -70,11 +114,15 @@ def r2_of_one(fit: Pairs, score: Pairs) -> Tensor:
     A crop must fit its picture, so where one lies already tells part of the way to the other.
     To take the better one on the scored pairs favours the control.
     """
-    each = [
-        r2(predict(a_or_b, fit.targets, other), score.targets.double())
+    return torch.maximum(*(r2(told, score.targets.double()) for told in from_one(fit, score)))
+
+
+def from_one(fit: Pairs, score: Pairs, rule: Rule = predict) -> list[Tensor]:
+    """What two probes that see one view each predict for ``score``, (m, 3) of either."""
+    return [
+        rule(a_or_b, fit.targets, other)
         for a_or_b, other in zip(fit.views, score.views, strict=True)
     ]
-    return torch.maximum(*each)
 
 
 def shuffled(pairs: Pairs) -> Pairs:

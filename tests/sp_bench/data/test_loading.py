@@ -60,7 +60,7 @@ def test_limit_keeps_the_share_of_each_class(make_folder):
             {},
             "data='qqq': no such folder or name; it takes demo, a folder of pictures in classes, "
             "or cifar10, cifar100, dtd, fashionmnist, fgvcaircraft, flowers102, food101, gtsrb, "
-            "imagenette, oxfordiiitpet, stl10, svhn",
+            "imagenette, oxfordiiitpet, stanfordcars, stl10, svhn",
         ),
         ("", {}, "data='': no such folder or name; it takes demo, a folder of pictures in"),
         ("demo", {"limit": 0}, "limit=0: it takes a number of pictures, at least 1"),

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sp_bench.data.demo_cues import DemoCues
+from sp_bench.data.dense import DensePictures
 from sp_bench.data.pictures import Pictures, Splits
 from sp_bench.features import FrozenBackbone
-from sp_bench.tasks import Subject
+from sp_bench.tasks import Subject, Task, dense_probe
 from threadpoolctl import threadpool_limits
 from torch import nn
 
@@ -43,6 +45,13 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probes that are trained step by step take a few."""
+    monkeypatch.setattr(dense_probe, "_EPOCHS", 2)
+    monkeypatch.setattr(dense_probe, "_STEPS", 2)
+
+
+@pytest.fixture
 def arrays() -> type[Arrays]:
     return Arrays
 
@@ -60,6 +69,38 @@ def tints() -> Splits:
         return Arrays((noise + (tint * strength)[:, None, None]).astype(np.uint8), labels)
 
     return Splits("tints", part(60), part(40))
+
+
+class Valued(DensePictures):
+    """Pictures with a value for each pixel, which their own red tells."""
+
+    def __init__(self, source: Arrays, names: tuple[str, ...], scale: float) -> None:
+        self.source, self.names, self._scale = source, names, scale
+        self.labels, self.classes = source.labels, source.classes
+
+    def picture(self, index: int) -> Image.Image:
+        return self.source.picture(index)
+
+    def values(self, index: int) -> np.ndarray:
+        red = self.source.pixels[index, ..., 0]
+        if self.names:
+            return (red > 128).astype(np.uint8)
+        return (1 + red * self._scale).astype(np.float32)
+
+
+@pytest.fixture
+def for_task(tints: Splits) -> Callable[[Task], Splits]:
+    """Pictures that a task can be asked about."""
+
+    def make(task: Task) -> Splits:
+        if task.name == "shape_bias":
+            return Splits("cues", DemoCues(60, conflict=False), DemoCues(30, conflict=True))
+        if task.name not in ("segmentation", "depth"):
+            return tints
+        names = ("dark", "light") if task.name == "segmentation" else ()
+        return Splits("valued", *(Valued(each, names, 0.1) for each in (tints.train, tints.test)))
+
+    return make
 
 
 @pytest.fixture

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
-from sp_bench.tasks.pair_draws import draw_pairs
+from sp_bench.tasks.pair_draws import Draws, draw_pairs
+from sp_bench.tasks.pair_parts import gains_by_part, parts_of
 from sp_bench.tasks.pair_probe import (
     Pairs,
     from_both,
+    mlp_of_both,
+    mlp_of_one,
     predict,
+    predict_mlp,
     r2_of_both,
     r2_of_one,
     shuffled,
@@ -122,3 +127,43 @@ def test_shuffling_leaves_the_first_view_and_the_truth(boxes):
     assert torch.equal(mixed.views[0], pairs.views[0])
     assert torch.equal(mixed.targets, pairs.targets)
     assert torch.equal(mixed.views[1], pairs.views[1][strangers(pairs.picture)])
+
+
+def test_an_mlp_tells_what_is_not_linear_and_gives_nothing_for_noise(boxes):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3000, 2, generator=generator)
+    y = torch.stack([x[:, 0] * x[:, 1] * 5 + 3, x[:, 0]], dim=1)
+    told = predict_mlp(x[:2000], y[:2000], x[2000:])
+    assert r2_score(y[2000:], told, multioutput="raw_values").min() > 0.8
+    linear = predict(x[:2000], y[:2000], x[2000:])
+    assert r2_score(y[2000:], linear, multioutput="raw_values")[0] < 0.1
+    fit, score = boxes
+    assert (mlp_of_both(fit, score) > mlp_of_one(fit, score) + 0.2)[:2].all()
+    noise = [replace(part, views=noise_like(part.views, i)) for i, part in enumerate(boxes)]
+    assert mlp_of_both(*noise).abs().max() < 0.1
+
+
+def test_parts_by_distance_overlap_and_size_by_hand():
+    a = torch.tensor([[0.3, 0.5, 0.2, 0.2]]).repeat(6, 1)
+    b = a.clone()
+    b[:, 0] += torch.tensor([0.05, 0.1, 0.25, 0.3, 0.45, 0.5])
+    b[::2, 2:] *= 0.5
+    parts = parts_of(Draws(torch.arange(6), torch.stack([a, b]), torch.ones(6, 2)))
+    assert parts["near"].tolist() == [True, True, False, False, False, False]
+    assert parts["far"].tolist() == [False, False, False, False, True, True]
+    assert parts["overlap"].tolist() == [True, True, False, False, False, False]
+    assert parts["unlike"].tolist() == [True, False] * 3
+    assert (parts["alike"] ^ parts["unlike"]).all() and (parts["apart"] ^ parts["overlap"]).all()
+
+
+def test_the_gain_of_a_part_is_that_of_scikit_learn_on_its_pairs():
+    generator = torch.Generator().manual_seed(0)
+    truth, noise, other = torch.randn(3, 200, 3, generator=generator).double()
+    both, ones = truth + 0.3 * noise, [truth + noise, truth + 2 * other]
+    rows = torch.arange(200) < 80
+    found = gains_by_part({"few": torch.arange(200) < 5, "some": rows}, both, ones, truth)
+    expected = r2_score(truth[rows], both[rows], multioutput="raw_values") - np.maximum(
+        *(r2_score(truth[rows], one[rows], multioutput="raw_values") for one in ones)
+    )
+    assert found["some"] == pytest.approx((expected[:2].mean(), expected[2]))
+    assert found["few"] == (0, 0)

@@ -22,24 +22,28 @@ each_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 
 @each_task
 def test_a_task_gives_what_it_promised_whatever_the_seed_and_the_global_generators(
-    task, net, tints, ask
+    task, net, for_task, ask, short
 ):
+    splits = for_task(task)
     torch.manual_seed(1)
-    one = measure(task, ask(net, tints))
+    one = measure(task, ask(net, splits))
+    assert all(map(math.isfinite, one.values()))
     torch.manual_seed(2)
     np.random.seed(2)  # noqa: NPY002
-    assert measure(task, ask(net, tints, seed=7)) == one
+    assert measure(task, ask(net, splits, seed=7)) == one
     assert list(one) == [figure.key for figure in task.figures]
 
 
 @each_task
-def test_a_task_leaves_the_backbone_and_the_generators_as_they_were(task, net, tints, ask):
+def test_a_task_leaves_the_backbone_and_the_generators_as_they_were(
+    task, net, for_task, ask, short
+):
     net.train()
     net[1].eval()
     modes = [part.training for part in net.modules()]
     state = {key: value.clone() for key, value in net.state_dict().items()}
     drawn = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
-    task.run(ask(net, tints))
+    task.run(ask(net, for_task(task)))
     assert torch.equal(torch.get_rng_state(), drawn[0])
     assert random.getstate() == drawn[1]
     assert (np.random.get_state()[1] == drawn[2]).all()  # noqa: NPY002
@@ -121,10 +125,10 @@ def test_what_cannot_be_measured_is_nan_and_the_reason_is_logged(net, tints, ask
     assert "task odd, seed 3: not measured: data: no depth" in caplog.text
 
 
-def test_a_backbone_that_diverged_is_nan_in_every_task(net, tints, ask):
+def test_a_backbone_that_diverged_is_nan_in_every_task(net, for_task, ask):
     net[0].weight.data.fill_(math.nan)
     for task in TASKS:
-        assert all(math.isnan(value) for value in measure(task, ask(net, tints)).values())
+        assert all(math.isnan(value) for value in measure(task, ask(net, for_task(task))).values())
 
 
 def test_a_task_draws_from_generators_of_its_own_even_where_it_does_not_know(net, tints, ask):

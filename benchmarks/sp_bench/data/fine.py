@@ -1,0 +1,45 @@
+"""The demo's toys with their finer classes."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from sp_bench.data.demo import DemoPictures
+from sp_bench.data.loading import load_data
+from sp_bench.data.pictures import DataError, Pictures, Splits
+
+
+class FinePictures(Pictures):
+    """The demo's pictures, each of one of 27 finer classes.
+
+    >>> FinePictures(DemoPictures(4)).labels.tolist()
+    [0, 3, 6, 9]
+    """
+
+    def __init__(self, source: DemoPictures) -> None:
+        self._source = source
+        self.labels, self.classes = source.fine_labels, source.fine_classes
+
+    def picture(self, index: int) -> Image.Image:
+        return self._source.picture(index)
+
+
+def load_fine(given: str | None, main: Splits | None) -> Splits:
+    """Pictures in fine classes: those that were given, or the demo's.
+
+    Args:
+        given: as `load_data` takes it, or None.
+        main: the pictures of all tasks, or None; None of them but the demo's have finer classes.
+
+    Raises:
+        DataError: there are none, or they cannot be used.
+    """
+    splits = load_data(given) if given else main
+    if splits is None or (given is None and not isinstance(splits.train, DemoPictures)):
+        raise DataError(
+            "it takes pictures in fine classes: demo, a folder, or a name of torchvision"
+        )
+    train, test = splits.train, splits.test
+    if isinstance(train, DemoPictures) and isinstance(test, DemoPictures):
+        return Splits(splits.name, FinePictures(train), FinePictures(test))
+    return splits

@@ -1,0 +1,185 @@
+"""One backbone, from a checkpoint or with random weights, asked some tasks: ``sp-bench eval``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sp_bench.backbones import SMALL, make_backbone
+from sp_bench.checkpoints import load_checkpoint
+from sp_bench.compute import forward_flops
+from sp_bench.data import DataError, load_data
+from sp_bench.errors import UsageError
+from sp_bench.features import FrozenBackbone
+from sp_bench.machine import machine, versions
+from sp_bench.results import write_json
+from sp_bench.settings import claim
+from sp_bench.sources import Sources
+from sp_bench.tasks import Subject, Task, find_tasks, measure
+from sp_plugin import SPConfig
+from sp_plugin.isolation import private_rng
+
+RESULT, PARTS = "eval.json", "tasks.json"
+_SMALL_SIDE, _SIDE = 64, 224
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    """Everything that decides what an evaluation measures.
+
+    Attributes:
+        backbone: see `sp_bench.backbones`.
+        checkpoint: a file; empty for random weights.
+        prefix: of the backbone's names in the checkpoint; None: what matches best.
+        trust: as for `read_weights`.
+        data: the pictures of all tasks; None where each task has its own.
+        task_data: the source of each task that has its own.
+        tasks: what is asked.
+        side: of the pictures that the backbone is shown, in pixels; None: 64 for the small
+            backbones, 224 for others.
+        pool: of token outputs, ``mean`` or ``cls``.
+        layer: whose output is taken; None for the last.
+        limit: training pictures of ``data``, at most.
+        seed: of the random backbone that some tasks compare with.
+    """
+
+    backbone: str
+    checkpoint: str = ""
+    prefix: str | None = None
+    trust: bool = False
+    data: str | None = None
+    task_data: dict[str, str] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ()
+    side: int | None = None
+    pool: str = "mean"
+    layer: str | None = None
+    limit: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pool not in ("mean", "cls"):
+            raise UsageError(f"pool: got {self.pool!r}, takes mean or cls")
+        if self.side is not None and self.side < 16:
+            raise UsageError(f"side: got {self.side}, takes a whole number from 16 up")
+
+    @property
+    def pixels(self) -> int:
+        """``side``, or what is taken where it is not given."""
+        return self.side or (_SMALL_SIDE if self.backbone in SMALL else _SIDE)
+
+    def plain(self) -> dict[str, Any]:
+        """As it stands in JSON: lists for tuples."""
+        told: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return {**told, "side": self.pixels}
+
+
+def run_evaluation(
+    settings: EvalSettings,
+    out: Path,
+    tell: Callable[[str], None],
+    sources: Sources | None = None,
+) -> dict[str, Any]:
+    """Ask a backbone the tasks that it was not asked yet, and write what it answered.
+
+    ``out`` holds ``settings.json``, ``tasks.json`` with the answers so far, and in the end
+    ``eval.json``; a finished evaluation is read, one that was stopped goes on with the next task.
+
+    Args:
+        settings: what is asked, of which backbone.
+        out: a new or empty folder, or one of the same settings.
+        tell: is told, a line at a time.
+        sources: the pictures; read by ``settings`` where they are not given.
+
+    Returns:
+        What is in ``eval.json``: settings, checkpoint, figures, seconds, compute, data, versions,
+        machine.
+
+    Raises:
+        UsageError, DataError, ConfigError: one line that says what the user has to mend.
+    """
+    tasks = find_tasks(settings.tasks)
+    backbone, loaded = _backbone(settings)
+    tell(loaded["told"])
+    sources = sources or _sources(settings)
+    splits = {task.name: sources.of(task) for task in tasks}
+    claim(out, settings)
+    if (out / RESULT).exists():
+        return _read(out / RESULT)
+    pair = _frozen(settings, backbone), _frozen(settings, _random(settings))
+    answers = _read(out / PARTS)
+    for task in tasks:
+        if task.name not in answers:
+            subject = Subject(*pair, splits[task.name], settings.seed)
+            answers[task.name] = _ask(task, subject)
+            write_json(out / PARTS, answers)
+            tell(f"{task.name}: {answers[task.name]['seconds']:.0f} s")
+    result = {
+        "settings": settings.plain(),
+        "checkpoint": loaded,
+        "figures": {
+            key: value for task in tasks for key, value in answers[task.name]["figures"].items()
+        },
+        "seconds": {task.name: answers[task.name]["seconds"] for task in tasks},
+        "compute": forward_flops(pair[0].backbone, pair[0].side),
+        "data": {
+            name: {"name": each.name, "train": len(each.train), "test": len(each.test)}
+            for name, each in splits.items()
+        },
+        "versions": versions(),
+        "machine": machine("32-true"),
+    }
+    write_json(out / RESULT, result)
+    return _read(out / RESULT)
+
+
+def _ask(task: Task, subject: Subject) -> dict[str, Any]:
+    start = time.perf_counter()
+    figures = measure(task, subject)
+    return {"figures": figures, "seconds": round(time.perf_counter() - start, 1)}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def _sources(settings: EvalSettings) -> Sources:
+    main = None
+    if settings.data is not None:
+        main = load_data(settings.data, limit=settings.limit)
+    elif settings.limit is not None:
+        raise DataError("limit: takes pictures of all tasks, --data DATA, to choose from")
+    return Sources(main, settings.task_data)
+
+
+def _random(settings: EvalSettings) -> nn.Module:
+    with private_rng(settings.seed):
+        return make_backbone(settings.backbone, settings.pixels)
+
+
+def _backbone(settings: EvalSettings) -> tuple[nn.Module, dict[str, Any]]:
+    backbone = _random(settings)
+    if not settings.checkpoint:
+        return backbone, {"path": "", "told": "no checkpoint: random weights"}
+    path = Path(settings.checkpoint)
+    loaded = load_checkpoint(backbone, path, prefix=settings.prefix, trust=settings.trust)
+    told = {"path": path.name, "told": loaded.told(), **dataclasses.asdict(loaded)}
+    return backbone, told
+
+
+def _frozen(settings: EvalSettings, backbone: nn.Module) -> FrozenBackbone:
+    return FrozenBackbone(
+        backbone,
+        side=settings.pixels,
+        crop=SPConfig().resolve(settings.pixels).size,
+        pool=settings.pool,
+        layer=settings.layer,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+    )

@@ -1,0 +1,202 @@
+"""Checkpoints as each host writes them, and files that want to be more than weights."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors.torch import save_file
+from sp_bench.backbones import make_backbone
+from sp_bench.checkpoints import load_checkpoint, read_weights
+from sp_bench.checkpoints.reading import TRUST_OPTION
+from sp_bench.errors import UsageError
+from torch import Tensor, nn
+
+State = dict[str, Tensor]
+
+
+def resnet(seed: int) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return make_backbone("resnet18", 64)
+
+
+def vit(seed: int, side: int = 32) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return make_backbone("tiny_vit", side)
+
+
+def below(prefix: str, state: State) -> State:
+    return {prefix + name: value for name, value in state.items()}
+
+
+def noise(state: State) -> State:
+    return {name: torch.full_like(value, 7) for name, value in state.items()}
+
+
+def openmmlab_vit(state: State, norms: str) -> State:
+    """timm's names as mmselfsup (ln) or an older mmcls (norm) has them."""
+    turned = {}
+    for name, value in state.items():
+        name = name.replace("patch_embed.proj.", "patch_embed.projection.")
+        name = re.sub(r"^norm\.", f"{norms}1.", name)
+        name = re.sub(r"^blocks\.(\d+)\.norm", rf"layers.\1.{norms}", name)
+        name = name.replace("mlp.fc1.", "ffn.layers.0.0.").replace("mlp.fc2.", "ffn.layers.1.")
+        turned[name.replace("blocks.", "layers.")] = value
+    return turned
+
+
+def as_sequential(net: nn.Module) -> State:
+    return nn.Sequential(*list(net.children())[:-1]).state_dict()
+
+
+head = {"projector.0.weight": torch.ones(3, 3)}
+R, V = resnet(1).state_dict(), vit(1).state_dict()
+FORMS = {
+    "plain": (R, ""),
+    "torchvision": ({**R, "fc.weight": torch.ones(9, 512), "fc.bias": torch.ones(9)}, ""),
+    "timm": ({"state_dict": V}, ""),
+    "timm's script": ({"epoch": 3, "arch": "vit", "state_dict": below("module.", V)}, "module."),
+    "Lightning": ({"state_dict": below("backbone.", R) | head, "epoch": 3}, "backbone."),
+    "lightly, dino": (
+        {"state_dict": below("teacher_backbone.", noise(R)) | below("student_backbone.", R)},
+        "student_backbone.",
+    ),
+    "lightly, Sequential": (
+        {"state_dict": below("backbone.", as_sequential(resnet(1)))}, "backbone.",
+    ),
+    "lightly, masked": ({"state_dict": below("backbone.vit.", V)}, "backbone.vit."),
+    "solo-learn": (
+        {"state_dict": below("momentum_backbone.", noise(R)) | below("backbone.", R) | head},
+        "backbone.",
+    ),
+    "a copy whose name comes first": (
+        {"state_dict": below("ema.backbone.", noise(R)) | below("online.backbone.", R)},
+        "online.backbone.",
+    ),
+    "MMSelfSup, whole": (
+        {"meta": {"epoch": 1}, "state_dict": below("backbone.", R) | below("sp.head.", head)},
+        "backbone.",
+    ),
+    "MMSelfSup, extracted": ({"state_dict": R, "author": "OpenMMLab"}, ""),
+    "MMSelfSup, ViT": ({"state_dict": below("backbone.", openmmlab_vit(V, "ln"))}, "backbone."),
+    "mmcls, ViT": ({"state_dict": below("backbone.", openmmlab_vit(V, "norm"))}, "backbone."),
+    "DINO's own": ({"student": below("module.backbone.", V)}, "module.backbone."),
+}  # fmt: skip
+VITS = ("timm", "timm's script", "lightly, masked", "MMSelfSup, ViT", "mmcls, ViT", "DINO's own")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_each_host_s_checkpoint_gives_the_backbone_its_weights(form, tmp_path):
+    saved, prefix = FORMS[form]
+    torch.save(saved, tmp_path / "a.ckpt")
+    make = vit if form in VITS else resnet
+    backbone = make(2)
+    told = load_checkpoint(backbone, tmp_path / "a.ckpt")
+    assert told.prefix == prefix
+    assert told.share == 1 and not told.missing and not told.shapes
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(backbone.eval()(x), make(1).eval()(x))
+
+
+def test_the_momentum_copy_is_taken_by_its_prefix(tmp_path):
+    state = below("backbone.", R) | below("momentum_backbone.", resnet(3).state_dict())
+    torch.save({"state_dict": state}, tmp_path / "a.ckpt")
+    backbone = resnet(2)
+    assert load_checkpoint(backbone, tmp_path / "a.ckpt", prefix="momentum_backbone").share == 1
+    assert torch.equal(backbone.conv1.weight, resnet(3).conv1.weight)
+    with pytest.raises(UsageError, match=r"nothing below 'momentum\.'; did you mean 'momentum_bac"):
+        load_checkpoint(backbone, tmp_path / "a.ckpt", prefix="momentum.")
+
+
+def test_what_did_not_match_is_said(tmp_path):
+    state = {name: value for name, value in R.items() if not name.startswith("layer4.1")}
+    state["conv1.weight"] = torch.ones(64, 3, 3, 3)
+    torch.save(state | {"odd": torch.ones(1)}, tmp_path / "a.pt")
+    backbone = resnet(2)
+    told = load_checkpoint(backbone, tmp_path / "a.pt")
+    assert len(told.missing) == 10 and told.shapes == ("conv1.weight",) and told.left == ("odd",)
+    line = told.told()
+    assert line.startswith("89 of 100 weights matched without a prefix; 10 missing (layer4.1.bn1.")
+    assert "1 of another shape (conv1.weight)" in line and "1 not the backbone's (odd)" in line
+    assert torch.equal(backbone.conv1.weight, resnet(2).conv1.weight)
+
+
+def test_position_embeddings_are_resampled_by_timm(tmp_path):
+    torch.save(V, tmp_path / "a.pt")
+    backbone = vit(2, side=64)
+    told = load_checkpoint(backbone, tmp_path / "a.pt")
+    assert told.share == 1 and told.resampled == ("pos_embed",)
+    expected = timm.layers.resample_abs_pos_embed(V["pos_embed"], [8, 8], num_prefix_tokens=1)
+    torch.testing.assert_close(backbone.pos_embed.data, expected)
+
+
+def test_another_architecture_stops_in_one_line(tmp_path):
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "a.pt")
+    backbone = vit(2)
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    with pytest.raises(UsageError, match=r"0 of \d+ weights matched.*another architecture") as e:
+        load_checkpoint(backbone, tmp_path / "a.pt")
+    assert "\n" not in str(e.value)
+    assert all(torch.equal(before[name], value) for name, value in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize(("kept", "good"), [(50, True), (49, False)])
+def test_half_of_the_weights_are_enough_and_fewer_are_not(kept, good, tmp_path):
+    named = [name for name in R if "num_batches" not in name]
+    assert len(named) == 100
+    torch.save({name: R[name] for name in named[:kept]}, tmp_path / "a.pt")
+    if good:
+        assert load_checkpoint(resnet(2), tmp_path / "a.pt").share == 0.5
+        return
+    with pytest.raises(UsageError, match="49 of 100 weights matched"):
+        load_checkpoint(resnet(2), tmp_path / "a.pt")
+
+
+class Sly:
+    """As a HistoryBuffer of mmengine: an object of a class that is not torch's."""
+
+    ran = False
+
+    def __setstate__(self, state) -> None:
+        Sly.ran = True
+
+
+def test_a_pickle_that_needs_more_is_refused_with_the_option_that_allows_it(tmp_path):
+    sly = Sly()
+    sly.x = 1
+    torch.save({"state_dict": R, "message_hub": sly}, tmp_path / "a.pth")
+    Sly.ran = False
+    with pytest.raises(UsageError, match=f"holds more than weights.*give {TRUST_OPTION}$") as error:
+        read_weights(tmp_path / "a.pth")
+    assert not Sly.ran and "\n" not in str(error.value)
+    assert read_weights(tmp_path / "a.pth", trust=True).keys() == R.keys()
+    assert Sly.ran
+
+
+def test_safetensors_are_read(tmp_path):
+    save_file({name: value.contiguous() for name, value in R.items()}, tmp_path / "a.safetensors")
+    assert read_weights(tmp_path / "a.safetensors").keys() == R.keys()
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda p: None, "is not there"),
+        (lambda p: p.mkdir(), "is a folder; takes a file"),
+        (lambda p: p.write_bytes(b"PK no zip"), "cannot be read"),
+        (lambda p: p.write_bytes(b""), "cannot be read"),
+        (lambda p: torch.save({"epoch": 3}, p), "holds no weights"),
+        (lambda p: torch.save([1, 2], p), "holds no weights"),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_named_in_one_line(make, says, tmp_path):
+    make(tmp_path / "a.ckpt")
+    with pytest.raises(UsageError, match=f"^checkpoint: .*a.ckpt {says}") as error:
+        read_weights(tmp_path / "a.ckpt")
+    assert "\n" not in str(error.value)

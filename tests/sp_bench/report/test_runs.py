@@ -1,0 +1,106 @@
+"""Runs side by side: what is in a cell, what is left empty, and folders that are no runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sp_bench.errors import UsageError
+from sp_bench.report.columns import columns, find_run
+from sp_bench.report.runs import write_runs
+from sp_bench.results import Results, Row, Run
+from sp_bench.stats import rows
+from sp_bench.tasks import all_tasks
+
+from tests.sp_bench.report.test_pages import Reader
+
+KNOWN = [figure for task in all_tasks().values() for figure in task.figures]
+
+
+def evaluation(folder: Path, **figures: float) -> Path:
+    folder.mkdir()
+    told: dict[str, Any] = {
+        "settings": {"backbone": "tiny_resnet"},
+        "checkpoint": {"path": "a.ckpt"},
+        "figures": figures,
+        "seconds": {"knn": 2.0, "jigsaw": 3.0},
+        "compute": {"forward_flops": 1.5e8, "parameters": 1.2e6, "side": 64.0},
+    }
+    (folder / "eval.json").write_text(json.dumps(told))
+    return folder
+
+
+@pytest.fixture
+def comparison(tmp_path: Path, results: Results) -> Path:
+    runs = [
+        dataclasses.replace(run, figures={"knn": run.figures["knn"], "linear": 0.5}, flops=2e12)
+        for run in results.runs
+    ]
+    runs += [Run("longer", seed, {"knn": 0.9 + 0.01 * seed, "linear": 0.5}) for seed in range(3)]
+    figures = [figure for figure in KNOWN if figure.key in ("knn", "linear")]
+    made = dataclasses.replace(
+        results, runs=runs, rows=rows(runs, figures), longer=rows(runs, figures, "longer")
+    )
+    (tmp_path / "pair").mkdir()
+    made.save(tmp_path / "pair" / "results.json")
+    return tmp_path / "pair"
+
+
+def test_columns_are_arms_and_backbones_and_cells_their_figures(tmp_path, comparison):
+    alone = evaluation(tmp_path / "alone", knn=0.25, jigsaw_3x3_piece=1 / 9)
+    shown = columns([find_run(comparison), find_run(alone)])
+    assert [(column.run, column.name) for column in shown] == [
+        ("pair", "baseline"), ("pair", "SP"), ("pair", "longer baseline"), ("alone", "tiny_resnet"),
+    ]  # fmt: skip
+    assert shown[0].figures["knn"] == pytest.approx(0.79)
+    assert shown[2].figures["knn"] == pytest.approx(0.91)
+    assert shown[0].compute["forward FLOPs of pre-training"] == "2.00e+12"
+    page, table = write_runs([comparison, alone], tmp_path / "report")
+    told = table.read_text()
+    assert "| kNN (top-1) | 79.0 | 79.3 | 91.0 | 25.0 |" in told
+    assert (
+        "| jigsaw 3x3: patches put right (chance 11.1) | – | – | – | 11.1 |"  # noqa: RUF001
+        in told
+    )
+    assert "pair, SP less baseline:" in told
+    assert "pair, SP less the baseline that trained longer:" in told
+    reader = Reader(page.read_text())
+    assert "79.3" in reader.text and "2.00e+12" in reader.text
+    ids = [attributes["id"] for _, attributes in reader.tags if attributes.get("id")]
+    assert len(ids) == len(set(ids))
+    assert "http" not in page.read_text().replace("http://www.w3.org", "")
+
+
+def test_the_second_table_is_against_the_longer_baseline(comparison):
+    found = find_run(comparison).results
+    assert found is not None
+    (knn,) = [row for row in found.longer if row.figure.key == "knn"]
+    assert knn.difference == pytest.approx(0.793 - 0.91)
+    assert isinstance(knn, Row) and not math.isnan(knn.low)
+
+
+def test_two_comparisons_on_a_page_do_not_share_ids(tmp_path, comparison):
+    page, _ = write_runs([comparison, comparison], tmp_path / "report")
+    ids = [a["id"] for _, a in Reader(page.read_text()).tags if a.get("id")]
+    assert ids and len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda p: None, "is not there; takes folders of compare or eval"),
+        (lambda p: p.mkdir(), "is no folder of compare or eval"),
+        (lambda p: p.mkdir() or (p / "settings.json").write_text("{}"), "is not finished; run its"),
+        (lambda p: p.mkdir() or (p / "results.json").write_text("{"), "cannot be read"),
+    ],
+)
+def test_what_is_no_run_is_refused_in_one_line(make, says, tmp_path):
+    make(tmp_path / "a")
+    with pytest.raises(UsageError, match=f"^report: .*/a {says}") as error:
+        write_runs([tmp_path / "a"], tmp_path / "out")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()

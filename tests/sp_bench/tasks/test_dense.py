@@ -1,0 +1,241 @@
+"""Segmentation and depth: metrics against references, and pictures whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from sp_bench.data import DataError, load_data
+from sp_bench.data.dense import VOID
+from sp_bench.features import FrozenBackbone, UnmeasurableError
+from sp_bench.tasks import Subject, dense_probe, depth, measure, segmentation
+from sp_bench.tasks.dense_features import dense_maps, map_layer
+from sp_bench.tasks.dense_probe import fit_dense, predict_dense
+from torch import Tensor, nn
+from torchmetrics.functional import mean_squared_error
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
+
+
+class Colours(nn.Module):
+    """The picture itself, at half its size."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return nn.functional.avg_pool2d(images, 2)
+
+
+class Blind(nn.Module):
+    """A map that tells nothing."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.ones(len(images), 3, 8, 8)
+
+
+def subject(splits, untrained: nn.Module | None = None) -> Subject:
+    pair = [FrozenBackbone(net, side=32, crop=16) for net in (Colours(), untrained or Blind())]
+    return Subject(*pair, splits, 0)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Coloured halves on a ground; the colour tells class and depth; half the pictures at test."""
+    rng = np.random.default_rng(0)
+    colours = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200]])
+    for split in ("train", "test"):
+        for end in ("", "annot", "depth"):
+            (tmp_path / f"{split}{end}").mkdir()
+        for index in range(16):
+            mask = np.zeros((24, 32), np.uint8)
+            mask[:, int(rng.integers(8, 24)) :] = 1
+            mask[int(rng.integers(8, 20)) :] = 2
+            name = f"{index:02}"
+            Image.fromarray(colours[mask].astype(np.uint8)).save(tmp_path / split / f"{name}.png")
+            metres = np.array([2.0, 4.0, 8.0])[mask]
+            mask[:2] = 11  # void
+            Image.fromarray(mask).save(tmp_path / f"{split}annot" / f"{name}.png")
+            metres[:, :3] = 0  # not known
+            millimetres = (1000 * metres).astype(np.uint16)
+            Image.fromarray(millimetres).save(tmp_path / f"{split}depth" / f"{name}.png")
+    (tmp_path / "classes.txt").write_text("red\ngreen\nblue\n")
+    return tmp_path
+
+
+@pytest.fixture
+def answers() -> tuple[Tensor, Tensor]:
+    rng = np.random.default_rng(0)
+    truth, found = rng.integers(0, 5, (2, 6, 20, 20))
+    found = np.where(rng.random(truth.shape) < 0.6, truth, found)
+    truth = np.where(rng.random(truth.shape) < 0.1, VOID, truth)
+    return torch.from_numpy(truth), torch.from_numpy(found)
+
+
+def test_miou_and_accuracy_are_those_of_torchmetrics_over_the_whole_set(answers):
+    truth, found = answers
+    table = sum(segmentation.confusion(t, f, 5) for t, f in zip(truth, found, strict=True))
+    expected = multiclass_jaccard_index(found, truth, 5, ignore_index=VOID)
+    assert segmentation.mean_iou(table) == pytest.approx(float(expected))
+    accuracy = multiclass_accuracy(found, truth, 5, average="micro", ignore_index=VOID)
+    assert float(table.diag().sum() / table.sum()) == pytest.approx(float(accuracy))
+    # The mean of each picture's own mIoU is another number.
+    alone = [multiclass_jaccard_index(f, t, 5, ignore_index=VOID)
+             for t, f in zip(truth, found, strict=True)]  # fmt: skip
+    assert abs(float(torch.stack(alone).mean() - expected)) > 1e-4
+
+
+def test_a_class_that_is_nowhere_does_not_count():
+    table = segmentation.confusion(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), 7)
+    assert segmentation.mean_iou(table) == pytest.approx((1 / 2 + 1 / 2) / 2)
+
+
+def test_depth_errors_by_hand_and_by_torchmetrics():
+    truth = torch.tensor([[2.0, 4.0], [10.0, 0.0]])
+    found = torch.tensor([[2.4, 2.0], [12.5, 5.0]])
+    told = depth.errors(truth, found)
+    known = truth > 0
+    expected = mean_squared_error(found[known], truth[known], squared=False)
+    assert told.rmse == pytest.approx(float(expected))
+    assert told.abs_rel == pytest.approx((0.2 + 0.5 + 0.25) / 3)
+    assert told.delta == pytest.approx(1 / 3)  # 1.25 itself is not below 1.25
+
+
+def test_masks_that_colours_tell_are_found_and_blind_features_find_the_most_frequent(folder):
+    splits = segmentation.TASK.load(str(folder), None)
+    assert splits.train.names == ("red", "green", "blue")
+    found = measure(segmentation.TASK, subject(splits))
+    assert found["segmentation_miou"] > 0.85
+    assert found["segmentation_accuracy"] > 0.93
+    assert found["segmentation_miou_random"] == pytest.approx(found["segmentation_miou_constant"])
+    masks = np.stack([splits.test.values(index) for index in range(16)])
+    shares = [(masks == k).sum() / (masks != VOID).sum() for k in range(3)]
+    assert found["segmentation_miou_constant"] == pytest.approx(max(shares) / 3)
+    assert found["segmentation_accuracy_constant"] == pytest.approx(max(shares))
+
+
+def test_depth_that_colours_tell_is_found_and_blind_features_find_the_middle(folder):
+    splits = depth.TASK.load(str(folder), None)
+    found = measure(depth.TASK, subject(splits))
+    assert found["depth_delta"] > 0.8 and found["depth_abs_rel"] < 0.2
+    assert found["depth_rmse"] < 0.6 * found["depth_rmse_constant"]
+    assert found["depth_delta_random"] < 0.6
+    metres = np.stack([splits.test.values(index) for index in range(16)])
+    known = metres[metres > 0]
+    train = np.stack([splits.train.values(index) for index in range(16)])
+    middle = np.median(train[train > 0])
+    assert found["depth_rmse_constant"] == pytest.approx(np.sqrt(((known - middle) ** 2).mean()))
+
+
+@pytest.mark.parametrize("task", [segmentation.TASK, depth.TASK], ids=lambda task: task.name)
+def test_figures_follow_from_the_pictures_alone(folder, task, monkeypatch):
+    monkeypatch.setattr(dense_probe, "_STEPS", 20)
+    splits = task.load(str(folder), None)
+    torch.manual_seed(1)
+    one = measure(task, subject(splits))
+    torch.manual_seed(2)
+    assert measure(task, subject(splits)) == one
+
+
+def test_the_demo_has_both_and_its_features_are_extracted_once(monkeypatch):
+    demo = load_data("demo", size=27)
+    told = subject(segmentation.TASK.load(None, demo))
+    monkeypatch.setattr(dense_probe, "_STEPS", 1)
+    monkeypatch.setattr(dense_probe, "_EPOCHS", 1)
+    asked = []
+    encode = FrozenBackbone.encode_maps
+    monkeypatch.setattr(FrozenBackbone, "encode_maps", lambda *a: asked.append(1) or encode(*a))
+    measure(segmentation.TASK, told)
+    times = len(asked)
+    deep = depth.TASK.load(None, demo)
+    measure(depth.TASK, Subject(told.backbone, told.untrained, deep, 0))
+    assert times == len(asked) == 4
+
+
+def test_the_probe_finds_a_linear_rule_whatever_the_units_of_the_features():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(64, 3, 4, 4, generator=generator)
+    truth = (features[:, 0] > 0).long()
+    units = torch.tensor([100.0, 1, 0.01]).view(3, 1, 1)
+    loss = lambda told, values: nn.functional.cross_entropy(told, values)  # noqa: E731
+    probe = fit_dense(features * units + 7, truth, 2, loss)
+    found = torch.stack([predict_dense(probe, f, (4, 4)).argmax(0) for f in features * units + 7])
+    assert (found == truth).double().mean() > 0.97
+
+
+def test_logits_are_enlarged_to_the_mask():
+    probe = nn.Identity()
+    told = predict_dense(probe, torch.tensor([[[0.0, 1.0]]]), (2, 4))
+    torch.testing.assert_close(told[0, 0], torch.tensor([0.0, 0.25, 0.75, 1.0]))
+
+
+def test_the_last_map_is_found_where_a_network_pools_it():
+    net = torchvision.models.resnet18(weights=None)
+    net.fc = nn.Identity()
+    frozen = FrozenBackbone(net, side=64, crop=32)
+    assert map_layer(frozen, 64).startswith("layer4")
+    assert frozen.encode_maps(torch.zeros(2, 3, 64, 64), "layer4").shape == (2, 512, 2, 2)
+    assert map_layer(FrozenBackbone(Colours(), side=64, crop=32), 64) is None
+    with pytest.raises(UnmeasurableError, match="no layer of the backbone gives a map"):
+        map_layer(FrozenBackbone(nn.Flatten(), side=64, crop=32), 64)
+
+
+def test_whole_pictures_are_shown_none_of_it_cut_off(folder):
+    splits = segmentation.TASK.load(str(folder), None)
+    maps = dense_maps(FrozenBackbone(Colours(), side=32, crop=16), splits.test)
+    assert maps.features.shape == (16, 3, 16, 16)
+    left = maps.features[:, 0, 0, 0] - maps.features[:, 2, 0, 0]
+    assert (left > 1).all()  # red is in the upper left corner of each
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda f: Image.new("L", (9, 9)).save(f / "testannot/03.png"),
+         r"03.png': of \(9, 9\) for a picture of 32 x 24; it takes \(24, 32\)"),
+        (lambda f: (f / "testannot/03.png").unlink(), r"no testannot/03.png for test/03.png"),
+        (lambda f: [p.unlink() for p in (f / "train").iterdir()], "no pictures in train/"),
+        (lambda f: (f / "train").rename(f / "learn"), "takes train/ and trainannot/"),
+        (lambda f: (f / "testannot").rename(f / "x"), "no folder testannot/ beside test/"),
+        (lambda f: (f / "classes.txt").write_text("one\n"), "classes.txt names 1, it takes two"),
+        (lambda f: Image.new("RGB", (32, 24)).save(f / "trainannot/00.png")
+         or (f / "classes.txt").unlink(), "mode RGB; it takes one channel"),
+    ],
+)  # fmt: skip
+def test_masks_that_do_not_fit_are_named_in_one_line(folder, spoil, says):
+    spoil(folder)
+    with pytest.raises(DataError, match=says) as error:
+        segmentation.TASK.load(str(folder), None)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda f: (f / "testdepth/03.png").unlink(), "no testdepth/03.png or .npy for test/03"),
+        (lambda f: (f / "unit.txt").write_text("mm"), "unit.txt has 'mm', it takes metres"),
+        (lambda f: np.save(f / "testdepth/03.npy", np.zeros((2, 2)))
+         or (f / "testdepth/03.png").unlink(), r"of \(2, 2\) for a picture of 32 x 24"),
+    ],
+)  # fmt: skip
+def test_depths_that_do_not_fit_are_named_in_one_line(folder, spoil, says):
+    spoil(folder)
+    with pytest.raises(DataError, match=says):
+        depth.TASK.load(str(folder), None)
+
+
+def test_depths_are_in_metres_from_png_and_npy(folder):
+    (folder / "unit.txt").write_text("0.01")
+    metres = np.full((24, 32), 3.5, np.float32)
+    metres[0, 0] = np.inf
+    np.save(folder / "test" / "ignored.npy", metres)
+    (folder / "testdepth/00.png").unlink()
+    np.save(folder / "testdepth/00.npy", metres)
+    test = depth.TASK.load(str(folder), None).test
+    assert test.values(0)[5, 5] == 3.5 and test.values(0)[0, 0] == 0
+    assert set(np.unique(test.values(1))) <= {0, 20, 40, 80}
+
+
+def test_without_masks_it_is_said_what_is_taken(tints):
+    with pytest.raises(DataError, match="takes pictures with masks: demo, voc, or a folder"):
+        segmentation.TASK.load(None, tints)
+    with pytest.raises(DataError, match="takes pictures with depth: demo, or a folder"):
+        depth.TASK.load(None, tints)

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score
+from sp_bench.data import DataError, load_data
+from sp_bench.tasks import linear, measure
+from sp_bench.tasks.fine_grained import TASK, class_mean
+
+
+def test_the_class_mean_is_scikit_learns_balanced_accuracy():
+    rng = np.random.default_rng(0)
+    truth = rng.choice([0, 1, 2, 5], 200, p=[0.7, 0.1, 0.1, 0.1])
+    found = np.where(rng.random(200) < 0.5, truth, rng.integers(0, 6, 200))
+    expected = balanced_accuracy_score(truth, found)
+    assert class_mean(torch.from_numpy(truth), torch.from_numpy(found)) == pytest.approx(expected)
+    assert abs(expected - (truth == found).mean()) > 0.01
+
+
+def test_figures_are_class_means_of_the_same_probes(net, tints, ask):
+    subject = ask(net, tints)
+    found = measure(TASK, subject)
+    probe = linear.probe_of(subject.backbone, tints.train)
+    told = probe.predict(subject.backbone.features(tints.test).numpy())
+    expected = balanced_accuracy_score(tints.test.labels, told)
+    assert found["fine_grained_linear"] == pytest.approx(expected)
+    assert found["fine_grained_chance"] == 0.25
+    assert found["fine_grained_knn"] > 0.3
+
+
+def test_the_demo_is_asked_by_its_finer_classes():
+    demo = load_data("demo", size=54)
+    splits = TASK.load(None, demo)
+    assert torch.equal(splits.train.labels, demo.train.fine_labels)
+    assert len(splits.train.classes) == 27
+
+
+def test_other_pictures_have_none(tints):
+    with pytest.raises(DataError, match="takes pictures in fine classes"):
+        TASK.load(None, tints)

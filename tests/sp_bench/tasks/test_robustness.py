@@ -1,0 +1,93 @@
+"""Robustness: the means by hand, and pictures from files laid out as CIFAR-10-C is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sp_bench.corruptions import FAMILIES, NAMES, corrupt
+from sp_bench.data import DataError, Splits
+from sp_bench.tasks import EVALUATION_SEED, linear, measure, robustness
+from sp_bench.tasks.robustness import TASK
+
+
+@pytest.fixture
+def few(monkeypatch):
+    monkeypatch.setattr(robustness, "_PICTURES", 24)
+
+
+def test_it_is_the_mean_over_corruptions_and_severities_of_the_clean_probe(net, tints, ask, few):
+    subject = ask(net, tints, side=32)
+    found = measure(TASK, subject)
+    probe = linear.fit_probe(subject.backbone.features(tints.train).numpy(), tints.train.labels)
+    chosen = robustness.some(40, 24)
+    shown, labels = subject.backbone.pictures(tints.test)[chosen], tints.test.labels[chosen]
+    reached = {
+        name: [
+            (probe.predict(subject.backbone.encode(corrupt(shown, name, s, EVALUATION_SEED)))
+             == labels.numpy()).mean()
+            for s in (1, 2, 3, 4, 5)
+        ]
+        for name in NAMES
+    }  # fmt: skip
+    mean = np.mean([share for shares in reached.values() for share in shares])
+    assert found["robustness"] == pytest.approx(mean)
+    for family, names in FAMILIES.items():
+        shares = [share for name in names for share in reached[name]]
+        assert found[f"robustness_{family}"] == pytest.approx(np.mean(shares))
+    clean = (probe.predict(subject.backbone.encode(shown)) == labels.numpy()).mean()
+    assert found["robustness_clean"] == pytest.approx(clean)
+    assert found["robustness_relative"] == pytest.approx(mean / clean)
+    assert found["robustness_chance"] == pytest.approx(labels.bincount().max() / 24)
+    assert mean < clean
+
+
+def test_no_figure_is_called_mce():
+    assert not [f for f in TASK.figures if "mce" in (f.key + f.label).lower()]
+
+
+@pytest.fixture
+def folder(tmp_path, tints):
+    """Black pictures in every corruption but one, which holds the clean ones."""
+    clean = tints.test.pixels
+    for name in NAMES:
+        pixels = np.tile(clean if name == "fog" else np.zeros_like(clean), (5, 1, 1, 1))
+        np.save(tmp_path / f"{name}.npy", pixels)
+    np.save(tmp_path / "labels.npy", np.tile(tints.test.labels.numpy(), 5).astype(np.uint8))
+    return tmp_path
+
+
+def test_files_are_read_with_their_labels(folder, net, tints, ask):
+    splits = TASK.load(str(folder), tints)
+    found = measure(TASK, ask(net, splits))
+    assert found["robustness_fog"] == found["robustness_clean"]
+    assert found["robustness_contrast"] == pytest.approx(0.25)  # one class for all, of four
+    assert found["robustness"] == pytest.approx((found["robustness_clean"] + 14 * 0.25) / 15)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "says"),
+    [
+        ("snow", None, "snow.npy is missing; it takes labels.npy and a file for each"),
+        ("snow", np.zeros((3, 3)), r"snow.npy has \(3, 3\), it takes \(200, H, W, 3\)"),
+        ("labels", np.zeros(7), r"labels.npy has \(7,\), it takes \(5 N,\), five severities"),
+        ("labels", np.full(200, 9), "labels.npy has label 9, it takes 4 classes"),
+        ("snow", np.array([{}], dtype=object), "snow.npy is no array"),
+    ],
+)
+def test_files_that_do_not_fit_are_named_in_one_line(folder, tints, name, array, says):
+    (folder / f"{name}.npy").unlink()
+    if array is not None:
+        np.save(folder / f"{name}.npy", array, allow_pickle=True)
+    with pytest.raises(DataError, match=says) as error:
+        TASK.load(str(folder), tints)
+    assert "\n" not in str(error.value)
+
+
+def test_files_alone_are_not_enough(folder):
+    with pytest.raises(DataError, match="takes clean pictures too"):
+        TASK.load(str(folder), None)
+
+
+def test_without_files_the_pictures_of_all_tasks_are_corrupted(tints):
+    assert TASK.load(None, tints) is tints
+    assert isinstance(TASK.load(None, tints), Splits)

@@ -1,0 +1,166 @@
+"""One backbone asked some tasks, from end to end: goes on, repeats nothing, refuses in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from sp_bench import evaluation
+from sp_bench.backbones import make_backbone
+from sp_bench.cli import main
+from sp_bench.data import load_data
+from sp_bench.errors import UsageError
+from sp_bench.evaluation import EvalSettings, run_evaluation
+from sp_bench.sources import Sources
+
+
+@pytest.fixture(scope="module")
+def sources() -> Sources:
+    return Sources(load_data("demo", size=54), {})
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        state = make_backbone("tiny_resnet", 32).state_dict()
+    path = tmp_path / "host.ckpt"
+    torch.save({"state_dict": {f"backbone.{name}": value for name, value in state.items()}}, path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes of 12 pictures."""
+    for label, name in enumerate(("cat", "dog")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(12):
+            picture = Image.new("RGB", (40, 40), (i * 20, 90, 200 * label))
+            picture.save(tmp_path / "pets" / name / f"{i}.png")
+    return tmp_path / "pets"
+
+
+def settings(**given: Any) -> EvalSettings:
+    return EvalSettings(**{"backbone": "tiny_resnet", "side": 32, "tasks": ("knn",), **given})
+
+
+def run(out: Path, sources: Sources, **given: Any) -> dict[str, Any]:
+    return run_evaluation(settings(**given), out, lambda line: None, sources)
+
+
+def test_it_asks_the_backbone_of_the_checkpoint(tmp_path, sources, checkpoint):
+    given = run(tmp_path / "a", sources, checkpoint=str(checkpoint), tasks=("knn", "linear"))
+    assert given["checkpoint"]["prefix"] == "backbone."
+    # Random weights of the same seed are the same backbone.
+    same = run(tmp_path / "b", sources, seed=3, tasks=("linear", "knn"))
+    other = run(tmp_path / "c", sources, seed=4, tasks=("linear", "knn"))
+    assert given["figures"] == same["figures"] != other["figures"]
+    assert list(same["figures"]) == ["linear", "knn"]
+    assert given == json.loads((tmp_path / "a" / "eval.json").read_text())
+    assert given["compute"]["forward_flops"] > 1e7
+    assert given["data"]["knn"] == {"name": "demo", "train": 54, "test": 18}
+
+
+def test_a_finished_one_is_read_and_a_stopped_one_goes_on(tmp_path, sources, monkeypatch):
+    asked = []
+    measure = evaluation.measure
+
+    def stop_at_linear(task, subject):
+        asked.append(task.name)
+        if task.name == "linear" and asked.count("linear") == 1:
+            raise KeyboardInterrupt
+        return measure(task, subject)
+
+    monkeypatch.setattr(evaluation, "measure", stop_at_linear)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "a", sources, tasks=("knn", "linear"))
+    assert not (tmp_path / "a" / "eval.json").exists()
+    first = run(tmp_path / "a", sources, tasks=("knn", "linear"))
+    assert asked == ["knn", "linear", "linear"]
+    assert run(tmp_path / "a", sources, tasks=("knn", "linear")) == first
+    assert asked == ["knn", "linear", "linear"]
+    with pytest.raises(UsageError, match=r"was made with tasks=\['knn', 'linear'\]"):
+        run(tmp_path / "a", sources)
+
+
+def test_the_global_generator_is_left_alone(tmp_path, sources):
+    before = torch.get_rng_state()
+    run(tmp_path / "a", sources)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def refused(capsys: Any, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main(["eval", *arguments])
+    said = capsys.readouterr()
+    assert stop.value.code == 2 and said.err.count("\n") == 1
+    return said.err.removeprefix("sp-bench: ").strip()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--backbone", "tiny_resnt"], "backbone: no 'tiny_resnt'; did you mean 'tiny_resnet'?"),
+        (["--tasks", "lineer"], "tasks: there is no 'lineer'; did you mean 'linear'?"),
+        (["--checkpoint", "no.ckpt"], "no.ckpt is not there"),
+        (["--pool", "max"], "pool: got 'max', takes mean or cls"),
+        (["--side", "3"], "side: got 3, takes a whole number from 16 up"),
+        (["--tasks", "knn"], "task knn: it takes pictures in classes"),
+        (["--tasks", "segmentation", "--data", "no/such"], "task segmentation: it takes pictures"),
+        (["--data", "segmentation=no/such"], "task segmentation: data='no/such': the folder does"),
+        (["--data", "knn=demo", "--tasks", "pair"], "data: given for knn, which is not among"),
+        (["--suite", "no.toml"], "suite: no.toml cannot be read: No such file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_eval_refuses_in_one_line(given, says, capsys, tmp_path, folder):
+    defaults = {"--backbone": "tiny_resnet", "--out": str(tmp_path / "out")}
+    if given[:2] == ["--tasks", "segmentation"]:
+        given = ["--tasks", "knn,segmentation", "--data", f"knn={folder}"]
+    elif given[0] not in ("--tasks", "--data", "--suite"):
+        given = [*given, "--data", str(folder)]
+    for name, value in defaults.items():
+        if name not in given:
+            given = [*given, name, value]
+    assert says in refused(capsys, *given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(capsys, tmp_path, checkpoint, folder):
+    line = refused(
+        capsys, "--backbone", "tiny_vit", "--checkpoint", str(checkpoint), "--data",
+        str(folder),
+        "--out", str(tmp_path / "out"),
+    )  # fmt: skip
+    assert "0 of" in line and "another architecture" in line
+
+
+def test_a_suite_says_all_and_its_folders_stand_beside_it(capsys, tmp_path, folder):
+    (tmp_path / "suite.toml").write_text(
+        'tasks = ["knn", "depth"]\n[task_data]\nknn = "pets"\ndepth = "rooms"\n'
+    )
+    out = ["--backbone", "tiny_resnet", "--out", str(tmp_path / "out")]
+    line = refused(capsys, "--suite", str(tmp_path / "suite.toml"), *out)
+    assert line.startswith("task depth: data='rooms': the folder does not exist")
+    (tmp_path / "rooms").mkdir()
+    line = refused(capsys, "--suite", str(tmp_path / "suite.toml"), *out)
+    assert line.startswith(f"task depth: data='{tmp_path / 'rooms'}': it takes train/")
+    (tmp_path / "suite.toml").write_text('task = ["knn"]\n')
+    line = refused(capsys, "--suite", str(tmp_path / "suite.toml"), *out)
+    assert line.endswith("no setting 'task'; did you mean 'tasks'?")
+
+
+def test_eval_prints_its_figures_with_chance(capsys, tmp_path, checkpoint, folder):
+    with pytest.raises(SystemExit) as stop:
+        main(["eval", "--backbone", "tiny_resnet", "--checkpoint", str(checkpoint), "--side", "32",
+              "--out", str(tmp_path / "out"), "--data", str(folder),
+              "--tasks", "knn,jigsaw"])  # fmt: skip
+    said = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert "weights matched below 'backbone.'" in said
+    assert "kNN (top-1)" in said and "jigsaw 3x3: patches put right" in said and "11.1" in said
+    assert (tmp_path / "out" / "eval.json").exists()

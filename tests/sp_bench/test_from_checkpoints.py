@@ -1,0 +1,91 @@
+"""A comparison of runs that other hosts made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from sp_bench.backbones import make_backbone
+from sp_bench.checkpoints.finding import find_checkpoint
+from sp_bench.cli import main
+from sp_bench.errors import UsageError
+from sp_bench.from_checkpoints import parse_from
+from sp_bench.results import Results
+
+
+def state(seed: int) -> dict[str, Any]:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return make_backbone("tiny_resnet", 32).state_dict()
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Path:
+    """Runs as solo-learn and MMSelfSup leave them, and two classes of pictures."""
+    solo, mm = tmp_path / "solo", tmp_path / "mm"
+    (solo / "x1").mkdir(parents=True)
+    mm.mkdir()
+    for epoch in (9, 99):
+        saved = {"state_dict": {f"backbone.{k}": v for k, v in state(epoch).items()}}
+        torch.save(saved, solo / "x1" / f"simclr-x1-ep={epoch}.ckpt")
+        torch.save(saved, mm / f"epoch_{epoch}.pth")
+    (mm / "last_checkpoint").write_text("/elsewhere/mm/epoch_9.pth")
+    for label, name in enumerate(("cat", "dog")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(12):
+            picture = Image.new("RGB", (32, 32), (i * 20, 90, 200 * label))
+            picture.save(tmp_path / "pets" / name / f"{i}.png")
+    return tmp_path
+
+
+def test_the_last_checkpoint_of_a_run_is_found(hosts, tmp_path):
+    assert find_checkpoint(hosts / "solo").name == "simclr-x1-ep=99.ckpt"
+    assert find_checkpoint(hosts / "mm").name == "epoch_9.pth"
+    (hosts / "mm" / "last_checkpoint").unlink()
+    assert find_checkpoint(hosts / "mm").name == "epoch_99.pth"
+    (hosts / "solo" / "final.ckpt").write_bytes(b"")
+    assert find_checkpoint(hosts / "solo").name == "final.ckpt"
+    for path, says in ((tmp_path / "no", "is not there"), (hosts / "pets", "checkpoint: none in")):
+        with pytest.raises(UsageError, match=says):
+            find_checkpoint(path)
+
+
+def test_runs_of_two_hosts_are_compared_and_read_again(hosts, capsys):
+    command = [
+        "compare", "--from", f"baseline={hosts / 'mm'}", f"sp={hosts / 'solo'}", "--side", "32",
+        "--backbone", "tiny_resnet", "--data", str(hosts / "pets"), "--tasks", "knn",
+        "--out", str(hosts / "out"),
+    ]  # fmt: skip
+    for _ in range(2):
+        with pytest.raises(SystemExit) as stop:
+            main(command)
+        assert stop.value.code == 0
+        said = capsys.readouterr().out
+        assert "70 of 70 weights matched below 'backbone.'" in said and "kNN" in said
+    results = Results.load(hosts / "out" / "results.json")
+    assert [run.checkpoint for run in results.runs] == ["epoch_9.pth", "simclr-x1-ep=99.ckpt"]
+    (row,) = results.rows
+    told = [json.loads((hosts / "out" / f"seed0-{arm}" / "eval.json").read_text())
+            for arm in ("baseline", "sp")]  # fmt: skip
+    assert row.difference == told[1]["figures"]["knn"] - told[0]["figures"]["knn"]
+    assert "<table>" in (hosts / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (["sp=a"], "from: no baseline=CHECKPOINT; takes one of baseline and one of sp"),
+        (["bseline=a"], "from: no arm 'bseline'; did you mean 'baseline'?"),
+        (["a"], "from: got 'a', takes ARM=CHECKPOINT, such as sp=runs/b"),
+        (["baseline=a", "sp=b", "sp=c"],
+         "from: got 1 of baseline, 2 of sp; takes as many of each, in pairs"),
+    ],
+)  # fmt: skip
+def test_what_is_given_wrongly_is_refused_in_one_line(given, line):
+    with pytest.raises(UsageError) as error:
+        parse_from(given)
+    assert str(error.value) == line
