@@ -1,0 +1,129 @@
+"""SPAlgorithm: builds the host's own algorithm and adds SP to it."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from mmengine.dist import get_rank
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from sp_mmselfsup.clock import now
+from sp_mmselfsup.compat import repair
+from sp_mmselfsup.encoders import encoder_of
+from sp_plugin import ConfigError, SpatialPrediction, SPConfig
+from sp_plugin.checks import nearest
+
+_NAME = "sp"
+_SETTINGS = ("algorithm", "sp")
+_OF_MANY = ("r2_dx", "r2_dy", "r2_scale")  # one picture has no R2: a NaN would spoil a mean
+
+
+@MODELS.register_module()
+def SPAlgorithm(
+    algorithm: dict[str, Any], sp: dict[str, Any] | None = None, **unknown: Any
+) -> nn.Module:
+    """Build the host's algorithm and add SP to it; for ``model`` in a config of either host.
+
+    The algorithm is built as without SP, then becomes an instance of a subclass of its own class
+    with one part more, ``sp``. So all keys of its state dict stay, ``sp.*`` comes after them, and
+    momentum targets, which the algorithm copied while it was built, hold nothing of SP. Its
+    losses gain ``sp_loss``, SP's share of the sum. What is logged beside it: ``sp_raw``, that
+    loss before its weight, where 1/2 or so is chance; ``sp_weight``; ``sp_skipped``; and
+    ``sp_r2_dx``, ``sp_r2_dy``, ``sp_r2_scale``.
+
+    Args:
+        algorithm: config of the baseline's model, such as ``{{_base_.model}}``.
+        sp: settings of SP by their names in `SPConfig`.
+
+    Raises:
+        ConfigError: a setting that is unknown or bad, an algorithm without a ``backbone``, or
+            with a part called ``sp`` already; in one line.
+
+    >>> SPAlgorithm(algorithm=dict(type="BYOL"), sp=dict(wieght=0.3))
+    Traceback (most recent call last):
+    sp_plugin.checks.ConfigError: wieght: no such setting of SP; did you mean 'weight'?
+    """
+    for key in unknown:
+        raise ConfigError(f"{key}: SPAlgorithm has no such setting; {nearest(key, _SETTINGS)}")
+    config = SPConfig.build(sp)
+    host: nn.Module = MODELS.build(algorithm)
+    repair(host)
+    return attach(host, config)
+
+
+def attach(host: nn.Module, config: SPConfig) -> nn.Module:
+    """Add SP to an algorithm that has been built; it changes in place and is returned.
+
+    Raises:
+        ConfigError: it has no ``backbone``, or a part called ``sp`` already.
+    """
+    name = type(host).__name__
+    backbone = getattr(host, "backbone", None)
+    if not isinstance(backbone, nn.Module):
+        raise ConfigError(f"algorithm: {name} has no 'backbone', which is what SP trains")
+    if hasattr(host, _NAME):
+        raise ConfigError(f"algorithm: {name} has a part {_NAME!r} already; one SPAlgorithm will do")
+    encode = encoder_of(backbone)
+    host.add_module(_NAME, SpatialPrediction.from_backbone(backbone, None, config, encode=encode))
+    host.__class__ = _with_sp(type(host))
+    return host
+
+
+@functools.cache
+def _with_sp(cls: type[nn.Module]) -> type[nn.Module]:
+    """The subclass of a host's algorithm that asks SP too; one for each algorithm."""
+    return type(f"SP{cls.__name__}", (_WithSP, cls), {"__module__": __name__})
+
+
+class _WithSP:
+    """What an algorithm does otherwise once it has SP."""
+
+    sp: SpatialPrediction
+    backbone: nn.Module
+    _frame: int | None = None  # shorter side of the views that SP's crops were suited to, pixels
+
+    def loss(self, inputs: Any, data_samples: Any = None, **kwargs: Any) -> dict[str, Any]:
+        losses: dict[str, Any] = super().loss(inputs, data_samples, **kwargs)  # type: ignore[misc]
+        return {**losses, **self._ask(first_view(inputs))}
+
+    def init_weights(self) -> None:
+        # The Runner initialises every part by the host's rules, on the global generators. SP's
+        # head has its own weights, and what is drawn for the host must not depend on it.
+        parts = self._modules  # type: ignore[attr-defined]
+        sp = parts.pop(_NAME)
+        try:
+            super().init_weights()  # type: ignore[misc]
+        finally:
+            parts[_NAME] = sp
+
+    def _ask(self, view: Tensor) -> dict[str, Tensor]:
+        frame = min(view.shape[-2:])
+        if frame != self._frame:
+            self.sp.suit(self.backbone, frame)
+            self._frame = frame
+        time = now(self)
+        out = self.sp(
+            self.backbone, view, step=time.step, rank=get_rank(), progress=time.progress
+        )
+        # MMEngine sums whatever has "loss" in its name (BaseModel.parse_losses).
+        told = {"sp_loss": out.loss, "sp_raw": out.metrics["loss"]}
+        for name in ("weight", "skipped", *(_OF_MANY if len(view) > 1 else ())):
+            told[f"sp_{name}"] = out.metrics[name]
+        return told
+
+
+def first_view(inputs: Any) -> Tensor:
+    """The host's first full view: what its data preprocessor put first.
+
+    Lists of views put the full ones first, small crops and the target's picture after them;
+    single-view algorithms of MMPretrain get one tensor.
+
+    >>> import torch
+    >>> full, small = torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 4, 4)
+    >>> first_view([full, small]) is full, first_view(full) is full
+    (True, True)
+    """
+    view: Tensor = inputs if isinstance(inputs, Tensor) else inputs[0]
+    return view

@@ -1,0 +1,153 @@
+"""Shipped configs of the hosts, made small enough to train for a few steps on a CPU.
+
+Only the data, the size of the views, the length of memories and the length of training change:
+the algorithm, its backbone, its optimizer and its hooks stay those of the shipped config. What
+would be downloaded (a tokenizer, CLIP) has random weights or values in its place.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, MODELS
+from mmengine.runner import Runner
+from PIL import Image
+
+STEPS = 3
+_NARROW = {224: 64, 96: 48}  # views of convolutional backbones, which take any size
+_SIZES = ("size", "scale", "crop_size")
+_SHORT = {"length": 6, "neg_num": 8, "queue_len": 64}
+
+
+def pictures(folder: Path, count: int) -> Path:
+    """A folder of two classes with ``count`` pictures between them, the same each time."""
+    rng = np.random.default_rng(0)
+    names = []
+    for index in range(count):
+        name = f"class{index % 2}/{index}.png"
+        (folder / "train" / name).parent.mkdir(parents=True, exist_ok=True)
+        coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+        coarse.resize((320, 256), Image.Resampling.BICUBIC).save(folder / "train" / name)
+        names.append(f"{name} {index % 2}\n")
+    (folder / "meta").mkdir(exist_ok=True)
+    (folder / "meta" / "train.txt").write_text("".join(names))
+    return folder
+
+
+def shipped(host: str, name: str) -> Config:
+    """A config that the installed host ships."""
+    spec = importlib.util.find_spec(host)
+    assert spec is not None and spec.origin is not None
+    folder = Path(spec.origin).parent / ".mim" / "configs"
+    return Config.fromfile(folder / ("selfsup" if host == "mmselfsup" else "") / name)
+
+
+def shrink(config: Config, data: Path, work: Path, batch: int = 2) -> Config:
+    """The config with a tiny data set, a single epoch over it, no workers and no downloads."""
+    config.work_dir = str(work)
+    config.randomness = dict(seed=0)
+    config.train_cfg = dict(by_epoch=True, max_epochs=1)
+    config.default_hooks.logger = dict(type="LoggerHook", interval=1)
+    config.default_hooks.checkpoint = dict(type="CheckpointHook", interval=-1, save_last=False)
+    model = config.model.get("algorithm", config.model)
+    narrow = model.backbone.type.startswith("ResNet")
+    for settings in _dicts(config._cfg_dict):
+        _shrink_one(settings, data, batch, narrow)
+    if config.optim_wrapper.type == "AmpOptimWrapper":  # refuses to be built without a GPU
+        config.optim_wrapper.type = "OptimWrapper"
+        config.optim_wrapper.pop("loss_scale", None)
+        config.optim_wrapper.pop("dtype", None)
+    return config
+
+
+def _shrink_one(settings: Any, data: Path, batch: int, narrow: bool) -> None:
+    if "data_root" in settings and "type" in settings:
+        place = dict(img_path="train/") if "data_prefix" in settings else "train"
+        settings.update(data_root=str(data), ann_file="meta/train.txt", data_prefix=place)
+    if "sampler" in settings and "dataset" in settings:
+        settings.update(batch_size=batch, num_workers=0, persistent_workers=False)
+    if settings.get("type") == "SwAVHook":
+        settings.update(batch_size=batch)
+    if settings.get("type") == "DeepClusterHook":  # clusters by faiss, on a GPU
+        memory = settings.get("init_memory", False)
+        settings.clear()
+        settings.update(type="mmengine.FixedLabels", init_memory=memory)
+    settings.update({key: short for key, short in _SHORT.items() if key in settings})
+    if narrow:
+        for key in _SIZES:
+            if isinstance(settings.get(key), int):
+                settings[key] = _NARROW.get(settings[key], settings[key])
+    if target := settings.get("target_generator"):
+        target.pop("init_cfg", None)
+        if target.type == "CLIPGenerator":
+            settings["target_generator"] = dict(type="mmengine.RandomCLIP")
+
+
+def _dicts(value: Any) -> Iterator[Any]:
+    """Every dict in a config, the outer before the inner."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _dicts(item)
+
+
+def with_sp(config: Config, **settings: Any) -> Config:
+    """The baseline's config with SP, as the three lines would make it."""
+    config.model = ConfigDict(type="SPAlgorithm", algorithm=config.model, sp=settings)
+    return config
+
+
+def trained(config: Config) -> Runner:
+    """The Runner after training. A baseline gets the repairs too: without them it trains not."""
+    from sp_mmselfsup.compat import repair
+
+    runner = Runner.from_cfg(config)
+    repair(runner.model)
+    runner.train()
+    return runner
+
+
+def without_sp(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: value for key, value in state.items() if not key.startswith("sp.")}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return list(a) == list(b) and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@MODELS.register_module()
+class RandomCLIP(torch.nn.Module):
+    """Features and attention of the sizes that CLIP ViT-B/16 gives, out of the picture's mean."""
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = (images.shape[-1] // 16) ** 2 + 1
+        level = images.mean(dim=(1, 2, 3)).reshape(-1, 1, 1)
+        features = torch.sin(level + torch.arange(tokens * 512.0).reshape(tokens, 512))
+        attention = torch.cos(level + torch.arange(tokens * tokens * 1.0).reshape(tokens, tokens))
+        return features, attention.abs() + 0.1
+
+
+@HOOKS.register_module()
+class FixedLabels(Hook):
+    """In the place of DeepClusterHook: every picture's cluster is its index."""
+
+    def __init__(self, init_memory: bool) -> None:
+        self.init_memory = init_memory
+
+    def before_train(self, runner: Runner) -> None:
+        dataset = runner.train_dataloader.dataset
+        labels = np.arange(len(dataset))
+        dataset.assign_labels(labels.tolist())
+        if self.init_memory:
+            memory = runner.model.module.memory_bank
+            features = np.random.default_rng(0).normal(size=(len(dataset), memory.feat_dim))
+            memory.init_memory(features.astype(np.float32), labels)
