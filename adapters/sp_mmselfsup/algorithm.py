@@ -20,9 +20,11 @@ _SETTINGS = ("algorithm", "sp")
 _OF_MANY = ("r2_dx", "r2_dy", "r2_scale")  # one picture has no R2: a NaN would spoil a mean
 
 
-@MODELS.register_module()
 def SPAlgorithm(
-    algorithm: dict[str, Any], sp: dict[str, Any] | None = None, **unknown: Any
+    algorithm: dict[str, Any],
+    sp: dict[str, Any] | None = None,
+    data_preprocessor: dict[str, Any] | None = None,
+    **unknown: Any,
 ) -> nn.Module:
     """Build the host's algorithm and add SP to it; for ``model`` in a config of either host.
 
@@ -36,6 +38,8 @@ def SPAlgorithm(
     Args:
         algorithm: config of the baseline's model, such as ``{{_base_.model}}``.
         sp: settings of SP by their names in `SPConfig`.
+        data_preprocessor: the config's own beside ``model``, which the Runner hands to every
+            model that it builds; it goes to the algorithm, if that has none.
 
     Raises:
         ConfigError: a setting that is unknown or bad, an algorithm without a ``backbone``, or
@@ -48,9 +52,15 @@ def SPAlgorithm(
     for key in unknown:
         raise ConfigError(f"{key}: SPAlgorithm has no such setting; {nearest(key, _SETTINGS)}")
     config = SPConfig.build(sp)
+    if data_preprocessor is not None:
+        algorithm = {"data_preprocessor": data_preprocessor, **algorithm}
     host: nn.Module = MODELS.build(algorithm)
     repair(host)
     return attach(host, config)
+
+
+# In MMEngine's own registry, which those of both hosts ask for what they do not have themselves.
+MODELS.register_module(module=SPAlgorithm)
 
 
 def attach(host: nn.Module, config: SPConfig) -> nn.Module:
@@ -64,15 +74,18 @@ def attach(host: nn.Module, config: SPConfig) -> nn.Module:
     if not isinstance(backbone, nn.Module):
         raise ConfigError(f"algorithm: {name} has no 'backbone', which is what SP trains")
     if hasattr(host, _NAME):
-        raise ConfigError(f"algorithm: {name} has a part {_NAME!r} already; one SPAlgorithm will do")
+        raise ConfigError(
+            f"algorithm: {name} has a part {_NAME!r} already; one SPAlgorithm will do"
+        )
     encode = encoder_of(backbone)
     host.add_module(_NAME, SpatialPrediction.from_backbone(backbone, None, config, encode=encode))
-    host.__class__ = _with_sp(type(host))
+    cls: Any = type(host)
+    host.__class__ = _with_sp(cls)
     return host
 
 
 @functools.cache
-def _with_sp(cls: type[nn.Module]) -> type[nn.Module]:
+def _with_sp(cls: type[Any]) -> type[Any]:
     """The subclass of a host's algorithm that asks SP too; one for each algorithm."""
     return type(f"SP{cls.__name__}", (_WithSP, cls), {"__module__": __name__})
 
@@ -104,9 +117,7 @@ class _WithSP:
             self.sp.suit(self.backbone, frame)
             self._frame = frame
         time = now(self)
-        out = self.sp(
-            self.backbone, view, step=time.step, rank=get_rank(), progress=time.progress
-        )
+        out = self.sp(self.backbone, view, step=time.step, rank=get_rank(), progress=time.progress)
         # MMEngine sums whatever has "loss" in its name (BaseModel.parse_losses).
         told = {"sp_loss": out.loss, "sp_raw": out.metrics["loss"]}
         for name in ("weight", "skipped", *(_OF_MANY if len(view) > 1 else ())):

@@ -19,7 +19,9 @@ class ToPIL(HostToPIL):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         image = results["img"]
-        results["img"] = Image.fromarray(np.ascontiguousarray(image[..., ::-1 if self.to_rgb else 1]))
+        results["img"] = Image.fromarray(
+            np.ascontiguousarray(image[..., :: -1 if self.to_rgb else 1])
+        )
         return results
 
 

@@ -17,9 +17,12 @@ from mmengine.registry import FUNCTIONS
 from mmengine.runner import Runner
 
 
-def host_of(algorithm: Any) -> str:
-    """The package an algorithm comes from, such as ``mmselfsup``."""
-    return type(algorithm).__module__.partition(".")[0]
+def is_of(host: str, algorithm: Any, *names: str) -> bool:
+    """Whether an algorithm is one of a host's, or a user's subclass of one; of these, if named."""
+    return any(
+        cls.__module__.partition(".")[0] == host and (not names or cls.__name__ in names)
+        for cls in type(algorithm).__mro__
+    )
 
 
 # mmselfsup/registry.py of the released 1.0.0: 'mmselfsup.engine.runner', which mmengine >= 0.8
@@ -36,7 +39,7 @@ def drop_missing_locations(host: Any) -> None:
 
 
 def _missing_locations(host: Any) -> Iterator[tuple[Any, list[str]]]:
-    if host_of(host) != "mmselfsup":
+    if not is_of("mmselfsup", host):
         return
     registries = importlib.import_module("mmselfsup.registry")
     for name in registries.__all__:
@@ -107,12 +110,12 @@ def allow_checkpoints(host: Any) -> None:
 
 def collate_refuses_scope(host: Any) -> bool:
     loader = Runner.build_dataloader(
-        dict(
-            dataset=[0],
-            batch_size=1,
-            sampler=torch.utils.data.SequentialSampler([0]),
-            collate_fn=dict(type="default_collate", _scope_="mmengine"),
-        )
+        {
+            "dataset": [0],
+            "batch_size": 1,
+            "sampler": torch.utils.data.SequentialSampler([0]),
+            "collate_fn": {"type": "default_collate", "_scope_": "mmengine"},
+        }
     )
     try:
         loader.collate_fn([torch.zeros(1)])
@@ -136,10 +139,10 @@ def collate_in_scope(batch: Any, _scope_: str | None = None) -> Any:
 
 def no_to_rgb(host: Any) -> bool:
     formatting: Any = sys.modules.get("mmcls.datasets.transforms.formatting")
-    if host_of(host) != "mmselfsup" or formatting is None:
+    if not is_of("mmselfsup", host) or formatting is None:
         return False
     try:
-        formatting.TRANSFORMS.build(dict(type="mmcls.ToPIL", to_rgb=True))
+        formatting.TRANSFORMS.build({"type": "mmcls.ToPIL", "to_rgb": True})
     except TypeError:
         return True
     return False
@@ -155,8 +158,11 @@ def add_to_rgb(host: Any) -> None:
 
 
 def wants_wrapper(host: Any) -> bool:
-    name = (host_of(host), type(host).__name__)
-    return name in (("mmselfsup", "ODC"), ("mmselfsup", "DeepCluster")) and not is_distributed()
+    return (
+        not hasattr(host, "module")
+        and not is_distributed()
+        and is_of("mmselfsup", host, "ODC", "DeepCluster")
+    )
 
 
 def stand_in_for_wrapper(host: Any) -> None:

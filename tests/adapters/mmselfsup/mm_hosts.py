@@ -52,10 +52,10 @@ def shipped(host: str, name: str) -> Config:
 def shrink(config: Config, data: Path, work: Path, batch: int = 2) -> Config:
     """The config with a tiny data set, a single epoch over it, no workers and no downloads."""
     config.work_dir = str(work)
-    config.randomness = dict(seed=0)
-    config.train_cfg = dict(by_epoch=True, max_epochs=1)
-    config.default_hooks.logger = dict(type="LoggerHook", interval=1)
-    config.default_hooks.checkpoint = dict(type="CheckpointHook", interval=-1, save_last=False)
+    config.randomness = {"seed": 0}
+    config.train_cfg = {"by_epoch": True, "max_epochs": 1}
+    config.default_hooks.logger = {"type": "LoggerHook", "interval": 1}
+    config.default_hooks.checkpoint = {"type": "CheckpointHook", "interval": -1, "save_last": False}
     model = config.model.get("algorithm", config.model)
     narrow = model.backbone.type.startswith("ResNet")
     for settings in _dicts(config._cfg_dict):
@@ -69,7 +69,7 @@ def shrink(config: Config, data: Path, work: Path, batch: int = 2) -> Config:
 
 def _shrink_one(settings: Any, data: Path, batch: int, narrow: bool) -> None:
     if "data_root" in settings and "type" in settings:
-        place = dict(img_path="train/") if "data_prefix" in settings else "train"
+        place = {"img_path": "train/"} if "data_prefix" in settings else "train"
         settings.update(data_root=str(data), ann_file="meta/train.txt", data_prefix=place)
     if "sampler" in settings and "dataset" in settings:
         settings.update(batch_size=batch, num_workers=0, persistent_workers=False)
@@ -87,7 +87,7 @@ def _shrink_one(settings: Any, data: Path, batch: int, narrow: bool) -> None:
     if target := settings.get("target_generator"):
         target.pop("init_cfg", None)
         if target.type == "CLIPGenerator":
-            settings["target_generator"] = dict(type="mmengine.RandomCLIP")
+            settings["target_generator"] = {"type": "mmengine.RandomCLIP"}
 
 
 def _dicts(value: Any) -> Iterator[Any]:
