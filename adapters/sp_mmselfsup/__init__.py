@@ -5,5 +5,7 @@ hosts find them; neither host is imported. It needs MMEngine: ``pip install sp-p
 """
 
 from sp_mmselfsup.algorithm import SPAlgorithm
+from sp_mmselfsup.paths import baseline, recipe
+from sp_mmselfsup.pipeline import SPCrops
 
-__all__ = ["SPAlgorithm"]
+__all__ = ["SPAlgorithm", "SPCrops", "baseline", "recipe"]

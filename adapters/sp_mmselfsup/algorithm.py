@@ -9,6 +9,7 @@ from mmengine.dist import get_rank
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from sp_mmselfsup.batch import first_view
 from sp_mmselfsup.clock import now
 from sp_mmselfsup.compat import repair
 from sp_mmselfsup.encoders import encoder_of
@@ -95,11 +96,12 @@ class _WithSP:
 
     sp: SpatialPrediction
     backbone: nn.Module
+    data_preprocessor: nn.Module
     _frame: int | None = None  # shorter side of the views that SP's crops were suited to, pixels
 
     def loss(self, inputs: Any, data_samples: Any = None, **kwargs: Any) -> dict[str, Any]:
         losses: dict[str, Any] = super().loss(inputs, data_samples, **kwargs)  # type: ignore[misc]
-        return {**losses, **self._ask(first_view(inputs))}
+        return {**losses, **self._ask(first_view(inputs), data_samples)}
 
     def init_weights(self) -> None:
         # The Runner initialises every part by the host's rules, on the global generators. SP's
@@ -111,7 +113,7 @@ class _WithSP:
         finally:
             parts[_NAME] = sp
 
-    def _ask(self, view: Tensor) -> dict[str, Tensor]:
+    def _ask(self, view: Tensor, data_samples: Any) -> dict[str, Tensor]:
         frame = min(view.shape[-2:])
         if frame != self._frame:
             self.sp.suit(self.backbone, frame)
@@ -123,18 +125,3 @@ class _WithSP:
         for name in ("weight", "skipped", *(_OF_MANY if len(view) > 1 else ())):
             told[f"sp_{name}"] = out.metrics[name]
         return told
-
-
-def first_view(inputs: Any) -> Tensor:
-    """The host's first full view: what its data preprocessor put first.
-
-    Lists of views put the full ones first, small crops and the target's picture after them;
-    single-view algorithms of MMPretrain get one tensor.
-
-    >>> import torch
-    >>> full, small = torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 4, 4)
-    >>> first_view([full, small]) is full, first_view(full) is full
-    (True, True)
-    """
-    view: Tensor = inputs if isinstance(inputs, Tensor) else inputs[0]
-    return view

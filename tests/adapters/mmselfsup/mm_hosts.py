@@ -7,7 +7,9 @@ would be downloaded (a tokenizer, CLIP) has random weights or values in its plac
 
 from __future__ import annotations
 
+import copy
 import importlib.util
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,54 @@ from mmengine.runner import Runner
 from PIL import Image
 
 STEPS = 3
+
+# What the tests in CI train: the shipped configs with smaller transformers. Each is the shipped
+# config, and what stands in its model otherwise.
+_TINY_VIT = {
+    "_delete_": True,  # the shipped one is a name
+    "embed_dims": 48,
+    "num_layers": 2,
+    "num_heads": 4,
+    "feedforward_channels": 96,
+}
+SMALL: dict[str, tuple[str, dict[str, Any]]] = {
+    "simclr": ("simclr/simclr_resnet50_8xb32-coslr-200e_in1k.py", {}),
+    "byol": ("byol/byol_resnet50_8xb32-accum16-coslr-200e_in1k.py", {}),
+    "swav": ("swav/swav_resnet50_8xb32-mcrop-2-6-coslr-200e_in1k-224-96.py", {}),
+    "mocov3": (
+        "mocov3/mocov3_vit-small-p16_16xb256-amp-coslr-300e_in1k.py",
+        {
+            "backbone": {"arch": _TINY_VIT},
+            "neck": {"in_channels": 48, "hid_channels": 64, "out_channels": 32},
+            "head": {"predictor": {"in_channels": 32, "hid_channels": 64, "out_channels": 32}},
+        },
+    ),
+    "mae": (
+        "mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py",
+        {
+            "backbone": {"arch": _TINY_VIT, "drop_path_rate": 0.5},
+            "neck": {"embed_dim": 48, "decoder_embed_dim": 32, "decoder_depth": 1},
+        },
+    ),
+    "simmim": (
+        "simmim/simmim_swin-base_16xb128-amp-coslr-100e_in1k-192.py",
+        {
+            "backbone": {
+                "arch": {
+                    "_delete_": True,
+                    "embed_dims": 16,
+                    "depths": [1, 1, 1, 1],
+                    "num_heads": [1, 2, 4, 8],
+                },
+                "drop_path_rate": 0.5,
+            },
+            "neck": {"in_channels": 128},
+        },
+    ),
+}
 _NARROW = {224: 64, 96: 48}  # views of convolutional backbones, which take any size
 _SIZES = ("size", "scale", "crop_size")
+_count = itertools.count()
 _SHORT = {"length": 6, "neg_num": 8, "queue_len": 64}
 
 
@@ -49,9 +97,18 @@ def shipped(host: str, name: str) -> Config:
     return Config.fromfile(folder / ("selfsup" if host == "mmselfsup" else "") / name)
 
 
+def small(host: str, name: str, data: Path, work: Path) -> Config:
+    """One of `SMALL`, shrunk."""
+    path, changes = SMALL[name]
+    config = shipped(host, path)
+    config.merge_from_dict({"model": copy.deepcopy(changes)})
+    return shrink(config, data, work)
+
+
 def shrink(config: Config, data: Path, work: Path, batch: int = 2) -> Config:
     """The config with a tiny data set, a single epoch over it, no workers and no downloads."""
     config.work_dir = str(work)
+    config.experiment_name = f"{work.name}-{next(_count)}"  # message hubs are kept by this name
     config.randomness = {"seed": 0}
     config.train_cfg = {"by_epoch": True, "max_epochs": 1}
     config.default_hooks.logger = {"type": "LoggerHook", "interval": 1}
@@ -124,7 +181,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return list(a) == list(b) and all(torch.equal(a[key], b[key]) for key in a)
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)  # pytest reads this file for doctests too
 class RandomCLIP(torch.nn.Module):
     """Features and attention of the sizes that CLIP ViT-B/16 gives, out of the picture's mean."""
 
@@ -136,7 +193,7 @@ class RandomCLIP(torch.nn.Module):
         return features, attention.abs() + 0.1
 
 
-@HOOKS.register_module()
+@HOOKS.register_module(force=True)  # pytest reads this file for doctests too
 class FixedLabels(Hook):
     """In the place of DeepClusterHook: every picture's cluster is its index."""
 
