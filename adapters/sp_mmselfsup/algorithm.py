@@ -9,11 +9,11 @@ from mmengine.dist import get_rank
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from sp_mmselfsup.batch import first_view
+from sp_mmselfsup.batch import first_view, pairs_of
 from sp_mmselfsup.clock import now
 from sp_mmselfsup.compat import repair
 from sp_mmselfsup.encoders import encoder_of
-from sp_plugin import ConfigError, SpatialPrediction, SPConfig
+from sp_plugin import ConfigError, Pairs, SpatialPrediction, SPConfig
 from sp_plugin.checks import nearest
 
 _NAME = "sp"
@@ -118,10 +118,13 @@ class _WithSP:
         if frame != self._frame:
             self.sp.suit(self.backbone, frame)
             self._frame = frame
-        time = now(self)
-        out = self.sp(self.backbone, view, step=time.step, rank=get_rank(), progress=time.progress)
+        asked: Tensor | Pairs = view
+        if self.sp.config.source == "image":
+            asked = pairs_of(data_samples, self.data_preprocessor)
+        step, progress = now(self)
+        out = self.sp(self.backbone, asked, step=step, rank=get_rank(), progress=progress)
         # MMEngine sums whatever has "loss" in its name (BaseModel.parse_losses).
         told = {"sp_loss": out.loss, "sp_raw": out.metrics["loss"]}
-        for name in ("weight", "skipped", *(_OF_MANY if len(view) > 1 else ())):
+        for name in ("weight", "skipped", *(_OF_MANY if len(out.target) > 1 else ())):
             told[f"sp_{name}"] = out.metrics[name]
         return told

@@ -46,7 +46,7 @@ REPAIRS = (
         repairs.mend_collate,
     ),
     Repair(
-        "mmcls' ToPIL and ToNumpy do not know 'to_rgb', which the config of PixMIM sets",
+        "the config of PixMIM names transforms that mmcls 1.0.0rc6 does not have",
         repairs.no_to_rgb,
         repairs.add_to_rgb,
     ),

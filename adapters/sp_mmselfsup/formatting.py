@@ -1,4 +1,7 @@
-"""To PIL and back with a change of channel order, for configs that ask for it by ``to_rgb``."""
+"""Transforms that mmselfsup's config of PixMIM names and mmcls 1.0.0rc6, its last, does not have.
+
+``mmcls.ToPIL`` and ``mmcls.ToNumpy`` with ``to_rgb``, and torchvision's as ``torchvision/<Name>``.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from mmcls.datasets.transforms import ToNumpy as HostToNumpy
 from mmcls.datasets.transforms import ToPIL as HostToPIL
 from mmcls.registry import TRANSFORMS
 from PIL import Image
+from torchvision.transforms import transforms as torchvision
 
 
 class ToPIL(HostToPIL):
@@ -39,7 +43,27 @@ class ToNumpy(HostToNumpy):
         return results
 
 
+class OfTorchvision:
+    """A transform of torchvision for the picture in ``results``; subclasses name it."""
+
+    transform: Any = None
+
+    def __init__(self, **settings: Any) -> None:
+        self.chosen = type(self).transform(**settings)
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        results["img"] = self.chosen(results["img"])
+        return results
+
+    def __repr__(self) -> str:
+        return repr(self.chosen)
+
+
 def register() -> None:
-    """Put both in the place of mmcls' own."""
-    for cls in (ToPIL, ToNumpy):
-        TRANSFORMS.register_module(force=True, module=cls)
+    """Put both in the place of mmcls' own, and torchvision's beside them."""
+    TRANSFORMS.register_module(force=True, module=ToPIL)
+    TRANSFORMS.register_module(force=True, module=ToNumpy)
+    for name in torchvision.__all__:
+        kind = {"transform": getattr(torchvision, name), "__module__": __name__}
+        wrapped = type(name, (OfTorchvision,), kind)
+        TRANSFORMS.register_module(name=f"torchvision/{name}", module=wrapped)

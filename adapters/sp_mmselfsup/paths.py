@@ -56,4 +56,6 @@ def _within(folder: Path, config: str, pattern: str) -> str:
     if path.is_file():
         return str(path)
     known = [str(found.relative_to(folder)) for found in folder.glob(pattern)]
+    beside = [name for name in known if Path(name).parent == Path(config).parent]
+    known = beside or sorted({Path(name).parts[0] for name in known})
     raise ConfigError(f"config: there is no {config!r}; {nearest(config, known)}")

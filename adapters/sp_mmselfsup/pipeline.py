@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import zlib
 from typing import Any
 
@@ -72,11 +73,11 @@ class SPCrops:
         return packed
 
     def _key(self, image: Any) -> int:
-        # Pipelines draw from NumPy's generator (mmcv, mmcls) or torch's (torchvision): where one
-        # stands still the other moves.
-        position: Any = np.random.get_state(legacy=False)  # noqa: NPY002  # the hosts' own
-        state = position["state"]
-        return key_of(self.crops.key(image), zlib.crc32(state["key"].tobytes()), state["pos"])
+        # The hosts' transforms draw from NumPy's generator, Python's, or torch's: while one moves
+        # from picture to picture the others may stand still.
+        numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+        states = (numpy["state"]["key"].tobytes(), numpy["state"]["pos"], random.getstate())
+        return key_of(self.crops.key(image), zlib.crc32(repr(states).encode()))
 
     def __repr__(self) -> str:
         return f"SPCrops({self.pipeline!r})"

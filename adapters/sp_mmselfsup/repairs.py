@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import io
+import pickle
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from mmengine.dataset import default_collate
 from mmengine.dist import is_distributed
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import FUNCTIONS
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 
 
 def is_of(host: str, algorithm: Any, *names: str) -> bool:
@@ -78,30 +80,30 @@ def mend_hue(host: Any) -> None:
 # is True from torch 2.6 on; checkpoints hold the message hub's buffers.
 
 
-def _checkpoint() -> io.BytesIO:
-    kept = io.BytesIO()
-    torch.save({"message_hub": HistoryBuffer([0.0], [1]), "steps": np.arange(2)}, kept)
-    kept.seek(0)
-    return kept
-
-
 def checkpoints_are_refused(host: Any) -> bool:
-    try:
-        torch.load(_checkpoint())
-    except Exception:
-        return True
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place, "checkpoint.pth")
+        torch.save({"message_hub": HistoryBuffer([0.0], [1]), "steps": np.arange(2)}, path)
+        try:
+            CheckpointLoader.load_checkpoint(str(path), "cpu", logger="silent")
+        except pickle.UnpicklingError:
+            return True
     return False
 
 
 def allow_checkpoints(host: Any) -> None:
-    """Name the classes in MMEngine's own checkpoints to torch as harmless, and nothing else."""
+    CheckpointLoader.register_scheme(prefixes="", loader=load_from_local, force=True)
+
+
+def load_from_local(filename: str, map_location: Any = None) -> Any:
+    """A local checkpoint: weights, and what MMEngine itself puts beside them; nothing else."""
     array = np.zeros(1)
-    rebuild: Any = array.__reduce__()[0]
-    scalar: Any = array[0].__reduce__()[0]
     kinds = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "u4", "?")]
-    torch.serialization.add_safe_globals(
-        [HistoryBuffer, np.ndarray, np.dtype, rebuild, scalar, *kinds]
-    )
+    rebuild: list[Any] = [array.__reduce__()[0], array[0].__reduce__()[0]]
+    # A buffer names its own methods (getattr); what that gives may not be called.
+    named: list[Any] = [HistoryBuffer, getattr, np.ndarray, np.dtype, *rebuild, *kinds]
+    with torch.serialization.safe_globals(named):
+        return torch.load(Path(filename).expanduser(), map_location=map_location)
 
 
 # mmengine/runner/runner.py, build_dataloader, passes all keys of collate_fn's config but 'type';
@@ -133,13 +135,13 @@ def collate_in_scope(batch: Any, _scope_: str | None = None) -> Any:
     return default_collate(batch)
 
 
-# mmselfsup's pixmim config sets mmcls.ToPIL(to_rgb=True), which mmcls 1.0.0rc6 does not know
-# (mmcls/datasets/transforms/formatting.py).
+# mmselfsup/.mim/configs/selfsup/pixmim sets mmcls.ToPIL(to_rgb=True), which mmcls 1.0.0rc6 does
+# not know (mmcls/datasets/transforms/formatting.py), and mmcls.torchvision/Resize and others.
 
 
 def no_to_rgb(host: Any) -> bool:
     formatting: Any = sys.modules.get("mmcls.datasets.transforms.formatting")
-    if not is_of("mmselfsup", host) or formatting is None:
+    if not is_of("mmselfsup", host, "PixMIM") or formatting is None:
         return False
     try:
         formatting.TRANSFORMS.build({"type": "mmcls.ToPIL", "to_rgb": True})

@@ -92,7 +92,7 @@ def row(host: str, name: str) -> dict[str, str]:
             except Exception as error:
                 told[column] = _cause(error)
                 return {}
-            return dict(runner.model.state_dict())
+            return dict(mm_hosts.model_of(runner).state_dict())
 
         baseline = run(COLUMNS[0])
         if baseline:
@@ -125,7 +125,8 @@ def _identical(baseline: dict[str, torch.Tensor], off: dict[str, torch.Tensor]) 
 def _cause(error: BaseException) -> str:
     at = traceback.extract_tb(error.__traceback__)[-1]
     where = at.filename.rpartition("site-packages/")[-1]
-    return f"{type(error).__name__}: {str(error).splitlines()[0]} ({where}:{at.lineno})"
+    said = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {said[:120]} ({where}:{at.lineno})"
 
 
 def main() -> int:

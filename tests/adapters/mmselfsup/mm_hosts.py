@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, MODELS
 from mmengine.runner import Runner
 from PIL import Image
@@ -70,6 +72,13 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
 }
 _NARROW = {224: 64, 96: 48}  # views of convolutional backbones, which take any size
 _SIZES = ("size", "scale", "crop_size")
+ON_CPU = {
+    "type": "MMDistributedDataParallel",
+    "device_ids": None,
+    "broadcast_buffers": False,
+    "find_unused_parameters": False,
+}
+
 _count = itertools.count()
 _SHORT = {"length": 6, "neg_num": 8, "queue_len": 64}
 
@@ -121,7 +130,32 @@ def shrink(config: Config, data: Path, work: Path, batch: int = 2) -> Config:
         config.optim_wrapper.type = "OptimWrapper"
         config.optim_wrapper.pop("loss_scale", None)
         config.optim_wrapper.pop("dtype", None)
+    if model.type == "ODC":
+        as_one_rank(config, model)
     return config
+
+
+def as_one_rank(config: Config, model: Any) -> None:
+    """What ODC needs (models/memories/odc_memory.py): a process group, and something for a GPU.
+
+    Without one, moving to it is staying: the algorithm's own steps are the same.
+    """
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group(
+            "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+        )
+    if not torch.cuda.is_available():
+        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
+    os.environ["LOCAL_RANK"] = "0"
+    model.backbone.norm_cfg = {"type": "BN"}  # SyncBN refuses a CPU
+    config.launcher = "pytorch"
+    config.model_wrapper_cfg = ON_CPU
+
+
+def model_of(runner: Runner) -> torch.nn.Module:
+    """The Runner's model, without a wrapper."""
+    model = runner.model
+    return model.module if is_model_wrapper(model) else model
 
 
 def _shrink_one(settings: Any, data: Path, batch: int, narrow: bool) -> None:

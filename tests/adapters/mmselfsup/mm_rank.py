@@ -1,0 +1,31 @@
+"""One of two ranks, on gloo: ``python mm_rank.py DATA WORK WEIGHT``; WEIGHT ``none``: without SP.
+
+Leaves what it ended with in ``WORK/<rank>.pt``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def main(data: str, work: str, weight: str) -> None:
+    import mm_hosts
+    import torch
+
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")  # mmengine's own launcher asks for a GPU
+    config = mm_hosts.small("mmselfsup", "mae", Path(data), Path(work))
+    config.train_dataloader.batch_size = 1
+    config.launcher = "pytorch"
+    config.model_wrapper_cfg = mm_hosts.ON_CPU
+    if weight != "none":
+        config = mm_hosts.with_sp(config, weight=float(weight), warmup=0.0)
+    model = mm_hosts.trained(config).model.module
+    torch.save(dict(model.state_dict()), Path(work) / f"{os.environ['RANK']}.pt")
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
