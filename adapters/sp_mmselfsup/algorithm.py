@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 from mmengine.dist import get_rank
+from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -33,7 +34,7 @@ def SPAlgorithm(
     with one part more, ``sp``. So all keys of its state dict stay, ``sp.*`` comes after them, and
     momentum targets, which the algorithm copied while it was built, hold nothing of SP. Its
     losses gain ``sp_loss``, SP's share of the sum. What is logged beside it: ``sp_raw``, that
-    loss before its weight, where 1/2 or so is chance; ``sp_weight``; ``sp_skipped``; and
+    loss before its weight, 0.44 at chance; ``sp_weight``; ``sp_skipped``; and
     ``sp_r2_dx``, ``sp_r2_dy``, ``sp_r2_scale``.
 
     Args:
@@ -113,11 +114,16 @@ class _WithSP:
         finally:
             parts[_NAME] = sp
 
+    def _suit(self, frame: int) -> None:
+        config = self.sp.suit(self.backbone, frame).config
+        self._frame = frame
+        told = f"weight {config.weight:g}, {config.size} px crops of the {config.source}"
+        print_log(f"SP is on: {told}", logger="current")
+
     def _ask(self, view: Tensor, data_samples: Any) -> dict[str, Tensor]:
         frame = min(view.shape[-2:])
         if frame != self._frame:
-            self.sp.suit(self.backbone, frame)
-            self._frame = frame
+            self._suit(frame)
         asked: Tensor | Pairs = view
         if self.sp.config.source == "image":
             asked = pairs_of(data_samples, self.data_preprocessor)

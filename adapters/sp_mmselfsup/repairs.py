@@ -140,11 +140,11 @@ def collate_in_scope(batch: Any, _scope_: str | None = None) -> Any:
 
 
 def no_to_rgb(host: Any) -> bool:
-    formatting: Any = sys.modules.get("mmcls.datasets.transforms.formatting")
-    if not is_of("mmselfsup", host, "PixMIM") or formatting is None:
+    if not is_of("mmselfsup", host, "PixMIM"):
         return False
+    transforms = importlib.import_module("mmcls.datasets.transforms.formatting").TRANSFORMS
     try:
-        formatting.TRANSFORMS.build({"type": "mmcls.ToPIL", "to_rgb": True})
+        transforms.build({"type": "mmcls.ToPIL", "to_rgb": True})
     except TypeError:
         return True
     return False
