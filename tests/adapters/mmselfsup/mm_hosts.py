@@ -147,8 +147,8 @@ def as_one_rank(config: Config, model: Any) -> None:
     if not torch.cuda.is_available():
         torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     os.environ["LOCAL_RANK"] = "0"
-    for part in (model.backbone, model.neck):
-        part.norm_cfg = {"type": "BN"}  # SyncBN refuses a CPU
+    for part, norm in ((model.backbone, "BN"), (model.neck, "BN1d")):
+        part.norm_cfg = {"type": norm}  # SyncBN refuses a CPU
     # A cluster for each picture, since none may be empty; none is too small.
     model.head.num_classes = model.memory_bank.num_classes = _SHORT["length"]
     model.memory_bank.min_cluster = 1
