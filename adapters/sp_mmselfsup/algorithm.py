@@ -98,7 +98,7 @@ class _WithSP:
     sp: SpatialPrediction
     backbone: nn.Module
     data_preprocessor: nn.Module
-    _frame: int | None = None  # shorter side of the views that SP's crops were suited to, pixels
+    _suited = False  # the first views tell how large they are
 
     def loss(self, inputs: Any, data_samples: Any = None, **kwargs: Any) -> dict[str, Any]:
         losses: dict[str, Any] = super().loss(inputs, data_samples, **kwargs)  # type: ignore[misc]
@@ -114,16 +114,15 @@ class _WithSP:
         finally:
             parts[_NAME] = sp
 
-    def _suit(self, frame: int) -> None:
-        config = self.sp.suit(self.backbone, frame).config
-        self._frame = frame
+    def _suit(self, view: Tensor) -> None:
+        config = self.sp.suit(self.backbone, min(view.shape[-2:])).config
+        self._suited = True
         told = f"weight {config.weight:g}, {config.size} px crops of the {config.source}"
         print_log(f"SP is on: {told}", logger="current")
 
     def _ask(self, view: Tensor, data_samples: Any) -> dict[str, Tensor]:
-        frame = min(view.shape[-2:])
-        if frame != self._frame:
-            self._suit(frame)
+        if not self._suited:
+            self._suit(view)
         asked: Tensor | Pairs = view
         if self.sp.config.source == "image":
             asked = pairs_of(data_samples, self.data_preprocessor)

@@ -36,10 +36,11 @@ def train(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
         sp: dict[str, Any] | None = None,
         change: Callable[[Any], None] | None = None,
         host: str = "mmselfsup",
+        watch: Any = None,
     ) -> Any:
         config = mm_hosts.small(host, name, data, tmp_path_factory.mktemp(name))
         if change is not None:
             change(config)
-        return mm_hosts.trained(config if sp is None else mm_hosts.with_sp(config, **sp))
+        return mm_hosts.trained(config if sp is None else mm_hosts.with_sp(config, **sp), watch)
 
     return run

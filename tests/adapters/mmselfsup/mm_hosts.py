@@ -201,12 +201,20 @@ def with_sp(config: Config, **settings: Any) -> Config:
     return config
 
 
-def trained(config: Config) -> Runner:
-    """The Runner after training. A baseline gets the repairs too: without them it trains not."""
+def trained(config: Config, watch: Any = None) -> Runner:
+    """The Runner after training. A baseline gets the repairs too: without them it trains not.
+
+    Args:
+        config: of the run.
+        watch: a forward hook for SP, if there is SP.
+    """
     from sp_mmselfsup.compat import repair
 
     runner = Runner.from_cfg(config)
-    repair(runner.model)
+    model = model_of(runner)
+    repair(model)
+    if watch is not None and hasattr(model, "sp"):
+        model.sp.register_forward_hook(watch)
     runner.train()
     return runner
 

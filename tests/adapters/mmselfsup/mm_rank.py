@@ -14,6 +14,8 @@ def main(data: str, work: str, weight: str) -> None:
     import mm_hosts
     import torch
 
+    from sp_plugin import SPOutput
+
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")  # mmengine's own launcher asks for a GPU
     config = mm_hosts.small("mmselfsup", "mae", Path(data), Path(work))
@@ -22,8 +24,16 @@ def main(data: str, work: str, weight: str) -> None:
     config.model_wrapper_cfg = mm_hosts.ON_CPU
     if weight != "none":
         config = mm_hosts.with_sp(config, weight=float(weight), warmup=0.0)
-    model = mm_hosts.trained(config).model.module
-    torch.save(dict(model.state_dict()), Path(work) / f"{os.environ['RANK']}.pt")
+    drawn: list[torch.Tensor] = []
+
+    def keep(_: object, __: object, out: SPOutput) -> None:
+        drawn.append(out.boxes)
+
+    model = mm_hosts.model_of(mm_hosts.trained(config, watch=keep))
+    ended = dict(model.state_dict())
+    if drawn:
+        ended["drawn"] = drawn[0]
+    torch.save(ended, Path(work) / f"{os.environ['RANK']}.pt")
     torch.distributed.destroy_process_group()
 
 

@@ -47,6 +47,16 @@ def test_each_is_made_once_and_named() -> None:
     assert "PixMIM" not in first and "DeepCluster" not in first
 
 
+def test_nothing_is_drawn_from_the_hosts_generators() -> None:
+    in_a_fresh_process(
+        BUILD.format(scope="mmselfsup", kind="SimCLR")
+        + "import random, numpy, torch, mmselfsup.datasets\n"
+        "def states():\n"
+        "    return random.getstate(), str(numpy.random.get_state()), torch.get_rng_state().tolist()\n"
+        "before = states(); assert len(repair(host)) == 4; assert states() == before"
+    )
+
+
 def test_a_host_that_is_not_loaded_is_left_alone() -> None:
     told = in_a_fresh_process(
         BUILD.format(scope="mmpretrain", kind="SimCLR")

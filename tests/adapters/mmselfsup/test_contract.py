@@ -16,19 +16,21 @@ NAMES = tuple(mm_hosts.SMALL)
 
 @pytest.fixture(scope="module", params=NAMES)
 def runs(request: Any, train: Any) -> Any:
-    """The name of an algorithm, and its models after training: without SP, with it, at weight 0."""
+    """An algorithm's name, and its Runners after training: without SP, with it, at weight 0."""
     name = request.param
-    return name, *(train(name, sp).model for sp in (None, ON, {"weight": 0}))
+    return name, *(train(name, sp) for sp in (None, ON, {"weight": 0}))
 
 
 def test_weight_0_ends_in_the_baselines_weights_and_buffers(runs: Any) -> None:
     _, baseline, _, off = runs
-    assert mm_hosts.same(mm_hosts.without_sp(off.state_dict()), dict(baseline.state_dict()))
+    ended = mm_hosts.without_sp(off.model.state_dict())
+    assert mm_hosts.same(ended, dict(baseline.model.state_dict()))
 
 
 def test_sp_trains_backbone_and_head(runs: Any) -> None:
-    _, baseline, on, _ = runs
-    before, after = baseline.state_dict(), on.state_dict()
+    _, baseline, runner, _ = runs
+    on = runner.model
+    before, after = baseline.model.state_dict(), on.state_dict()
     assert all(value.isfinite().all() for value in after.values())
     moved = [key for key in before if not torch.equal(before[key], after[key])]
     assert any(key.startswith("backbone.") for key in moved)
@@ -39,25 +41,36 @@ def test_sp_trains_backbone_and_head(runs: Any) -> None:
 
 def test_keys_are_the_baselines_and_then_sps(runs: Any) -> None:
     _, baseline, on, off = runs
-    for model in (on, off):
-        keys = list(model.state_dict())
-        theirs = list(baseline.state_dict())
+    for runner in (on, off):
+        keys = list(runner.model.state_dict())
+        theirs = list(baseline.model.state_dict())
         assert keys[: len(theirs)] == theirs
         ours = keys[len(theirs) :]
         assert ours and all(key.startswith("sp.") for key in ours)
         assert not any("backbone" in key or "encoder" in key for key in ours)
 
 
+def test_the_sum_that_is_trained_is_the_hosts_and_sps(runs: Any) -> None:
+    _, _, runner, _ = runs
+    on = runner.model
+    losses = on.loss(*on.data_preprocessor(next(iter(runner.train_dataloader)), True))
+    total, logged = on.parse_losses(losses)
+    assert {key for key in logged if "loss" in key} == {"loss", "sp_loss"}
+    assert torch.equal(total, losses["loss"] + losses["sp_loss"])
+    assert losses["sp_loss"] == losses["sp_raw"] > 0
+    assert {"sp_weight", "sp_skipped", "sp_r2_dx", "sp_r2_dy", "sp_r2_scale"} <= logged.keys()
+
+
 def test_targets_hold_nothing_of_sp(runs: Any) -> None:
     _, _, on, _ = runs
-    parts = [path for path, part in on.named_modules() if isinstance(part, SpatialPrediction)]
+    parts = [path for path, part in on.model.named_modules() if isinstance(part, SpatialPrediction)]
     assert parts == ["sp"]
 
 
 def test_crops_are_encoded_at_the_size_that_suits_the_views(runs: Any) -> None:
     name, _, on, _ = runs
     sizes = {"simclr": 32, "byol": 32, "swav": 32, "mocov3": 96, "mae": 96, "simmim": 192}
-    assert on.sp.config.size == sizes[name]
+    assert on.model.sp.config.size == sizes[name]
 
 
 @pytest.mark.parametrize("name", ("byol", "mae"))
@@ -92,3 +105,17 @@ def test_only_the_gradient_differs(train: Any) -> None:
     assert mm_hosts.same(buffers, buffers_sp)
     _, moved = run({**ON, "update_bn": True})
     assert not mm_hosts.same(buffers, moved)
+
+
+def test_the_hosts_rules_of_initialisation_leave_sp_alone(train: Any) -> None:
+    """An algorithm with rules of its own applies them to all of its parts."""
+
+    def rules(config: Any) -> None:
+        config.model.init_cfg = {"type": "TruncNormal", "layer": "Linear", "std": 0.02, "bias": 0}
+
+    baseline = train("mae", None, rules).model.state_dict()
+    off = train("mae", {"weight": 0}, rules).model
+    assert mm_hosts.same(mm_hosts.without_sp(off.state_dict()), dict(baseline))
+    fresh = SpatialPrediction(off.sp.feature_dim, off.sp.given).head.state_dict()
+    assert mm_hosts.same(dict(off.sp.head.state_dict()), dict(fresh))
+    assert not mm_hosts.same(dict(train("mae").model.state_dict()), dict(baseline))

@@ -19,6 +19,8 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS, OPTIM_WRAPPERS
 
+from sp_plugin import SPOutput
+
 ON = {"weight": 1.0, "warmup": 0.0}
 
 
@@ -98,6 +100,20 @@ def test_lars_gives_sps_head_the_rules_of_its_paramwise_cfg(train: Any) -> None:
     assert not in_use & {id(p) for p in frozen.model.sp.parameters()}
 
 
+def test_weight_follows_training_and_each_step_draws_its_own_pairs(train: Any) -> None:
+    boxes: list[torch.Tensor] = []
+    weights: list[float] = []
+
+    def keep(_: Any, __: Any, out: SPOutput) -> None:
+        boxes.append(out.boxes)
+        weights.append(float(out.metrics["weight"]))
+
+    train("mae", {"weight": 1.0, "warmup": 1.0}, watch=keep)
+    assert weights == pytest.approx([0, 1 / 3, 2 / 3])
+    first, second, third = boxes
+    assert not torch.equal(first, second) and not torch.equal(second, third)
+
+
 @pytest.mark.parametrize("name", ("byol", "mae"))
 def test_a_resumed_run_ends_as_an_uninterrupted_one(train: Any, name: str, tmp_path: Any) -> None:
     settings = {**ON, "max_iou": (1.0, 0.1), "warmup": 0.5}
@@ -139,6 +155,8 @@ def test_two_ranks(data: Path, tmp_path: Path) -> None:
     """DDP without unused parameters: weight 0 is the baseline; at 1 the ranks stay in step."""
     ended = {weight: _two_ranks(data, tmp_path / weight, weight) for weight in ("none", "0", "1")}
     for first, second in ended.values():
+        drawn = first.pop("drawn", None), second.pop("drawn", None)
+        assert drawn[0] is None or not torch.equal(*drawn), "the ranks draw the same pairs"
         assert mm_hosts.same(first, second)
     (baseline, _), (off, _), (on, _) = ended.values()
     assert mm_hosts.same(mm_hosts.without_sp(off), baseline)
