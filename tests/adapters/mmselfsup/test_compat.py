@@ -52,7 +52,8 @@ def test_nothing_is_drawn_from_the_hosts_generators() -> None:
         BUILD.format(scope="mmselfsup", kind="SimCLR")
         + "import random, numpy, torch, mmselfsup.datasets\n"
         "def states():\n"
-        "    return random.getstate(), str(numpy.random.get_state()), torch.get_rng_state().tolist()\n"
+        "    numpys = str(numpy.random.get_state())\n"
+        "    return random.getstate(), numpys, torch.get_rng_state().tolist()\n"
         "before = states(); assert len(repair(host)) == 4; assert states() == before"
     )
 
