@@ -145,7 +145,7 @@ def main() -> int:
             if options.only not in f"{host}/{name}":
                 continue
             began = time.monotonic()
-            told = _in_a_process(host, name)
+            told = row_apart(host, name)
             cells = [told.get(column, "not run") for column in COLUMNS]
             green &= cells == ["yes"] * len(COLUMNS)
             lines.append(f"| {host} | {Path(name).stem} | {' | '.join(cells)} |")
@@ -156,7 +156,8 @@ def main() -> int:
     return 0 if green else 1
 
 
-def _in_a_process(host: str, name: str) -> dict[str, str]:
+def row_apart(host: str, name: str) -> dict[str, str]:
+    """`row` in a process of its own."""
     command = [sys.executable, __file__, "--row", host, name]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:
