@@ -1,8 +1,8 @@
 """Shipped configs of the hosts, made small enough to train for a few steps on a CPU.
 
 Only the data, the size of the views, the length of memories and the length of training change:
-the algorithm, its backbone, its optimizer and its hooks stay those of the shipped config. What
-would be downloaded (a tokenizer, CLIP) has random weights or values in its place.
+the algorithm, its backbone, its optimizer and its hooks stay those of the shipped config, but for
+what `mm_stand_ins` stands in for.
 """
 
 from __future__ import annotations
@@ -10,17 +10,15 @@ from __future__ import annotations
 import copy
 import importlib.util
 import itertools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mm_stand_ins import as_one_rank, stand_in
 from mmengine.config import Config, ConfigDict
-from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.registry import HOOKS, MODELS
 from mmengine.runner import Runner
 from PIL import Image
 
@@ -72,13 +70,6 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
 }
 _NARROW = {224: 64, 96: 48}  # views of convolutional backbones, which take any size
 _SIZES = ("size", "scale", "crop_size")
-ON_CPU = {
-    "type": "MMDistributedDataParallel",
-    "device_ids": None,
-    "broadcast_buffers": False,
-    "find_unused_parameters": False,
-}
-
 _count = itertools.count()
 _SHORT = {"length": 6, "neg_num": 8, "queue_len": 64}
 
@@ -131,29 +122,8 @@ def shrink(config: Config, data: Path, work: Path, batch: int = 2) -> Config:
         config.optim_wrapper.pop("loss_scale", None)
         config.optim_wrapper.pop("dtype", None)
     if model.type == "ODC":
-        as_one_rank(config, model)
+        as_one_rank(config, model, clusters=_SHORT["length"])
     return config
-
-
-def as_one_rank(config: Config, model: Any) -> None:
-    """What ODC needs (models/memories/odc_memory.py): a process group, and something for a GPU.
-
-    Without one, moving to it is staying: the algorithm's own steps are the same.
-    """
-    if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group(
-            "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
-        )
-    if not torch.cuda.is_available():
-        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
-    os.environ["LOCAL_RANK"] = "0"
-    for part, norm in ((model.backbone, "BN"), (model.neck, "BN1d")):
-        part.norm_cfg = {"type": norm}  # SyncBN refuses a CPU
-    # A cluster for each picture, since none may be empty; none is too small.
-    model.head.num_classes = model.memory_bank.num_classes = _SHORT["length"]
-    model.memory_bank.min_cluster = 1
-    config.launcher = "pytorch"
-    config.model_wrapper_cfg = ON_CPU
 
 
 def model_of(runner: Runner) -> torch.nn.Module:
@@ -170,19 +140,12 @@ def _shrink_one(settings: Any, data: Path, batch: int, narrow: bool) -> None:
         settings.update(batch_size=batch, num_workers=0, persistent_workers=False)
     if settings.get("type") == "SwAVHook":
         settings.update(batch_size=batch)
-    if settings.get("type") == "DeepClusterHook":  # clusters by faiss, on a GPU
-        memory = settings.get("init_memory", False)
-        settings.clear()
-        settings.update(type="mmengine.FixedLabels", init_memory=memory)
     settings.update({key: short for key, short in _SHORT.items() if key in settings})
     if narrow:
         for key in _SIZES:
             if isinstance(settings.get(key), int):
                 settings[key] = _NARROW.get(settings[key], settings[key])
-    if target := settings.get("target_generator"):
-        target.pop("init_cfg", None)
-        if target.type == "CLIPGenerator":
-            settings["target_generator"] = {"type": "mmengine.RandomCLIP"}
+    stand_in(settings)
 
 
 def _dicts(value: Any) -> Iterator[Any]:
@@ -225,32 +188,3 @@ def without_sp(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return list(a) == list(b) and all(torch.equal(a[key], b[key]) for key in a)
-
-
-@MODELS.register_module(force=True)  # pytest reads this file for doctests too
-class RandomCLIP(torch.nn.Module):
-    """Features and attention of the sizes that CLIP ViT-B/16 gives, out of the picture's mean."""
-
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        tokens = (images.shape[-1] // 16) ** 2 + 1
-        level = images.mean(dim=(1, 2, 3)).reshape(-1, 1, 1)
-        features = torch.sin(level + torch.arange(tokens * 512.0).reshape(tokens, 512))
-        attention = torch.cos(level + torch.arange(tokens * tokens * 1.0).reshape(tokens, tokens))
-        return features, attention.abs() + 0.1
-
-
-@HOOKS.register_module(force=True)  # pytest reads this file for doctests too
-class FixedLabels(Hook):
-    """In the place of DeepClusterHook: every picture's cluster is its index."""
-
-    def __init__(self, init_memory: bool) -> None:
-        self.init_memory = init_memory
-
-    def before_train(self, runner: Runner) -> None:
-        dataset = runner.train_dataloader.dataset
-        labels = np.arange(len(dataset))
-        dataset.assign_labels(labels.tolist())
-        if self.init_memory:
-            memory = runner.model.module.memory_bank
-            features = np.random.default_rng(0).normal(size=(len(dataset), memory.feat_dim))
-            memory.init_memory(features.astype(np.float32), labels)

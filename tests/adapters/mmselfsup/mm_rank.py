@@ -12,6 +12,7 @@ from pathlib import Path
 
 def main(data: str, work: str, weight: str) -> None:
     import mm_hosts
+    import mm_stand_ins
     import torch
 
     from sp_plugin import SPOutput
@@ -21,7 +22,7 @@ def main(data: str, work: str, weight: str) -> None:
     config = mm_hosts.small("mmselfsup", "mae", Path(data), Path(work))
     config.train_dataloader.batch_size = 1
     config.launcher = "pytorch"
-    config.model_wrapper_cfg = mm_hosts.ON_CPU
+    config.model_wrapper_cfg = mm_stand_ins.ON_CPU
     if weight != "none":
         config = mm_hosts.with_sp(config, weight=float(weight), warmup=0.0)
     drawn: list[torch.Tensor] = []
