@@ -1,4 +1,4 @@
-"""In the place of what is not at hand where tests run: downloads, GPUs, faiss."""
+"""In the place of what is not at hand where tests run: downloads, GPUs, faiss; and of a slip."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ def stand_in(settings: Any) -> None:
         memory = settings.get("init_memory", False)
         settings.clear()
         settings.update(type="mmengine.FixedLabels", init_memory=memory)
+    if settings.get("type") == "MILANPretrainDecoder":
+        # mmpretrain's config leaves the decoder's width at ViT-L's (models/necks/milan_neck.py,
+        # line 123: 1024) under a ViT-B, and does not train as it is.
+        settings.setdefault("embed_dim", 768)
     if target := settings.get("target_generator"):
         target.pop("init_cfg", None)  # a tokenizer's weights: random ones will do
         if target.type == "CLIPGenerator":

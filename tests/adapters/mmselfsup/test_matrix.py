@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import matrix
+import mm_matrix
 import pytest
 
-ROWS = [(host, name) for host, names in matrix.CONFIGS.items() for name in names]
+ROWS = [(host, name) for host, names in mm_matrix.CONFIGS.items() for name in names]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("host", "name"), ROWS)
 def test_baseline_and_sp_train_and_weight_0_is_the_baseline(host: str, name: str) -> None:
-    assert matrix.row_apart(host, name) == dict.fromkeys(matrix.COLUMNS, "yes")
+    assert mm_matrix.row_apart(host, name) == dict.fromkeys(mm_matrix.COLUMNS, "yes")
