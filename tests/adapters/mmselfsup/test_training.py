@@ -123,11 +123,11 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(train: Any, name: str, tmp_p
             config.custom_hooks = [{"type": "mmengine.Reseed"}]
             config.train_cfg.max_epochs = 2
             config.optim_wrapper.accumulative_counts = 1  # a gradient half summed is not kept
-            config.default_hooks.checkpoint = {"type": "CheckpointHook", "interval": 1}
             if resume:
                 config.resume, config.load_from = True, str(tmp_path / "half" / "epoch_1.pth")
             config.work_dir = str(tmp_path / ("half" if last == 1 else f"whole-{resume}"))
             if last == 1:
+                config.default_hooks.checkpoint = {"type": "CheckpointHook", "interval": 1}
                 config.custom_hooks.append({"type": "mmengine.StopAfter", "epoch": 1})
 
         return change
