@@ -3,11 +3,12 @@
 # make lightning-features   the table of what a Trainer can do, with SP
 # make lightly-examples LIGHTLY=/path/to/lightly   the table of its own example files
 # make solo-matrix SOLO_LEARN=/path/to/solo-learn   the table of every method of solo-learn
+# make mm-matrix   the table of every algorithm of MMSelfSup and MMPretrain, 3/4 of an hour on a core
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all solo-matrix lightly-examples lightning-features format clean
+.PHONY: demo test test-all solo-matrix mm-matrix lightly-examples lightning-features format clean
 
 export SOLO_LEARN LIGHTLY
 
@@ -31,6 +32,9 @@ lightning-features: $(VENV)/installed
 
 lightly-examples: $(VENV)/installed
 	$(BIN)/pytest -q -n 2 tests/adapters/lightly/test_examples.py
+
+mm-matrix: $(VENV)/installed
+	$(BIN)/python tests/adapters/mmselfsup/mm_matrix.py --out runs/mm-matrix.md
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .

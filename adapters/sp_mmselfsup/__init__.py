@@ -1,0 +1,11 @@
+"""SP for MMSelfSup and MMPretrain: ``custom_imports = dict(imports=['sp_mmselfsup'])``.
+
+Importing this registers `SPAlgorithm` and `SPCrops` with MMEngine, where the registries of both
+hosts find them; neither host is imported. It needs MMEngine: ``pip install sp-plugin[mmselfsup]``.
+"""
+
+from sp_mmselfsup.algorithm import SPAlgorithm
+from sp_mmselfsup.paths import baseline, recipe
+from sp_mmselfsup.pipeline import SPCrops
+
+__all__ = ["SPAlgorithm", "SPCrops", "baseline", "recipe"]

@@ -1,0 +1,54 @@
+"""What SP asks about, out of what the host's data preprocessor hands to an algorithm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sp_plugin import ConfigError, Pairs
+
+
+def first_view(inputs: Any) -> Tensor:
+    """The host's first full view.
+
+    Lists of views put the full ones first, small crops and the target's picture after them;
+    single-view algorithms of MMPretrain get one tensor.
+
+    >>> full, small = torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 4, 4)
+    >>> first_view([full, small]) is full, first_view(full) is full
+    (True, True)
+    """
+    view: Tensor = inputs if isinstance(inputs, Tensor) else inputs[0]
+    return view
+
+
+def pairs_of(data_samples: Any, preprocessor: Any) -> Pairs:
+    """The pairs that `SPCrops` drew from the original pictures, normalised as the views are.
+
+    Args:
+        data_samples: one for each picture, with ``sp_crops`` (2, 3, S, S) and ``sp_boxes`` (2, 4).
+        preprocessor: the host's, for its mean, its deviation and its order of channels.
+
+    Raises:
+        ConfigError: there are no crops in the samples.
+    """
+    if not data_samples or "sp_crops" not in data_samples[0]:
+        raise ConfigError(
+            "source: got 'image', but no crops came with the data; put the pipeline into "
+            "dict(type='SPCrops', pipeline=..., sp=...)"
+        )
+    crops = torch.stack([sample.sp_crops for sample in data_samples])
+    boxes = torch.stack([sample.sp_boxes for sample in data_samples])
+    return Pairs.collated({"crops": _normalised(crops, preprocessor), "boxes": boxes})
+
+
+def _normalised(crops: Tensor, preprocessor: Any) -> Tensor:
+    """As mmengine's ImgDataPreprocessor treats pictures that were loaded in BGR, 0 to 255."""
+    if not preprocessor._channel_conversion:
+        crops = crops.flip(-3)
+    crops = crops * 255
+    if not preprocessor._enable_normalize:
+        return crops
+    return (crops - preprocessor.mean) / preprocessor.std

@@ -1,0 +1,102 @@
+"""SPCrops: crops of the original picture, beside what the host's own pipeline makes of it."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from typing import Any
+
+import numpy as np
+from mmengine.dataset import Compose
+from mmengine.registry import TRANSFORMS
+from torch import Tensor
+
+from sp_plugin import ConfigError, SPConfig
+from sp_plugin.isolation import key_of
+
+
+class SPCrops:
+    """The host's pipeline with two crops of the picture that it loads, for ``source="image"``.
+
+    The pipeline runs as it is and draws what it would have drawn; its result's ``data_samples``
+    gain ``sp_crops`` (2, 3, S, S), RGB in [0, 1], and ``sp_boxes`` (2, 4). In a config it takes
+    the pipeline's place::
+
+        pipeline=[dict(type="SPCrops", pipeline={{_base_.train_pipeline}}, sp=sp)]
+
+    Args:
+        pipeline: the host's transforms: the first ones load ``img``, the last one packs.
+        sp: the settings that `SPAlgorithm` has.
+
+    Raises:
+        ConfigError: a bad setting; when called: a pipeline that loads no picture, or that packs
+            no ``data_samples``.
+
+    >>> SPCrops(pipeline=[], sp=dict(soucre="image"))
+    Traceback (most recent call last):
+    sp_plugin.checks.ConfigError: soucre: no such setting of SP; did you mean 'source'?
+    """
+
+    def __init__(self, pipeline: list[Any], sp: dict[str, Any] | None = None) -> None:
+        from sp_plugin.transforms import ImageCrops  # torchvision, which is slow to import
+
+        self.config = SPConfig.build(sp)
+        self.crops = ImageCrops(self.config)
+        self.pipeline = Compose(pipeline)
+        self._frame: int | None = None
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        image = key = None
+        packed: Any = results
+        for transform in self.pipeline.transforms:
+            packed = transform(packed)
+            if packed is None:  # a picture that the host leaves out
+                return None
+            if image is None and "img" in packed:
+                image = _picture(packed["img"])
+                key = self._key(image)
+        if image is None:
+            raise ConfigError("SPCrops: the pipeline loads no picture under the name 'img'")
+        return self._add(packed, image, key)
+
+    def _add(self, packed: dict[str, Any], image: Any, key: int | None) -> dict[str, Any]:
+        if "data_samples" not in packed:
+            raise ConfigError(
+                "SPCrops: the pipeline packs no 'data_samples'; end it with PackSelfSupInputs"
+            )
+        if self._frame is None:  # the first views tell how large they are
+            self._frame = _side(packed["inputs"])
+            self.crops.settle(self.config, self._frame)
+        made = self.crops(image, key)
+        packed["data_samples"].sp_crops = made["crops"]
+        packed["data_samples"].sp_boxes = made["boxes"]
+        return packed
+
+    def _key(self, image: Any) -> int:
+        # The hosts' transforms draw from NumPy's generator, Python's, or torch's: while one moves
+        # from picture to picture the others may stand still.
+        numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+        states = (numpy["state"]["key"].tobytes(), numpy["state"]["pos"], random.getstate())
+        return key_of(self.crops.key(image), zlib.crc32(repr(states).encode()))
+
+    def __repr__(self) -> str:
+        return f"SPCrops({self.pipeline!r})"
+
+
+# In MMEngine's own registry, which those of both hosts ask for what they do not have themselves.
+TRANSFORMS.register_module(module=SPCrops)
+
+
+def _picture(image: Any) -> Any:
+    """A PIL image in RGB, from what LoadImageFromFile gives: an array (H, W, 3) in BGR."""
+    from PIL import Image
+
+    if not isinstance(image, np.ndarray):
+        return image
+    return Image.fromarray(np.ascontiguousarray(image[..., ::-1])).convert("RGB")
+
+
+def _side(inputs: Any) -> int:
+    """Shorter side of the first view."""
+    first: Tensor = inputs if isinstance(inputs, Tensor) else inputs[0]
+    return min(first.shape[-2:])

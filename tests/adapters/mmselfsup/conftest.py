@@ -1,0 +1,46 @@
+"""The hosts, real ones, on a folder of six pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+mm_hosts = pytest.importorskip("mm_hosts", reason="pip install sp-plugin[mmselfsup]")
+
+Train = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True, scope="package")
+def one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return mm_hosts.pictures(tmp_path_factory.mktemp("data"), 2 * mm_hosts.STEPS)
+
+
+@pytest.fixture(scope="session")
+def train(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """Train an algorithm of `mm_hosts.SMALL` for three steps, with SP if it has settings."""
+
+    def run(
+        name: str,
+        sp: dict[str, Any] | None = None,
+        change: Callable[[Any], None] | None = None,
+        host: str = "mmselfsup",
+        watch: Any = None,
+    ) -> Any:
+        config = mm_hosts.small(host, name, data, tmp_path_factory.mktemp(name))
+        if change is not None:
+            change(config)
+        return mm_hosts.trained(config if sp is None else mm_hosts.with_sp(config, **sp), watch)
+
+    return run

@@ -1,0 +1,85 @@
+"""In the place of what is not at hand where tests run: downloads, GPUs, faiss; and of a slip."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, MODELS
+from mmengine.runner import Runner
+
+ON_CPU = {
+    "type": "MMDistributedDataParallel",
+    "device_ids": None,
+    "broadcast_buffers": False,
+    "find_unused_parameters": False,
+}
+
+
+def stand_in(settings: Any) -> None:
+    """Change one dict of a config, if it is of something that is not at hand."""
+    if settings.get("type") == "DeepClusterHook":  # clusters by faiss, on a GPU
+        memory = settings.get("init_memory", False)
+        settings.clear()
+        settings.update(type="mmengine.FixedLabels", init_memory=memory)
+    if settings.get("type") == "MILANPretrainDecoder":
+        # mmpretrain's config leaves the decoder's width at ViT-L's (models/necks/milan_neck.py,
+        # line 123: 1024) under a ViT-B, and does not train as it is.
+        settings.setdefault("embed_dim", 768)
+    if target := settings.get("target_generator"):
+        target.pop("init_cfg", None)  # a tokenizer's weights: random ones will do
+        if target.type == "CLIPGenerator":
+            settings["target_generator"] = {"type": "mmengine.RandomCLIP"}
+
+
+def as_one_rank(config: Any, model: Any, clusters: int) -> None:
+    """What ODC needs (models/memories/odc_memory.py): a process group, and something for a GPU.
+
+    Without one, moving to it is staying: the algorithm's own steps are the same.
+    """
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group(
+            "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+        )
+    if not torch.cuda.is_available():
+        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
+    os.environ["LOCAL_RANK"] = "0"
+    for part, norm in ((model.backbone, "BN"), (model.neck, "BN1d")):
+        part.norm_cfg = {"type": norm}  # SyncBN refuses a CPU
+    # A cluster for each picture, since none may be empty; none is too small.
+    model.head.num_classes = model.memory_bank.num_classes = clusters
+    model.memory_bank.min_cluster = 1
+    config.launcher = "pytorch"
+    config.model_wrapper_cfg = ON_CPU
+
+
+@MODELS.register_module(force=True)  # pytest reads this file for doctests too
+class RandomCLIP(torch.nn.Module):
+    """Features and attention of the sizes that CLIP ViT-B/16 gives, out of the picture's mean."""
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = (images.shape[-1] // 16) ** 2 + 1
+        level = images.mean(dim=(1, 2, 3)).reshape(-1, 1, 1)
+        features = torch.sin(level + torch.arange(tokens * 512.0).reshape(tokens, 512))
+        attention = torch.cos(level + torch.arange(tokens * tokens * 1.0).reshape(tokens, tokens))
+        return features, attention.abs() + 0.1
+
+
+@HOOKS.register_module(force=True)  # pytest reads this file for doctests too
+class FixedLabels(Hook):
+    """In the place of DeepClusterHook: every picture's cluster is its index."""
+
+    def __init__(self, init_memory: bool) -> None:
+        self.init_memory = init_memory
+
+    def before_train(self, runner: Runner) -> None:
+        dataset = runner.train_dataloader.dataset
+        labels = np.arange(len(dataset))
+        dataset.assign_labels(labels.tolist())
+        if self.init_memory:
+            memory = runner.model.module.memory_bank
+            features = np.random.default_rng(0).normal(size=(len(dataset), memory.feat_dim))
+            memory.init_memory(features.astype(np.float32), labels)

@@ -1,0 +1,160 @@
+"""SPCrops: crops of the picture itself, beside the host's views, which stay what they were."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import mm_hosts
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from PIL import Image
+from sp_mmselfsup import SPCrops
+from sp_mmselfsup.batch import pairs_of
+
+from sp_plugin import ConfigError
+
+IMAGE = {"weight": 1.0, "warmup": 0.0, "source": "image"}
+LOAD = {"type": "LoadImageFromFile"}
+PACK = {"type": "PackSelfSupInputs", "meta_keys": ["img_path"]}
+VIEWS = [
+    {"type": "RandomResizedCrop", "size": 64, "backend": "pillow"},
+    {"type": "RandomFlip", "prob": 0.5},
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scope() -> Any:
+    import mmselfsup.datasets  # noqa: F401  # registers the transforms
+
+    with DefaultScope.overwrite_default_scope("mmselfsup"):
+        yield
+
+
+@pytest.fixture
+def picture(data: Path) -> dict[str, Any]:
+    return {"img_path": str(data / "train" / "class0" / "0.png")}
+
+
+def seed(number: int) -> None:
+    random.seed(number)
+    np.random.seed(number)  # noqa: NPY002  # mmcv draws from it
+    torch.manual_seed(number)
+
+
+def one_of_each() -> tuple[float, ...]:
+    return random.random(), np.random.random(), torch.rand(1).item()  # noqa: NPY002
+
+
+def packed(picture: dict[str, Any], number: int = 0, **sp: Any) -> Any:
+    seed(number)
+    return SPCrops([LOAD, *VIEWS, PACK], sp)(dict(picture))
+
+
+def test_views_and_what_the_host_draws_stay_what_they_were(picture: Any) -> None:
+    from mmengine.dataset import Compose
+
+    seed(0)
+    plain = Compose([LOAD, *VIEWS, PACK])(dict(picture))
+    drawn = one_of_each()
+    seed(0)
+    ours = SPCrops([LOAD, *VIEWS, PACK], IMAGE)(dict(picture))
+    assert torch.equal(ours["inputs"][0], plain["inputs"][0])
+    assert drawn == one_of_each()
+
+
+def test_crops_are_of_the_size_that_suits_the_views(picture: Any) -> None:
+    sample = packed(picture, **IMAGE)["data_samples"]
+    assert sample.sp_crops.shape == (2, 3, 32, 32) and sample.sp_boxes.shape == (2, 4)
+    assert sample.sp_crops.min() >= 0 and sample.sp_crops.max() <= 1
+
+
+@pytest.mark.parametrize("moves", (random.seed, np.random.seed, torch.manual_seed))
+def test_crops_change_with_each_of_the_hosts_generators(picture: Any, moves: Any) -> None:
+    transform = SPCrops([LOAD, *VIEWS, PACK], IMAGE)
+    seed(0)
+    first = transform(dict(picture))["data_samples"].sp_boxes
+    seed(0)
+    moves(1)
+    assert not torch.equal(first, transform(dict(picture))["data_samples"].sp_boxes)
+
+
+def test_crops_change_with_the_hosts_draws_and_only_with_them(picture: Any) -> None:
+    boxes = [packed(picture, seed, **IMAGE)["data_samples"].sp_boxes for seed in (0, 0, 1)]
+    assert torch.equal(boxes[0], boxes[1]) and not torch.equal(boxes[0], boxes[2])
+
+
+def test_crops_are_the_pictures_own_in_the_models_channels(picture: Any, tmp_path: Path) -> None:
+    red = Image.fromarray(np.full((40, 40, 3), (200, 10, 10), np.uint8))
+    red.save(tmp_path / "red.png")
+    transform = SPCrops([LOAD, PACK], IMAGE)
+    transform.crops.photometric = lambda image: image
+    sample = transform({"img_path": str(tmp_path / "red.png")})["data_samples"]
+    rgb = sample.sp_crops.mean(dim=(0, 2, 3)) * 255
+    assert torch.allclose(rgb, torch.tensor([200.0, 10.0, 10.0]), atol=1)
+
+    from mmselfsup.models.utils import SelfSupDataPreprocessor
+
+    for swap, first in ((True, 200), (False, 10)):  # the backbone sees RGB, or BGR as loaded
+        host = SelfSupDataPreprocessor(mean=(5.0,) * 3, std=(2.0,) * 3, bgr_to_rgb=swap)
+        pairs = pairs_of([sample, sample], host)
+        assert pairs.crops.shape[0] == 4 and pairs.boxes.shape == (2, 2, 4)
+        assert float(pairs.crops[:, 0].mean()) == pytest.approx((first - 5) / 2, abs=0.5)
+
+
+@pytest.mark.parametrize("name", ("byol", "mae"))
+def test_it_trains_and_weight_0_is_the_baseline(train: Any, name: str) -> None:
+    def with_crops(sp: dict[str, Any]) -> Any:
+        def change(config: Config) -> None:
+            pipeline = config.train_dataloader.dataset.pipeline
+            wrapped = {"type": "SPCrops", "pipeline": pipeline, "sp": sp}
+            config.train_dataloader.dataset.pipeline = [wrapped]
+
+        return train(name, sp, change).model
+
+    baseline = train(name).model.state_dict()
+    off = with_crops({**IMAGE, "weight": 0}).state_dict()
+    assert mm_hosts.same(mm_hosts.without_sp(off), dict(baseline))
+    on = with_crops(IMAGE)
+    assert on.sp.config.window == (0.5, 1.0)  # of a picture, not of a view
+    from_view = train(name, {**IMAGE, "source": "view"}).model.state_dict()
+    trained = mm_hosts.without_sp(on.state_dict())
+    assert all(value.isfinite().all() for value in trained.values())
+    assert not mm_hosts.same(trained, dict(baseline))
+    assert not mm_hosts.same(trained, mm_hosts.without_sp(from_view))
+
+
+def test_a_batch_without_crops_is_refused(train: Any) -> None:
+    with pytest.raises(ConfigError, match="source: got 'image', but no crops came with the data"):
+        train("mae", IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "says"),
+    [
+        ([PACK], "SPCrops: the pipeline loads no picture under the name 'img'"),
+        ([LOAD], "SPCrops: the pipeline packs no 'data_samples'; end it with PackSelfSupInputs"),
+    ],
+)
+def test_a_pipeline_it_cannot_use_is_refused(picture: Any, pipeline: Any, says: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        SPCrops(pipeline, IMAGE)(dict(picture))
+    assert str(error.value) == says
+
+
+def test_the_three_lines_with_crops_from_the_image(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "_base_ = 'mmselfsup::selfsup/byol/byol_resnet50_8xb32-accum16-coslr-200e_in1k.py'\n"
+        "custom_imports = dict(imports=['sp_mmselfsup'])\n"
+        "sp = dict(weight=1.0, warmup=0.0, source='image')\n"
+        "model = dict(_delete_=True, type='SPAlgorithm', algorithm={{_base_.model}}, sp=sp)\n"
+        "train_dataloader = dict(dataset=dict(pipeline=[\n"
+        "    dict(type='SPCrops', pipeline={{_base_.train_pipeline}}, sp=sp)]))\n"
+    )
+    config = mm_hosts.shrink(Config.fromfile(path), data, tmp_path / "work")
+    assert mm_hosts.trained(config).iter == mm_hosts.STEPS
