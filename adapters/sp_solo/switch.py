@@ -66,7 +66,7 @@ def install() -> None:
     if "cfg" not in inspect.signature(host.BaseMethod.__init__).parameters:
         raise ConfigError(
             "solo-learn: this one has no hydra configs (the package index holds 1.0.2 of 2021); "
-            f"SP takes 1.0.6: pip install git+{_REPOSITORY}"
+            f"SP takes 1.0.6, from {_REPOSITORY}"
         )
     for name, method in host.METHODS.items():
         if name != "linear" and not isinstance(method, Switch):
