@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,16 @@ import torch
 mm_hosts = pytest.importorskip("mm_hosts", reason="pip install sp-plugin[mmselfsup]")
 
 Train = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _own_visualizer() -> Iterator[None]:
+    """MMEngine keeps one Visualizer a name, and with it the folder of the first run."""
+    from mmengine.visualization import Visualizer
+
+    yield
+    for cls in (Visualizer, *Visualizer.__subclasses__()):  # each keeps its own
+        cls._instance_dict.clear()
 
 
 @pytest.fixture(autouse=True, scope="package")
