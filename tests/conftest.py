@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +12,18 @@ import torch
 
 # They run side by side, and small tensors gain nothing.
 torch.set_num_threads(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fill yapf's cache before there are several processes.
+
+    MMEngine imports yapf, which writes its grammar into the user's cache folder when there is none
+    and reads whatever lies there: of two processes that begin in an empty home, one may find the
+    other's half-written file.
+    """
+    if not hasattr(config, "workerinput"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module("yapf")
 
 
 @pytest.fixture
