@@ -18,6 +18,7 @@ import contextlib
 import hashlib
 import random
 import sys
+import zlib
 from collections.abc import Iterator
 
 import torch
@@ -87,6 +88,24 @@ def private_rng(seed: int, device: torch.device | str = "cpu") -> Iterator[None]
             random.setstate(python_state)
             if numpy_random:
                 numpy_random.set_state(numpy_state)
+
+
+def peek() -> tuple[int, ...]:
+    """Where the host's generators on the CPU stand, as numbers: looked at, and not moved.
+
+    Hosts draw from torch's, Python's or NumPy's (where it is loaded): while one of them moves from
+    picture to picture, the others may stand still.
+
+    >>> peek() == peek()
+    True
+    """
+    copy = torch.Generator().set_state(torch.get_rng_state())
+    seen = [int(torch.randint(1 << 62, (1,), generator=copy)), hash(random.getstate()[1])]
+    numpy_random = getattr(sys.modules.get("numpy"), "random", None)
+    if numpy_random:
+        _, words, position, *_ = numpy_random.get_state()
+        seen += [zlib.crc32(words.tobytes()), int(position)]
+    return tuple(seen)
 
 
 # Forward passes that track nothing where ``track_running_stats`` is off: no copies needed.

@@ -119,10 +119,11 @@ class SpatialPrediction(nn.Module):
         """
         config = config or SPConfig()
         frame = _FRAME if images is None else min(images.shape[-2:])
-        size = config.resolve(frame).size
-        sp = cls(fit(backbone, size, config.pool, config.layer, encode).width, config, encode)
-        device = next((p.device for p in backbone.parameters()), torch.device("cpu"))
-        return sp.to(device).suit(backbone, frame)
+        resolved = config.resolve(frame)
+        found = fit(backbone, resolved.size, config.pool, config.layer, encode)
+        sp = cls(found.width, config, encode)
+        sp._suit(dataclasses.replace(resolved, size=found.size))
+        return sp.to(next((p.device for p in backbone.parameters()), torch.device("cpu")))
 
     def suit(self, backbone: nn.Module, frame: int) -> SpatialPrediction:
         """Settle what the settings leave open, for this backbone and frames of ``frame`` pixels.
@@ -132,7 +133,10 @@ class SpatialPrediction(nn.Module):
         """
         config = self.given.resolve(frame)
         size = fit(backbone, config.size, config.pool, config.layer, self.call).size
-        self._settle(dataclasses.replace(config, size=size))
+        return self._suit(dataclasses.replace(config, size=size))
+
+    def _suit(self, config: Resolved) -> SpatialPrediction:
+        self._settle(config)
         constants = TargetEncoder(self.sampler, config.encoding).scale
         self.targets.scale.copy_(constants)
         return self

@@ -19,11 +19,12 @@ from torchvision.transforms import v2
 
 from sp_plugin import boxes as geometry
 from sp_plugin.config import Resolved, SPConfig
-from sp_plugin.isolation import generator_for, key_of, private_rng
+from sp_plugin.isolation import generator_for, key_of, peek, private_rng
 from sp_plugin.pictures import cut, fingerprint, size_of
 from sp_plugin.sampling import PairSampler, uniform
 from sp_plugin.sharpness import shared_resolution
 
+_FRAME = 224  # px, where nothing else is known
 _JITTER = (0.4, 0.4, 0.2, 0.1)  # brightness, contrast, saturation, hue
 
 
@@ -33,8 +34,8 @@ class ImageCrops:
     The frame in which the boxes lie is the largest square that fits the picture, placed at
     random: a crop then keeps its shape whatever the picture's is.
 
-    What is drawn depends on the seed, the picture and the state of torch's global generator,
-    which is looked at and left as it was: where a host draws alike, so does SP.
+    What is drawn depends on the seed, the picture and the state of the host's generators, which
+    are looked at and left as they were: where a host draws alike, so does SP.
 
     Args:
         config: settings; ``source`` is ``image`` whatever it says.
@@ -43,7 +44,8 @@ class ImageCrops:
             None: jitter (0.4, 0.4, 0.2, 0.1; p 0.8), grey (p 0.2) and blur (p 0.5) of SimCLR
             (arXiv 2002.05709, appendix A).
         flip: how often the whole picture is flipped before it is cropped, in [0, 1].
-        frame: shorter side of the host's views in pixels, for the settings that are left open.
+        frame: shorter side of the host's views in pixels, for the settings that are left open;
+            None: `suit` tells, or 224.
 
     Raises:
         ConfigError: ranges that move with training, which a data set cannot follow.
@@ -59,7 +61,7 @@ class ImageCrops:
         normalize: Callable[[Tensor], Tensor] | None = None,
         photometric: Callable[[Any], Any] | None = None,
         flip: float = 0.5,
-        frame: int = 224,
+        frame: int | None = None,
     ) -> None:
         self.normalize = normalize
         self.photometric = photometric
@@ -67,18 +69,23 @@ class ImageCrops:
         given = config.asdict() if isinstance(config, SPConfig) else config
         self.settle(SPConfig.build(given), frame)
 
-    def settle(self, config: SPConfig, frame: int) -> None:
+    def settle(self, config: SPConfig, frame: int | None = None) -> None:
         """Take settings, and what they leave open for views of ``frame`` pixels."""
-        self.config: Resolved = dataclasses.replace(config, source="image").resolve(frame)
+        self._frame = frame
+        self._given = dataclasses.replace(config, source="image")
+        self.config: Resolved = self._given.resolve(frame or _FRAME)
         ranges = (self.config.area, self.config.ratio, self.config.window, self.config.max_iou)
         self._sampler = PairSampler(*ranges)
         self._photometric = self.photometric or _simclr(self.config.size)
 
+    def suit(self, views: Any) -> None:
+        """Settle what is open by the host's first views, a tensor or any nesting of them."""
+        if self._frame is None:
+            self.settle(self._given, _side(views))
+
     def key(self, image: Any) -> int:
-        """What decides the draws for a picture; from torch's generator, which does not move."""
-        peek = torch.Generator().set_state(torch.get_rng_state())
-        drawn = torch.randint(1 << 62, (1,), generator=peek).item()
-        return key_of(self.config.seed, int(drawn), fingerprint(image))
+        """What decides the draws for a picture; from the host's generators, which do not move."""
+        return key_of(self.config.seed, *peek(), fingerprint(image))
 
     def __call__(self, image: Any, key: int | None = None) -> dict[str, Tensor]:
         """Draw one pair.
@@ -142,19 +149,15 @@ class SPTransform:
         given = config.asdict() if isinstance(config, SPConfig) else dict(config or {})
         self.transform = transform
         self.crops = ImageCrops({**given, **settings}, find_normalize(transform))
-        self._given = SPConfig.build({**given, **settings})
-        self._frame: int | None = None
 
     def settle(self, config: SPConfig) -> None:
         """Take other settings; before any picture is read."""
-        self._given, self._frame = config, None
+        self.crops.settle(config)
 
     def __call__(self, image: Any) -> dict[str, Any]:
         key = self.crops.key(image)  # before the host draws
         views = self.transform(image)
-        if self._frame is None:  # the first views tell how large they are
-            self._frame = _side(views)
-            self.crops.settle(self._given, self._frame)
+        self.crops.suit(views)
         return {"views": views, "sp": self.crops(image, key)}
 
     def __repr__(self) -> str:

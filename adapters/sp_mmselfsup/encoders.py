@@ -8,13 +8,12 @@ same weights unmasked, at any size that the plain class takes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-Encoder = Callable[[nn.Module, Tensor], Any]
+from sp_plugin.encoding import Call
 
 # Backbones whose ``forward`` masks, as both hosts name them (models/backbones of MMSelfSup,
 # models/selfsup of MMPretrain). It is not to be seen in a signature: MAEViT takes images alone.
@@ -39,7 +38,7 @@ _WHERE = ("mmselfsup.models.backbones.", "mmpretrain.models.selfsup.")
 _SPARSE = "mmpretrain.models.utils.sparse_modules"
 
 
-def encoder_of(backbone: nn.Module) -> Encoder | None:
+def encoder_of(backbone: nn.Module) -> Call | None:
     """How SP's crops pass through this backbone; None where calling it is all there is to it.
 
     Returns:

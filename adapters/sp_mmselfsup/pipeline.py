@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import random
-import zlib
 from typing import Any
 
 import numpy as np
 from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS
-from torch import Tensor
 
-from sp_plugin import ConfigError, SPConfig
-from sp_plugin.isolation import key_of
+from sp_plugin import ConfigError
 
 
 class SPCrops:
@@ -40,10 +36,8 @@ class SPCrops:
     def __init__(self, pipeline: list[Any], sp: dict[str, Any] | None = None) -> None:
         from sp_plugin.transforms import ImageCrops  # torchvision, which is slow to import
 
-        self.config = SPConfig.build(sp)
-        self.crops = ImageCrops(self.config)
+        self.crops = ImageCrops(sp)
         self.pipeline = Compose(pipeline)
-        self._frame: int | None = None
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any] | None:
         image = key = None
@@ -54,7 +48,7 @@ class SPCrops:
                 return None
             if image is None and "img" in packed:
                 image = _picture(packed["img"])
-                key = self._key(image)
+                key = self.crops.key(image)
         if image is None:
             raise ConfigError("SPCrops: the pipeline loads no picture under the name 'img'")
         return self._add(packed, image, key)
@@ -64,20 +58,11 @@ class SPCrops:
             raise ConfigError(
                 "SPCrops: the pipeline packs no 'data_samples'; end it with PackSelfSupInputs"
             )
-        if self._frame is None:  # the first views tell how large they are
-            self._frame = _side(packed["inputs"])
-            self.crops.settle(self.config, self._frame)
+        self.crops.suit(packed["inputs"])
         made = self.crops(image, key)
         packed["data_samples"].sp_crops = made["crops"]
         packed["data_samples"].sp_boxes = made["boxes"]
         return packed
-
-    def _key(self, image: Any) -> int:
-        # The hosts' transforms draw from NumPy's generator, Python's, or torch's: while one moves
-        # from picture to picture the others may stand still.
-        numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
-        states = (numpy["state"]["key"].tobytes(), numpy["state"]["pos"], random.getstate())
-        return key_of(self.crops.key(image), zlib.crc32(repr(states).encode()))
 
     def __repr__(self) -> str:
         return f"SPCrops({self.pipeline!r})"
@@ -94,9 +79,3 @@ def _picture(image: Any) -> Any:
     if not isinstance(image, np.ndarray):
         return image
     return Image.fromarray(np.ascontiguousarray(image[..., ::-1])).convert("RGB")
-
-
-def _side(inputs: Any) -> int:
-    """Shorter side of the first view."""
-    first: Tensor = inputs if isinstance(inputs, Tensor) else inputs[0]
-    return min(first.shape[-2:])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -108,10 +110,8 @@ def compare(
     )
     console = Console()
     wanted = list(dict.fromkeys(seeds or [0, 1, 2]))
-    try:
+    with _stoppable():
         results = run(settings, wanted, out, Progress(console))
-    except KeyboardInterrupt:
-        raise Stopped("stopped; the same command goes on from here") from None
     print_table(results, console)
     console.print(f"report: {out / REPORT}", soft_wrap=True, highlight=False)
 
@@ -158,10 +158,8 @@ def evaluate(
         seed=seed,
     )
     console = Console()
-    try:
+    with _stoppable():
         result = run_evaluation(settings, out, printer(console))
-    except KeyboardInterrupt:
-        raise Stopped("stopped; the same command goes on from here") from None
     print_figures(result["figures"], console)
     console.print(f"written: {out / RESULT}", soft_wrap=True, highlight=False)
 
@@ -221,14 +219,21 @@ def _compare_checkpoints(
         limit=limit,
     )
     console = Console()
-    try:
+    with _stoppable():
         results = compare_checkpoints(
             FromSettings(settings, parse_from(given)), out, printer(console)
         )
-    except KeyboardInterrupt:
-        raise Stopped("stopped; the same command goes on from here") from None
     print_table(results, console)
     console.print(f"report: {out / REPORT}", soft_wrap=True, highlight=False)
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Work that Ctrl-C interrupts and the same command takes up again."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped("stopped; the same command goes on from here") from None
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from sp_bench.data import Splits, load_data
+from sp_bench.data import load_data
 from sp_bench.evaluate import evaluate, examples
 from sp_bench.machine import machine, versions
 from sp_bench.pretrain import FINAL, check, pretrain
@@ -59,7 +59,7 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
         settings=_resolved(settings, seeds),
         versions=versions(),
         machine=machine(settings.precision),
-        data=_told(splits),
+        data=splits.told(),
         runs=done,
         rows=rows(done, figures),
         longer=rows(done, figures, LONGER) if settings.longer else [],
@@ -129,13 +129,3 @@ def _name(seed: int, arm: str) -> str:
 def _resolved(settings: Settings, seeds: Sequence[int]) -> dict[str, object]:
     sp = SPConfig.build(settings.sp).resolve(settings.side).asdict()
     return {**dataclasses.replace(settings, sp=sp).plain(), "seeds": list(seeds)}
-
-
-def _told(splits: Splits) -> dict[str, object]:
-    return {
-        "name": splits.name,
-        "classes": list(splits.train.classes),
-        "train": len(splits.train),
-        "test": len(splits.test),
-        "skipped": list(splits.skipped),
-    }

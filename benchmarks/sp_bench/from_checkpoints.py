@@ -108,7 +108,7 @@ def compare_checkpoints(settings: FromSettings, out: Path, tell: Callable[[str],
         settings={**settings.plain(), "method": "checkpoints"},
         versions=versions(),
         machine=machine("32-true"),
-        data=_told(sources),
+        data=main.told() if main else {"name": "each task its own"},
         runs=runs,
         rows=rows(runs, figures),
         longer=rows(runs, figures, LONGER) if LONGER in found else [],
@@ -127,16 +127,3 @@ def _run(arm: str, seed: int, path: Path, figures: Mapping[str, float]) -> Run:
     made = json.loads(told.read_text())
     known = {key: made[key] for key in ("curve", "seconds", "images_seen", "flops") if key in made}
     return dataclasses.replace(run, **known)
-
-
-def _told(sources: Sources) -> dict[str, object]:
-    main = sources.main
-    if main is None:
-        return {"name": "each task its own"}
-    return {
-        "name": main.name,
-        "classes": list(main.train.classes),
-        "train": len(main.train),
-        "test": len(main.test),
-        "skipped": list(main.skipped),
-    }

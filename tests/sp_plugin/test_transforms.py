@@ -97,6 +97,26 @@ def test_draws_follow_the_hosts_generator_the_picture_and_the_seed() -> None:
     assert not torch.equal(first, boxes_of(ImageCrops({**PLAIN, "seed": 1}), picture(), 0))
 
 
+def test_draws_follow_whichever_generator_the_host_draws_from() -> None:
+    """solo-learn blurs by Python's, MMSelfSup crops by NumPy's; torch's may stand still."""
+    crops, image = ImageCrops(PLAIN), picture()
+    for move in (torch.rand, random.random, np.random.rand):
+        before = crops.key(image)
+        assert crops.key(image) == before
+        move(1) if move is torch.rand else move()
+        assert crops.key(image) != before
+
+
+def test_settings_that_are_handed_over_hold_from_the_first_picture_on() -> None:
+    made = SPTransform(lambda _: torch.zeros(3, 64, 64), PLAIN)
+    made.settle(SPConfig(seed=7))
+    torch.manual_seed(0)
+    first = made(picture())["sp"]
+    torch.manual_seed(0)
+    assert torch.equal(first["boxes"], made(picture())["sp"]["boxes"])
+    assert first["crops"].shape[-1] == 32
+
+
 def test_each_crop_has_its_own_colours() -> None:
     grey = torch.full((3, 40, 40), 0.5)
     crops = [ImageCrops(PLAIN)(grey, key)["crops"].mean((2, 3)) for key in range(20)]

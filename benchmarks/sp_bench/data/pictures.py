@@ -111,3 +111,13 @@ class Splits:
     train: Pictures
     test: Pictures
     skipped: tuple[str, ...] = ()
+
+    def told(self) -> dict[str, object]:
+        """What a report says of them, as it stands in JSON."""
+        return {
+            "name": self.name,
+            "classes": list(self.train.classes),
+            "train": len(self.train),
+            "test": len(self.test),
+            "skipped": list(self.skipped),
+        }

@@ -57,6 +57,16 @@ class Kit:
             "queue": _queue(self.pl),
         }
 
+    @staticmethod
+    def state(module: Any) -> dict[str, Tensor]:
+        """A copy of a module's weights and buffers."""
+        return {name: value.clone() for name, value in module.state_dict().items()}
+
+    @staticmethod
+    def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+        """Whether two states are identical, bit for bit."""
+        return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
     def new(self, host: str) -> Any:
         """A host with the same weights each time."""
         self.pl.seed_everything(0)

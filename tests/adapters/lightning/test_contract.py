@@ -21,26 +21,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def state(module: Any) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in module.state_dict().items()}
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
 def fitted(kit: Any, host: str, *callbacks: Any, **options: Any) -> dict[str, torch.Tensor]:
     module = kit.new(host)
     kit.fit(module, *callbacks, **options)
-    return state(module)
+    return kit.state(module)
 
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_weight_0_ends_in_the_baselines_weights_and_buffers(kit: Any, host: str) -> None:
     name = kit.hosts[host].name
     baseline = fitted(kit, host)
-    assert not same(baseline, state(kit.new(host))), "the baseline itself does not train"
-    assert same(fitted(kit, host, SPCallback(name, weight=0)), baseline)
+    assert not kit.same(baseline, kit.state(kit.new(host))), "the baseline itself does not train"
+    assert kit.same(fitted(kit, host, SPCallback(name, weight=0)), baseline)
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -59,7 +51,7 @@ def test_sp_trains_backbone_and_head(kit: Any, host: str) -> None:
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_weight_0_is_the_baseline_under_trainer_options(kit: Any, options: dict[str, Any]) -> None:
     baseline = fitted(kit, "two_views", **options)
-    assert same(fitted(kit, "two_views", SPCallback(weight=0), **options), baseline)
+    assert kit.same(fitted(kit, "two_views", SPCallback(weight=0), **options), baseline)
 
 
 def test_only_the_gradient_differs(kit: Any) -> None:
@@ -73,9 +65,9 @@ def test_only_the_gradient_differs(kit: Any) -> None:
     rng, buffers = run()
     rng_sp, buffers_sp = run(SPCallback(weight=1, warmup=0))
     assert torch.equal(rng, rng_sp)
-    assert same(buffers, buffers_sp)
+    assert kit.same(buffers, buffers_sp)
     _, moved = run(SPCallback(weight=1, warmup=0, update_bn=True))
-    assert not same(buffers, moved)
+    assert not kit.same(buffers, moved)
 
 
 @pytest.mark.usefixtures("feature")
@@ -106,8 +98,8 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(kit: Any, host: str, tmp_pat
         run(kit.new(host), callback(), Stop(), max_epochs=2)
     resumed, resumed_sp = kit.new(host), callback()
     run(resumed, resumed_sp, max_epochs=2, ckpt_path=tmp_path / "half.ckpt")
-    assert same(state(resumed), state(whole))
-    assert same(resumed_sp.sp.state_dict(), whole_sp.sp.state_dict())
+    assert kit.same(kit.state(resumed), kit.state(whole))
+    assert kit.same(resumed_sp.sp.state_dict(), whole_sp.sp.state_dict())
 
 
 @pytest.mark.usefixtures("feature")
@@ -118,24 +110,26 @@ def test_checkpoint_of_sp_loads_strictly_into_the_plain_module(kit: Any, tmp_pat
     saved = torch.load(tmp_path / "sp.ckpt", weights_only=True)
     plain = kit.new("two_views")
     plain.load_state_dict(saved["state_dict"], strict=True)
-    assert same(state(plain), state(module))
-    assert same(type(plain).load_from_checkpoint(tmp_path / "sp.ckpt").state_dict(), state(module))
+    assert kit.same(kit.state(plain), kit.state(module))
+    assert kit.same(
+        type(plain).load_from_checkpoint(tmp_path / "sp.ckpt").state_dict(), kit.state(module)
+    )
 
 
 @pytest.mark.usefixtures("feature")
 def test_a_plain_checkpoint_goes_on_with_sp(kit: Any, tmp_path: Any, caplog: Any) -> None:
     host = kit.new("teacher")
     kit.fit(host, max_epochs=1).save_checkpoint(tmp_path / "plain.ckpt")
-    before = state(host)
+    before = kit.state(host)
     module, callback = kit.new("teacher"), SPCallback("student", weight=1, warmup=0)
     kit.fit(module, callback, max_epochs=2, ckpt_path=tmp_path / "plain.ckpt")
     assert "starts anew" in caplog.text
-    assert not same(state(module), before)
+    assert not kit.same(kit.state(module), before)
     resumed = kit.new("teacher")
     kit.fit(resumed, SPCallback("student", weight=0), ckpt_path=tmp_path / "plain.ckpt")
     baseline = kit.new("teacher")
     kit.fit(baseline, ckpt_path=tmp_path / "plain.ckpt")
-    assert same(state(resumed), state(baseline))
+    assert kit.same(kit.state(resumed), kit.state(baseline))
 
 
 @pytest.mark.usefixtures("feature")
@@ -146,7 +140,7 @@ def test_two_ranks(kit: Any, weight: float, tmp_path: Any) -> None:
     def run(*callbacks: Any) -> dict[str, torch.Tensor]:
         module = kit.new("two_views")
         kit.fit(module, *callbacks, devices=2, strategy="ddp_fork", use_distributed_sampler=True)
-        return state(module)
+        return kit.state(module)
 
     class Keep(kit.pl.Callback):
         """What each rank ends with, told from inside its process."""
@@ -160,5 +154,5 @@ def test_two_ranks(kit: Any, weight: float, tmp_path: Any) -> None:
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     parameters = [key for key in first["state"] if "running" not in key]
     assert all(torch.equal(first["state"][key], second["state"][key]) for key in parameters)
-    assert same(first["head"], second["head"])
-    assert same(run(), trained) is (weight == 0)
+    assert kit.same(first["head"], second["head"])
+    assert kit.same(run(), trained) is (weight == 0)

@@ -20,14 +20,6 @@ from sp_plugin import ConfigError
 pytestmark = pytest.mark.usefixtures("feature")
 
 
-def state(module: Any) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in module.state_dict().items()}
-
-
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
 def three_ways(kit: Any, host: str, **options: Any) -> SPCallback:
     """Weight 0 ends as the baseline, weight 1 elsewhere; gives the callback of weight 1."""
     ends = {}
@@ -35,9 +27,9 @@ def three_ways(kit: Any, host: str, **options: Any) -> SPCallback:
         module = kit.new(host)
         callback = None if weight is None else SPCallback(weight=weight, warmup=0)
         kit.fit(module, *([callback] if callback else []), **options)
-        ends[weight] = state(module)
-    assert same(ends[None], ends[0])
-    assert not same(ends[None], ends[1])
+        ends[weight] = kit.state(module)
+    assert kit.same(ends[None], ends[0])
+    assert not kit.same(ends[None], ends[1])
     return callback
 
 
@@ -49,16 +41,16 @@ def test_fit_twice(kit: Any) -> None:
     loader = DataLoader(_Views(), batch_size=8)
     trainer.fit(module, loader)
     assert callback.step == 4
-    assert not same(head, callback.sp.head.state_dict())
+    assert not kit.same(head, callback.sp.head.state_dict())
 
 
 def test_validate_and_test_alone(kit: Any) -> None:
     module = kit.new("two_views")
     module.validation_step = module.test_step = lambda batch, batch_idx: None
-    before, callback = state(module), SPCallback(weight=1)
+    before, callback = kit.state(module), SPCallback(weight=1)
     for name in ("validate", "test"):
         getattr(kit.trainer(callback), name)(module, DataLoader(_Views(), 8), verbose=False)
-    assert same(state(module), before) and callback.sp is None and not hasattr(module, "sp")
+    assert kit.same(kit.state(module), before) and callback.sp is None and not hasattr(module, "sp")
 
 
 def test_fit_with_validation(kit: Any) -> None:
@@ -82,7 +74,7 @@ def test_deepcopy_of_the_module_while_it_trains(kit: Any) -> None:
 
     module = kit.new("two_views")
     kit.fit(module, SPCallback(weight=1), Averaging())
-    assert same(copies[-1].state_dict(), state(module))
+    assert kit.same(copies[-1].state_dict(), kit.state(module))
     assert kit.new("two_views").load_state_dict(copies[-1].state_dict(), strict=True)
 
 
@@ -90,7 +82,7 @@ def test_stochastic_weight_averaging(kit: Any) -> None:
     averaging = kit.pl.callbacks.StochasticWeightAveraging(swa_lrs=0.01, swa_epoch_start=1)
     module = kit.new("queue")
     kit.fit(module, SPCallback(weight=1), averaging, max_epochs=3)
-    assert all(value.isfinite().all() for value in state(module).values())
+    assert all(value.isfinite().all() for value in kit.state(module).values())
     assert not any(key.startswith("sp.") for key in module.state_dict())
 
 
@@ -120,11 +112,11 @@ def test_a_compiled_student(kit: Any) -> None:
         module = kit.new("two_views")
         module.backbone = torch.compile(module.backbone, backend="aot_eager")
         kit.fit(module, *callbacks, max_epochs=1)
-        return state(module)
+        return kit.state(module)
 
     baseline = run()
-    assert same(baseline, run(SPCallback(weight=0)))
-    assert not same(baseline, run(SPCallback(weight=1, warmup=0)))
+    assert kit.same(baseline, run(SPCallback(weight=0)))
+    assert not kit.same(baseline, run(SPCallback(weight=1, warmup=0)))
 
 
 def test_a_student_built_in_configure_model(kit: Any) -> None:
@@ -140,11 +132,11 @@ def test_a_student_built_in_configure_model(kit: Any) -> None:
         kit.pl.seed_everything(0)
         module = Later()
         kit.fit(module, *callbacks)
-        return state(module)
+        return kit.state(module)
 
     baseline = run()
-    assert same(baseline, run(SPCallback(weight=0)))
-    assert not same(baseline, run(SPCallback(weight=1, warmup=0)))
+    assert kit.same(baseline, run(SPCallback(weight=0)))
+    assert not kit.same(baseline, run(SPCallback(weight=1, warmup=0)))
 
 
 def test_a_student_that_needs_another_call(kit: Any) -> None:

@@ -59,18 +59,14 @@ def fitted(
         trainer.fit(module, datamodule=datamodule)
     else:
         trainer.fit(module, loader)
-    return {key: value.clone() for key, value in module.state_dict().items()}, seen
-
-
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+    return kit.state(module), seen
 
 
 @pytest.mark.parametrize("workers", (0, 2))
 def test_weight_0_ends_in_the_baselines_weights_on_the_same_views(kit: Any, workers: int) -> None:
     baseline, views = fitted(kit, workers=workers)
     state, views_too = fitted(kit, SPCallback(source="image", weight=0), workers=workers)
-    assert same(baseline, state)
+    assert kit.same(baseline, state)
     for (mine, _), (theirs, _) in zip(views, views_too, strict=True):
         assert torch.equal(torch.stack(mine), torch.stack(theirs))
 
@@ -80,7 +76,7 @@ def test_sp_learns_from_the_picture_and_puts_the_transform_back(kit: Any, throug
     data = Pictures(host := TwoViews())
     callback = SPCallback(source="image", weight=1, warmup=0)
     state, seen = fitted(kit, callback, data=data, through=through)
-    assert not same(fitted(kit, through=through)[0], state)
+    assert not kit.same(fitted(kit, through=through)[0], state)
     assert all(type(batch[0]) is list for batch in seen)
     assert data.transform is host
     assert callback.sp.config.window == (0.5, 1.0)
@@ -88,7 +84,7 @@ def test_sp_learns_from_the_picture_and_puts_the_transform_back(kit: Any, throug
 
 def test_the_same_seed_gives_the_same_run(kit: Any) -> None:
     runs = [fitted(kit, SPCallback(source="image", weight=1), workers=2)[0] for _ in range(2)]
-    assert same(*runs)
+    assert kit.same(*runs)
 
 
 def test_a_subset_is_looked_into(kit: Any) -> None:
