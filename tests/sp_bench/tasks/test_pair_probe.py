@@ -68,6 +68,16 @@ def test_an_encoder_that_tells_of_one_view_only_has_no_gain(boxes):
     torch.testing.assert_close(r2_of_one(*mirrored), one)
 
 
+def test_features_that_tell_of_the_pair_only_together_are_all_gain(boxes):
+    """What the two views share hides where each lies; it is the difference that tells."""
+    hidden = [
+        replace(part, views=part.views + 10 * noise_like(part.views[:1], seed))
+        for seed, part in enumerate(boxes)
+    ]
+    assert (r2_of_both(*hidden) > 0.9).all()
+    assert (r2_of_one(*hidden).abs() < 0.05).all()
+
+
 def test_a_shuffled_partner_is_worth_no_more_than_one_view(boxes):
     alone, mixed = r2_of_one(*boxes), r2_of_both(*map(shuffled, boxes))
     assert (mixed - alone).abs().max() < 0.05
