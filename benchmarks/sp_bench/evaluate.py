@@ -61,6 +61,6 @@ def examples(
     told = sp(method.backbone.to(device).train(), views.to(device), step=0)
     a, b = told.boxes
     decoded = sp.targets.decode(told.prediction, a)
-    few = slice(None, None, max(1, len(pictures) // _SHOWN))
+    few = slice(None, len(pictures), max(1, len(pictures) // _SHOWN))  # of the first pair of crops
     boxes = [box[few][:_SHOWN].cpu() for box in (a, b, decoded)]
     return PairExamples(pictures[few][:_SHOWN], *boxes)

@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
-from sp_plugin import ConfigError, Pairs, SpatialPrediction, SPConfig, crop_resize
+from sp_plugin import ConfigError, Crops, SpatialPrediction, SPConfig, crop_resize
 from sp_plugin.transforms import ImageCrops, SPTransform, find_normalize
 
 PLAIN = {"sharpness": "native", "size": 16}
@@ -158,16 +158,16 @@ def test_open_settings_follow_the_hosts_views() -> None:
         assert made.crops.config.window == (0.5, 1.0)
 
 
-def test_collated_samples_are_pairs_that_sp_takes() -> None:
+def test_collated_samples_are_crops_that_sp_takes() -> None:
     crops = ImageCrops({"size": 8})
     samples = [crops(picture(seed=i)) for i in range(5)]
-    pairs = Pairs.collated(default_collate(samples))
-    assert torch.equal(pairs.crops[5 + 3], samples[3]["crops"][1])
-    assert torch.equal(pairs.boxes[1, 3], samples[3]["boxes"][1])
+    collated = Crops.collated(default_collate(samples))
+    assert torch.equal(collated.pixels[5 + 3], samples[3]["crops"][1])
+    assert torch.equal(collated.boxes[1, 3], samples[3]["boxes"][1])
     sp = SpatialPrediction(3, SPConfig(size=8, source="image"))
-    out = sp(torch.nn.Identity(), pairs, step=0)
-    assert torch.equal(out.boxes, pairs.boxes)
-    assert torch.equal(out.target, sp.targets.encode(*pairs.boxes))
+    out = sp(torch.nn.Identity(), collated, step=0)
+    assert torch.equal(out.boxes, collated.boxes)
+    assert torch.equal(out.target, sp.targets.encode(*collated.boxes))
 
 
 def test_crops_of_another_size_are_resized_to_what_the_backbone_takes() -> None:
@@ -177,8 +177,8 @@ def test_crops_of_another_size_are_resized_to_what_the_backbone_takes() -> None:
             return x.flatten(2).mean(2)
 
     sp = SpatialPrediction.from_backbone(Fixed(), torch.zeros(2, 3, 40, 40), SPConfig(size=20))
-    pairs = Pairs(torch.rand(2, 4, 4), torch.rand(8, 3, 20, 20))
-    assert sp(Fixed(), pairs, step=0).loss.isfinite()
+    crops = Crops(torch.rand(2, 4, 4), torch.rand(8, 3, 20, 20))
+    assert sp(Fixed(), crops, step=0).loss.isfinite()
 
 
 def test_it_is_picklable_for_workers_that_are_spawned() -> None:

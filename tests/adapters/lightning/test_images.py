@@ -124,8 +124,8 @@ def test_settings_that_do_not_fit_the_data_are_refused(kit: Any) -> None:
 
 def test_unwrap_finds_the_views_at_any_depth_and_leaves_other_batches_alone() -> None:
     sp = {"crops": torch.zeros(4, 2, 3, 8, 8), "boxes": torch.zeros(4, 2, 4)}
-    own, pairs = unwrap({"image": [{"views": [1, 2], "sp": sp}], "label": 3})
+    own, crops = unwrap({"image": [{"views": [1, 2], "sp": sp}], "label": 3})
     assert own == {"image": [[1, 2]], "label": 3}
-    assert pairs is not None and pairs.crops.shape == (8, 3, 8, 8)
+    assert crops is not None and crops.pixels.shape == (8, 3, 8, 8)
     batch = [{"views": 1}, (2,)]
     assert unwrap(batch) == (batch, None) and unwrap(batch)[0] is batch
