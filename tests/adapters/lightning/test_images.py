@@ -71,10 +71,15 @@ def test_weight_0_ends_in_the_baselines_weights_on_the_same_views(kit: Any, work
         assert torch.equal(torch.stack(mine), torch.stack(theirs))
 
 
-@pytest.mark.parametrize("through", ("fit", "module", "datamodule"))
-def test_sp_learns_from_the_picture_and_puts_the_transform_back(kit: Any, through: str) -> None:
+@pytest.mark.parametrize(
+    ("through", "more"),
+    (("fit", {}), ("fit", {"crops": 4, "pairs": 3}), ("module", {}), ("datamodule", {})),
+)
+def test_sp_learns_from_the_picture_and_puts_the_transform_back(
+    kit: Any, through: str, more: dict[str, Any]
+) -> None:
     data = Pictures(host := TwoViews())
-    callback = SPCallback(source="image", weight=1, warmup=0)
+    callback = SPCallback(source="image", weight=1, warmup=0, **more)
     state, seen = fitted(kit, callback, data=data, through=through)
     assert not kit.same(fitted(kit, through=through)[0], state)
     assert all(type(batch[0]) is list for batch in seen)

@@ -119,6 +119,8 @@ def test_it_trains_and_weight_0_is_the_baseline(train: Any, name: str) -> None:
     baseline = train(name).model.state_dict()
     off = with_crops({**IMAGE, "weight": 0}).state_dict()
     assert mm_hosts.same(mm_hosts.without_sp(off), dict(baseline))
+    four = with_crops({**IMAGE, "crops": 4, "pairs": 2}).state_dict()
+    assert not mm_hosts.same(mm_hosts.without_sp(four), dict(baseline))
     on = with_crops(IMAGE)
     assert on.sp.config.window == (0.5, 1.0)  # of a picture, not of a view
     from_view = train(name, {**IMAGE, "source": "view"}).model.state_dict()
