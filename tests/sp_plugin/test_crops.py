@@ -39,8 +39,10 @@ def test_two_crops_are_drawn_as_they_always_were():
         ],
     }
     for sampler, boxes in expected.items():
-        drawn = sampler(2, torch.Generator().manual_seed(7), progress=0.5)
+        generator = torch.Generator().manual_seed(7)
+        drawn = sampler(2, generator, progress=0.5)
         assert drawn.shape == (2, 2, 4)
+        assert torch.rand(1, generator=generator).item() == 0.3744962215423584  # what comes next
         torch.testing.assert_close(drawn[:, 0], torch.tensor(boxes), atol=0, rtol=1e-6)
 
 

@@ -122,7 +122,9 @@ def test_ready_features_get_a_gradient_and_none_with_weight_0():
         boxes = sp.sampler(5, torch.Generator().manual_seed(0))
         features = torch.randn(3, 5, 8, requires_grad=True)
         host = features.square().sum()
-        (host + sp.compare(features, boxes, step=0).loss).backward()
+        loss = sp.compare(features, boxes, step=0).loss
+        assert loss.requires_grad is (weight > 0)  # zeros, added, would still be a gradient
+        (host + loss).backward()
         assert torch.equal(features.grad, 2 * features.detach()) is (weight == 0)
 
 
