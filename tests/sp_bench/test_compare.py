@@ -188,10 +188,10 @@ def test_operations_of_a_step_are_counted_forward_alone(made: tuple[Path, Result
 def test_the_examples_are_the_first_pair_of_each_pictures_crops(crops: int) -> None:
     settings = dataclasses.replace(SETTINGS, sp={"crops": crops})
     method, splits = new_method(settings, seed=0), load_data(settings.data, limit=settings.limit)
+    asked = 7  # fewer than are shown at most
+    splits = dataclasses.replace(splits, test=Selection(splits.test, range(asked)))
     config = SPConfig.build(settings.sp).resolve(settings.side)
     sp = SpatialPrediction.from_backbone(method.backbone, None, config)
     made = examples(settings, method, sp, splits)
-    asked = 7  # fewer than are shown at most
-    splits = dataclasses.replace(splits, test=Selection(splits.test, range(asked)))
     boxes = sp.draw(torch.zeros(asked, 3, settings.side, settings.side), generator_for(0, 0, 0))[0]
     assert torch.equal(made.a, boxes[0]) and torch.equal(made.b, boxes[1])
