@@ -1,4 +1,7 @@
-"""From the features of a picture's crops to SP's loss: what the head says of each pair of them."""
+"""From the features of a picture's crops to SP's loss: what the head says of each pair of them.
+
+All of it compiles without a graph break, and nothing in it makes a GPU's host wait.
+"""
 
 from __future__ import annotations
 
@@ -61,8 +64,10 @@ def compare(
     """
     # 0 x inf is NaN, so a weight alone is no guard: what is not finite must not be multiplied.
     usable = (features.abs() < _LARGEST).all()
-    if features.device.type == "cpu" and not usable:
-        features = features.detach()  # a GPU would have to be waited for, and has the gate only
+    # A GPU would have to be waited for, and a graph cannot look: they have the gate only.
+    can_look = features.device.type == "cpu" and not torch.compiler.is_compiling()
+    if can_look and not usable:
+        features = features.detach()
     features = torch.where(usable, features, torch.zeros_like(features))
     asked = boxes[pairs].flatten(1, 2)
     # Half precision ends here: targets reach 3.7, losses are compared across runs.
@@ -81,7 +86,8 @@ def compare(
         "r2_dx": r2_dx,
         "r2_dy": r2_dy,
         "r2_scale": r2_scale,
-        "weight": torch.full_like(raw, weight).detach(),
+        # A product, not a fill: a graph would be made anew for each value that it fills in.
+        "weight": torch.ones_like(raw).detach() * weight,
         "skipped": (~usable).to(raw.dtype),
     }
     weighted = torch.where(usable, raw, torch.zeros_like(raw)) * weight

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sp_plugin.cropping import crop_resize
-from sp_plugin.sampling import CropSampler
+from sp_plugin.sampling import CropSampler, uniform
 from sp_plugin.sharpness import shared_resolution
 
 
@@ -60,11 +60,15 @@ class Crops(NamedTuple):
             progress: how far training has come, in [0, 1].
             equal_sharpness: bring all crops of an image to one resolution first.
         """
-        boxes = sampler(len(images), generator, progress)
+        count, (height, width) = len(images), images.shape[-2:]
+        # All that is random first: the rest compiles without a graph break.
+        numbers = sampler.numbers(count, generator)
+        part = uniform(count, 1, generator=generator) if equal_sharpness else None
+        boxes = sampler.boxes(numbers, progress)
         resolution = None
-        if equal_sharpness:
-            frame = boxes.new_tensor([images.shape[-1], images.shape[-2]])
-            resolution = shared_resolution(boxes[..., 2:] * frame, size, generator)
+        if part is not None:
+            sides = boxes[..., 2:] * boxes.new_tensor([width, height])
+            resolution = shared_resolution(sides, size, part)
             resolution = resolution.to(images.device, non_blocking=True)
         boxes = boxes.to(images.device, non_blocking=True)
         crops = [crop_resize(images.detach(), box, size, resolution) for box in boxes]

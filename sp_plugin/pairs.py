@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sp_plugin.isolation import generator_for
+
 ALL = "all"
 
 
@@ -17,22 +19,23 @@ def count_of(crops: int) -> int:
     return crops * (crops - 1) // 2
 
 
-def choose_pairs(crops: int, wanted: str | int, generator: torch.Generator) -> Tensor:
+def choose_pairs(crops: int, wanted: str | int = ALL, *keys: int) -> Tensor:
     """Pairs of crops, all of them or some drawn at random, none twice.
 
     Args:
         crops: how many there are.
         wanted: ``all``, or how many pairs; all where there are no more.
-        generator: on the CPU; drawn from only where there is something to choose.
+        *keys: which draw this is, such as seed, rank and step.
 
     Returns:
         (2, P), int64, on the CPU: which crops are a and b of each pair.
 
-    >>> choose_pairs(3, "all", torch.Generator()).tolist()
+    >>> choose_pairs(3, "all").tolist()
     [[0, 0, 1], [1, 2, 2]]
     """
     every = torch.triu_indices(crops, crops, offset=1, device="cpu")
     count = every.shape[1]
     if wanted == ALL or int(wanted) >= count:
         return every
-    return every[:, torch.randperm(count, generator=generator, device="cpu")[: int(wanted)]]
+    shuffled = torch.randperm(count, generator=generator_for(*keys), device="cpu")
+    return every[:, shuffled[: int(wanted)]]

@@ -4,12 +4,15 @@ Window first, then crops inside it, then a limit on their overlap. Why a window:
 must fit its frame, so where one crop lies already tells part of the offset to the other. Over
 the whole frame one crop alone can reach R2 0.49 on dx; inside a window of side U[0.5, 1] whose
 place is not known, 0.37. The ranges are ours; the paper's were not to be had.
+
+Compiles (`torch.compile`): `CropSampler.boxes`, from numbers to boxes. Stays eager: the draw of
+the numbers, as a private generator cannot be part of a graph.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,6 +37,24 @@ def blend(first: Any, last: Any, progress: float | Tensor) -> Any:
 def uniform(*shape: int, generator: torch.Generator) -> Tensor:
     """Numbers in [0, 1) on the CPU in float32, whatever torch's default device and dtype are."""
     return torch.rand(shape, generator=generator, device=_CPU, dtype=torch.float32)
+
+
+class Numbers(NamedTuple):
+    """All that a sampler takes from its generator for n pictures, in the order of the draw.
+
+    Attributes:
+        side: (n, 1), of the windows.
+        centre: (n, 2), likewise.
+        pair: (4, 2, tries, n), area, aspect, x and y of the first two crops.
+        further: (4, crops - 2, tries, n), likewise of each further crop.
+        order: (crops, n, 1), how the crops are shuffled; two are not: (0, n, 1).
+    """
+
+    side: Tensor
+    centre: Tensor
+    pair: Tensor
+    further: Tensor
+    order: Tensor
 
 
 class CropSampler:
@@ -94,32 +115,49 @@ class CropSampler:
         Returns:
             Boxes in the frame, (crops, n, 4), float32, on the CPU.
         """
+        return self.boxes(self.numbers(n, generator), progress)
+
+    def numbers(self, n: int, generator: torch.Generator) -> Numbers:
+        """Draw what decides the crops of ``n`` pictures."""
+        further = self.crops - 2
+        return Numbers(
+            side=uniform(n, 1, generator=generator),
+            centre=uniform(n, 2, generator=generator),
+            pair=uniform(4, 2, self.tries, n, generator=generator),
+            further=uniform(4, further, self.tries, n, generator=generator),
+            order=uniform(self.crops if further else 0, n, 1, generator=generator),
+        )
+
+    def boxes(self, numbers: Numbers, progress: float | Tensor = 1.0) -> Tensor:
+        """The boxes (crops, n, 4) that the numbers decide."""
         area_now = [blend(*ends, progress) for ends in zip(*self.area, strict=True)]
         limit = blend(*self.max_iou, progress)
-        window = self.windows(n, generator)
         # Overlap is the same inside the window as outside.
-        pairs = self._boxes((2, self.tries, n), area_now, generator)
-        boxes = _first_good(pairs, iou(*pairs), limit)
+        pair = self._inside(numbers.pair, area_now)
+        boxes = _first_good(pair, iou(pair[0], pair[1]), limit)
         if self.crops > 2:
-            for tried in self._boxes((self.crops - 2, self.tries, n), area_now, generator):
+            for tried in self._inside(numbers.further, area_now).unbind():
                 overlap = iou(tried, boxes.unsqueeze(1)).amax(dim=0)
                 boxes = torch.cat([boxes, _first_good(tried.unsqueeze(0), overlap, limit)])
-            order = uniform(self.crops, n, 1, generator=generator).argsort(dim=0)
+            order = numbers.order.argsort(dim=0)
             boxes = boxes.gather(0, order.expand(-1, -1, 4))
-        return place(boxes, window)
+        return place(boxes, self._window(numbers.side, numbers.centre))
 
     def windows(self, n: int, generator: torch.Generator) -> Tensor:
-        """The windows (n, 4) in the frame: the first that a call draws from its generator."""
-        low, high = self.window
-        side = low + (high - low) * uniform(n, 1, generator=generator)
-        centre = side / 2 + (1 - side) * uniform(n, 2, generator=generator)
-        return torch.cat([centre, side, side], dim=1)
+        """The windows (n, 4) in the frame of the pictures that a call would draw."""
+        return self._window(*self.numbers(n, generator)[:2])
 
-    def _boxes(self, shape: tuple[int, ...], area: list[Any], generator: torch.Generator) -> Tensor:
-        u_area, u_ratio, u_x, u_y = uniform(4, *shape, generator=generator)
-        smallest, largest = (
-            torch.as_tensor(end, device=_CPU, dtype=torch.float32).log() for end in area
-        )
+    def _window(self, u_side: Tensor, u_centre: Tensor) -> Tensor:
+        low, high = self.window
+        side = low + (high - low) * u_side
+        return torch.cat([side / 2 + (1 - side) * u_centre, side, side], dim=1)
+
+    def _inside(self, numbers: Tensor, area: list[Any]) -> Tensor:
+        """Boxes (..., 4) in the window, from numbers (4, ...)."""
+        u_area, u_ratio, u_x, u_y = numbers.unbind()
+        # Products, as a graph would be made anew for each number that is made a tensor.
+        one = torch.ones((), device=_CPU, dtype=torch.float32)
+        smallest, largest = ((one * end).float().log() for end in area)
         log_area = blend(smallest, largest, u_area)
         # A side is at most the window's: sqrt(area * ratio) <= 1 in both directions.
         narrow, wide = (math.log(end) for end in self.ratio)

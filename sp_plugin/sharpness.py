@@ -7,13 +7,10 @@ go through one grid of pixels, of a resolution that is drawn at random.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from sp_plugin.sampling import uniform
 
-
-def shared_resolution(sides: Tensor, size: int, generator: torch.Generator) -> Tensor:
+def shared_resolution(sides: Tensor, size: int, numbers: Tensor) -> Tensor:
     """One resolution for all crops of a picture: a random part of the coarsest crop's own.
 
     Half of it at least. On 1/f noise a ridge probe reads the scale off the crops' sharpness with
@@ -23,11 +20,10 @@ def shared_resolution(sides: Tensor, size: int, generator: torch.Generator) -> T
     Args:
         sides: (k, B, 2), native width and height of each crop in pixels.
         size: side that the crops are resized to.
-        generator: on the CPU.
+        numbers: (B, 1), drawn from [0, 1).
 
     Returns:
         (B, 2), whole numbers of pixels.
     """
     coarsest = sides.amin(dim=0).clamp(max=size)
-    part = 0.5 + 0.5 * uniform(len(coarsest), 1, generator=generator)
-    return (coarsest * part).floor().clamp_min(1)
+    return (coarsest * (0.5 + 0.5 * numbers)).floor().clamp_min(1)

@@ -5,6 +5,11 @@
 Spatial Prediction is the task of arXiv 2605.09963: from one picture take two local views, encode
 both, and predict their relative position and scale in a continuous space. Only the abstract of
 that paper could be read; what it leaves open is our choice and a setting of `SPConfig`.
+
+What compiles (`torch.compile`, without a graph break): `CropSampler.boxes`, `shared_resolution`,
+`crop_resize`, and `comparison.compare`, which is all from features to the loss; with all pairs also
+`SpatialPrediction.compare`. What stays eager: the private generators and what is drawn from them,
+and the guards round the backbone (`sp_plugin.isolation`). ``torch.compile(sp)`` breaks there alone.
 """
 
 from __future__ import annotations
@@ -165,8 +170,7 @@ class SpatialPrediction(nn.Module):
             crops = images
         else:
             crops = self.draw(images, generator_for(*keys), progress)
-        counts = self.weight(progress) > 0
-        with torch.set_grad_enabled(torch.is_grad_enabled() and counts):
+        with contextlib.nullcontext() if self.weight(progress) > 0 else torch.no_grad():
             features = self._encode(backbone, self._sized(crops.pixels), key_of(*keys))
         features = features.reshape(*crops.boxes.shape[:2], -1)
         return self.compare(features, crops.boxes, step=step, rank=rank, progress=progress)
@@ -194,8 +198,8 @@ class SpatialPrediction(nn.Module):
         torch.Size([10, 3])
         """
         weight = self.weight(progress)
-        chosen = generator_for(self.config.seed, rank, step, _PAIRS)
-        pairs = choose_pairs(len(boxes), self.config.pairs, chosen)
+        keys = (self.config.seed, rank, step, _PAIRS)
+        pairs = choose_pairs(len(boxes), self.config.pairs, *keys)
         return compare(
             features if weight > 0 else features.detach(),
             boxes,

@@ -106,7 +106,8 @@ class ImageCrops:
         frame = torch.tensor([place[0] * (width - side), place[1] * (height - side)])
         grid = None
         if self.config.sharpness == "equal":
-            grid = shared_resolution(boxes[:, None, 2:] * side, self.config.size, generator)[0]
+            numbers = uniform(1, 1, generator=generator)
+            grid = shared_resolution(boxes[:, None, 2:] * side, self.config.size, numbers)[0]
         mirrored = flip < self.flip
         # A crop of the mirrored picture is the mirrored crop of the picture, from the other side.
         inside = (geometry.flip(boxes) if mirrored else boxes) * side

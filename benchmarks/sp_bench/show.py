@@ -66,7 +66,7 @@ def ask(
     sp = SpatialPrediction(1, config.resolve(side))
     boxes, crops = sp.draw(frames.float() / 255, generator_for(seed))
     crops = crops.unflatten(0, boxes.shape[:2])
-    # The sampler draws its windows first: a fresh generator of the same seed gives them again.
+    # A fresh generator of the same seed gives the windows again.
     windows = sp.sampler.windows(len(frames), generator_for(seed))
     return Asked(
         frames=frames,

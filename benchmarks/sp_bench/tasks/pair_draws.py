@@ -11,6 +11,7 @@ from sp_bench.features import FrozenBackbone
 from sp_bench.tasks import EVALUATION_SEED
 from sp_plugin import SPConfig, crop_resize
 from sp_plugin.isolation import generator_for
+from sp_plugin.sampling import uniform
 from sp_plugin.sharpness import shared_resolution
 from sp_plugin.targets import raw_targets
 
@@ -56,7 +57,8 @@ def draw_pairs(pictures: int, most: int, frame: int, crop: int, part: int) -> Dr
     picture = torch.cat(rounds)[:most]
     config = SPConfig(source="image").resolve(frame)
     boxes = config.sampler()(len(picture), generator)
-    return Draws(picture, boxes, shared_resolution(boxes[..., 2:] * frame, crop, generator))
+    numbers = uniform(len(picture), 1, generator=generator)
+    return Draws(picture, boxes, shared_resolution(boxes[..., 2:] * frame, crop, numbers))
 
 
 def encode_pairs(
