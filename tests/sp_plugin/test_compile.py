@@ -112,6 +112,7 @@ def test_what_is_not_finite_is_gated_in_a_graph_too():
     assert not torch.autograd.grad(out.loss, features)[0].any()
 
 
+@pytest.mark.slow
 def test_compiled_whole_it_does_what_it_does_eagerly():
     """Graphs end at the private generators and at the guards round the backbone; no error."""
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(0.2))
