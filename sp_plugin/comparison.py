@@ -72,8 +72,7 @@ def compare(
     asked = boxes[pairs].flatten(1, 2)
     # Half precision ends here: targets reach 3.7, losses are compared across runs.
     with torch.autocast(features.device.type, enabled=False):
-        both = features[pairs].flatten(1, 2)
-        prediction = head(*both.to(head.norm.weight.dtype)).float()
+        prediction = head.of_pairs(features.to(head.norm.weight.dtype), pairs).float()
         target = targets.encode(*asked)
         raw = loss(prediction, target)
     usable = usable & raw.isfinite()
