@@ -52,9 +52,9 @@ def number(low: float, high: float, takes: str) -> Check:
     return check
 
 
-def integer(low: int, takes: str) -> Check:
+def integer(low: int, takes: str, high: float = float("inf")) -> Check:
     def check(key: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise refuse(key, value, takes)
         return value
 

@@ -26,7 +26,8 @@ from sp_plugin.checks import (
 )
 from sp_plugin.head import HEADS
 from sp_plugin.loss import LOSSES
-from sp_plugin.sampling import Range
+from sp_plugin.pairs import ALL, count_of
+from sp_plugin.sampling import CropSampler, Range
 from sp_plugin.targets import ANTISYMMETRIC, ENCODINGS
 
 SOURCES = ("view", "image")
@@ -36,6 +37,11 @@ POOLS = ("mean", "cls")
 
 _AREA = "least and largest area in (0, 1], such as [0.05, 0.32], or two of these, first to last"
 _IOU = "a number in [0, 1], or two, first to last, such as [1.0, 0.1]"
+_PAIRS = f"{ALL!r} or a whole number from 1 up"
+
+
+def _pairs(key: str, value: Any) -> Any:
+    return value if value == ALL else integer(1, _PAIRS)(key, value)
 
 
 def _is_one_range(value: Any) -> bool:
@@ -47,6 +53,8 @@ _CHECKS: dict[str, Check] = {
     "warmup": number(0, 1, "a fraction of training in [0, 1]"),
     "decay": number(0, 1, "a fraction of training in [0, 1]"),
     "source": one_of(*SOURCES),
+    "crops": integer(2, "a whole number from 2 to 8", high=8),
+    "pairs": _pairs,
     "size": optional(integer(4, "a number of pixels from 4 up, or null")),
     "area": optional(moving(range_of(0, 1, _AREA), _is_one_range, _AREA)),
     "ratio": range_of(
@@ -78,17 +86,20 @@ class SPConfig:
         decay: fraction of training at its end over which the weight falls to 0; 0 for none.
         source: where crops come from. ``view``: the host's first full view, on the device;
             ``image``: the original picture, by a transform of the data set.
+        crops: how many crops of each picture, 2 to 8; each is encoded once.
+        pairs: of these crops that SP asks about: ``all``, or how many are drawn in each step, the
+            same ones for the whole batch.
         size: side in pixels that crops are resized to; null: half the frame, at most 96, or what
             the backbone takes.
         area: least and largest area of a crop, as fractions of the window; two such ranges move
             from the first to the last as training goes on; null: [0.05, 0.32], from [0.15, 0.32]
             where frames are 64 px or less.
         ratio: least and largest aspect (width / height) of a crop.
-        window: least and largest side of the window that holds both crops, as fractions of the
+        window: least and largest side of the window that holds all crops, as fractions of the
             frame; null: [0.5, 1] for ``image``, none ([1, 1]) for ``view``, whose frame is a
             random crop already.
         max_iou: largest overlap of a pair; two values move from the first to the last.
-        sharpness: ``equal`` low-passes both crops of a pair to one random resolution, so that
+        sharpness: ``equal`` low-passes all crops of a picture to one random resolution, so that
             blur does not tell the scale; ``native`` leaves them.
         encoding: ``symmetric``, ``anchor`` or ``image``; see `sp_plugin.targets`.
         head: ``antisymmetric``, ``plain`` or ``difference``; null: antisymmetric, but plain for
@@ -114,6 +125,8 @@ class SPConfig:
     warmup: float = 0.07
     decay: float = 0.0
     source: str = "view"
+    crops: int = 2
+    pairs: str | int = ALL
     size: int | None = None
     area: Range | tuple[Range, Range] | None = None
     ratio: Range = (3 / 4, 4 / 3)
@@ -132,6 +145,9 @@ class SPConfig:
     def __post_init__(self) -> None:
         for key, check in _CHECKS.items():
             object.__setattr__(self, key, check(key, _plain(getattr(self, key))))
+        if self.pairs != ALL and int(self.pairs) > (most := count_of(self.crops)):
+            takes = f"{ALL!r} or a whole number from 1 to {most} with crops {self.crops}"
+            raise refuse("pairs", self.pairs, takes)
         if self.head == "antisymmetric" and self.encoding not in ANTISYMMETRIC:
             raise refuse("head", self.head, f"plain or difference with encoding {self.encoding!r}")
         if self.source == "image":
@@ -190,6 +206,10 @@ class Resolved(SPConfig):
     area: Range | tuple[Range, Range] = (0.05, 0.32)
     window: Range = (1.0, 1.0)
     head: str = "antisymmetric"
+
+    def sampler(self) -> CropSampler:
+        """What draws the crops that these settings ask for."""
+        return CropSampler(self.area, self.ratio, self.window, self.max_iou, crops=self.crops)
 
 
 def _plain(value: Any) -> Any:

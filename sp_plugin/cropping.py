@@ -3,7 +3,7 @@
 Resizing with an antialiased bilinear filter is linear in the pixels and separable: each crop is
 ``rows @ image @ columns.T``, where ``rows`` (size, H) and ``columns`` (size, W) hold the filter's
 weights. So a batch is two batched matrix products, exact, differentiable in the images, on any
-device and without a loop; boxes need not lie on whole pixels.
+device and without a loop; boxes need not lie on whole pixels. It compiles without a graph break.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def crop_resize(
     grids = (None, None) if resolution is None else resolution.to(x).unbind(1)
     with torch.autocast(images.device.type, enabled=False):
         large = images.device.type == "cpu" and height * width > _DENSE_PIXELS_ON_CPU
+        large &= not torch.compiler.is_compiling()  # where to cut is not known in a graph
         if large and resolution is None and _whole(x, y):
             out = _interpolate_each(pixels, x, y, size)
         elif large:

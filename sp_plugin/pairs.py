@@ -1,36 +1,41 @@
-"""Pairs: two crops of each picture of a batch, and where they were cut."""
+"""Pairs: which two of a picture's crops are compared. Each crop is encoded once."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from sp_plugin.isolation import generator_for
 
-class Pairs(NamedTuple):
-    """What SP asks about: one pair of crops for each picture.
+ALL = "all"
 
-    Attributes:
-        boxes: (2, B, 4), crops a and b as (cx, cy, w, h), fractions of the frame they share.
-        crops: (2B, C, S, S), first all a, then all b; normalised as the backbone takes them.
+
+def count_of(crops: int) -> int:
+    """How many pairs there are of so many crops.
+
+    >>> count_of(4)
+    6
     """
+    return crops * (crops - 1) // 2
 
-    boxes: Tensor
-    crops: Tensor
 
-    @classmethod
-    def collated(cls, sample: Mapping[str, Any]) -> Pairs:
-        """From what a data loader makes of the samples of `sp_plugin.transforms.ImageCrops`.
+def choose_pairs(crops: int, wanted: str | int = ALL, *keys: int) -> Tensor:
+    """Pairs of crops, all of them or some drawn at random, none twice.
 
-        Args:
-            sample: ``crops`` (B, 2, C, S, S) and ``boxes`` (B, 2, 4).
+    Args:
+        crops: how many there are.
+        wanted: ``all``, or how many pairs; all where there are no more.
+        *keys: which draw this is, such as seed, rank and step.
 
-        >>> sample = {"crops": torch.zeros(5, 2, 3, 8, 8), "boxes": torch.zeros(5, 2, 4)}
-        >>> pairs = Pairs.collated(sample)
-        >>> pairs.boxes.shape, pairs.crops.shape
-        (torch.Size([2, 5, 4]), torch.Size([10, 3, 8, 8]))
-        """
-        boxes, crops = sample["boxes"], sample["crops"]
-        return cls(boxes.transpose(0, 1), torch.cat(crops.unbind(1)))
+    Returns:
+        (2, P), int64, on the CPU: which crops are a and b of each pair.
+
+    >>> choose_pairs(3, "all").tolist()
+    [[0, 0, 1], [1, 2, 2]]
+    """
+    every = torch.triu_indices(crops, crops, offset=1, device="cpu")
+    count = every.shape[1]
+    if wanted == ALL or int(wanted) >= count:
+        return every
+    shuffled = torch.randperm(count, generator=generator_for(*keys), device="cpu")
+    return every[:, shuffled[: int(wanted)]]

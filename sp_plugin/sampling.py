@@ -1,15 +1,18 @@
-"""PairSampler: which two crops of a picture SP asks about.
+"""CropSampler: which crops of a picture SP encodes.
 
-Window first, then two crops inside it, then a limit on their overlap. Why a window: a crop
+Window first, then crops inside it, then a limit on their overlap. Why a window: a crop
 must fit its frame, so where one crop lies already tells part of the offset to the other. Over
 the whole frame one crop alone can reach R2 0.49 on dx; inside a window of side U[0.5, 1] whose
 place is not known, 0.37. The ranges are ours; the paper's were not to be had.
+
+Compiles (`torch.compile`): `CropSampler.boxes`, from numbers to boxes. Stays eager: the draw of
+the numbers, as a private generator cannot be part of a graph.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,8 +39,26 @@ def uniform(*shape: int, generator: torch.Generator) -> Tensor:
     return torch.rand(shape, generator=generator, device=_CPU, dtype=torch.float32)
 
 
-class PairSampler:
-    """Draws pairs of boxes from a private generator.
+class Numbers(NamedTuple):
+    """All that a sampler takes from its generator for n pictures, in the order of the draw.
+
+    Attributes:
+        side: (n, 1), of the windows.
+        centre: (n, 2), likewise.
+        pair: (4, 2, tries, n), area, aspect, x and y of the first two crops.
+        further: (4, crops - 2, tries, n), likewise of each further crop.
+        order: (crops, n, 1), how the crops are shuffled; two are not: (0, n, 1).
+    """
+
+    side: Tensor
+    centre: Tensor
+    pair: Tensor
+    further: Tensor
+    order: Tensor
+
+
+class CropSampler:
+    """Draws the boxes of a picture's crops from a private generator.
 
     1. A window of side U[window] of the frame, placed at random.
     2. Two crops inside it: area log-uniform in ``area`` of the window, aspect log-uniform in
@@ -45,6 +66,10 @@ class PairSampler:
     3. Pairs whose IoU is above ``max_iou`` are drawn again, at most ``tries`` times in all, for
        the whole batch at once; where no try was good enough, the one with the least overlap is
        kept. So it never fails and never loops for ever.
+    4. Each further crop likewise: the first of ``tries`` whose IoU with every earlier crop is
+       within ``max_iou``, or the one whose largest is the least. As later crops lie where the
+       earlier ones left room, the order is shuffled in the end, picture by picture: so every pair
+       of crops has the same distribution.
 
     Args:
         area: least and largest area, fractions of the window; or two such ranges, the first at
@@ -52,9 +77,10 @@ class PairSampler:
         ratio: least and largest aspect (width / height).
         window: least and largest side of the window, fractions of the frame; (1, 1) for none.
         max_iou: largest overlap of a pair in [0, 1]; or two, from the start to the end.
-        tries: how many pairs are drawn for each picture.
+        tries: how often a crop is drawn for each picture, at most.
+        crops: how many are kept of each picture, 2 or more.
 
-    >>> sampler = PairSampler()
+    >>> sampler = CropSampler()
     >>> a, b = sampler(8, torch.Generator().manual_seed(0))
     >>> a.shape, bool((iou(a, b) <= 0.1 + 1e-6).all())
     (torch.Size([8, 4]), True)
@@ -67,52 +93,91 @@ class PairSampler:
         window: Range = (0.5, 1.0),
         max_iou: float | Range = 0.1,
         tries: int = 10,
+        crops: int = 2,
     ) -> None:
         self.area = area if isinstance(area[0], tuple) else (area, area)
         self.ratio = ratio
         self.window = window
         self.max_iou = max_iou if isinstance(max_iou, tuple) else (max_iou, max_iou)
         self.tries = tries
+        self.crops = crops
 
     def __call__(
         self, n: int, generator: torch.Generator, progress: float | Tensor = 1.0
-    ) -> tuple[Tensor, Tensor]:
-        """Draw ``n`` pairs.
+    ) -> Tensor:
+        """Draw the crops of ``n`` pictures.
 
         Args:
-            n: how many pairs.
+            n: how many pictures.
             generator: a private CPU generator; nothing else is drawn from.
-            progress: how far training has come, in [0, 1]; a tensor (n,) gives each pair its own.
+            progress: how far training has come, in [0, 1]; a tensor (n,) gives each its own.
 
         Returns:
-            Boxes a and b in the frame, each (n, 4), float32, on the CPU.
+            Boxes in the frame, (crops, n, 4), float32, on the CPU.
         """
+        return self.boxes(self.numbers(n, generator), progress)
+
+    def numbers(self, n: int, generator: torch.Generator) -> Numbers:
+        """Draw what decides the crops of ``n`` pictures."""
+        further = self.crops - 2
+        return Numbers(
+            side=uniform(n, 1, generator=generator),
+            centre=uniform(n, 2, generator=generator),
+            pair=uniform(4, 2, self.tries, n, generator=generator),
+            further=uniform(4, further, self.tries, n, generator=generator),
+            order=uniform(self.crops if further else 0, n, 1, generator=generator),
+        )
+
+    def boxes(self, numbers: Numbers, progress: float | Tensor = 1.0) -> Tensor:
+        """The boxes (crops, n, 4) that the numbers decide."""
         area_now = [blend(*ends, progress) for ends in zip(*self.area, strict=True)]
         limit = blend(*self.max_iou, progress)
-        window = self.windows(n, generator)
-        crops = self._crops((2, self.tries, n), area_now, generator)
-        overlap = iou(crops[0], crops[1])  # (tries, n); the same inside the window as outside
-        good = overlap <= limit
-        first_good = good.to(torch.uint8).argmax(dim=0)
-        kept = torch.where(good.any(dim=0), first_good, overlap.argmin(dim=0))
-        a, b = crops[:, kept, torch.arange(n, device=_CPU)]
-        return place(a, window), place(b, window)
+        # Overlap is the same inside the window as outside.
+        pair = self._inside(numbers.pair, area_now)
+        boxes = _first_good(pair, iou(pair[0], pair[1]), limit)
+        if self.crops > 2:
+            for tried in self._inside(numbers.further, area_now).unbind():
+                overlap = iou(tried, boxes.unsqueeze(1)).amax(dim=0)
+                boxes = torch.cat([boxes, _first_good(tried.unsqueeze(0), overlap, limit)])
+            order = numbers.order.argsort(dim=0)
+            boxes = boxes.gather(0, order.expand(-1, -1, 4))
+        return place(boxes, self._window(numbers.side, numbers.centre))
 
     def windows(self, n: int, generator: torch.Generator) -> Tensor:
-        """The windows (n, 4) in the frame: the first that a call draws from its generator."""
-        low, high = self.window
-        side = low + (high - low) * uniform(n, 1, generator=generator)
-        centre = side / 2 + (1 - side) * uniform(n, 2, generator=generator)
-        return torch.cat([centre, side, side], dim=1)
+        """The windows (n, 4) in the frame of the pictures that a call would draw."""
+        return self._window(*self.numbers(n, generator)[:2])
 
-    def _crops(self, shape: tuple[int, ...], area: list[Any], generator: torch.Generator) -> Tensor:
-        u_area, u_ratio, u_x, u_y = uniform(4, *shape, generator=generator)
-        smallest, largest = (
-            torch.as_tensor(end, device=_CPU, dtype=torch.float32).log() for end in area
-        )
+    def _window(self, u_side: Tensor, u_centre: Tensor) -> Tensor:
+        low, high = self.window
+        side = low + (high - low) * u_side
+        return torch.cat([side / 2 + (1 - side) * u_centre, side, side], dim=1)
+
+    def _inside(self, numbers: Tensor, area: list[Any]) -> Tensor:
+        """Boxes (..., 4) in the window, from numbers (4, ...)."""
+        u_area, u_ratio, u_x, u_y = numbers.unbind()
+        # Products, as a graph would be made anew for each number that is made a tensor.
+        one = torch.ones((), device=_CPU, dtype=torch.float32)
+        smallest, largest = ((one * end).float().log() for end in area)
         log_area = blend(smallest, largest, u_area)
         # A side is at most the window's: sqrt(area * ratio) <= 1 in both directions.
         narrow, wide = (math.log(end) for end in self.ratio)
         log_ratio = blend(narrow, wide, u_ratio).clamp(log_area, -log_area)
         w, h = ((log_area + log_ratio) / 2).exp(), ((log_area - log_ratio) / 2).exp()
         return torch.stack([w / 2 + (1 - w) * u_x, h / 2 + (1 - h) * u_y, w, h], dim=-1)
+
+
+def _first_good(tried: Tensor, overlap: Tensor, limit: float | Tensor) -> Tensor:
+    """Of each picture's tries the first whose overlap is within the limit, else the one of least.
+
+    Args:
+        tried: (m, tries, n, 4).
+        overlap: (tries, n).
+        limit: of the overlap, for all or (n,).
+
+    Returns:
+        (m, n, 4).
+    """
+    good = overlap <= limit
+    first_good = good.to(torch.uint8).argmax(dim=0)
+    kept = torch.where(good.any(dim=0), first_good, overlap.argmin(dim=0))
+    return tried[:, kept, torch.arange(len(kept), device=_CPU)]

@@ -1,60 +1,39 @@
 """SpatialPrediction: the five parts tied together. The only file that an adapter needs.
 
-    images -> PairSampler -> boxes -> crop_resize -> backbone -> SPHead -> SPLoss <- TargetEncoder
+    images -> CropSampler -> boxes -> crop_resize -> backbone -> SPHead -> SPLoss <- TargetEncoder
 
 Spatial Prediction is the task of arXiv 2605.09963: from one picture take two local views, encode
 both, and predict their relative position and scale in a continuous space. Only the abstract of
 that paper could be read; what it leaves open is our choice and a setting of `SPConfig`.
+
+What compiles (`torch.compile`, without a graph break): `CropSampler.boxes`, `shared_resolution`,
+`crop_resize`, and `comparison.compare`, which is all from features to the loss; with all pairs also
+`SpatialPrediction.compare`. What stays eager: the private generators and what is drawn from them,
+and the guards round the backbone (`sp_plugin.isolation`). ``torch.compile(sp)`` breaks there alone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sp_plugin.comparison import SPOutput, compare
 from sp_plugin.config import Resolved, SPConfig
-from sp_plugin.cropping import crop_resize
+from sp_plugin.crops import Crops
 from sp_plugin.encoding import Call, encode
 from sp_plugin.head import SPHead
 from sp_plugin.isolation import frozen_statistics, generator_for, key_of, private_rng
-from sp_plugin.loss import SPLoss, r2
-from sp_plugin.pairs import Pairs
+from sp_plugin.loss import SPLoss
+from sp_plugin.pairs import choose_pairs
 from sp_plugin.probing import fit
-from sp_plugin.sampling import PairSampler
-from sp_plugin.sharpness import shared_resolution
 from sp_plugin.targets import TargetEncoder
 
 _FRAME = 224  # px, where nothing else is known
-_LARGEST = 1e18  # the head's LayerNorm squares features in float32
-
-
-@dataclass
-class SPOutput:
-    """What one step of SP gives.
-
-    Attributes:
-        loss: scalar, weighted, to be added to the host's own; backpropagates into backbone and
-            head.
-        metrics: detached scalars on the images' device: ``loss`` (not weighted), ``r2_dx``,
-            ``r2_dy``, ``r2_scale``, ``weight`` and ``skipped`` (1 where the loss was not finite
-            and was left out). R2 of a batch of one is NaN. On a GPU a backbone that overflows
-            inside still gets NaN from its own backward pass: looking would make the host wait.
-        boxes: (2, B, 4), crops a and b in the images.
-        prediction: (B, 3), what the head said: x, y and sigma, in standard deviations.
-        target: (B, 3), what it should have said.
-    """
-
-    loss: Tensor
-    metrics: dict[str, Tensor]
-    boxes: Tensor
-    prediction: Tensor
-    target: Tensor
+_PAIRS = 1  # keeps the draw of pairs apart from that of boxes
 
 
 class SpatialPrediction(nn.Module):
@@ -143,7 +122,7 @@ class SpatialPrediction(nn.Module):
 
     def _settle(self, config: Resolved) -> None:
         self.config = config
-        self.sampler = PairSampler(config.area, config.ratio, config.window, config.max_iou)
+        self.sampler = config.sampler()
 
     def weight(self, progress: float) -> float:
         """Weight of the loss when training has come to ``progress`` in [0, 1].
@@ -156,76 +135,80 @@ class SpatialPrediction(nn.Module):
         fall = (1 - progress) / self.config.decay if self.config.decay else 1.0
         return self.config.weight * max(0.0, min(1.0, rise, fall))
 
-    def draw(self, images: Tensor, generator: torch.Generator, progress: float = 1.0) -> Pairs:
-        """Draw one pair of crops for each image, and cut them out.
+    def draw(self, images: Tensor, generator: torch.Generator, progress: float = 1.0) -> Crops:
+        """Draw the crops of each image, and cut them out.
 
         Args:
             images: (B, C, H, W).
             generator: on the CPU.
             progress: how far training has come, in [0, 1].
-
         """
-        boxes = torch.stack(self.sampler(len(images), generator, progress))
-        frame = boxes.new_tensor([images.shape[-1], images.shape[-2]])
-        resolution = None
-        if self.config.sharpness == "equal":
-            resolution = shared_resolution(boxes[..., 2:] * frame, self.config.size, generator)
-            resolution = resolution.to(images.device, non_blocking=True)
-        boxes = boxes.to(images.device, non_blocking=True)
-        crops = [crop_resize(images.detach(), box, self.config.size, resolution) for box in boxes]
-        return Pairs(boxes, torch.cat(crops))
+        equal = self.config.sharpness == "equal"
+        return Crops.drawn(images, self.sampler, self.config.size, generator, progress, equal)
 
     def forward(
         self,
         backbone: nn.Module,
-        images: Tensor | Pairs,
+        images: Tensor | Crops,
         *,
         step: int,
         rank: int = 0,
         progress: float = 1.0,
     ) -> SPOutput:
-        """Ask about one pair of crops in each image.
+        """Encode the crops of each image, and ask about pairs of them.
 
         Args:
-            backbone: the host's student, in the mode it trains in.
-            images: (B, 3, H, W), as the backbone takes them (normalised), to draw pairs of crops
-                from; or the `Pairs` that were drawn elsewhere, from the original pictures.
+            backbone: the host's student, in the mode it trains in; it is called once.
+            images: (B, 3, H, W), as the backbone takes them (normalised), to draw crops from; or
+                the `Crops` that were drawn elsewhere, from the original pictures.
             step: counts the calls; with the seed and the rank it decides what is drawn.
             rank: of this process.
             progress: how far training has come, in [0, 1].
         """
-        weight = self.weight(progress)
         keys = (self.config.seed, rank, step)
-        if not isinstance(images, Pairs):
-            images = self.draw(images, generator_for(*keys), progress)
-        boxes, crops = images.boxes, self._sized(images.crops)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
-            features = self._encode(backbone, crops, key_of(*keys))
-        # 0 x inf is NaN, so a weight alone is no guard: what is not finite must not be multiplied.
-        usable = (features.abs() < _LARGEST).all()
-        if features.device.type == "cpu" and not usable:
-            features = features.detach()  # a GPU would have to be waited for, and has the gate only
-        features = torch.where(usable, features, torch.zeros_like(features))
-        # Half precision ends here: targets reach 3.7, losses are compared across runs.
-        with torch.autocast(crops.device.type, enabled=False):
-            prediction = self.head(*features.to(self.head.norm.weight.dtype).chunk(2)).float()
-            target = self.targets.encode(*boxes)
-            raw = self.loss(prediction, target)
-        usable = usable & raw.isfinite()
-        if features.requires_grad:
-            features.register_hook(_only_if(usable))  # type: ignore[no-untyped-call]
-        loss = torch.where(usable, raw, torch.zeros_like(raw)) * weight
-        with torch.no_grad():
-            r2_dx, r2_dy, r2_scale = r2(prediction, target)
-        metrics = {
-            "loss": raw.detach(),
-            "r2_dx": r2_dx,
-            "r2_dy": r2_dy,
-            "r2_scale": r2_scale,
-            "weight": torch.full_like(raw, weight).detach(),
-            "skipped": (~usable).to(raw.dtype),
-        }
-        return SPOutput(loss, metrics, boxes, prediction.detach(), target)
+        if isinstance(images, Crops):
+            crops = images
+        else:
+            crops = self.draw(images, generator_for(*keys), progress)
+        with contextlib.nullcontext() if self.weight(progress) > 0 else torch.no_grad():
+            features = self._encode(backbone, self._sized(crops.pixels), key_of(*keys))
+        features = features.reshape(*crops.boxes.shape[:2], -1)
+        return self.compare(features, crops.boxes, step=step, rank=rank, progress=progress)
+
+    def compare(
+        self,
+        features: Tensor,
+        boxes: Tensor,
+        *,
+        step: int,
+        rank: int = 0,
+        progress: float = 1.0,
+    ) -> SPOutput:
+        """Ask about pairs of crops whose features there are already.
+
+        Args:
+            features: (k, B, D), pooled, of k crops of each picture. Weight 0 sends them no
+                gradient.
+            boxes: (k, B, 4), where the crops lie in a frame that those of a picture share.
+            step, rank, progress: as for `forward`.
+
+        >>> sp = SpatialPrediction(16, SPConfig(pairs=2, crops=3))
+        >>> boxes = sp.sampler(5, torch.Generator().manual_seed(0))
+        >>> sp.compare(torch.randn(3, 5, 16), boxes, step=0).prediction.shape
+        torch.Size([10, 3])
+        """
+        weight = self.weight(progress)
+        keys = (self.config.seed, rank, step, _PAIRS)
+        pairs = choose_pairs(len(boxes), self.config.pairs, *keys)
+        return compare(
+            features if weight > 0 else features.detach(),
+            boxes,
+            pairs.to(features.device, non_blocking=True),
+            self.head,
+            self.targets,
+            self.loss,
+            weight,
+        )
 
     def _encode(self, backbone: nn.Module, crops: Tensor, seed: int) -> Tensor:
         quiet = contextlib.nullcontext() if self.config.update_bn else frozen_statistics(backbone)
@@ -237,7 +220,3 @@ class SpatialPrediction(nn.Module):
         if crops.shape[-2:] == size:  # else: drawn before it was known what the backbone takes
             return crops
         return F.interpolate(crops, size, mode="bilinear", antialias=True)
-
-
-def _only_if(usable: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda grad: torch.where(usable, grad, torch.zeros_like(grad))

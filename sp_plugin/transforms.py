@@ -21,7 +21,7 @@ from sp_plugin import boxes as geometry
 from sp_plugin.config import Resolved, SPConfig
 from sp_plugin.isolation import generator_for, key_of, peek, private_rng
 from sp_plugin.pictures import cut, fingerprint, size_of
-from sp_plugin.sampling import PairSampler, uniform
+from sp_plugin.sampling import uniform
 from sp_plugin.sharpness import shared_resolution
 
 _FRAME = 224  # px, where nothing else is known
@@ -29,7 +29,7 @@ _JITTER = (0.4, 0.4, 0.2, 0.1)  # brightness, contrast, saturation, hue
 
 
 class ImageCrops:
-    """Two crops of a picture and their boxes.
+    """The crops of a picture and their boxes.
 
     The frame in which the boxes lie is the largest square that fits the picture, placed at
     random: a crop then keeps its shape whatever the picture's is.
@@ -74,8 +74,7 @@ class ImageCrops:
         self._frame = frame
         self._given = dataclasses.replace(config, source="image")
         self.config: Resolved = self._given.resolve(frame or _FRAME)
-        ranges = (self.config.area, self.config.ratio, self.config.window, self.config.max_iou)
-        self._sampler = PairSampler(*ranges)
+        self._sampler = self.config.sampler()
         self._photometric = self.photometric or _simclr(self.config.size)
 
     def suit(self, views: Any) -> None:
@@ -88,25 +87,27 @@ class ImageCrops:
         return key_of(self.config.seed, *peek(), fingerprint(image))
 
     def __call__(self, image: Any, key: int | None = None) -> dict[str, Tensor]:
-        """Draw one pair.
+        """Draw the crops of one picture.
 
         Args:
             image: a PIL image, or a tensor (C, H, W), floating point in [0, 1] or uint8.
             key: of `key`, where that was asked before the host's generator moved on.
 
         Returns:
-            ``crops`` (2, C, size, size), float32, normalised, and ``boxes`` (2, 4) in the frame.
+            ``crops`` (k, C, size, size), float32, normalised, and ``boxes`` (k, 4) in the frame,
+            k being the setting ``crops``.
         """
         key = self.key(image) if key is None else key
         generator = generator_for(key)
-        boxes = torch.cat(self._sampler(1, generator))
+        boxes = self._sampler(1, generator)[:, 0]
         width, height = size_of(image)
         side = min(width, height)
         *place, flip = uniform(3, generator=generator).tolist()
         frame = torch.tensor([place[0] * (width - side), place[1] * (height - side)])
         grid = None
         if self.config.sharpness == "equal":
-            grid = shared_resolution(boxes[:, None, 2:] * side, self.config.size, generator)[0]
+            numbers = uniform(1, 1, generator=generator)
+            grid = shared_resolution(boxes[:, None, 2:] * side, self.config.size, numbers)[0]
         mirrored = flip < self.flip
         # A crop of the mirrored picture is the mirrored crop of the picture, from the other side.
         inside = (geometry.flip(boxes) if mirrored else boxes) * side

@@ -16,14 +16,14 @@ from sp_lightning.images import CropsFromImages, asked_about, unwrap
 from sp_lightning.progress import progress_of
 from sp_lightning.student import AUTO, find_backbone, join, student_of
 from sp_lightning.wrapping import Asking, Wrapped
-from sp_plugin import ConfigError, Pairs, SpatialPrediction, SPConfig, SPOutput
+from sp_plugin import ConfigError, Crops, SpatialPrediction, SPConfig, SPOutput
 from sp_plugin.encoding import Call
 
 log = logging.getLogger("sp_plugin")
 
 _NAME = "sp"  # the attribute of the LightningModule under which SP stands while it trains
 _LOGGED = ("loss", "r2_dx", "r2_dy", "r2_scale", "weight", "skipped")
-_OF_ONE = ("loss", "weight", "skipped")  # one picture has no R2: a NaN would spoil the epoch's mean
+_OF_ONE = ("loss", "weight", "skipped")  # one pair has no R2: a NaN would spoil the epoch's mean
 
 
 class SPCallback:
@@ -71,7 +71,7 @@ class SPCallback:
         self._name = backbone  # of the student, once it is found
         self._undo: list[Any] = []
         self._plain: dict[str, Any] | None = None
-        self._pairs: Pairs | None = None
+        self._crops: Crops | None = None
         self._suited = False
 
     def __reduce__(self) -> Any:
@@ -172,7 +172,7 @@ class SPCallback:
         return configured
 
     def _transferred(self, original: Any, batch: Any, dataloader_idx: int) -> Any:
-        self._pairs = None
+        self._crops = None
         return original(self._own(batch), dataloader_idx)
 
     def _step(
@@ -187,8 +187,8 @@ class SPCallback:
 
     def _own(self, batch: Any) -> Any:
         """The host's own batch; crops that came with it are kept for the step."""
-        batch, pairs = unwrap(batch)
-        self._pairs = pairs or self._pairs
+        batch, crops = unwrap(batch)
+        self._crops = crops or self._crops
         return batch
 
     def _loss(self, trainer: Any, pl_module: Any, batch: Any) -> Tensor:
@@ -200,13 +200,13 @@ class SPCallback:
             self._suited = True
         out: SPOutput = self.sp(
             backbone,
-            asked_about(self.config.source, view, self._pairs),
+            asked_about(self.config.source, view, self._crops),
             step=self.step,
             rank=trainer.global_rank,
             progress=progress_of(trainer),
         )
         self.step += 1
-        named = _LOGGED if len(view) > 1 else _OF_ONE
+        named = _LOGGED if len(out.target) > 1 else _OF_ONE
         figures = {f"train_sp_{name}": out.metrics[name] for name in named}
         pl_module.log_dict(figures, on_step=False, on_epoch=True, batch_size=len(view))
         return out.loss

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sp_plugin import ConfigError, Pairs, SPConfig
+from sp_plugin import ConfigError, Crops, SPConfig
 
 
 class CropsFromImages:
@@ -89,48 +89,48 @@ def _datasets(item: Any) -> Iterator[Any]:
             yield from _datasets(inner)
 
 
-def unwrap(batch: Any) -> tuple[Any, Pairs | None]:
-    """The host's own batch, and the pairs that an `SPTransform` put beside its views.
+def unwrap(batch: Any) -> tuple[Any, Crops | None]:
+    """The host's own batch, and the crops that an `SPTransform` put beside its views.
 
     >>> import torch
     >>> sp = {"crops": torch.zeros(4, 2, 3, 8, 8), "boxes": torch.zeros(4, 2, 4)}
-    >>> batch, pairs = unwrap([{"views": [1, 2], "sp": sp}, "label"])
-    >>> batch, pairs.crops.shape
+    >>> batch, crops = unwrap([{"views": [1, 2], "sp": sp}, "label"])
+    >>> batch, crops.pixels.shape
     ([[1, 2], 'label'], torch.Size([8, 3, 8, 8]))
     """
     if isinstance(batch, Mapping):
         if set(batch) == {"views", "sp"}:
-            return batch["views"], Pairs.collated(batch["sp"])
+            return batch["views"], Crops.collated(batch["sp"])
         changed: Any = {key: unwrap(value) for key, value in batch.items()}
-        found = _first(pairs for _, pairs in changed.values())
+        found = _first(crops for _, crops in changed.values())
         return ({key: own for key, (own, _) in changed.items()} if found else batch), found
     if type(batch) in (list, tuple):
         parts = [unwrap(item) for item in batch]
-        found = _first(pairs for _, pairs in parts)
+        found = _first(crops for _, crops in parts)
         return (type(batch)(own for own, _ in parts) if found else batch), found
     return batch, None
 
 
-def _first(pairs: Any) -> Pairs | None:
-    return next((found for found in pairs if found is not None), None)
+def _first(crops: Any) -> Crops | None:
+    return next((found for found in crops if found is not None), None)
 
 
-def asked_about(source: str, view: Tensor, pairs: Pairs | None) -> Tensor | Pairs:
-    """What SP takes in this step: the host's view, or the pairs that came with the batch.
+def asked_about(source: str, view: Tensor, crops: Crops | None) -> Tensor | Crops:
+    """What SP takes in this step: the host's view, or the crops that came with the batch.
 
     Raises:
         ConfigError: the data bring what the setting does not say, or lack it.
     """
     if source == "view":
-        if pairs is None:
+        if crops is None:
             return view
         raise ConfigError(
             "source: got 'view', but the data set's SPTransform brings crops of the image; "
             "say SPCallback(source='image')"
         )
-    if pairs is None:
+    if crops is None:
         raise ConfigError(
             "source: got 'image', but the batch brings no crops: wrap the data set's "
             "transform in sp_plugin.transforms.SPTransform, or take source='view'"
         )
-    return pairs
+    return crops

@@ -10,16 +10,16 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from sp_mmselfsup.batch import first_view, pairs_of
+from sp_mmselfsup.batch import crops_of, first_view
 from sp_mmselfsup.clock import now
 from sp_mmselfsup.compat import repair
 from sp_mmselfsup.encoders import encoder_of
-from sp_plugin import ConfigError, Pairs, SpatialPrediction, SPConfig
+from sp_plugin import ConfigError, Crops, SpatialPrediction, SPConfig
 from sp_plugin.checks import nearest
 
 _NAME = "sp"
 _SETTINGS = ("algorithm", "sp")
-_OF_MANY = ("r2_dx", "r2_dy", "r2_scale")  # one picture has no R2: a NaN would spoil a mean
+_OF_MANY = ("r2_dx", "r2_dy", "r2_scale")  # one pair has no R2: a NaN would spoil a mean
 
 
 def SPAlgorithm(
@@ -123,9 +123,9 @@ class _WithSP:
     def _ask(self, view: Tensor, data_samples: Any) -> dict[str, Tensor]:
         if not self._suited:
             self._suit(view)
-        asked: Tensor | Pairs = view
+        asked: Tensor | Crops = view
         if self.sp.config.source == "image":
-            asked = pairs_of(data_samples, self.data_preprocessor)
+            asked = crops_of(data_samples, self.data_preprocessor)
         step, progress = now(self)
         out = self.sp(self.backbone, asked, step=step, rank=get_rank(), progress=progress)
         # MMEngine sums whatever has "loss" in its name (BaseModel.parse_losses).

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sp_plugin import ConfigError, Pairs
+from sp_plugin import ConfigError, Crops
 
 
 def first_view(inputs: Any) -> Tensor:
@@ -24,11 +24,11 @@ def first_view(inputs: Any) -> Tensor:
     return view
 
 
-def pairs_of(data_samples: Any, preprocessor: Any) -> Pairs:
-    """The pairs that `SPCrops` drew from the original pictures, normalised as the views are.
+def crops_of(data_samples: Any, preprocessor: Any) -> Crops:
+    """The crops that `SPCrops` drew from the original pictures, normalised as the views are.
 
     Args:
-        data_samples: one for each picture, with ``sp_crops`` (2, 3, S, S) and ``sp_boxes`` (2, 4).
+        data_samples: one for each picture, with ``sp_crops`` (k, 3, S, S) and ``sp_boxes`` (k, 4).
         preprocessor: the host's, for its mean, its deviation and its order of channels.
 
     Raises:
@@ -41,7 +41,7 @@ def pairs_of(data_samples: Any, preprocessor: Any) -> Pairs:
         )
     crops = torch.stack([sample.sp_crops for sample in data_samples])
     boxes = torch.stack([sample.sp_boxes for sample in data_samples])
-    return Pairs.collated({"crops": _normalised(crops, preprocessor), "boxes": boxes})
+    return Crops.collated({"crops": _normalised(crops, preprocessor), "boxes": boxes})
 
 
 def _normalised(crops: Tensor, preprocessor: Any) -> Tensor:

@@ -12,10 +12,10 @@ from sp_plugin import ConfigError
 
 
 class SPCrops:
-    """The host's pipeline with two crops of the picture that it loads, for ``source="image"``.
+    """The host's pipeline with crops of the picture that it loads, for ``source="image"``.
 
     The pipeline runs as it is and draws what it would have drawn; its result's ``data_samples``
-    gain ``sp_crops`` (2, 3, S, S), RGB in [0, 1], and ``sp_boxes`` (2, 4). In a config it takes
+    gain ``sp_crops`` (k, 3, S, S), RGB in [0, 1], and ``sp_boxes`` (k, 4). In a config it takes
     the pipeline's place::
 
         pipeline=[dict(type="SPCrops", pipeline={{_base_.train_pipeline}}, sp=sp)]

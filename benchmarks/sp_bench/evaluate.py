@@ -61,6 +61,7 @@ def examples(
     told = sp(method.backbone.to(device).train(), views.to(device), step=0)
     a, b = told.boxes
     decoded = sp.targets.decode(told.prediction, a)
-    few = slice(None, None, max(1, len(pictures) // _SHOWN))
+    # The first rows are of the first pair of each picture's crops.
+    few = slice(None, len(pictures), max(1, len(pictures) // _SHOWN))
     boxes = [box[few][:_SHOWN].cpu() for box in (a, b, decoded)]
     return PairExamples(pictures[few][:_SHOWN], *boxes)

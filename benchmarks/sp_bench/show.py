@@ -65,14 +65,15 @@ def ask(
         log.warning("show: %d unreadable pictures were passed over", unreadable)
     sp = SpatialPrediction(1, config.resolve(side))
     boxes, crops = sp.draw(frames.float() / 255, generator_for(seed))
-    # The sampler draws its windows first: a fresh generator of the same seed gives them again.
+    crops = crops.unflatten(0, boxes.shape[:2])
+    # A fresh generator of the same seed gives the windows again.
     windows = sp.sampler.windows(len(frames), generator_for(seed))
     return Asked(
         frames=frames,
-        boxes=boxes,
+        boxes=boxes[:2],
         windows=windows if sp.config.window != (1.0, 1.0) else None,
-        crops=crops.reshape(2, len(frames), *crops.shape[1:]),
-        targets=sp.targets.encode(*boxes),
+        crops=crops[:2],
+        targets=sp.targets.encode(*boxes[:2]),
         config=sp.config,
         unreadable=unreadable,
     )

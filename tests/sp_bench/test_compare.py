@@ -13,11 +13,17 @@ import torch
 from rich.console import Console
 from sp_bench import compare as module
 from sp_bench.compare import compare
+from sp_bench.data import load_data
+from sp_bench.data.pictures import Selection
 from sp_bench.errors import UsageError
+from sp_bench.evaluate import examples
 from sp_bench.pretrain import new_method
 from sp_bench.progress import Progress
 from sp_bench.results import ARMS, Results
 from sp_bench.settings import Settings
+
+from sp_plugin import SpatialPrediction, SPConfig
+from sp_plugin.isolation import generator_for
 
 SETTINGS = Settings(
     limit=40, epochs=2, side=32, batch_size=8, tasks=("knn",), sp={"weight": 1.0, "warmup": 0.0}
@@ -176,3 +182,16 @@ def test_operations_of_a_step_are_counted_forward_alone(made: tuple[Path, Result
     backbone = new_method(SETTINGS, 0).backbone
     views = 2 * run.images_seen * forward_flops(backbone, SETTINGS.side)["forward_flops"]
     assert views < run.flops < 1.2 * views  # the projector is beside it
+
+
+@pytest.mark.parametrize("crops", (2, 3))
+def test_the_examples_are_the_first_pair_of_each_pictures_crops(crops: int) -> None:
+    settings = dataclasses.replace(SETTINGS, sp={"crops": crops})
+    method, splits = new_method(settings, seed=0), load_data(settings.data, limit=settings.limit)
+    asked = 7  # fewer than are shown at most
+    splits = dataclasses.replace(splits, test=Selection(splits.test, range(asked)))
+    config = SPConfig.build(settings.sp).resolve(settings.side)
+    sp = SpatialPrediction.from_backbone(method.backbone, None, config)
+    made = examples(settings, method, sp, splits)
+    boxes = sp.draw(torch.zeros(asked, 3, settings.side, settings.side), generator_for(0, 0, 0))[0]
+    assert torch.equal(made.a, boxes[0]) and torch.equal(made.b, boxes[1])

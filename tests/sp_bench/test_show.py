@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,15 +29,18 @@ def pictures(tmp_path: Path) -> list[Path]:
     return [*paths, tmp_path / "torn.png", tmp_path / "text.jpg"]
 
 
-@pytest.mark.parametrize("sharpness", ["equal", "native"])
-def test_what_is_shown_is_what_training_draws(pictures: list[Path], sharpness: str) -> None:
-    config = SPConfig(sharpness=sharpness, encoding="anchor")
+@pytest.mark.parametrize(
+    "more", [{"sharpness": "equal"}, {"sharpness": "native"}, {"crops": 3}], ids=str
+)
+def test_what_is_shown_is_what_training_draws(pictures: list[Path], more: dict[str, Any]) -> None:
+    config = SPConfig(**more, encoding="anchor")
     asked = ask(pictures[:6], config=config, side=32, count=4, seed=5)
     sp = SpatialPrediction(8, config.resolve(32))
     boxes, crops = sp.draw(asked.frames.float() / 255, generator_for(5))
-    assert torch.equal(asked.boxes, boxes)
-    assert torch.equal(asked.crops[0], crops[:4]) and torch.equal(asked.crops[1], crops[4:])
-    assert torch.equal(asked.targets, sp.targets.encode(*boxes))
+    assert torch.equal(asked.boxes, boxes[:2])
+    assert torch.equal(asked.crops[0], crops[:4]) and torch.equal(asked.crops[1], crops[4:8])
+    assert torch.equal(asked.targets, sp.targets.encode(*boxes[:2]))
+    assert ("one pair of the 3 crops" in footnote(asked)) is (config.crops == 3)
     assert asked.windows is None  # the view is the window
 
 

@@ -20,6 +20,7 @@ _IOU = "a number in [0, 1], or two, first to last, such as [1.0, 0.1]"
 _RATIO = "least and largest width / height in [0.1, 10], such as [0.75, 1.33]"
 _WINDOW = "least and largest side in (0, 1], such as [0.5, 1.0], or null"
 _PIXELS = "a number of pixels from 4 up, or null"
+_PAIRS = "'all' or a whole number from 1 up"
 _FRACTION = "a fraction of training in [0, 1]"
 
 # Each setting: its default, what it takes beside it, what it refuses, and what it then says.
@@ -28,6 +29,8 @@ SETTINGS = {
     "warmup": (0.07, [0, 1, 0.5], [-0.1, 1.1, math.inf, None], _FRACTION),
     "decay": (0.0, [0, 1, 0.5], [-0.1, 1.1, "half", [0.1]], _FRACTION),
     "source": ("view", ["image"], ["View", None, 1, ["view"]], "one of view, image"),
+    "crops": (2, [3, 8], [1, 9, 4.0, "4", True, None], "a whole number from 2 to 8"),
+    "pairs": ("all", [1], ["some", 0, 1.0, True, None, ["all"]], _PAIRS),
     "size": (None, [4, 96, None], [3, 32.0, "32", True, [32, 32]], _PIXELS),
     "area": (
         None,
@@ -108,12 +111,25 @@ def test_what_it_refuses_in_one_line(key):
             {"encoding": "anchor", "head": "antisymmetric"},
             "head: got 'antisymmetric', takes plain or difference with encoding 'anchor'",
         ),
+        ({"crops": 9}, "crops: got 9, takes a whole number from 2 to 8"),
+        ({"pairs": "some"}, "pairs: got 'some', takes 'all' or a whole number from 1 up"),
+        (
+            {"crops": 4, "pairs": 7},
+            "pairs: got 7, takes 'all' or a whole number from 1 to 6 with crops 4",
+        ),
     ],
 )
 def test_the_line_to_the_letter(settings, line):
     with pytest.raises(ConfigError) as caught:
         SPConfig.build(settings)
     assert str(caught.value) == line
+
+
+def test_as_many_pairs_are_taken_as_the_crops_have():
+    for crops, most in ((2, 1), (3, 3), (4, 6), (8, 28)):
+        assert SPConfig(crops=crops, pairs=most).pairs == most
+        with pytest.raises(ConfigError, match=f"from 1 to {most} with crops {crops}$"):
+            SPConfig(crops=crops, pairs=most + 1)
 
 
 @pytest.mark.parametrize("value", [torch.tensor(0.3), np.array(0.3), np.array([0.1, 0.2]), {}, ...])

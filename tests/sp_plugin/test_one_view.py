@@ -6,13 +6,13 @@ import math
 
 import torch
 
-from sp_plugin.sampling import PairSampler
+from sp_plugin.sampling import CropSampler
 
 _N = 60_000
 
 
 def _pairs(**settings) -> tuple[torch.Tensor, torch.Tensor]:
-    return PairSampler(**settings)(_N, torch.Generator().manual_seed(0))
+    return CropSampler(**settings)(_N, torch.Generator().manual_seed(0))
 
 
 def _one_view_r2(**settings) -> float:

@@ -123,6 +123,16 @@ class _Spoilt(Net):
         return features + spoilt
 
 
+def test_a_head_that_is_not_finite_leaves_the_backbone_alone():
+    net, sp = _net(), _sp()
+    with torch.no_grad():
+        sp.head.mlp[0].weight.fill_(float("inf"))
+    out = sp(net, _images(), step=0)
+    out.loss.backward()
+    assert out.loss == 0 and out.metrics["skipped"] == 1
+    assert not any(parameter.grad.any() for parameter in net.parameters())
+
+
 @pytest.mark.parametrize("spoils", ["inf", "nan", "large", "inside"])
 def test_what_is_not_finite_is_left_out_and_the_next_step_is_fine(spoils):
     net, sp = _Spoilt(), _sp()

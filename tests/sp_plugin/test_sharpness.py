@@ -7,17 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sp_plugin import SpatialPrediction, SPConfig
+from sp_plugin.sampling import uniform
 from sp_plugin.sharpness import shared_resolution
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(4, 96))
-def test_a_shared_resolution_is_whole_and_half_to_all_of_the_coarser_crop_s_own(seed, size):
+@given(st.integers(0, 2**32 - 1), st.integers(2, 8), st.integers(4, 96))
+def test_a_shared_resolution_is_whole_and_half_to_all_of_the_coarsest_crop_s_own(seed, crops, size):
     generator = torch.Generator().manual_seed(seed)
-    sides = 1 + 100 * torch.rand(2, 64, 2, generator=generator)
-    grid = shared_resolution(sides, size, generator)
-    coarser = torch.minimum(*sides).clamp(max=size)
+    sides = 1 + 100 * torch.rand(crops, 64, 2, generator=generator)
+    grid = shared_resolution(sides, size, uniform(64, 1, generator=generator))
+    coarsest = sides.amin(dim=0).clamp(max=size)
     assert torch.equal(grid, grid.round()) and grid.min() >= 1
-    assert (grid <= coarser).all() and (grid >= (coarser / 2).floor()).all()
+    assert (grid <= coarsest).all() and (grid >= (coarsest / 2).floor()).all()
 
 
 def test_equal_sharpness_does_not_tell_the_scale_and_native_sharpness_does():

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from torchvision.models.detection._utils import BoxCoder
 
 from sp_plugin.boxes import corners, flip, place
-from sp_plugin.sampling import PairSampler
+from sp_plugin.sampling import CropSampler
 from sp_plugin.targets import ANTISYMMETRIC, ENCODINGS, TargetEncoder, raw_targets
 
 _seeds = st.integers(0, 2**32 - 1)
-_TARGETS = {encoding: TargetEncoder(PairSampler(), encoding) for encoding in ENCODINGS}
+_TARGETS = {encoding: TargetEncoder(CropSampler(), encoding) for encoding in ENCODINGS}
 each_encoding = pytest.mark.parametrize("encoding", ENCODINGS)
 
 
 def _pairs(seed: int, n: int = 32, **settings):
-    return PairSampler(**settings)(n, torch.Generator().manual_seed(seed))
+    return CropSampler(**settings)(n, torch.Generator().manual_seed(seed))
 
 
 def _close(one, other):
@@ -115,7 +115,7 @@ SAMPLERS = {
 @each_encoding
 @pytest.mark.parametrize("settings", SAMPLERS.values(), ids=SAMPLERS)
 def test_targets_have_unit_variance_under_their_sampler(encoding, settings):
-    targets = TargetEncoder(PairSampler(**settings), encoding)
+    targets = TargetEncoder(CropSampler(**settings), encoding)
     drawn = targets.encode(*_pairs(7, 40_000, **settings))
     # The constants and the check are each a draw of some 3e4: a few per mille each.
     torch.testing.assert_close(drawn.std(dim=0), torch.ones(3), atol=0.03, rtol=0)
@@ -125,28 +125,28 @@ def test_targets_have_unit_variance_under_their_sampler(encoding, settings):
 
 @pytest.mark.parametrize("area", [(0.05, 0.32), (0.02, 0.2), (0.15, 0.32)])
 def test_the_constant_of_scale_is_the_closed_form_s(area):
-    sampler = PairSampler(area, max_iou=1.0)
+    sampler = CropSampler(area, max_iou=1.0)
     closed = math.log(area[1] / area[0]) / math.sqrt(24)
     for encoding in ENCODINGS:
         assert math.isclose(TargetEncoder(sampler, encoding).scale[2], closed, rel_tol=0.015)
 
 
 def test_the_constants_of_a_moving_sampler_cover_all_of_training():
-    moving = PairSampler(((0.3, 0.32), (0.05, 0.06)), max_iou=1.0)
-    ends = [PairSampler(area, max_iou=1.0) for area in moving.area]
+    moving = CropSampler(((0.3, 0.32), (0.05, 0.06)), max_iou=1.0)
+    ends = [CropSampler(area, max_iou=1.0) for area in moving.area]
     first, last = (TargetEncoder(sampler).scale[0] for sampler in ends)
     assert 1.1 * first < TargetEncoder(moving).scale[0] < 0.9 * last
 
 
 def test_the_constants_are_the_same_each_time_and_draw_nothing_from_the_global_generator():
     before = torch.get_rng_state()
-    scales = [TargetEncoder(PairSampler()).scale for _ in range(2)]
+    scales = [TargetEncoder(CropSampler()).scale for _ in range(2)]
     assert torch.equal(*scales)
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_crops_of_one_size_have_finite_targets():
-    targets = TargetEncoder(PairSampler((0.1, 0.1)))
+    targets = TargetEncoder(CropSampler((0.1, 0.1)))
     encoded = targets.encode(*_pairs(0, area=(0.1, 0.1)))
     assert targets.scale[2] == 1
     assert encoded.isfinite().all() and encoded[:, 2].abs().max() < 1e-4
@@ -155,15 +155,15 @@ def test_crops_of_one_size_have_finite_targets():
 def test_targets_are_never_clipped():
     a = torch.tensor([0.01, 0.01, 0.02, 0.02])
     b = torch.tensor([0.97, 0.01, 0.04, 0.02])
-    targets = TargetEncoder(PairSampler())
+    targets = TargetEncoder(CropSampler())
     expected = torch.tensor([0.96 / math.sqrt(0.02 * 0.04), 0.0, math.log(2) / 2])
     torch.testing.assert_close(targets.encode(a, b) * targets.scale, expected, atol=1e-3, rtol=1e-4)
 
 
 @each_encoding
 def test_the_constants_are_stored(encoding):
-    targets = TargetEncoder(PairSampler(), encoding)
-    other = TargetEncoder(PairSampler((0.01, 0.02)), encoding)
+    targets = TargetEncoder(CropSampler(), encoding)
+    other = TargetEncoder(CropSampler((0.01, 0.02)), encoding)
     other.load_state_dict(targets.state_dict())
     assert torch.equal(other.scale, targets.scale)
     assert not list(targets.parameters())
@@ -171,4 +171,4 @@ def test_the_constants_are_stored(encoding):
 
 def test_an_unknown_encoding_is_refused_by_name():
     with pytest.raises(ValueError, match=r"^encoding: got 'polar', takes one of symmetric, anchor"):
-        TargetEncoder(PairSampler(), "polar")
+        TargetEncoder(CropSampler(), "polar")

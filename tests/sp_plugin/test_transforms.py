@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
-from sp_plugin import ConfigError, Pairs, SpatialPrediction, SPConfig, crop_resize
+from sp_plugin import ConfigError, Crops, SpatialPrediction, SPConfig, crop_resize
 from sp_plugin.transforms import ImageCrops, SPTransform, find_normalize
 
 PLAIN = {"sharpness": "native", "size": 16}
@@ -33,11 +33,12 @@ def unchanged(crop: Any) -> Any:
     return crop
 
 
+@pytest.mark.parametrize("count", (2, 4))
 @pytest.mark.parametrize("flip", (0.0, 1.0))
-def test_crops_are_what_the_boxes_say_of_the_flipped_picture(flip: float) -> None:
+def test_crops_are_what_the_boxes_say_of_the_flipped_picture(flip: float, count: int) -> None:
     image = picture()
-    sample = ImageCrops(PLAIN, photometric=unchanged, flip=flip)(image)
-    whole = as_float(v2.functional.hflip(image) if flip else image).expand(2, -1, -1, -1)
+    sample = ImageCrops({**PLAIN, "crops": count}, photometric=unchanged, flip=flip)(image)
+    whole = as_float(v2.functional.hflip(image) if flip else image).expand(count, -1, -1, -1)
     expected = crop_resize(whole, sample["boxes"], 16)
     inside = (sample["crops"] - expected)[..., 2:-2, 2:-2]  # Pillow counts the edge's pixels whole
     assert inside.abs().max() < 3 / 255
@@ -158,16 +159,18 @@ def test_open_settings_follow_the_hosts_views() -> None:
         assert made.crops.config.window == (0.5, 1.0)
 
 
-def test_collated_samples_are_pairs_that_sp_takes() -> None:
-    crops = ImageCrops({"size": 8})
+@pytest.mark.parametrize("count", (2, 3))
+def test_collated_samples_are_crops_that_sp_takes(count: int) -> None:
+    crops = ImageCrops({"size": 8, "crops": count})
     samples = [crops(picture(seed=i)) for i in range(5)]
-    pairs = Pairs.collated(default_collate(samples))
-    assert torch.equal(pairs.crops[5 + 3], samples[3]["crops"][1])
-    assert torch.equal(pairs.boxes[1, 3], samples[3]["boxes"][1])
-    sp = SpatialPrediction(3, SPConfig(size=8, source="image"))
-    out = sp(torch.nn.Identity(), pairs, step=0)
-    assert torch.equal(out.boxes, pairs.boxes)
-    assert torch.equal(out.target, sp.targets.encode(*pairs.boxes))
+    collated = Crops.collated(default_collate(samples))
+    assert torch.equal(collated.pixels[5 + 3], samples[3]["crops"][1])
+    assert torch.equal(collated.boxes[1, 3], samples[3]["boxes"][1])
+    sp = SpatialPrediction(3, SPConfig(size=8, source="image", crops=count))
+    out = sp(torch.nn.Identity(), collated, step=0)
+    first = collated.boxes[:2]
+    assert torch.equal(out.boxes[:, :5], first)
+    assert torch.equal(out.target[:5], sp.targets.encode(*first))
 
 
 def test_crops_of_another_size_are_resized_to_what_the_backbone_takes() -> None:
@@ -177,8 +180,8 @@ def test_crops_of_another_size_are_resized_to_what_the_backbone_takes() -> None:
             return x.flatten(2).mean(2)
 
     sp = SpatialPrediction.from_backbone(Fixed(), torch.zeros(2, 3, 40, 40), SPConfig(size=20))
-    pairs = Pairs(torch.rand(2, 4, 4), torch.rand(8, 3, 20, 20))
-    assert sp(Fixed(), pairs, step=0).loss.isfinite()
+    crops = Crops(torch.rand(2, 4, 4), torch.rand(8, 3, 20, 20))
+    assert sp(Fixed(), crops, step=0).loss.isfinite()
 
 
 def test_it_is_picklable_for_workers_that_are_spawned() -> None:

@@ -27,7 +27,7 @@ _CHARACTERS = 13  # of the footnote, in an inch
 
 @dataclass
 class Asked:
-    """Pairs as SP asks about them.
+    """Pairs as SP asks about them, one for each picture.
 
     Attributes:
         frames: (N, 3, S, S), uint8, the host's frames.
@@ -80,6 +80,8 @@ def footnote(asked: Asked) -> str:
         "Target: what the head must say of x (to the right), y (downwards) and scale, in standard "
         "deviations."
     ]
+    if asked.config.crops > 2:
+        told.append(f"Shown is one pair of the {asked.config.crops} crops of each picture.")
     if asked.config.source == "image":
         told.append("In training each crop also gets colour jitter, grey and blur of its own.")
     if asked.unreadable:

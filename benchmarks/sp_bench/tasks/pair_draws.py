@@ -9,8 +9,9 @@ from torch import Tensor
 
 from sp_bench.features import FrozenBackbone
 from sp_bench.tasks import EVALUATION_SEED
-from sp_plugin import PairSampler, SPConfig, crop_resize
+from sp_plugin import SPConfig, crop_resize
 from sp_plugin.isolation import generator_for
+from sp_plugin.sampling import uniform
 from sp_plugin.sharpness import shared_resolution
 from sp_plugin.targets import raw_targets
 
@@ -55,10 +56,9 @@ def draw_pairs(pictures: int, most: int, frame: int, crop: int, part: int) -> Dr
     rounds = [torch.randperm(pictures, generator=generator) for _ in range(_PER_PICTURE)]
     picture = torch.cat(rounds)[:most]
     config = SPConfig(source="image").resolve(frame)
-    assert config.area and config.window  # resolved
-    sampler = PairSampler(config.area, config.ratio, config.window, config.max_iou)
-    boxes = torch.stack(sampler(len(picture), generator))
-    return Draws(picture, boxes, shared_resolution(boxes[..., 2:] * frame, crop, generator))
+    boxes = config.sampler()(len(picture), generator)
+    numbers = uniform(len(picture), 1, generator=generator)
+    return Draws(picture, boxes, shared_resolution(boxes[..., 2:] * frame, crop, numbers))
 
 
 def encode_pairs(

@@ -16,7 +16,7 @@ from sp_lightly import SPTransform
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from sp_plugin import Pairs
+from sp_plugin import Crops
 from sp_plugin.transforms import find_normalize
 
 # Each transform of lightly that takes a picture; the others want masks, tokens or several.
@@ -94,6 +94,6 @@ def test_data_sets_and_default_collate_carry_them(kind: str, workers: int, tmp_p
         else LightlyDataset(str(tmp_path), transform=transform)
     )
     batch = next(iter(DataLoader(data, batch_size=4, num_workers=workers)))
-    pairs = Pairs.collated(batch[0]["sp"])
-    assert pairs.crops.shape == (8, 3, 16, 16) and pairs.boxes.shape == (2, 4, 4)
+    crops = Crops.collated(batch[0]["sp"])
+    assert crops.pixels.shape == (8, 3, 16, 16) and crops.boxes.shape == (2, 4, 4)
     assert len(batch[0]["views"]) == 2 and len(batch[1]) == 4

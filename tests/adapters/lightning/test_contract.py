@@ -32,7 +32,8 @@ def test_weight_0_ends_in_the_baselines_weights_and_buffers(kit: Any, host: str)
     name = kit.hosts[host].name
     baseline = fitted(kit, host)
     assert not kit.same(baseline, kit.state(kit.new(host))), "the baseline itself does not train"
-    assert kit.same(fitted(kit, host, SPCallback(name, weight=0)), baseline)
+    for crops in (2, 4):
+        assert kit.same(fitted(kit, host, SPCallback(name, weight=0, crops=crops)), baseline)
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -71,10 +72,15 @@ def test_only_the_gradient_differs(kit: Any) -> None:
 
 
 @pytest.mark.usefixtures("feature")
-@pytest.mark.parametrize("host", ("two_views", "teacher", "masked"))
-def test_a_resumed_run_ends_as_an_uninterrupted_one(kit: Any, host: str, tmp_path: Any) -> None:
+@pytest.mark.parametrize(
+    ("host", "more"),
+    (("two_views", {}), ("two_views", {"crops": 4, "pairs": 2}), ("teacher", {}), ("masked", {})),
+)
+def test_a_resumed_run_ends_as_an_uninterrupted_one(
+    kit: Any, host: str, more: dict[str, Any], tmp_path: Any
+) -> None:
     def callback() -> SPCallback:
-        return SPCallback(kit.hosts[host].name, weight=1, warmup=0, max_iou=(1.0, 0.1))
+        return SPCallback(kit.hosts[host].name, weight=1, warmup=0, max_iou=(1.0, 0.1), **more)
 
     class Reseed(kit.pl.Callback):
         """What the host itself draws must not depend on where the run was cut."""

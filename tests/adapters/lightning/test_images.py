@@ -71,10 +71,15 @@ def test_weight_0_ends_in_the_baselines_weights_on_the_same_views(kit: Any, work
         assert torch.equal(torch.stack(mine), torch.stack(theirs))
 
 
-@pytest.mark.parametrize("through", ("fit", "module", "datamodule"))
-def test_sp_learns_from_the_picture_and_puts_the_transform_back(kit: Any, through: str) -> None:
+@pytest.mark.parametrize(
+    ("through", "more"),
+    (("fit", {}), ("fit", {"crops": 4, "pairs": 3}), ("module", {}), ("datamodule", {})),
+)
+def test_sp_learns_from_the_picture_and_puts_the_transform_back(
+    kit: Any, through: str, more: dict[str, Any]
+) -> None:
     data = Pictures(host := TwoViews())
-    callback = SPCallback(source="image", weight=1, warmup=0)
+    callback = SPCallback(source="image", weight=1, warmup=0, **more)
     state, seen = fitted(kit, callback, data=data, through=through)
     assert not kit.same(fitted(kit, through=through)[0], state)
     assert all(type(batch[0]) is list for batch in seen)
@@ -124,8 +129,8 @@ def test_settings_that_do_not_fit_the_data_are_refused(kit: Any) -> None:
 
 def test_unwrap_finds_the_views_at_any_depth_and_leaves_other_batches_alone() -> None:
     sp = {"crops": torch.zeros(4, 2, 3, 8, 8), "boxes": torch.zeros(4, 2, 4)}
-    own, pairs = unwrap({"image": [{"views": [1, 2], "sp": sp}], "label": 3})
+    own, crops = unwrap({"image": [{"views": [1, 2], "sp": sp}], "label": 3})
     assert own == {"image": [[1, 2]], "label": 3}
-    assert pairs is not None and pairs.crops.shape == (8, 3, 8, 8)
+    assert crops is not None and crops.pixels.shape == (8, 3, 8, 8)
     batch = [{"views": 1}, (2,)]
     assert unwrap(batch) == (batch, None) and unwrap(batch)[0] is batch

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
 from sp_mmselfsup import SPCrops
-from sp_mmselfsup.batch import pairs_of
+from sp_mmselfsup.batch import crops_of
 
 from sp_plugin import ConfigError
 
@@ -101,9 +101,9 @@ def test_crops_are_the_pictures_own_in_the_models_channels(picture: Any, tmp_pat
 
     for swap, first in ((True, 200), (False, 10)):  # the backbone sees RGB, or BGR as loaded
         host = SelfSupDataPreprocessor(mean=(5.0,) * 3, std=(2.0,) * 3, bgr_to_rgb=swap)
-        pairs = pairs_of([sample, sample], host)
-        assert pairs.crops.shape[0] == 4 and pairs.boxes.shape == (2, 2, 4)
-        assert float(pairs.crops[:, 0].mean()) == pytest.approx((first - 5) / 2, abs=0.5)
+        crops = crops_of([sample, sample], host)
+        assert crops.pixels.shape[0] == 4 and crops.boxes.shape == (2, 2, 4)
+        assert float(crops.pixels[:, 0].mean()) == pytest.approx((first - 5) / 2, abs=0.5)
 
 
 @pytest.mark.parametrize("name", ("byol", "mae"))
@@ -119,6 +119,8 @@ def test_it_trains_and_weight_0_is_the_baseline(train: Any, name: str) -> None:
     baseline = train(name).model.state_dict()
     off = with_crops({**IMAGE, "weight": 0}).state_dict()
     assert mm_hosts.same(mm_hosts.without_sp(off), dict(baseline))
+    four = with_crops({**IMAGE, "crops": 4, "pairs": 2}).state_dict()
+    assert not mm_hosts.same(mm_hosts.without_sp(four), dict(baseline))
     on = with_crops(IMAGE)
     assert on.sp.config.window == (0.5, 1.0)  # of a picture, not of a view
     from_view = train(name, {**IMAGE, "source": "view"}).model.state_dict()

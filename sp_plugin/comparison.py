@@ -1,0 +1,97 @@
+"""From the features of a picture's crops to SP's loss: what the head says of each pair of them.
+
+All of it compiles without a graph break, and nothing in it makes a GPU's host wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sp_plugin.head import SPHead
+from sp_plugin.loss import SPLoss, r2
+from sp_plugin.targets import TargetEncoder
+
+_LARGEST = 1e18  # the head's LayerNorm squares features in float32
+
+
+@dataclass
+class SPOutput:
+    """What one step of SP gives, for P pairs of crops in each of B pictures.
+
+    Attributes:
+        loss: scalar, weighted, to be added to the host's own; backpropagates into backbone and
+            head.
+        metrics: detached scalars on the images' device: ``loss`` (not weighted), ``r2_dx``,
+            ``r2_dy``, ``r2_scale``, ``weight`` and ``skipped`` (1 where the loss was not finite
+            and was left out). R2 of a single pair is NaN. On a GPU a backbone that overflows
+            inside still gets NaN from its own backward pass: looking would make the host wait.
+        boxes: (2, PB, 4), crops a and b in the images; the first B are of the first pair.
+        prediction: (PB, 3), what the head said: x, y and sigma, in standard deviations.
+        target: (PB, 3), what it should have said.
+    """
+
+    loss: Tensor
+    metrics: dict[str, Tensor]
+    boxes: Tensor
+    prediction: Tensor
+    target: Tensor
+
+
+def compare(
+    features: Tensor,
+    boxes: Tensor,
+    pairs: Tensor,
+    head: SPHead,
+    targets: TargetEncoder,
+    loss: SPLoss,
+    weight: float,
+) -> SPOutput:
+    """Ask the head about pairs of crops, and hold its answers against where the crops lie.
+
+    Args:
+        features: (k, B, D) of k crops of each picture. Where they or the loss are not finite,
+            no gradient reaches them.
+        boxes: (k, B, 4), of the same crops.
+        pairs: (2, P), which crops are a and b of each pair.
+        head: from two features to a prediction.
+        targets: from two boxes to what it should be.
+        loss: between the two.
+        weight: of the loss.
+    """
+    # 0 x inf is NaN, so a weight alone is no guard: what is not finite must not be multiplied.
+    usable = (features.abs() < _LARGEST).all()
+    # A GPU would have to be waited for, and a graph cannot look: they have the gate only.
+    can_look = features.device.type == "cpu" and not torch.compiler.is_compiling()
+    if can_look and not usable:
+        features = features.detach()
+    features = torch.where(usable, features, torch.zeros_like(features))
+    asked = boxes[pairs].flatten(1, 2)
+    # Half precision ends here: targets reach 3.7, losses are compared across runs.
+    with torch.autocast(features.device.type, enabled=False):
+        prediction = head.of_pairs(features.to(head.norm.weight.dtype), pairs).float()
+        target = targets.encode(*asked)
+        raw = loss(prediction, target)
+    usable = usable & raw.isfinite()
+    if features.requires_grad:
+        features.register_hook(_only_if(usable))  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        r2_dx, r2_dy, r2_scale = r2(prediction, target)
+    metrics = {
+        "loss": raw.detach(),
+        "r2_dx": r2_dx,
+        "r2_dy": r2_dy,
+        "r2_scale": r2_scale,
+        # A product, not a fill: a graph would be made anew for each value that it fills in.
+        "weight": torch.ones_like(raw).detach() * weight,
+        "skipped": (~usable).to(raw.dtype),
+    }
+    weighted = torch.where(usable, raw, torch.zeros_like(raw)) * weight
+    return SPOutput(weighted, metrics, asked, prediction.detach(), target)
+
+
+def _only_if(usable: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda grad: torch.where(usable, grad, torch.zeros_like(grad))

@@ -1,0 +1,129 @@
+"""torch.compile: no graph break in what is ours, no graph anew for each step, the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from sp_plugin import SpatialPrediction, SPConfig, crop_resize
+from sp_plugin.comparison import compare
+from sp_plugin.pairs import choose_pairs
+from sp_plugin.sampling import CropSampler
+from sp_plugin.sharpness import shared_resolution
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+class Compiled:
+    """A function compiled into one graph; a break is an error. Counts the graphs made of it."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.counter = CompileCounterWithBackend("aot_eager")
+        self.call = torch.compile(function, fullgraph=True, backend=self.counter)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.call(*args, **kwargs)
+
+
+def test_from_numbers_to_boxes_whatever_the_progress():
+    sampler = CropSampler(((0.2, 0.4), (0.05, 0.3)), max_iou=(1.0, 0.1), crops=4)
+    boxes, moving = Compiled(sampler.boxes), (0.0, 0.25, 0.5, 0.75)
+    for step, progress in enumerate(moving):
+        numbers = sampler.numbers(8, torch.Generator().manual_seed(step))
+        torch.testing.assert_close(boxes(numbers, progress), sampler.boxes(numbers, progress))
+    assert boxes.counter.frame_count <= 2  # of the first value, and of any other
+
+
+@pytest.mark.parametrize("side", [40, 100])  # a CPU cuts large pictures first, which no graph can
+@pytest.mark.parametrize("sharpness", ["equal", "native"])
+def test_from_boxes_to_crops(side: int, sharpness: str):
+    sampler = CropSampler(crops=2)
+
+    def cut(images: Tensor, boxes: Tensor, part: Tensor) -> Tensor:
+        grid = shared_resolution(boxes[..., 2:] * side, 16, part) if sharpness == "equal" else None
+        return crop_resize(images, boxes[0], 16, grid)
+
+    crops = Compiled(cut)
+    for step in range(3):
+        boxes = sampler(6, torch.Generator().manual_seed(step))
+        given = torch.rand(6, 3, side, side), boxes, torch.rand(6, 1)
+        torch.testing.assert_close(crops(*given), cut(*given), atol=1e-5, rtol=0)
+    assert crops.counter.frame_count == 1
+
+
+def _parts(settings: dict[str, str]) -> tuple[SpatialPrediction, Tensor, Tensor]:
+    sp = SpatialPrediction(8, SPConfig(crops=4, head_width=16, **settings))
+    boxes = sp.sampler(6, torch.Generator().manual_seed(0))
+    return sp, boxes, torch.randn(4, 6, 8, requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"encoding": "anchor", "head": "plain", "loss": "l1"},
+        {"encoding": "image", "head": "difference", "loss": "mse"},
+    ],
+    ids=str,
+)
+def test_from_features_to_loss_and_back_whatever_the_pairs_and_the_weight(settings: dict[str, str]):
+    sp, boxes, features = _parts(settings)
+    compiled = Compiled(compare)
+    for step, weight in enumerate((0.1, 0.2, 0.3)):
+        given = boxes, choose_pairs(4, 3, step), sp.head, sp.targets, sp.loss, weight
+        outputs = [ask(features, *given) for ask in (compiled, compare)]
+        gradients = [torch.autograd.grad(out.loss, [features, *sp.parameters()]) for out in outputs]
+        torch.testing.assert_close(*gradients)
+        torch.testing.assert_close(*(out.metrics for out in outputs))
+        torch.testing.assert_close(*(out.prediction for out in outputs))
+    assert compiled.counter.frame_count <= 2
+
+
+def test_the_whole_second_half_with_all_pairs():
+    sp, boxes, features = _parts({})
+    whole = Compiled(sp.compare)(features, boxes, step=3)
+    torch.testing.assert_close(whole.loss, sp.compare(features, boxes, step=3).loss)
+
+
+def test_what_is_not_finite_is_gated_in_a_graph_too():
+    sp, boxes, features = _parts({})
+    compiled = Compiled(compare)
+    parts = boxes, choose_pairs(4), sp.head, sp.targets, sp.loss, 0.3
+    spoilt = features.detach().clone()
+    spoilt[1, 2, 3] = float("nan")
+    spoilt.requires_grad_()
+    out = compiled(spoilt, *parts)
+    assert out.metrics["skipped"] == 1 and out.loss == 0
+    assert not torch.autograd.grad(out.loss, spoilt)[0].any()
+    with torch.no_grad():
+        sp.head.mlp[0].weight.fill_(float("inf"))
+    out = compiled(features, *parts)
+    assert out.metrics["skipped"] == 1 and out.loss == 0
+    assert not torch.autograd.grad(out.loss, features)[0].any()
+
+
+@pytest.mark.slow
+def test_compiled_whole_it_does_what_it_does_eagerly():
+    """Graphs end at the private generators and at the guards round the backbone; no error."""
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(0.2))
+    images = torch.rand(4, 3, 32, 32)
+    sp = SpatialPrediction(8, SPConfig(size=16, head_width=16))
+    whole = torch.compile(sp, backend="aot_eager")
+    for step in (1, 2):
+        outputs = [ask(net, images, step=step, progress=0.02 * step) for ask in (whole, sp)]
+        assert torch.equal(outputs[0].boxes, outputs[1].boxes)
+        torch.testing.assert_close(outputs[0].metrics, outputs[1].metrics)
+        torch.testing.assert_close(
+            *(torch.autograd.grad(out.loss, net[0].weight) for out in outputs)
+        )
+    assert not net[1].running_mean.any()

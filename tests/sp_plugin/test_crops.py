@@ -1,0 +1,131 @@
+"""More than two crops of a picture: where they lie."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from sp_plugin.boxes import area, corners, iou
+from sp_plugin.pairs import choose_pairs, count_of
+from sp_plugin.sampling import CropSampler
+from sp_plugin.targets import ENCODINGS, TargetEncoder
+
+_seeds = st.integers(0, 2**32 - 1)
+_counts = st.integers(2, 8)
+
+
+def _draw(sampler: CropSampler, n: int = 64, seed: int = 0) -> Tensor:
+    return sampler(n, torch.Generator().manual_seed(seed))
+
+
+def _pairs(boxes: Tensor) -> Tensor:
+    """(2, P, n, 4), every two of the crops of each picture."""
+    return boxes[choose_pairs(len(boxes))]
+
+
+def test_two_crops_are_drawn_as_they_always_were():
+    # Runs that were published depend on them; these numbers are of version 0.1.0.
+    expected = {
+        CropSampler(): [
+            [0.711979329586029, 0.2961021065711975, 0.20286092162132263, 0.21322254836559296],
+            [0.686177670955658, 0.5458509922027588, 0.3576809763908386, 0.42148974537849426],
+        ],
+        CropSampler(((0.4, 0.5), (0.05, 0.3)), max_iou=(1.0, 0.0)): [
+            [0.658054769039154, 0.37543174624443054, 0.37688034772872925, 0.39613041281700134],
+            [0.6591527462005615, 0.5434819459915161, 0.431927889585495, 0.5089820623397827],
+        ],
+    }
+    for sampler, boxes in expected.items():
+        generator = torch.Generator().manual_seed(7)
+        drawn = sampler(2, generator, progress=0.5)
+        assert drawn.shape == (2, 2, 4)
+        assert torch.rand(1, generator=generator).item() == 0.3744962215423584  # what comes next
+        torch.testing.assert_close(drawn[:, 0], torch.tensor(boxes), atol=0, rtol=1e-6)
+
+
+@given(_seeds, _counts, st.floats(0.01, 1), st.floats(0.1, 1), st.floats(0, 1))
+def test_all_crops_of_a_picture_fit_one_window(seed, crops, least, side, max_iou):
+    sampler = CropSampler((least, 1), (0.5, 2), (side, side), max_iou, crops=crops)
+    boxes = _draw(sampler, seed=seed)
+    assert boxes.shape == (crops, 64, 4) and boxes.isfinite().all()
+    edges = corners(boxes)
+    assert edges.min() >= -1e-6 and edges.max() <= 1 + 1e-6
+    low, high = edges[..., :2].amin(dim=0), edges[..., 2:].amax(dim=0)
+    assert (high - low <= side + 1e-6).all()
+    share = area(boxes) / side**2
+    assert (share >= least * (1 - 1e-4)).all() and (share <= 1 + 1e-4).all()
+
+
+@given(_seeds, _counts, st.floats(0, 0.3))
+def test_no_two_crops_overlap_more_than_they_may_where_there_is_room(seed, crops, max_iou):
+    sampler = CropSampler((0.005, 0.02), max_iou=max_iou, tries=40, crops=crops)
+    assert (iou(*_pairs(_draw(sampler, seed=seed))) <= max_iou + 1e-4).all()
+
+
+@pytest.mark.parametrize("crops", [3, 8])
+def test_where_there_is_no_room_the_try_with_the_least_overlap_is_kept(crops):
+    overlaps = []
+    for tries in (1, 4, 16):
+        sampler = CropSampler((0.4, 0.6), window=(1, 1), max_iou=0.0, tries=tries, crops=crops)
+        boxes = _draw(sampler, 2000)
+        assert boxes.isfinite().all()
+        overlaps.append(iou(*_pairs(boxes)).amax(dim=0).mean())
+    assert overlaps[0] > 1.05 * overlaps[1] > 1.1 * overlaps[2] > 0
+
+
+@pytest.mark.parametrize("crops", [3, 8])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_the_constants_are_every_pair_s_and_the_order_of_the_crops_tells_nothing(crops, encoding):
+    sampler = CropSampler(crops=crops)
+    targets = TargetEncoder(sampler, encoding).encode(*_pairs(_draw(sampler, 20000, seed=1)))
+    spread = targets.std(dim=1)
+    torch.testing.assert_close(spread, torch.ones_like(spread), atol=0.03, rtol=0)
+    assert targets.mean(dim=1).abs().max() < 0.04
+
+
+@given(_seeds, st.integers(3, 8))
+def test_the_same_seed_draws_the_same_and_the_global_generators_stay(seed, crops):
+    before = torch.get_rng_state()
+    first, again = (_draw(CropSampler(crops=crops), 8, seed) for _ in range(2))
+    other = _draw(CropSampler(crops=crops), 8, seed + 1)
+    assert torch.equal(first, again)
+    assert not torch.isclose(first, other).all(dim=-1).any()
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_they_are_float32_on_the_cpu_whatever_torch_defaults_to():
+    expected = _draw(CropSampler(crops=4))
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            drawn = _draw(CropSampler(crops=4))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(drawn, expected)
+
+
+@given(_seeds, _counts, st.integers(1, 30))
+def test_pairs_that_are_drawn_are_distinct_and_as_many_as_asked(seed, crops, wanted):
+    pairs = choose_pairs(crops, wanted, seed)
+    a, b = pairs
+    assert pairs.shape == (2, min(wanted, count_of(crops)))
+    assert (a < b).all() and a.min() >= 0 and b.max() < crops
+    assert len(set(map(tuple, pairs.T.tolist()))) == pairs.shape[1]
+    assert torch.equal(pairs, choose_pairs(crops, wanted, seed))
+
+
+@given(_seeds, _counts)
+def test_all_pairs_are_all_of_them_whatever_the_keys(seed, crops):
+    pairs = choose_pairs(crops)
+    assert set(map(tuple, pairs.T.tolist())) == {(a, b) for b in range(crops) for a in range(b)}
+    assert torch.equal(choose_pairs(crops, count_of(crops), seed), pairs)
+
+
+def test_every_pair_is_drawn_as_often_as_another():
+    drawn = torch.cat([choose_pairs(4, 2, key) for key in range(3000)], dim=1)
+    counts = (drawn[0] * 4 + drawn[1]).bincount()
+    assert (counts > 0).sum() == 6
+    assert (counts[counts > 0] - 1000).abs().max() < 5 * 1000**0.5

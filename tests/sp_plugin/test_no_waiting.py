@@ -1,0 +1,107 @@
+"""No step makes the host wait for the device: nothing is read back, no shape hangs on a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sp_plugin import SpatialPrediction, SPConfig
+from sp_plugin.crops import Crops
+from sp_plugin.isolation import generator_for
+
+_READS = torch.ops.aten._local_scalar_dense.default
+
+
+class Waits(TorchDispatchMode):
+    """Keeps what makes a host wait: values read, and copies that are not left to the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if func is _READS:
+            self.seen.append("read")
+        if func is torch.ops.aten._to_copy.default and out.device != args[0].device:
+            told = f"{args[0].device.type} to {out.device.type}"
+            waits = out.device.type == "cpu" or not kwargs.get("non_blocking")
+            self.seen += [told] if waits else []
+        return out
+
+
+def on_a_gpu(work: Callable[[torch.device], None]) -> list[str]:
+    """What a piece of work would wait for on a GPU, of which there need be none: all is faked.
+
+    Reading a value, and shapes that hang on one (nonzero, boolean indices), are errors there.
+    """
+    waits = Waits()
+    with FakeTensorMode(), waits:
+        work(torch.device("cuda:0"))
+    return waits.seen
+
+
+def _sp(**settings: Any) -> SpatialPrediction:
+    config = SPConfig.build({"size": 16, "head_width": 32, "warmup": 0, **settings})
+    return SpatialPrediction(8, config)
+
+
+@pytest.mark.parametrize("sharpness", ["equal", "native"])
+@pytest.mark.parametrize("side", [40, 100])
+def test_drawing_and_cutting_crops_waits_for_nothing(sharpness: str, side: int):
+    sampler = SPConfig(crops=4).resolve(side).sampler()
+
+    def draw(device: torch.device) -> None:
+        images = torch.empty(6, 3, side, side, device=device)
+        generator = generator_for(0)
+        crops = Crops.drawn(images, sampler, 16, generator, 0.5, sharpness == "equal")
+        assert crops.pixels.device == crops.boxes.device == device
+
+    assert on_a_gpu(draw) == []
+
+
+class Second(nn.Module):
+    """The second half of a step as a forward pass, so that its weights can be exchanged."""
+
+    def __init__(self, sp: SpatialPrediction) -> None:
+        super().__init__()
+        self.sp = sp
+
+    def forward(self, features: Tensor, boxes: Tensor) -> Tensor:
+        return self.sp.compare(features, boxes, step=3).loss
+
+
+@pytest.mark.parametrize("pairs", ["all", 2])
+@pytest.mark.parametrize("settings", [{}, {"encoding": "anchor", "loss": "mse"}], ids=str)
+def test_from_features_to_the_loss_it_waits_for_nothing(pairs: Any, settings: dict[str, Any]):
+    second = Second(_sp(crops=4, pairs=pairs, **settings))
+    shapes = {name: value.shape for name, value in second.state_dict().items()}
+
+    def ask(device: torch.device) -> None:
+        weights = {name: torch.empty(shape, device=device) for name, shape in shapes.items()}
+        features = torch.empty(4, 6, 8, device=device, requires_grad=True)
+        boxes = torch.empty(4, 6, 4, device=device)
+        loss = torch.func.functional_call(second, weights, (features, boxes))
+        assert loss.device == device and loss.requires_grad
+
+    assert on_a_gpu(ask) == []
+
+
+@pytest.mark.parametrize("settings", [{}, {"crops": 4, "pairs": 3}, {"update_bn": True}], ids=str)
+def test_a_whole_step_and_its_backward_pass_read_one_value_on_a_cpu(settings: dict[str, Any]):
+    """The one is whether the features are finite: a CPU has it at hand."""
+    sp = _sp(**settings)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(0.1))
+    images = torch.rand(6, 3, 40, 40)
+    with Waits() as waits:
+        sp(net, images, step=0).loss.backward()
+    assert waits.seen == ["read"]
