@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 
 from sp_plugin.checks import ConfigError
-from sp_plugin.following import Followed, trail_of
+from sp_plugin.following import Followed
 from sp_plugin.isolation import private_rng
 from sp_plugin.pictures import is_picture
 from sp_plugin.places import LOST
+from sp_plugin.trails import trail_of
 
 _SIDE = 256  # px of the blank picture that places are drawn on
-_DRAWS = 512
+_DRAWS = 256
 _INSTEAD = (
-    "SP follows torchvision's crops and flips and what is built of them, takes 'view' or 'image'"
+    "SP follows torchvision's crops and flips and what is built of them; take 'view' or 'image'"
 )
 
 
@@ -64,8 +65,6 @@ class SPViews:
     Raises:
         ConfigError: at a picture of which no view can be followed.
 
-    >>> from torchvision import transforms as v1
-    >>> crop = v1.RandomResizedCrop(16)
     >>> sample = SPViews(lambda image: [image, image])(torch.rand(3, 32, 32))
     >>> sample["sp"]["boxes"][0].tolist()
     [0.5, 0.5, 1.0, 1.0]
@@ -117,7 +116,7 @@ class SPViews:
 
     @property
     def _refused(self) -> str:
-        name = type(self.original).__name__
+        name = getattr(self.original, "__name__", type(self.original).__name__)
         return f"source: got 'host', but no view of {name} can be followed to its picture"
 
     def __getstate__(self) -> dict[str, Any]:

@@ -116,7 +116,7 @@ class Watch:
                 two views of one size, or views that cannot be followed to their picture.
         """
         if len(places.boxes) != len(views):
-            raise _refused(f"a batch of {len(views)} views, not {len(places.boxes)} as transformed")
+            raise _refused(f"the batch has {len(views)} views, its transform made {len(places.boxes)}")
         boxes, flips = (told.to(views[0].device, non_blocking=True) for told in places)
         calls = [call for call in self._calls if call.output is not None]
         plan = self._plan(calls, views)
@@ -150,12 +150,12 @@ def _first(plan: Plan, views: list[Tensor], boxes: Tensor) -> list[int]:
     if not chosen:
         raise _refused(
             f"the backbone is called, with gradients, on {len(plan)} of the batch's {len(views)} "
-            "views as they are, not on two of one size"
+            "views as they are, and not on two of one size"
         )
     if boxes[chosen].isnan().all():
-        raise _refused("views that are turned, warped or padded and lie in no box")
+        raise _refused("the views are turned, warped or padded, and no box says where they lie")
     return chosen
 
 
-def _refused(got: str) -> ConfigError:
-    return ConfigError(f"source: got 'host' with {got}; takes 'view' or 'image' with this host")
+def _refused(but: str) -> ConfigError:
+    return ConfigError(f"source: got 'host', but {but}; take 'view' or 'image' with this host")

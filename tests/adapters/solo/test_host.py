@@ -146,7 +146,7 @@ def test_a_plain_checkpoint_may_be_gone_on_from_with_sp(solo: Any, runs: Any, tm
     [
         ("++sp.wieght=1", "sp.wieght: no such setting of SP; did you mean 'weight'?"),
         ("++sp.enable=true", "sp.enable: no such setting of SP; did you mean 'enabled'?"),
-        ("++sp.source=picture", "sp.source: got 'picture', takes one of view, image"),
+        ("++sp.source=picture", "sp.source: got 'picture', takes one of view, image, host"),
     ],
 )
 def test_a_bad_setting_stops_the_run_before_any_data_are_read(
