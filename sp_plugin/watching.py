@@ -116,7 +116,9 @@ class Watch:
                 two views of one size, or views that cannot be followed to their picture.
         """
         if len(places.boxes) != len(views):
-            raise _refused(f"the batch has {len(views)} views, its transform made {len(places.boxes)}")
+            raise _refused(
+                f"the batch has {len(views)} views, its transform made {len(places.boxes)}"
+            )
         boxes, flips = (told.to(views[0].device, non_blocking=True) for told in places)
         calls = [call for call in self._calls if call.output is not None]
         plan = self._plan(calls, views)
