@@ -44,6 +44,9 @@ class _Call:
 class Watch:
     """Keeps what the student encodes while it is open; calls without gradients do not count.
 
+    A student that is asked by a method of its own (lightly's ``encode``) is seen by the first part
+    of it that takes pictures; then ``layer`` must say which part gives the features.
+
     Args:
         backbone: the host's student.
         pool, layer: as for `sp_plugin.encoding.encode`.
@@ -66,7 +69,7 @@ class Watch:
         self._width = 0
         self._pool, self._prefix = pool, getattr(backbone, "num_prefix_tokens", None)
         self._plans: dict[Any, Plan] = {}
-        self._open = False
+        self._open = self._within = False
         self._calls: list[_Call] = []
         told = backbone
         if layer is not None:
@@ -74,14 +77,17 @@ class Watch:
             if layer not in parts:
                 raise ConfigError(f"layer: the backbone has no {layer!r}; {nearest(layer, parts)}")
             told = parts[layer]
+        stems = [part for part in backbone.modules() if getattr(part, "in_channels", None) == 3]
         self._handles = [
             backbone.register_forward_pre_hook(self._enters, with_kwargs=True),
-            told.register_forward_hook(self._leaves),
+            *(stem.register_forward_pre_hook(self._enters_within) for stem in stems),
+            told.register_forward_hook(self._answers),
+            backbone.register_forward_hook(self._leaves),
         ]
 
     def open(self) -> None:
         """Begin a step."""
-        self._calls, self._open = [], True
+        self._calls, self._open, self._within = [], True, False
 
     def close(self) -> None:
         """End it: nothing of the host's graph is kept."""
@@ -99,10 +105,19 @@ class Watch:
             pictures = (item for item in given if isinstance(item, Tensor) and item.ndim == 4)
             # One for every call, that the layer's answer may not be taken for another call's.
             self._calls.append(_Call(next(pictures, torch.empty(0))))
+        self._within = True
 
-    def _leaves(self, _: nn.Module, __: Any, output: Any) -> None:
+    def _enters_within(self, stem: nn.Module, args: Any) -> None:
+        if not self._within:
+            self._enters(stem, args, {})
+            self._within = False
+
+    def _answers(self, _: nn.Module, __: Any, output: Any) -> None:
         if self._open and torch.is_grad_enabled() and self._calls:
             self._calls[-1].output = output
+
+    def _leaves(self, *_: Any) -> None:
+        self._within = False
 
     def encoded(self, views: list[Tensor], places: Places) -> Encoded:
         """The embeddings of the views that SP asks about: the smallest that are two or more.
@@ -122,6 +137,10 @@ class Watch:
         boxes, flips = (told.to(views[0].device, non_blocking=True) for told in places)
         calls = [call for call in self._calls if call.output is not None]
         plan = self._plan(calls, views)
+        if self._calls and not calls:
+            raise _refused(
+                "a method of its own asks the backbone; say which layer gives the features"
+            )
         self.views = self.views or _first(plan, views, boxes)
         answers = [pooled(call.output, self._pool, self._prefix) for call in calls]
         features, lie = [], []

@@ -165,6 +165,38 @@ def test_layer_and_pool_are_heeded(layer: str | None) -> None:
         Watch(net, layer="O")
 
 
+class Encoder(nn.Module):
+    """Asked by a method of its own, as lightly's masked transformers are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 4, 4, 4), nn.LayerNorm(4)
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self.norm(self.stem(images).flatten(2).transpose(1, 2))
+
+    forward = encode
+
+
+@pytest.mark.parametrize("called", (False, True))
+def test_a_method_of_the_encoders_own_is_seen_by_its_stem(called: bool) -> None:
+    net, (views, places) = Encoder(), made(8, 8)
+    for layer in (None, "norm"):
+        watch = Watch(net, layer=layer)
+        watch.open()
+        for view in reversed(views):
+            net(view) if called else net.encode(view)
+        if layer or called:
+            out = watch.encoded(views, places)
+            assert torch.allclose(out.features[0], net(views[0]).mean(1), atol=1e-6)
+            assert torch.equal(out.boxes, places.boxes)
+        else:
+            with pytest.raises(ConfigError, match="say which layer gives the features"):
+                watch.encoded(views, places)
+        watch.remove()
+    assert not net.stem._forward_pre_hooks
+
+
 def test_named_arguments_and_places_of_other_views() -> None:
     class Masked(nn.Module):
         def forward(self, keep: int, images: Tensor) -> Tensor:
