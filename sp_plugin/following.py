@@ -22,6 +22,12 @@ from sp_plugin.trails import Drawing, Forward, Part
 _OF_MODULES = frozenset(vars(nn.Module()))  # torch's own bookkeeping: no parts of a transform
 
 
+def _watched(item: Any) -> bool:
+    if isinstance(item, nn.Module):
+        item = vars(item).get("forward")
+    return isinstance(item, (Part, Drawing))
+
+
 class Followed:
     """Puts the watch on every part of a transform that can be reached, and takes it off.
 
@@ -61,6 +67,9 @@ class Followed:
         """What takes an item's place: itself, or a stand-in; all in it is watched then."""
         if id(item) in self._met:
             return self._met[id(item)][1]
+        if _watched(item):  # of another transform that shares it
+            self._parts += 1
+            return item
         stand_in: Any = item
         if isinstance(item, nn.Module):
             part: Part | None = Forward(item)

@@ -28,7 +28,6 @@ class AroundTransforms:
     def __init__(self, trainer: Any, wrap: Callable[[Any], Any]) -> None:
         self._wrap = wrap
         self._changed: list[tuple[Any, Any]] = []
-        self._wrapped: dict[int, tuple[Any, Any]] = {}
         self._source: Any = None
         # Private, and only read: Lightning starts the loader's workers in the first call that
         # would give it openly (FitLoop.setup_data), and then it is too late for them.
@@ -60,10 +59,7 @@ class AroundTransforms:
             transform = getattr(dataset, "transform", None)
             if transform is None:
                 continue
-            # Data sets may share one, and the inner of two may be what the outer shows.
-            _, wrapped = self._wrapped.get(id(transform)) or (None, self._wrap(transform))
-            for known in (transform, wrapped):
-                self._wrapped[id(known)] = known, wrapped
+            wrapped = self._wrap(transform)
             if wrapped is not transform:
                 self._changed.append((dataset, transform))
                 _set_transform(dataset, wrapped)

@@ -65,6 +65,8 @@ def test_calls_without_gradients_do_not_count_nor_those_between_steps() -> None:
     watch.open()
     with torch.no_grad():
         net(views[0])
+    with pytest.raises(ConfigError, match="on 0 of the batch's 2 views"):
+        watch.encoded(views, places)
     net(views[1])
     with pytest.raises(ConfigError) as caught:
         watch.encoded(views, places)
@@ -195,6 +197,19 @@ def test_a_method_of_the_encoders_own_is_seen_by_its_stem(called: bool) -> None:
                 watch.encoded(views, places)
         watch.remove()
     assert not net.stem._forward_pre_hooks
+
+
+def test_what_the_backbone_is_given_counts_not_what_it_makes_of_it() -> None:
+    class Scaled(Encoder):
+        def forward(self, images: Tensor) -> Tensor:
+            return self.encode(images * 2 - 1)
+
+    net, (views, places) = Scaled(), made(8, 8)
+    watch = Watch(net)
+    watch.open()
+    for view in views:
+        net(view)
+    assert torch.allclose(watch.encoded(views, places).features[1], net(views[1]).mean(1))
 
 
 def test_named_arguments_and_places_of_other_views() -> None:
