@@ -28,11 +28,11 @@ def asked(where: torch.Tensor, seen: torch.Tensor, encoding: str = "symmetric", 
     sp = SpatialPrediction(8, SPConfig(encoding=encoding, weight=1, warmup=0))
     said: list[torch.Tensor] = []
 
-    def keep(_, __, output):
-        output.retain_grad()
-        said.append(output)
+    def keep(_, given):
+        given[0].retain_grad()
+        said.append(given[0])
 
-    sp.head.register_forward_hook(keep)
+    sp.loss.register_forward_pre_hook(keep)
     features = torch.randn(*where.shape[:2], 8, generator=torch.Generator().manual_seed(n))
     out = sp.compare(features.requires_grad_(), where, seen, step=0)
     out.loss.backward()
