@@ -1,64 +1,42 @@
-"""Track: from what part of the original picture a view was made, and how it is mirrored."""
+"""Track: goes with a picture through a pipeline of MMEngine, and keeps its place."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-_UNKNOWN = (math.nan,) * 4
+from sp_plugin.places import Place
+
+KEY = "sp_track"  # where a picture's track lies among the results
 
 
 class Track:
-    """Goes with a picture through a pipeline, inside of its results, and follows each step.
+    """Where the picture in the results lies in the original, for as long as the pipeline runs.
 
     A copy is the track of a picture of its own: ``MultiView`` copies the results for each view.
 
     Attributes:
-        box: (left, top, width, height), what is left of the original picture, in fractions of it;
-            NaN once it cannot be told.
-        flips: (x, y), -1 where the picture is mirrored along that axis, else 1.
+        place: of the picture as it stands.
         copies: the tracks of the copies, in the order in which they were made.
+        dry: only where crops and flips lead is wanted; what changes colours is left out.
 
+    >>> import copy
     >>> track = Track()
-    >>> track.flip("horizontal")
-    >>> track.crop(0.0, 0.0, 0.25, 1.0)  # on the left of the mirrored picture
-    >>> track.box, track.flips
-    ((0.75, 0.0, 0.25, 1.0), (-1, 1))
+    >>> view = copy.deepcopy(track)
+    >>> view.place = view.place.mirrored_x()
+    >>> track.copies[0].place.flips, track.place.flips
+    ((-1, 1), (1, 1))
     """
 
-    def __init__(self) -> None:
-        self.box: tuple[float, ...] = (0.0, 0.0, 1.0, 1.0)
-        self.flips = (1, 1)
+    def __init__(self, place: Place | None = None, dry: bool = False) -> None:
+        self.place = place or Place()
         self.copies: list[Track] = []
+        self.dry = dry
 
     def __deepcopy__(self, memo: Any) -> Track:
-        copied = Track()
-        copied.box, copied.flips = self.box, self.flips
-        self.copies.append(copied)
-        return copied
+        self.copies.append(Track(self.place, self.dry))
+        return self.copies[-1]
 
-    def crop(self, left: float, top: float, width: float, height: float) -> None:
-        """What is left of the picture as it stands, in fractions of that."""
-        if self.flips[0] < 0:
-            left = 1 - left - width
-        if self.flips[1] < 0:
-            top = 1 - top - height
-        x, y, w, h = self.box
-        self.box = (x + left * w, y + top * h, width * w, height * h)
-
-    def flip(self, direction: str) -> None:
-        """Mirror the picture: ``horizontal``, ``vertical`` or, for both, ``diagonal``."""
-        x, y = self.flips
-        self.flips = (
-            -x if direction in ("horizontal", "diagonal") else x,
-            -y if direction in ("vertical", "diagonal") else y,
-        )
-
-    def centred(self) -> tuple[float, ...]:
-        """The box as (cx, cy, w, h)."""
-        x, y, w, h = self.box
-        return x + w / 2, y + h / 2, w, h
-
-    def lose(self) -> None:
-        """The picture was moved in a way that a box cannot tell."""
-        self.box = _UNKNOWN
+    @property
+    def views(self) -> list[Place]:
+        """Where the views lie that were made of the picture; the picture itself, if none were."""
+        return [track.place for track in self.copies or [self]]

@@ -213,7 +213,7 @@ STEPS = st.sampled_from(
         {
             "type": "mmcv.RandomChoice",
             "transforms": [
-                [{"type": "mmselfsup.RandomCrop", "size": 45}],
+                [{"type": "mmselfsup.RandomCrop", "size": 40}],
                 [{"type": "mmcv.RandomFlip", "prob": 1.0, "direction": "vertical"}],
             ],
         },
@@ -327,3 +327,21 @@ def test_transforms_that_were_built_already_are_left_as_they_were(picture: Any) 
 def test_pictures_that_are_no_views_are_refused(picture: Any) -> None:
     with pytest.raises(ConfigError, match="SPViews: 9 pictures are made of 1 view"):
         boxes_of(picture, {"type": "Resize", "scale": 292}, {"type": "RandomPatchWithLabels"})
+
+
+@pytest.mark.parametrize("host", ("mmselfsup", "mmpretrain"))
+def test_boxes_drawn_on_a_blank_are_the_pipelines_own(host: str) -> None:
+    """In [2, 6] views of SwAV: areas of 0.14 to 1, and of 0.05 to 0.14."""
+    config = mm_hosts.shipped(host, CONFIGS[host, "swav"])
+    with DefaultScope.overwrite_default_scope(host):
+        views = SPViews(config.train_dataloader.dataset.pipeline)
+    seed(0)
+    before = one_of_each()
+    seed(0)
+    boxes = views.draw()
+    assert one_of_each() == before
+    assert boxes.shape == (128, 8, 4) and boxes.isfinite().all()
+    area = boxes[..., 2] * boxes[..., 3]
+    assert area[:, :2].min() > 0.13 and area[:, :2].max() > 0.9
+    assert area[:, 2:].min() > 0.045 and area[:, 2:].max() < 0.15
+    assert torch.equal(boxes, views.draw())
