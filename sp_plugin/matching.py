@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -10,31 +11,37 @@ from torch import Tensor
 
 
 class Slot(NamedTuple):
-    """Where a view was encoded: in which call of the student, and from which row on."""
+    """Where a view was encoded: in which call of the student, from which row on, and how far apart.
+
+    Rows of one view stand together, or those of k views take turns: ``step`` is 1 or k.
+    """
 
     call: int
     row: int
+    step: int = 1
+
+    def rows(self, batch: Tensor, count: int) -> Tensor:
+        """The view's own ``count`` rows of what went into the call or came out of it."""
+        return batch[self.row :: self.step][:count]
 
 
 Plan = dict[int, Slot]  # by the view's number in the batch
 
 
-def same_rows(images: Tensor, view: Tensor, row: int = 0) -> Tensor:
-    """Whether each row from ``row`` on is the view's, pixel for pixel; nothing is waited for.
+def same_rows(rows: Tensor, view: Tensor) -> Tensor:
+    """Whether each row is the view's, pixel for pixel; nothing is waited for.
 
     Args:
-        images: (N, C, H, W), as the student was given them.
+        rows: (B, C, H, W), as the student was given them.
         view: (B, C, H, W), as the batch holds it.
-        row: 0 to N - B.
 
     Returns:
         (B,), bool.
 
     >>> view = torch.rand(2, 3, 4, 4)
-    >>> same_rows(torch.cat([view, view.flip(0)]), view, 2).tolist()
+    >>> same_rows(view.flip(0), view).tolist()
     [False, False]
     """
-    rows = images[row : row + len(view)]
     if rows.data_ptr() == view.data_ptr() and rows.stride() == view.stride():
         return torch.ones(len(view), dtype=torch.bool, device=view.device)  # the view itself
     return (rows == view.to(rows)).flatten(1).all(dim=1)
@@ -43,7 +50,8 @@ def same_rows(images: Tensor, view: Tensor, row: int = 0) -> Tensor:
 def match(calls: list[Tensor], views: list[Tensor]) -> Plan:
     """Find the views among what the student was given; waits for the device.
 
-    A host calls its student once for each view, or with several views of one size in one tensor.
+    A host calls its student once for each view, or with several views of one size in one tensor:
+    one after the other, or picture by picture.
 
     Args:
         calls: (N, C, H, W) each, in their order.
@@ -54,21 +62,30 @@ def match(calls: list[Tensor], views: list[Tensor]) -> Plan:
 
     >>> a, b = torch.rand(2, 2, 3, 4, 4)
     >>> match([torch.cat([b, a])], [a, b])
-    {0: Slot(call=0, row=2), 1: Slot(call=0, row=0)}
+    {0: Slot(call=0, row=2, step=1), 1: Slot(call=0, row=0, step=1)}
+    >>> match([torch.stack([b, a], 1).flatten(0, 1)], [a, b])
+    {0: Slot(call=0, row=1, step=2), 1: Slot(call=0, row=0, step=2)}
     """
     plan: Plan = {}
     for number, view in enumerate(views):
-        free = (
-            Slot(call, row)
-            for call, images in enumerate(calls)
-            if images.shape[1:] == view.shape[1:]
-            for row in range(0, len(images) - len(view) + 1, len(view))
-            if Slot(call, row) not in plan.values()
+        free = (slot for slot in _slots(calls, view) if slot not in plan.values())
+        found = (
+            slot for slot in free if same_rows(slot.rows(calls[slot.call], len(view)), view).all()
         )
-        found = (slot for slot in free if same_rows(calls[slot.call], view, slot.row).all())
         if (slot := next(found, None)) is not None:
             plan[number] = slot
     return plan
+
+
+def _slots(calls: list[Tensor], view: Tensor) -> Iterator[Slot]:
+    """Where a view of this shape may stand."""
+    for call, images in enumerate(calls):
+        if images.shape[1:] != view.shape[1:]:
+            continue
+        views, rest = divmod(len(images), len(view))
+        yield from (Slot(call, row * len(view)) for row in range(views))
+        if views > 1 and not rest and len(view) > 1:
+            yield from (Slot(call, row, views) for row in range(views))
 
 
 def most_local(plan: Plan, views: list[Tensor]) -> list[int]:

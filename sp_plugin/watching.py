@@ -150,8 +150,8 @@ class Watch:
                 features.append(view.new_zeros(len(view), self._width))
                 lie.append(torch.full_like(boxes[number], torch.nan))
                 continue
-            features.append(answers[slot.call][slot.row : slot.row + len(view)])
-            same = same_rows(calls[slot.call].images, view, slot.row).unsqueeze(1)
+            features.append(slot.rows(answers[slot.call], len(view)))
+            same = same_rows(slot.rows(calls[slot.call].images, len(view)), view).unsqueeze(1)
             lie.append(torch.where(same, boxes[number], torch.nan))
         self._width = features[0].shape[1]
         seen = torch.stack([flips[number] for number in self.views])
