@@ -43,6 +43,16 @@ class Place(NamedTuple):
             height=height * self.height,
         )
 
+    def then(self, part: Place) -> Place:
+        """A part of what is shown, and mirrored, told as if what is shown were the original.
+
+        >>> left = Place().crop(0.0, 0.0, 0.5, 1.0)
+        >>> Place().mirrored_x().then(left) == Place().crop(0.5, 0.0, 0.5, 1.0).mirrored_x()
+        True
+        """
+        shown = self.crop(part.left, part.top, part.width, part.height)
+        return shown._replace(flip_x=self.flip_x * part.flip_x, flip_y=self.flip_y * part.flip_y)
+
     def mirrored_x(self) -> Place:
         """The same part with left and right exchanged."""
         return self._replace(flip_x=-self.flip_x)
