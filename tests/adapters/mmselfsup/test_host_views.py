@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import mm_hosts
+import mm_stand_ins
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from sp_mmselfsup import recipe
 
 from sp_plugin import ConfigError, SpatialPrediction, SPOutput
 from sp_plugin.mirrors import spread_of_views
@@ -31,16 +33,12 @@ class CountRows(Hook):
 
 
 def with_views(config: Config) -> None:
-    """The baseline's pipeline inside of SPViews."""
-    dataset = config.train_dataloader.dataset
-    dataset.pipeline = [{"type": "SPViews", "pipeline": dataset.pipeline}]
+    mm_hosts.with_views(config)
     counted(config)
 
 
 def counted(config: Config) -> None:
-    model = config.model.get("algorithm", config.model)
-    if model.backbone.type == "ResNet":  # 50 is what the configs ship, and slow
-        model.backbone.depth, model.neck.in_channels = 18, 512
+    mm_stand_ins.shallow(config)
     config.custom_hooks = [*config.get("custom_hooks", []), {"type": "mmengine.CountRows"}]
 
 
@@ -159,6 +157,16 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(train: Any, tmp_path: Path) 
         train("byol", ON, epochs(1))
     resumed = train("byol", ON, epochs(2, resume=True)).model.state_dict()
     assert mm_hosts.same(dict(resumed), dict(whole))
+
+
+@pytest.mark.parametrize("host", ("mmselfsup", "mmpretrain"))
+def test_the_recipe_trains(host: str, data: Path, tmp_path: Path) -> None:
+    config = Config.fromfile(recipe(f"{host}/swav_host"))
+    counted(config)
+    runner = mm_hosts.trained(mm_hosts.shrink(config, data, tmp_path))
+    assert runner.iter == mm_hosts.STEPS
+    assert float(runner.message_hub.get_scalar("train/sp_skipped").current()) == 0
+    assert runner.model.sp.config.source == "host"
 
 
 def test_pairs_are_of_the_most_local_views_and_of_all_of_them(train: Any) -> None:
