@@ -84,12 +84,17 @@ def test_targets_are_measured_by_the_pipelines_own_boxes(runs: Any) -> None:
 
 def test_what_is_logged_is_finite_and_sums_to_what_is_trained(runs: Any) -> None:
     _, (_, on, _), _ = runs
-    losses = on.model.loss(*on.model.data_preprocessor(next(iter(on.train_dataloader)), True))
+    inputs, samples = on.model.data_preprocessor(next(iter(on.train_dataloader)), True)
+    for sample in samples:  # one of each pair is mirrored both ways: there is no R2 of dx and dy
+        sample.sp_flips = torch.where(torch.arange(len(inputs)) % 2 == 0, 1.0, -1.0)
+        sample.sp_flips = sample.sp_flips[:, None].expand(-1, 2)
+    losses = on.model.loss(inputs, samples)
     total, logged = on.model.parse_losses(losses)
     assert torch.equal(total, losses["loss"] + losses["sp_loss"])
     assert {"sp_weight", "sp_skipped", "sp_r2_dx", "sp_r2_dy", "sp_r2_scale"} <= logged.keys()
     assert all(torch.isfinite(torch.as_tensor(value)).all() for value in logged.values())
     assert logged["sp_skipped"] == 0
+    assert not on.model._host._watch._calls, "a step's graph is kept"
 
 
 @pytest.mark.parametrize("name", ("simclr", "swav"))
