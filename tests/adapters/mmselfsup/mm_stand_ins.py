@@ -90,4 +90,6 @@ def shallow(config: Any) -> None:
     model = config.model.get("algorithm", config.model)
     if model.backbone.type == "ResNet":
         model.backbone.update(depth=18, norm_cfg={"type": "BN"})
-        model.neck.update(in_channels=512, norm_cfg={"type": "BN1d"})
+        model.neck.in_channels = 512
+        if model.neck.type in ("NonLinearNeck", "SwAVNeck"):
+            model.neck.norm_cfg = {"type": "BN1d"}
