@@ -11,10 +11,13 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
 from mmengine.registry import HOOKS
+from mmengine.structures import BaseDataElement
 from sp_mmselfsup import recipe
+from sp_mmselfsup.host_views import HostViews
 
-from sp_plugin import ConfigError, SpatialPrediction, SPOutput
+from sp_plugin import ConfigError, SpatialPrediction, SPConfig, SPOutput
 from sp_plugin.mirrors import spread_of_views
 
 ON = {"weight": 1.0, "warmup": 0.0, "source": "host"}
@@ -225,3 +228,19 @@ def test_copies_of_the_model_have_no_part_in_it(train: Any) -> None:
     hooks = train("byol", ON, averaged).hooks
     (hook,) = [hook for hook in hooks if type(hook).__name__ == "EMAHook"]
     assert hook.ema_model.module._host is None
+
+
+def test_without_a_pipeline_of_this_run_targets_keep_their_measure() -> None:
+    """A data loader that was built before its Runner: SP trains all the same."""
+    MessageHub.get_instance("a run that begins here")
+    backbone = torch.nn.Conv2d(3, 8, 3)
+    sp = SpatialPrediction(8, SPConfig(source="host"))
+    before = sp.targets.scale.clone()
+    host, views = HostViews(backbone, sp.config), [torch.rand(3, 3, 8, 8) for _ in range(2)]
+    places = {"sp_boxes": torch.rand(2, 4), "sp_flips": torch.ones(2, 2)}
+    with host.step():
+        for view in views:
+            backbone(view)
+        encoded = host.asked_about(views, [BaseDataElement(**places) for _ in range(3)], sp)
+    assert encoded.features.shape == (2, 3, 8)
+    assert torch.equal(sp.targets.scale, before)
