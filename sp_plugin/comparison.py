@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sp_plugin.head import SPHead
 from sp_plugin.loss import SPLoss, r2
+from sp_plugin.mirrors import as_seen
 from sp_plugin.targets import TargetEncoder
 
 _LARGEST = 1e18  # the head's LayerNorm squares features in float32
@@ -26,9 +27,10 @@ class SPOutput:
         loss: scalar, weighted, to be added to the host's own; backpropagates into backbone and
             head.
         metrics: detached scalars on the images' device: ``loss`` (not weighted), ``r2_dx``,
-            ``r2_dy``, ``r2_scale``, ``weight`` and ``skipped`` (1 where the loss was not finite
-            and was left out). R2 of a single pair is NaN. On a GPU a backbone that overflows
-            inside still gets NaN from its own backward pass: looking would make the host wait.
+            ``r2_dy``, ``r2_scale``, ``weight`` and ``skipped`` (share of pairs left out: 1
+            where the loss was not finite). R2 of a single pair is NaN. On a GPU a backbone that
+            overflows inside still gets NaN from its own backward pass: looking would make the
+            host wait.
         boxes: (2, PB, 4), crops a and b in the images; the first B are of the first pair.
         prediction: (PB, 3), what the head said: x, y and sigma, in standard deviations.
         target: (PB, 3), what it should have said.
@@ -49,6 +51,7 @@ def compare(
     targets: TargetEncoder,
     loss: SPLoss,
     weight: float,
+    flips: Tensor | None = None,
 ) -> SPOutput:
     """Ask the head about pairs of crops, and hold its answers against where the crops lie.
 
@@ -61,6 +64,9 @@ def compare(
         targets: from two boxes to what it should be.
         loss: between the two.
         weight: of the loss.
+        flips: (k, B, 2), -1 where a crop is seen mirrored left to right, top to bottom, else 1:
+            of views that the host has flipped, each apart; a box of NaN leaves its pairs out.
+            None: all are seen straight, and all boxes are known.
     """
     # 0 x inf is NaN, so a weight alone is no guard: what is not finite must not be multiplied.
     usable = (features.abs() < _LARGEST).all()
@@ -73,13 +79,16 @@ def compare(
     # Half precision ends here: targets reach 3.7, losses are compared across runs.
     with torch.autocast(features.device.type, enabled=False):
         prediction = head.of_pairs(features.to(head.norm.weight.dtype), pairs).float()
-        target = targets.encode(*asked)
-        raw = loss(prediction, target)
+        target, counts = targets.encode(*asked), None
+        if flips is not None:
+            target, counts = as_seen(target, flips[pairs].flatten(1, 2), targets.encoding)
+        raw = loss(prediction, target, counts)
     usable = usable & raw.isfinite()
     if features.requires_grad:
         features.register_hook(_only_if(usable))  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        r2_dx, r2_dy, r2_scale = r2(prediction, target)
+        r2_dx, r2_dy, r2_scale = r2(prediction, target, counts)
+        left_out = 0.0 if counts is None else 1 - counts[:, 2].mean()
     metrics = {
         "loss": raw.detach(),
         "r2_dx": r2_dx,
@@ -87,7 +96,7 @@ def compare(
         "r2_scale": r2_scale,
         # A product, not a fill: a graph would be made anew for each value that it fills in.
         "weight": torch.ones_like(raw).detach() * weight,
-        "skipped": (~usable).to(raw.dtype),
+        "skipped": torch.where(usable, left_out, 1.0),
     }
     weighted = torch.where(usable, raw, torch.zeros_like(raw)) * weight
     return SPOutput(weighted, metrics, asked, prediction.detach(), target)

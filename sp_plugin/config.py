@@ -30,7 +30,7 @@ from sp_plugin.pairs import ALL, count_of
 from sp_plugin.sampling import CropSampler, Range
 from sp_plugin.targets import ANTISYMMETRIC, ENCODINGS
 
-SOURCES = ("view", "image")
+SOURCES = ("view", "image", "host")
 SHARPNESS = ("equal", "native")
 POOLS = ("mean", "cls")
 
@@ -85,7 +85,9 @@ class SPConfig:
         warmup: fraction of training over which the weight rises from 0 to its value.
         decay: fraction of training at its end over which the weight falls to 0; 0 for none.
         source: where crops come from. ``view``: the host's first full view, on the device;
-            ``image``: the original picture, by a transform of the data set.
+            ``image``: the original picture, by a transform of the data set; ``host``: the views
+            that the host makes and encodes itself, and then nothing below that says how crops
+            are drawn applies.
         crops: how many crops of each picture, 2 to 8; each is encoded once.
         pairs: of these crops that SP asks about: ``all``, or how many are drawn in each step, the
             same ones for the whole batch.
@@ -145,7 +147,11 @@ class SPConfig:
     def __post_init__(self) -> None:
         for key, check in _CHECKS.items():
             object.__setattr__(self, key, check(key, _plain(getattr(self, key))))
-        if self.pairs != ALL and int(self.pairs) > (most := count_of(self.crops)):
+        if (
+            self.source != "host"
+            and self.pairs != ALL
+            and int(self.pairs) > (most := count_of(self.crops))
+        ):
             takes = f"{ALL!r} or a whole number from 1 to {most} with crops {self.crops}"
             raise refuse("pairs", self.pairs, takes)
         if self.head == "antisymmetric" and self.encoding not in ANTISYMMETRIC:

@@ -28,20 +28,28 @@ class SPLoss(nn.Module):
             raise ValueError(f"loss: got {kind!r}, takes one of {', '.join(LOSSES)}")
         self.kind = kind
 
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Predictions and targets (B, 3) to a scalar."""
-        each = LOSSES[self.kind](prediction, target, reduction="none").mean(dim=0)
+    def forward(self, prediction: Tensor, target: Tensor, counts: Tensor | None = None) -> Tensor:
+        """Predictions and targets (B, 3) to a scalar.
+
+        Args:
+            prediction, target: finite.
+            counts: (B, 3), 1 where a number counts and 0 where it does not; None: all do. Each
+                column's mean is over what counts in it, and 0 where nothing does.
+        """
+        apart = LOSSES[self.kind](prediction, target, reduction="none")
+        each = apart.mean(dim=0) if counts is None else _mean(apart, counts)
         return (each[:2].mean() + each[2]) / 2
 
     def extra_repr(self) -> str:
         return f"kind={self.kind!r}"
 
 
-def r2(prediction: Tensor, target: Tensor) -> Tensor:
+def r2(prediction: Tensor, target: Tensor, counts: Tensor | None = None) -> Tensor:
     """R2 = 1 - sum (y - yhat)^2 / sum (y - mean y)^2 of each column, at most 1.
 
     Args:
         prediction, target: (B, K). Where a target does not vary, as in one row, R2 is NaN.
+        counts: (B, K), as for `SPLoss`.
 
     Returns:
         (K,).
@@ -50,6 +58,13 @@ def r2(prediction: Tensor, target: Tensor) -> Tensor:
     >>> r2(target, target).item(), r2(torch.full_like(target, 2.0), target).item()
     (1.0, 0.0)
     """
-    left = (target - prediction).square().sum(dim=0)
-    total = (target - target.mean(dim=0)).square().sum(dim=0)
+    if counts is None:
+        counts = torch.ones_like(target)
+    left = ((target - prediction).square() * counts).sum(dim=0)
+    total = ((target - _mean(target, counts)).square() * counts).sum(dim=0)
     return torch.where(total > 0, 1 - left / total, torch.nan)
+
+
+def _mean(values: Tensor, counts: Tensor) -> Tensor:
+    """Of each column, over what counts."""
+    return (values * counts).sum(dim=0) / counts.sum(dim=0).clamp_min(1)

@@ -18,6 +18,19 @@ from sp_plugin.cropping import crop_resize
 _BILINEAR, _NEAREST = 2, 0  # Pillow's numbers for its filters
 
 
+def is_picture(item: Any) -> bool:
+    """Whether it is one picture: a PIL image, or a tensor (C, H, W).
+
+    >>> is_picture(torch.zeros(3, 8, 8)), is_picture(torch.zeros(2, 3, 8, 8)), is_picture([])
+    (True, False, False)
+    """
+    return item.ndim == 3 if isinstance(item, Tensor) else _is_pil(item)
+
+
+def _is_pil(item: Any) -> bool:
+    return callable(getattr(item, "resize", None)) and hasattr(item, "getbands")
+
+
 def size_of(image: Any) -> tuple[int, int]:
     """Width and height in pixels.
 
@@ -26,7 +39,7 @@ def size_of(image: Any) -> tuple[int, int]:
     """
     if isinstance(image, Tensor) and image.ndim == 3:
         return int(image.shape[2]), int(image.shape[1])
-    if callable(getattr(image, "resize", None)) and hasattr(image, "getbands"):
+    if _is_pil(image):
         return int(image.size[0]), int(image.size[1])
     form = f"of shape {tuple(image.shape)}" if hasattr(image, "shape") else ""
     raise ConfigError(

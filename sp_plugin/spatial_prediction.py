@@ -28,9 +28,11 @@ from sp_plugin.encoding import Call, encode
 from sp_plugin.head import SPHead
 from sp_plugin.isolation import frozen_statistics, generator_for, key_of, private_rng
 from sp_plugin.loss import SPLoss
+from sp_plugin.mirrors import spread_of_views
 from sp_plugin.pairs import choose_pairs
 from sp_plugin.probing import fit
 from sp_plugin.targets import TargetEncoder
+from sp_plugin.watching import Encoded
 
 _FRAME = 224  # px, where nothing else is known
 _PAIRS = 1  # keeps the draw of pairs apart from that of boxes
@@ -124,6 +126,16 @@ class SpatialPrediction(nn.Module):
         self.config = config
         self.sampler = config.sampler()
 
+    def suit_views(self, boxes: Tensor) -> SpatialPrediction:
+        """Take the measure of targets from a host's own views, for `compare` with them.
+
+        Args:
+            boxes: (n, k, 4), k views in each of n runs of the host's transform, such as
+                `sp_plugin.views.SPViews.draw` gives; NaN is left out.
+        """
+        self.targets.measure(spread_of_views(boxes, self.config.encoding))
+        return self
+
     def weight(self, progress: float) -> float:
         """Weight of the loss when training has come to ``progress`` in [0, 1].
 
@@ -149,7 +161,7 @@ class SpatialPrediction(nn.Module):
     def forward(
         self,
         backbone: nn.Module,
-        images: Tensor | Crops,
+        images: Tensor | Crops | Encoded,
         *,
         step: int,
         rank: int = 0,
@@ -160,11 +172,14 @@ class SpatialPrediction(nn.Module):
         Args:
             backbone: the host's student, in the mode it trains in; it is called once.
             images: (B, 3, H, W), as the backbone takes them (normalised), to draw crops from; or
-                the `Crops` that were drawn elsewhere, from the original pictures.
+                the `Crops` that were drawn elsewhere, from the original pictures; or views that
+                the host has `Encoded` itself, and then the backbone is not called.
             step: counts the calls; with the seed and the rank it decides what is drawn.
             rank: of this process.
             progress: how far training has come, in [0, 1].
         """
+        if isinstance(images, Encoded):
+            return self.compare(*images, step=step, rank=rank, progress=progress)
         keys = (self.config.seed, rank, step)
         if isinstance(images, Crops):
             crops = images
@@ -179,6 +194,7 @@ class SpatialPrediction(nn.Module):
         self,
         features: Tensor,
         boxes: Tensor,
+        flips: Tensor | None = None,
         *,
         step: int,
         rank: int = 0,
@@ -190,6 +206,7 @@ class SpatialPrediction(nn.Module):
             features: (k, B, D), pooled, of k crops of each picture. Weight 0 sends them no
                 gradient.
             boxes: (k, B, 4), where the crops lie in a frame that those of a picture share.
+            flips: (k, B, 2), of crops that were mirrored each apart; see `comparison.compare`.
             step, rank, progress: as for `forward`.
 
         >>> sp = SpatialPrediction(16, SPConfig(pairs=2, crops=3))
@@ -208,6 +225,7 @@ class SpatialPrediction(nn.Module):
             self.targets,
             self.loss,
             weight,
+            flips,
         )
 
     def _encode(self, backbone: nn.Module, crops: Tensor, seed: int) -> Tensor:

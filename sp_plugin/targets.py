@@ -23,6 +23,7 @@ from sp_plugin.sampling import CropSampler
 
 ENCODINGS = ("symmetric", "anchor", "image")
 ANTISYMMETRIC = ("symmetric", "image")
+STILL = 1e-4  # a standard deviation beneath which a target does not vary
 _DRAWS = 32768
 
 
@@ -90,9 +91,13 @@ class TargetEncoder(nn.Module):
         progress = torch.linspace(0, 1, _DRAWS // half, device="cpu")
         boxes = sampler(len(progress), generator, progress)
         raw = raw_targets(boxes[:half], boxes[half : 2 * half], encoding)
-        spread = raw.flatten(0, 1).std(dim=0)
+        self.register_buffer("scale", torch.ones(3))
+        self.measure(raw.flatten(0, 1).std(dim=0))
+
+    def measure(self, spread: Tensor) -> None:
+        """Take the standard deviations (3,) of x, y and sigma that targets are divided by."""
         # Crops of one size only, or without a shift: nothing to learn there, nothing to divide by.
-        self.register_buffer("scale", torch.where(spread > 1e-4, spread, torch.ones_like(spread)))
+        self.scale.copy_(torch.where(spread > STILL, spread, torch.ones_like(spread)))
 
     def encode(self, a: Tensor, b: Tensor) -> Tensor:
         """Targets (..., 3) of pairs of boxes (..., 4): x, y, sigma, in standard deviations."""

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import weakref
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from sp_lightning.bases import callback_classes, with_bases
 from sp_lightning.batch import first_view
 from sp_lightning.checkpoint import keep_out, make_room
-from sp_lightning.images import CropsFromImages, asked_about, unwrap
+from sp_lightning.data import AroundTransforms, Beside, check, crops_beside, on_device, unwrap
 from sp_lightning.progress import progress_of
 from sp_lightning.student import AUTO, find_backbone, join, student_of
+from sp_lightning.views import HostViews
 from sp_lightning.wrapping import Asking, Wrapped
-from sp_plugin import ConfigError, Crops, SpatialPrediction, SPConfig, SPOutput
+from sp_plugin import ConfigError, SpatialPrediction, SPConfig, SPOutput
+from sp_plugin.checks import refuse
 from sp_plugin.encoding import Call
+from sp_plugin.views import Places
 
 log = logging.getLogger("sp_plugin")
 
@@ -33,7 +37,7 @@ class SPCallback:
     the instance (`sp_lightning.wrapping`); afterwards it is as it was. The module's state dict
     stays a plain run's throughout. SP's figures go through the module's own logger:
     ``train_sp_loss``, ``train_sp_r2_dx``, ``train_sp_r2_dy``, ``train_sp_r2_scale``,
-    ``train_sp_weight``.
+    ``train_sp_weight``, ``train_sp_skipped``.
 
     Args:
         backbone: name of the student in the module, such as ``backbone`` or
@@ -63,6 +67,8 @@ class SPCallback:
     ) -> None:
         given = config.asdict() if isinstance(config, SPConfig) else config
         self.config = SPConfig.build(given, **settings)
+        if encode is not None and self.config.source == "host":
+            raise refuse("encode", encode, "none where source is 'host': the host encodes")
         self.backbone = backbone
         self.encode = encode
         self.sp: SpatialPrediction | None = None
@@ -71,7 +77,8 @@ class SPCallback:
         self._name = backbone  # of the student, once it is found
         self._undo: list[Any] = []
         self._plain: dict[str, Any] | None = None
-        self._crops: Crops | None = None
+        self._beside: Beside | None = None
+        self._host: HostViews | None = None
         self._suited = False
 
     def __reduce__(self) -> Any:
@@ -91,9 +98,13 @@ class SPCallback:
         wrapped("training_step", functools.partial(self._step, trainer, pl_module, asking))
         wrapped("manual_backward", asking.in_backward)
         wrapped("configure_optimizers", functools.partial(self._optimizers, pl_module))
+        wrapped("on_before_batch_transfer", self._transferring)
         wrapped("on_after_batch_transfer", self._transferred)
         if self.config.source == "image":
-            self._undo.append(CropsFromImages(trainer, self.config))
+            self._undo.append(AroundTransforms(trainer, crops_beside(self.config)))
+        if self.config.source == "host":
+            self._host = HostViews(trainer, self.config)
+            self._undo.append(self._host)
         try:
             self._attach(pl_module)
         except ConfigError:
@@ -134,8 +145,12 @@ class SPCallback:
         self._name = student_of(pl_module) if self.backbone == AUTO else self.backbone
         backbone = find_backbone(pl_module, self._name)
         if self.sp is None or self._owner is None or self._owner() is not pl_module:
-            self.sp = SpatialPrediction.from_backbone(backbone, None, self.config, self.encode)
+            # A host's own calls are calls of the backbone, whatever else it may be asked for.
+            encode = nn.Module.__call__ if self._host else self.encode
+            self.sp = SpatialPrediction.from_backbone(backbone, None, self.config, encode)
             self._owner, self.step, self._suited = weakref.ref(pl_module), 0, False
+        if self._host:
+            self._host.attach(backbone)
         setattr(pl_module, _NAME, self.sp)
         self._undo += keep_out(pl_module, _NAME)
 
@@ -143,7 +158,7 @@ class SPCallback:
         """Leave the module as it was, if SP is in it."""
         for handle in self._undo:
             handle.remove()
-        self._undo = []
+        self._undo, self._host = [], None
         if self.sp is not None and pl_module._modules.get(_NAME) is self.sp:
             delattr(pl_module, _NAME)
 
@@ -171,8 +186,11 @@ class SPCallback:
             self._plain = None
         return configured
 
+    def _transferring(self, original: Any, batch: Any, dataloader_idx: int) -> Any:
+        self._beside = None
+        return original(self._own(batch), dataloader_idx)
+
     def _transferred(self, original: Any, batch: Any, dataloader_idx: int) -> Any:
-        self._crops = None
         return original(self._own(batch), dataloader_idx)
 
     def _step(
@@ -181,35 +199,48 @@ class SPCallback:
     ) -> Any:  # fmt: skip
         batch = self._own(batch)  # again: a datamodule's own transfer hook comes first
         step = functools.partial(original, batch, *args, **kwargs)
-        return asking.in_step(
-            pl_module, step, functools.partial(self._loss, trainer, pl_module, batch)
-        )
+        ask = functools.partial(self._loss, trainer, pl_module, batch)
+        with self._host.step() if self._host else contextlib.nullcontext():
+            return asking.in_step(pl_module, step, ask)
 
     def _own(self, batch: Any) -> Any:
-        """The host's own batch; crops that came with it are kept for the step."""
-        batch, crops = unwrap(batch)
-        self._crops = crops or self._crops
+        """The host's own batch; what came with it for SP is kept for the step."""
+        batch, beside = unwrap(batch)
+        self._beside = beside or self._beside
         return batch
 
     def _loss(self, trainer: Any, pl_module: Any, batch: Any) -> Tensor:
         assert self.sp is not None
         view = first_view(batch)
         backbone = pl_module.get_submodule(self._name)
-        if not self._suited:
-            self.sp.suit(backbone, min(view.shape[-2:]))
-            self._suited = True
         out: SPOutput = self.sp(
             backbone,
-            asked_about(self.config.source, view, self._crops),
+            self._asked_about(self.sp, backbone, view, batch),
             step=self.step,
             rank=trainer.global_rank,
             progress=progress_of(trainer),
         )
         self.step += 1
         named = _LOGGED if len(out.target) > 1 else _OF_ONE
-        figures = {f"train_sp_{name}": out.metrics[name] for name in named}
+        figures = {f"train_sp_{name}": _told(name, out.metrics[name]) for name in named}
         pl_module.log_dict(figures, on_step=False, on_epoch=True, batch_size=len(view))
         return out.loss
+
+    def _asked_about(self, sp: SpatialPrediction, backbone: Any, view: Tensor, batch: Any) -> Any:
+        """What SP takes in this step: the view, or what came with the batch."""
+        check(self.config.source, self._beside)
+        beside = on_device(self._beside, view.device)
+        if self._host:
+            return self._host.asked_about(batch, cast(Places, beside), sp)
+        if not self._suited:
+            sp.suit(backbone, min(view.shape[-2:]))
+            self._suited = True
+        return view if beside is None else beside
+
+
+def _told(name: str, figure: Tensor) -> Tensor:
+    # Of views flipped at random hardly a pair may count: an R2 of NaN tells nothing, as 0 does.
+    return figure.nan_to_num(0.0) if name.startswith("r2") else figure
 
 
 def _builds_later(pl_module: nn.Module) -> bool:

@@ -1,11 +1,13 @@
 """SP for MMSelfSup and MMPretrain: ``custom_imports = dict(imports=['sp_mmselfsup'])``.
 
-Importing this registers `SPAlgorithm` and `SPCrops` with MMEngine, where the registries of both
-hosts find them; neither host is imported. It needs MMEngine: ``pip install sp-plugin[mmselfsup]``.
+Importing this registers `SPAlgorithm`, `SPCrops` and `SPViews` with MMEngine, where the
+registries of both hosts find them; neither host is imported. It needs MMEngine:
+``pip install sp-plugin[mmselfsup]``.
 """
 
 from sp_mmselfsup.algorithm import SPAlgorithm
 from sp_mmselfsup.paths import baseline, recipe
 from sp_mmselfsup.pipeline import SPCrops
+from sp_mmselfsup.views import SPViews
 
-__all__ = ["SPAlgorithm", "SPCrops", "baseline", "recipe"]
+__all__ = ["SPAlgorithm", "SPCrops", "SPViews", "baseline", "recipe"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any
 
@@ -14,8 +15,10 @@ from sp_mmselfsup.batch import crops_of, first_view
 from sp_mmselfsup.clock import now
 from sp_mmselfsup.compat import repair
 from sp_mmselfsup.encoders import encoder_of
+from sp_mmselfsup.host_views import HostViews
 from sp_plugin import ConfigError, Crops, SpatialPrediction, SPConfig
 from sp_plugin.checks import nearest
+from sp_plugin.watching import Encoded
 
 _NAME = "sp"
 _SETTINGS = ("algorithm", "sp")
@@ -69,7 +72,8 @@ def attach(host: nn.Module, config: SPConfig) -> nn.Module:
     """Add SP to an algorithm that has been built; it changes in place and is returned.
 
     Raises:
-        ConfigError: it has no ``backbone``, or a part called ``sp`` already.
+        ConfigError: it has no ``backbone``, or a part called ``sp`` already; or it masks its views
+            where SP is to take them from it.
     """
     name = type(host).__name__
     backbone = getattr(host, "backbone", None)
@@ -80,6 +84,10 @@ def attach(host: nn.Module, config: SPConfig) -> nn.Module:
             f"algorithm: {name} has a part {_NAME!r} already; one SPAlgorithm will do"
         )
     encode = encoder_of(backbone)
+    if encode is not None and config.source == "host":
+        raise ConfigError(
+            f"source: got 'host', but {name} masks what its backbone sees; take 'view' or 'image'"
+        )
     host.add_module(_NAME, SpatialPrediction.from_backbone(backbone, None, config, encode=encode))
     cls: Any = type(host)
     host.__class__ = _with_sp(cls)
@@ -99,10 +107,14 @@ class _WithSP:
     backbone: nn.Module
     data_preprocessor: nn.Module
     _suited = False  # the first views tell how large they are
+    _host: HostViews | None = None  # from the first step on: copies made before have no part in it
 
     def loss(self, inputs: Any, data_samples: Any = None, **kwargs: Any) -> dict[str, Any]:
-        losses: dict[str, Any] = super().loss(inputs, data_samples, **kwargs)  # type: ignore[misc]
-        return {**losses, **self._ask(first_view(inputs), data_samples)}
+        with self._watching():
+            losses: dict[str, Any] = super().loss(  # type: ignore[misc]
+                inputs, data_samples, **kwargs
+            )
+            return {**losses, **self._ask(inputs, data_samples)}
 
     def init_weights(self) -> None:
         # The Runner initialises every part by the host's rules, on the global generators. SP's
@@ -114,22 +126,35 @@ class _WithSP:
         finally:
             parts[_NAME] = sp
 
+    def _watching(self) -> contextlib.AbstractContextManager[None]:
+        if self.sp.config.source != "host":
+            return contextlib.nullcontext()
+        self._host = self._host or HostViews(self.backbone, self.sp.config)
+        return self._host.step()
+
     def _suit(self, view: Tensor) -> None:
         config = self.sp.suit(self.backbone, min(view.shape[-2:])).config
         self._suited = True
         told = f"weight {config.weight:g}, {config.size} px crops of the {config.source}"
         print_log(f"SP is on: {told}", logger="current")
 
-    def _ask(self, view: Tensor, data_samples: Any) -> dict[str, Tensor]:
+    def _asked_about(self, inputs: Any, data_samples: Any) -> Tensor | Crops | Encoded:
+        if self._host is not None:
+            return self._host.asked_about(inputs, data_samples, self.sp)
+        view = first_view(inputs)
         if not self._suited:
             self._suit(view)
-        asked: Tensor | Crops = view
         if self.sp.config.source == "image":
-            asked = crops_of(data_samples, self.data_preprocessor)
+            return crops_of(data_samples, self.data_preprocessor)
+        return view
+
+    def _ask(self, inputs: Any, data_samples: Any) -> dict[str, Tensor]:
+        asked = self._asked_about(inputs, data_samples)
         step, progress = now(self)
         out = self.sp(self.backbone, asked, step=step, rank=get_rank(), progress=progress)
         # MMEngine sums whatever has "loss" in its name (BaseModel.parse_losses).
         told = {"sp_loss": out.loss, "sp_raw": out.metrics["loss"]}
         for name in ("weight", "skipped", *(_OF_MANY if len(out.target) > 1 else ())):
-            told[f"sp_{name}"] = out.metrics[name]
+            # Of views flipped at random hardly a pair may count, and then there is no R2 either.
+            told[f"sp_{name}"] = out.metrics[name].nan_to_num(0.0)
         return told

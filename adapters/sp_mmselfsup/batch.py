@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sp_plugin import ConfigError, Crops
+from sp_plugin.views import Places
 
 
 def first_view(inputs: Any) -> Tensor:
@@ -42,6 +43,25 @@ def crops_of(data_samples: Any, preprocessor: Any) -> Crops:
     crops = torch.stack([sample.sp_crops for sample in data_samples])
     boxes = torch.stack([sample.sp_boxes for sample in data_samples])
     return Crops.collated({"crops": _normalised(crops, preprocessor), "boxes": boxes})
+
+
+def places_of(data_samples: Any) -> Places:
+    """Where the host's views lie in their pictures, as `SPViews` found.
+
+    Args:
+        data_samples: one for each picture, with ``sp_boxes`` (V, 4) and ``sp_flips`` (V, 2).
+
+    Raises:
+        ConfigError: there are no places in the samples.
+    """
+    if not data_samples or "sp_flips" not in data_samples[0]:
+        raise ConfigError(
+            "source: got 'host', but no places of the views came with the data; put the pipeline "
+            "into dict(type='SPViews', pipeline=...)"
+        )
+    boxes = torch.stack([sample.sp_boxes for sample in data_samples])
+    flips = torch.stack([sample.sp_flips for sample in data_samples])
+    return Places.collated({"boxes": boxes, "flips": flips})
 
 
 def _normalised(crops: Tensor, preprocessor: Any) -> Tensor:

@@ -54,14 +54,11 @@ class SPCrops:
         return self._add(packed, image, key)
 
     def _add(self, packed: dict[str, Any], image: Any, key: int | None) -> dict[str, Any]:
-        if "data_samples" not in packed:
-            raise ConfigError(
-                "SPCrops: the pipeline packs no 'data_samples'; end it with PackSelfSupInputs"
-            )
+        sample = sample_of(packed, "SPCrops")
         self.crops.suit(packed["inputs"])
         made = self.crops(image, key)
-        packed["data_samples"].sp_crops = made["crops"]
-        packed["data_samples"].sp_boxes = made["boxes"]
+        sample.sp_crops = made["crops"]
+        sample.sp_boxes = made["boxes"]
         return packed
 
     def __repr__(self) -> str:
@@ -70,6 +67,19 @@ class SPCrops:
 
 # In MMEngine's own registry, which those of both hosts ask for what they do not have themselves.
 TRANSFORMS.register_module(module=SPCrops)
+
+
+def sample_of(packed: dict[str, Any], wrapper: str) -> Any:
+    """The data sample that a pipeline has packed, to which a ``wrapper`` of it adds.
+
+    Raises:
+        ConfigError: it has packed none.
+    """
+    if "data_samples" not in packed:
+        raise ConfigError(
+            f"{wrapper}: the pipeline packs no 'data_samples'; end it with PackSelfSupInputs"
+        )
+    return packed["data_samples"]
 
 
 def _picture(image: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections import Counter
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -46,13 +47,35 @@ def read(cfg: DictConfig) -> SPConfig | None:
 
 
 def resolve(config: SPConfig, cfg: DictConfig, backbone: nn.Module) -> SPConfig:
-    """Nothing left open: for this backbone, and views of the first augmentation's size."""
-    if config.source == "image" and OmegaConf.select(cfg, "data.format") == "dali":
+    """Nothing left open: for this backbone, and views of the first augmentation's size.
+
+    Raises:
+        ConfigError: ``source=host`` with a method or augmentations that have no two views for it.
+    """
+    if config.source != "view" and OmegaConf.select(cfg, "data.format") == "dali":
         warnings.warn("SP: source is 'view', DALI hands out no pictures to crop", stacklevel=2)
         config = dataclasses.replace(config, source="view")
+    if config.source == "host":
+        _check_views(cfg)
     settled = config.resolve(frame=cfg.augmentations[0].crop_size)
     size = fit(backbone, settled.size, settled.pool, settled.layer).size
     return dataclasses.replace(settled, size=size)
+
+
+def _check_views(cfg: DictConfig) -> None:
+    """Before the data are read; what the method does with its views is seen in the first step."""
+    why = None
+    sizes: Counter[int] = Counter()
+    for augmentation in cfg.augmentations:
+        sizes[augmentation.crop_size] += augmentation.num_crops
+    if cfg.method == "mae":
+        why = "mae's backbone is shown a masked picture"
+    elif max(sizes.values()) < 2:
+        why = "the augmentations make no two views of one size"
+    elif not any(augmentation.rrc.enabled for augmentation in cfg.augmentations):
+        why = "the augmentations crop nothing (rrc.enabled is false)"
+    if why:
+        raise ConfigError(f"sp.source: got 'host', but {why}; take view or image")
 
 
 def write(config: SPConfig | None, cfg: DictConfig) -> None:

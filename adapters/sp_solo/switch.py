@@ -96,4 +96,7 @@ def _say(config: SPConfig) -> None:
 
     # Printed, as solo-learn does what a user must see: its configs switch all logging off.
     if rank_zero_only.rank == 0:
-        print(f"SP is on: weight {config.weight:g}, {config.size} px crops of the {config.source}")
+        asked = f"{config.size} px crops of the {config.source}"
+        if config.source == "host":
+            asked = "the method's own views"
+        print(f"SP is on: weight {config.weight:g}, {asked}")

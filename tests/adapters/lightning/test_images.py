@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from sp_lightning import SPCallback
-from sp_lightning.images import unwrap
+from sp_lightning.data import unwrap
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision import transforms as T
@@ -85,6 +85,14 @@ def test_sp_learns_from_the_picture_and_puts_the_transform_back(
     assert all(type(batch[0]) is list for batch in seen)
     assert data.transform is host
     assert callback.sp.config.window == (0.5, 1.0)
+
+
+def test_a_host_that_takes_its_batch_apart_before_the_transfer(kit: Any) -> None:
+    """As VICRegL's example does; it must find its own batch, not what SP put beside."""
+    module = kit.new("nested")
+    loader = DataLoader(Pictures(TwoViews()), batch_size=8)
+    kit.trainer(callback := SPCallback(source="image", weight=1)).fit(module, loader)
+    assert callback.step == 4
 
 
 def test_the_same_seed_gives_the_same_run(kit: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,23 @@ def one_thread() -> Any:
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return mm_hosts.pictures(tmp_path_factory.mktemp("data"), 2 * mm_hosts.STEPS)
+
+
+@pytest.fixture
+def picture(data: Path) -> dict[str, Any]:
+    """What a data set tells of one of them."""
+    return {"img_path": str(data / "train" / "class0" / "0.png"), "gt_label": 0}
+
+
+@pytest.fixture(scope="session")
+def transforms() -> None:
+    """Both hosts' transforms are registered, and work."""
+    from sp_mmselfsup import repairs
+
+    for host in ("mmpretrain", "mmselfsup"):
+        importlib.import_module(f"{host}.datasets")
+    if repairs.hue_overflows(None):  # mended where an algorithm is built
+        repairs.mend_hue(None)
 
 
 @pytest.fixture(scope="session")

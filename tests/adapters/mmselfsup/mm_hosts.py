@@ -164,6 +164,12 @@ def with_sp(config: Config, **settings: Any) -> Config:
     return config
 
 
+def with_views(config: Config) -> None:
+    """The baseline's pipeline inside of SPViews."""
+    dataset = config.train_dataloader.dataset
+    dataset.pipeline = [{"type": "SPViews", "pipeline": dataset.pipeline}]
+
+
 def trained(config: Config, watch: Any = None) -> Runner:
     """The Runner after training. A baseline gets the repairs too: without them it trains not.
 

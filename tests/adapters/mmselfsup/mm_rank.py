@@ -1,4 +1,6 @@
-"""One of two ranks, on gloo: ``python mm_rank.py DATA WORK WEIGHT``; WEIGHT ``none``: without SP.
+"""One of two ranks, on gloo: ``python mm_rank.py DATA WORK WEIGHT NAME SOURCE``.
+
+WEIGHT ``none``: without SP. NAME: in `mm_hosts.SMALL`.
 
 Leaves what it ended with in ``WORK/<rank>.pt``.
 """
@@ -10,7 +12,7 @@ import sys
 from pathlib import Path
 
 
-def main(data: str, work: str, weight: str) -> None:
+def main(data: str, work: str, weight: str, name: str, source: str) -> None:
     import mm_hosts
     import mm_stand_ins
     import torch
@@ -19,20 +21,25 @@ def main(data: str, work: str, weight: str) -> None:
 
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")  # mmengine's own launcher asks for a GPU
-    config = mm_hosts.small("mmselfsup", "mae", Path(data), Path(work))
+    config = mm_hosts.small("mmselfsup", name, Path(data), Path(work))
     config.train_dataloader.batch_size = 1
     config.launcher = "pytorch"
     config.model_wrapper_cfg = mm_stand_ins.ON_CPU
+    if source == "host":
+        mm_stand_ins.shallow(config)
     if weight != "none":
-        config = mm_hosts.with_sp(config, weight=float(weight), warmup=0.0)
+        if source == "host":
+            mm_hosts.with_views(config)
+        config = mm_hosts.with_sp(config, weight=float(weight), warmup=0.0, source=source)
     drawn: list[torch.Tensor] = []
 
     def keep(_: object, __: object, out: SPOutput) -> None:
         drawn.append(out.boxes)
 
     model = mm_hosts.model_of(mm_hosts.trained(config, watch=keep))
-    ended = dict(model.state_dict())
-    if drawn:
+    # But for BatchNorm's statistics, which are each rank's own.
+    ended = {key: value for key, value in model.state_dict().items() if "running" not in key}
+    if drawn and source == "view":  # else the pairs are of the views that the host draws
         ended["drawn"] = drawn[0]
     torch.save(ended, Path(work) / f"{os.environ['RANK']}.pt")
     torch.distributed.destroy_process_group()

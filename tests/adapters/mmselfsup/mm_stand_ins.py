@@ -83,3 +83,13 @@ class FixedLabels(Hook):
             memory = runner.model.module.memory_bank
             features = np.random.default_rng(0).normal(size=(len(dataset), memory.feat_dim))
             memory.init_memory(features.astype(np.float32), labels)
+
+
+def shallow(config: Any) -> None:
+    """A ResNet-18 for an algorithm's ResNet-50, which is slow; no SyncBN, which refuses a CPU."""
+    model = config.model.get("algorithm", config.model)
+    if model.backbone.type == "ResNet":
+        model.backbone.update(depth=18, norm_cfg={"type": "BN"})
+        model.neck.in_channels = 512
+        if model.neck.type in ("NonLinearNeck", "SwAVNeck"):
+            model.neck.norm_cfg = {"type": "BN1d"}

@@ -136,6 +136,7 @@ def test_both_hosts_registries_find_it_and_neither_is_imported() -> None:
         "        assert registry.get('SPAlgorithm') is sp_mmselfsup.SPAlgorithm\n"
         "    with TRANSFORMS.switch_scope_and_registry(scope) as registry:\n"
         "        assert registry.get('SPCrops') is sp_mmselfsup.SPCrops\n"
+        "        assert registry.get('SPViews') is sp_mmselfsup.SPViews\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -10,6 +10,7 @@ import mm_hosts
 import numpy as np
 import pytest
 import torch
+from mm_draws import one_of_each, seed
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
@@ -33,21 +34,6 @@ def scope() -> Any:
 
     with DefaultScope.overwrite_default_scope("mmselfsup"):
         yield
-
-
-@pytest.fixture
-def picture(data: Path) -> dict[str, Any]:
-    return {"img_path": str(data / "train" / "class0" / "0.png")}
-
-
-def seed(number: int) -> None:
-    random.seed(number)
-    np.random.seed(number)  # noqa: NPY002  # mmcv draws from it
-    torch.manual_seed(number)
-
-
-def one_of_each() -> tuple[float, ...]:
-    return random.random(), np.random.random(), torch.rand(1).item()  # noqa: NPY002
 
 
 def packed(picture: dict[str, Any], number: int = 0, **sp: Any) -> Any:

@@ -151,9 +151,13 @@ class StopAfter(Hook):
             raise KeyboardInterrupt
 
 
-def test_two_ranks(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "source"), (("mae", "view"), ("simclr", "host")))
+def test_two_ranks(name: str, source: str, data: Path, tmp_path: Path) -> None:
     """DDP without unused parameters: weight 0 is the baseline; at 1 the ranks stay in step."""
-    ended = {weight: _two_ranks(data, tmp_path / weight, weight) for weight in ("none", "0", "1")}
+    ended = {
+        weight: _two_ranks(data, tmp_path / weight, weight, name, source)
+        for weight in ("none", "0", "1")
+    }
     for first, second in ended.values():
         drawn = first.pop("drawn", None), second.pop("drawn", None)
         assert drawn[0] is None or not torch.equal(*drawn), "the ranks draw the same pairs"
@@ -163,7 +167,7 @@ def test_two_ranks(data: Path, tmp_path: Path) -> None:
     assert not mm_hosts.same(mm_hosts.without_sp(on), baseline)
 
 
-def _two_ranks(data: Path, work: Path, weight: str) -> tuple[Any, Any]:
+def _two_ranks(data: Path, work: Path, *asked: str) -> tuple[Any, Any]:
     work.mkdir()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -172,7 +176,7 @@ def _two_ranks(data: Path, work: Path, weight: str) -> tuple[Any, Any]:
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     started = [
         subprocess.Popen(
-            [sys.executable, script, data, work, weight],
+            [sys.executable, script, data, work, *asked],
             env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.DEVNULL,
         )

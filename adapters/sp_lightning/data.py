@@ -1,30 +1,32 @@
-"""Crops from the image: put into the data set's transform, and taken out of the batch again."""
+"""What SP needs of the training data: put round their transforms, and taken out of the batch."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sp_plugin import ConfigError, Crops, SPConfig
+from sp_plugin.views import Places
+
+# What came with a batch beside the host's own: crops of the pictures, or where the views lie.
+Beside = Crops | Places
 
 
-class CropsFromImages:
-    """Lets the training data bring SP's crops: its ``transform`` becomes an `SPTransform`.
+class AroundTransforms:
+    """Lets the training data bring what SP asks about: something stands round their ``transform``.
 
-    On the instance of each data set in the training loader that has a ``transform``; one that is
-    an `SPTransform` already is handed the settings.
+    On the instance of each data set in the training loader that has a ``transform``.
 
     Args:
         trainer: fitting, with its data attached.
-        config: settings of SP.
+        wrap: what is to stand in a transform's place; the transform itself where that will do.
     """
 
-    def __init__(self, trainer: Any, config: SPConfig) -> None:
-        self._config = config
+    def __init__(self, trainer: Any, wrap: Callable[[Any], Any]) -> None:
+        self._wrap = wrap
         self._changed: list[tuple[Any, Any]] = []
         self._source: Any = None
         # Private, and only read: Lightning starts the loader's workers in the first call that
@@ -40,7 +42,7 @@ class CropsFromImages:
         """Put every transform back."""
         if self._source is not None:
             self._source.__dict__.pop("train_dataloader", None)
-        for dataset, transform in self._changed:
+        for dataset, transform in reversed(self._changed):
             _set_transform(dataset, transform)
 
     def _around(self, original: Any) -> Any:
@@ -53,17 +55,26 @@ class CropsFromImages:
         return train_dataloader
 
     def _enter(self, loaders: Any) -> None:
-        from sp_plugin.transforms import SPTransform  # brings torchvision, which only this needs
-
         for dataset in _datasets(loaders):
             transform = getattr(dataset, "transform", None)
             if transform is None:
                 continue
-            if not isinstance(transform, SPTransform):
+            wrapped = self._wrap(transform)
+            if wrapped is not transform:
                 self._changed.append((dataset, transform))
-                transform = SPTransform(transform)
-                _set_transform(dataset, transform)
-            transform.settle(self._config)
+                _set_transform(dataset, wrapped)
+
+
+def crops_beside(config: SPConfig) -> Callable[[Any], Any]:
+    """For `AroundTransforms`: an `SPTransform`; these settings, where one is there already."""
+    from sp_plugin.transforms import SPTransform  # brings torchvision, which only this needs
+
+    def wrap(transform: Any) -> Any:
+        wrapped = transform if isinstance(transform, SPTransform) else SPTransform(transform)
+        wrapped.settle(config)
+        return wrapped
+
+    return wrap
 
 
 def _set_transform(dataset: Any, transform: Any) -> None:
@@ -89,8 +100,8 @@ def _datasets(item: Any) -> Iterator[Any]:
             yield from _datasets(inner)
 
 
-def unwrap(batch: Any) -> tuple[Any, Crops | None]:
-    """The host's own batch, and the crops that an `SPTransform` put beside its views.
+def unwrap(batch: Any) -> tuple[Any, Beside | None]:
+    """The host's own batch, and what an `SPTransform` or an `SPViews` put beside its views.
 
     >>> import torch
     >>> sp = {"crops": torch.zeros(4, 2, 3, 8, 8), "boxes": torch.zeros(4, 2, 4)}
@@ -100,37 +111,53 @@ def unwrap(batch: Any) -> tuple[Any, Crops | None]:
     """
     if isinstance(batch, Mapping):
         if set(batch) == {"views", "sp"}:
-            return batch["views"], Crops.collated(batch["sp"])
+            kind = Crops if "crops" in batch["sp"] else Places
+            return batch["views"], kind.collated(batch["sp"])
         changed: Any = {key: unwrap(value) for key, value in batch.items()}
-        found = _first(crops for _, crops in changed.values())
+        found = _first(beside for _, beside in changed.values())
         return ({key: own for key, (own, _) in changed.items()} if found else batch), found
     if type(batch) in (list, tuple):
         parts = [unwrap(item) for item in batch]
-        found = _first(crops for _, crops in parts)
+        found = _first(beside for _, beside in parts)
         return (type(batch)(own for own, _ in parts) if found else batch), found
     return batch, None
 
 
-def _first(crops: Any) -> Crops | None:
-    return next((found for found in crops if found is not None), None)
+def _first(found: Any) -> Beside | None:
+    return next((beside for beside in found if beside is not None), None)
 
 
-def asked_about(source: str, view: Tensor, crops: Crops | None) -> Tensor | Crops:
-    """What SP takes in this step: the host's view, or the crops that came with the batch.
+def on_device(beside: Beside | None, device: Any) -> Beside | None:
+    """What came with a batch; taken out before the batch went to the device, it goes there too."""
+    return beside and type(beside)(*(part.to(device, non_blocking=True) for part in beside))
+
+
+_NEEDS: dict[str, tuple[type | None, str]] = {
+    "view": (None, ""),
+    "image": (Crops, "crops: wrap the data set's transform in sp_plugin.transforms.SPTransform"),
+    "host": (
+        Places,
+        "places of its views: wrap the data set's transform in sp_plugin.views.SPViews",
+    ),
+}
+
+
+def check(source: str, beside: Beside | None) -> None:
+    """Compare what came with a batch with the setting.
 
     Raises:
         ConfigError: the data bring what the setting does not say, or lack it.
     """
-    if source == "view":
-        if crops is None:
-            return view
+    kind, needed = _NEEDS[source]
+    if beside is None:
+        if kind is not None:
+            raise ConfigError(
+                f"source: got {source!r}, but the batch brings no {needed}, or take source='view'"
+            )
+    elif kind is None or not isinstance(beside, kind):
+        brings = "image" if isinstance(beside, Crops) else "host"
+        wrapper = "SPTransform" if brings == "image" else "SPViews"
         raise ConfigError(
-            "source: got 'view', but the data set's SPTransform brings crops of the image; "
-            "say SPCallback(source='image')"
+            f"source: got {source!r}, but the data set's {wrapper} is for source={brings!r}; "
+            f"say SPCallback(source={brings!r})"
         )
-    if crops is None:
-        raise ConfigError(
-            "source: got 'image', but the batch brings no crops: wrap the data set's "
-            "transform in sp_plugin.transforms.SPTransform, or take source='view'"
-        )
-    return crops

@@ -1,0 +1,243 @@
+"""source="host": SP on the views that the module makes and encodes itself."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from sp_lightning import SPCallback
+from torch import Tensor
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
+from torchvision import transforms as T
+
+from sp_plugin import ConfigError, SpatialPrediction
+from sp_plugin.transforms import SPTransform
+from sp_plugin.views import SPViews
+
+# By the views that each host of the kit takes.
+HOSTS = {
+    "two_views": (32, 32), "many_views": (32,) * 4, "multi_crop": (32, 32, 16, 16),
+    "nested": (32, 32), "queue": (32, 32), "manual": (32, 32),
+}  # fmt: skip
+OPTIONS: dict[str, dict[str, Any]] = {
+    "clipped": {"gradient_clip_val": 0.01},
+    "accumulated": {"accumulate_grad_batches": 2},
+    "bf16": {"precision": "bf16-mixed"},
+    "half": {"precision": "bf16-true"},
+}
+
+
+def view(side: int) -> Any:
+    scale = (0.05, 0.4) if side < 32 else (0.3, 1.0)
+    return T.Compose([T.RandomResizedCrop(side, scale, antialias=True), T.RandomHorizontalFlip()])
+
+
+class Host:
+    """A host's transform of its own; views of one size share their parts."""
+
+    def __init__(self, sides: tuple[int, ...]) -> None:
+        parts = {side: view(side) for side in sides}
+        self.parts = [parts[side] for side in sides]
+
+    def __call__(self, image: Tensor) -> list[Tensor]:
+        return [part(image) for part in self.parts]
+
+
+class Pictures(Dataset[Any]):
+    def __init__(self, transform: Any) -> None:
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return 16
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        generator = torch.Generator().manual_seed(index)
+        return self.transform(torch.rand(3, 48, 64, generator=generator)), index
+
+
+class Seeded(Pictures):
+    """Views that do not depend on where a run was cut."""
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(index)
+            return super().__getitem__(index)
+
+
+def fitted(
+    kit: Any, host: Any, *callbacks: Any, data: Any = None, workers: int = 0, shuffle: bool = True,
+    ckpt_path: Any = None, **options: Any,
+) -> tuple[dict[str, Tensor], Any]:  # fmt: skip
+    module = kit.new(host) if isinstance(host, str) else host
+    data = data or Pictures(Host(HOSTS.get(host, (32, 32))))
+    draws = torch.Generator().manual_seed(0)  # not the host's own
+    loader = DataLoader(data, 8, shuffle=shuffle, num_workers=workers, generator=draws)
+    kit.trainer(*callbacks, **options).fit(module, loader, ckpt_path=ckpt_path)
+    return kit.state(module), module
+
+
+def rows(kit: Any, host: str, *callbacks: Any) -> int:
+    """How many pictures went through the student in training."""
+    module, seen = kit.new(host), []
+    module.backbone.register_forward_hook(
+        lambda net, given, _: seen.append(len(given[0]) if net.training else 0)
+    )
+    loader = DataLoader(Pictures(Host(HOSTS[host])), batch_size=8)
+    kit.trainer(*callbacks).fit(module, loader)
+    return sum(seen)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_weight_0_is_the_baseline_and_weight_1_trains_without_a_row_more(
+    kit: Any, host: str
+) -> None:
+    baseline, _ = fitted(kit, host)
+    zero, _ = fitted(kit, host, SPCallback(source="host", weight=0))
+    assert kit.same(baseline, zero)
+    on = SPCallback(source="host", weight=1, warmup=0)
+    trained, _ = fitted(kit, host, on)
+    moved = [key for key in baseline if not torch.equal(baseline[key], trained[key])]
+    assert any(key.startswith("backbone.") for key in moved)
+    fresh = SpatialPrediction(on.sp.feature_dim, on.sp.given).head.state_dict()
+    assert not any(torch.equal(value, on.sp.head.state_dict()[key]) for key, value in fresh.items())
+    assert rows(kit, host) == rows(kit, host, SPCallback(source="host", weight=1))
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_weight_0_is_the_baseline_under_trainer_options(kit: Any, options: dict[str, Any]) -> None:
+    baseline, _ = fitted(kit, "multi_crop", **options)
+    zero, _ = fitted(kit, "multi_crop", SPCallback(source="host", weight=0), **options)
+    assert kit.same(baseline, zero)
+    on, _ = fitted(kit, "multi_crop", SPCallback(source="host", weight=1, warmup=0), **options)
+    assert not kit.same(baseline, on) and all(value.isfinite().all() for value in on.values())
+
+
+@pytest.mark.parametrize("workers", (0, 2))
+def test_only_the_gradient_differs(kit: Any, workers: int) -> None:
+    """The views, what the host draws and its statistics are those of the baseline."""
+
+    def run(*callbacks: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
+        module, seen = kit.new("multi_crop"), []
+        module.on_train_batch_start = lambda batch, _: seen.extend(batch[0])
+        data = Pictures(Host(HOSTS["multi_crop"]))
+        once = {"max_epochs": 1, "limit_train_batches": 1}
+        fitted(kit, module, *callbacks, data=data, workers=workers, **once)
+        return [*seen, torch.get_rng_state()], dict(module.named_buffers())
+
+    baseline, buffers = run()
+    views, buffers_sp = run(SPCallback(source="host", weight=1, warmup=0))
+    assert all(map(torch.equal, baseline, views)) and len(views) == 4 + 1
+    assert kit.same(buffers, buffers_sp)
+
+
+def test_the_figures_are_those_of_the_local_crops(kit: Any) -> None:
+    class Log(kit.pl.Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            self.figures = dict(trainer.callback_metrics)
+
+    log, callback = Log(), SPCallback(source="host", weight=1, warmup=0)
+    data = Pictures(Host(HOSTS["multi_crop"]))
+    fitted(kit, "multi_crop", callback, log, data=data)
+    assert log.figures["train_sp_skipped"] == 0 and log.figures["train_sp_loss"] > 0
+    # The measure of targets is that of the two small views, drawn from the transform itself.
+    boxes = SPViews(data.transform).draw()
+    measured = SpatialPrediction(4).suit_views(boxes[:, 2:]).targets.scale
+    assert torch.equal(callback.sp.targets.scale, measured)
+    assert not torch.allclose(measured, SpatialPrediction(4).suit_views(boxes[:, :2]).targets.scale)
+
+
+def test_all_is_taken_off_again(kit: Any) -> None:
+    data = Pictures(host := Host((32, 32)))
+    before = pickle.dumps(host)
+    _, module = fitted(kit, "two_views", SPCallback(source="host"), data=data)
+    assert data.transform is host and pickle.dumps(host) == before
+    assert not module.backbone._forward_hooks and not module.backbone._forward_pre_hooks
+
+    class Stop(kit.pl.Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            raise KeyError("killed")
+
+    with pytest.raises(KeyError):
+        fitted(kit, "two_views", SPCallback(source="host"), Stop(), data=data)
+    assert data.transform is host and pickle.dumps(host) == before
+
+
+def test_data_sets_that_share_a_transform(kit: Any) -> None:
+    host = Host((32, 32))
+    before = pickle.dumps(host)
+    parts = [Pictures(host), Pictures(host)]
+    fitted(kit, "two_views", SPCallback(source="host", weight=1), data=ConcatDataset(parts))
+    assert pickle.dumps(host) == before and all(part.transform is host for part in parts)
+
+
+@pytest.mark.parametrize("pairs", ("all", 1))
+def test_a_resumed_run_ends_as_an_uninterrupted_one(kit: Any, pairs: Any, tmp_path: Any) -> None:
+    class Reseed(kit.pl.Callback):
+        """What the host itself draws must not depend on where the run was cut."""
+
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            torch.manual_seed(trainer.current_epoch)
+
+    class Stop(kit.pl.Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            trainer.save_checkpoint(tmp_path / "half.ckpt")
+            raise KeyError("killed")
+
+    def run(*more: Any, **options: Any) -> tuple[dict[str, Tensor], Any]:
+        callback = SPCallback(source="host", weight=1, warmup=0, pairs=pairs)
+        options.update(data=Seeded(Host(HOSTS["many_views"])), shuffle=False)
+        state, _ = fitted(kit, "many_views", callback, Reseed(), *more, **options)
+        return state, callback.sp.state_dict()
+
+    whole, whole_sp = run()
+    with pytest.raises(KeyError):
+        run(Stop())
+    resumed, resumed_sp = run(ckpt_path=tmp_path / "half.ckpt")
+    assert kit.same(whole, resumed) and kit.same(whole_sp, resumed_sp)
+
+
+@pytest.mark.parametrize("weight", (0, 1))
+def test_two_ranks(kit: Any, weight: float, tmp_path: Any) -> None:
+    class Keep(kit.pl.Callback):
+        def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+            told = {"sp": pl_module.sp.state_dict(), "state": pl_module.state_dict()}
+            torch.save(told, tmp_path / f"{trainer.global_rank}.pt")
+
+    ddp = {"devices": 2, "strategy": "ddp_fork", "max_epochs": 1}
+    callback = SPCallback(source="host", weight=weight, warmup=0)
+    trained, _ = fitted(kit, "multi_crop", callback, Keep(), **ddp)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert kit.same(first["sp"], second["sp"])
+    still = [key for key in first["state"] if "running" not in key]
+    assert all(torch.equal(first["state"][key], second["state"][key]) for key in still)
+    assert kit.same(fitted(kit, "multi_crop", **ddp)[0], trained) is (weight == 0)
+
+
+def test_what_cannot_be_is_said_in_one_line(kit: Any) -> None:
+    def refused(host: str, data: Any = None, **settings: Any) -> str:
+        with pytest.raises(ConfigError) as caught:
+            name = kit.hosts[host].name
+            fitted(kit, host, SPCallback(name, **{"source": "host", **settings}), data=data)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    # The masked host hands its student other pixels; the student of the other sees one view.
+    for host in ("masked", "teacher"):
+        line = refused(host)
+        assert line.startswith("source: got 'host', but the backbone is called, with gradients, on")
+        assert line.endswith("take 'view' or 'image' with this host")
+    beside = Pictures(SPViews(Host((32, 32))))
+    assert "say SPCallback(source='host')" in refused("two_views", beside, source="view")
+    beside = Pictures(SPTransform(Host((32, 32))))
+    assert "say SPCallback(source='image')" in refused("two_views", beside, source="view")
+    with pytest.raises(ConfigError, match="the batch brings no places of its views: wrap"):
+        kit.fit(kit.new("two_views"), SPCallback(source="host"))
+    with pytest.raises(ConfigError, match=r"encode: got .* takes none where source is 'host'"):
+        SPCallback(source="host", encode=lambda net, crops: net(crops))
+    still = Host(())
+    still.parts = [T.Compose([T.Resize(32), T.CenterCrop(32)])] * 2
+    assert "all views show the same part" in refused("two_views", Pictures(still))
+    twice = T.Compose([view(32), lambda picture: [picture, picture.clone()]])
+    assert "makes views out of sight" in refused("two_views", Pictures(twice))

@@ -1,0 +1,276 @@
+"""Views recorded from the host's own transforms: the boxes replay to the very same pixels."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision import transforms as v1
+from torchvision.datasets import FakeData
+from torchvision.transforms import functional as F
+from torchvision.transforms import v2
+
+from sp_plugin import ConfigError
+from sp_plugin.views import Places, SPViews, views_in
+
+BOTH = pytest.mark.parametrize("T", (v1, v2), ids=("v1", "v2"))
+
+
+def picture(width: int = 61, height: int = 47, seed: int = 0) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), np.uint8)
+    return Image.fromarray(pixels)
+
+
+def seeded(seed: int = 0) -> None:
+    torch.manual_seed(seed), random.seed(seed), np.random.seed(seed)  # noqa: NPY002
+
+
+def replayed(image: Image.Image, box: Tensor, flips: Tensor, size: int, **how: Any) -> Tensor:
+    """The view that a box and flips say, cut anew with torchvision's own functions."""
+    width, height = image.size
+    w, h = round(float(box[2]) * width), round(float(box[3]) * height)
+    left = round(float(box[0]) * width - w / 2)
+    top = round(float(box[1]) * height - h / 2)
+    crop = F.resized_crop(image, top, left, h, w, [size, size], **how)
+    crop = F.hflip(crop) if flips[0] < 0 else crop
+    return F.pil_to_tensor(F.vflip(crop) if flips[1] < 0 else crop)
+
+
+class Several:
+    """A host's views in a form of its own."""
+
+    def __init__(self, *parts: Callable[[Any], Any]) -> None:
+        self.parts = {"views": list(parts)}
+
+    def __call__(self, image: Any) -> dict[str, Any]:
+        return {"views": [part(image) for part in self.parts["views"]]}
+
+
+def to_tensor(T: Any) -> Any:
+    return T.ToTensor() if T is v1 else T.Compose([T.ToImage(), T.ToDtype(torch.float32, True)])
+
+
+@BOTH
+@pytest.mark.parametrize("flips_first", (False, True))
+def test_boxes_and_flips_replay_to_the_very_pixels(T: Any, flips_first: bool) -> None:
+    flips = [T.RandomHorizontalFlip(), T.RandomVerticalFlip()]
+    crop = T.RandomResizedCrop(24)
+    geometry = [*flips, crop] if flips_first else [crop, *flips]
+    one = T.Compose([*geometry, to_tensor(T)])
+    host = SPViews(Several(one, one, T.Compose([T.RandomApply([one], p=1.0)])))
+    seeded()
+    told = set()
+    for seed in range(12):
+        image = picture(seed=seed)
+        sample = host(image)
+        for n, view in enumerate(sample["views"]["views"]):
+            box, seen = sample["sp"]["boxes"][n], sample["sp"]["flips"][n]
+            told.add(tuple(seen.tolist()))
+            again = replayed(image, box, seen, 24)
+            if (
+                flips_first
+            ):  # resizing the mirrored crop rounds otherwise than mirroring the resized
+                assert (again.float() - view * 255).abs().max() <= 1.01
+            else:
+                assert torch.equal(again, (view * 255).round().byte())
+    assert len(told) == 4, "not every flip was drawn"
+
+
+@BOTH
+def test_a_crop_of_a_crop_of_a_mirrored_and_resized_picture(T: Any) -> None:
+    """Every pixel says where it was; so does the box, whatever was done in between."""
+    ramp = torch.stack(torch.meshgrid(torch.arange(64), torch.arange(48), indexing="xy")).float()
+    ramp = torch.cat([ramp / 64, torch.zeros(1, 48, 64)])
+    chain = T.Compose([
+        T.Resize((96, 128), interpolation=F.InterpolationMode.NEAREST), T.RandomHorizontalFlip(1.0),
+        T.CenterCrop(80), T.RandomCrop(60), T.RandomVerticalFlip(1.0), T.RandomCrop((30, 40)),
+    ])  # fmt: skip
+    host = SPViews(Several(chain))
+    seeded()
+    for _ in range(10):
+        sample = host(ramp)
+        (view,), (box,) = sample["views"]["views"], sample["sp"]["boxes"]
+        x, y = view[0] * 64, view[1] * 64
+        middle = torch.tensor([(x.min() + x.max() + 1) / 2 / 64, (y.min() + y.max() + 1) / 2 / 48])
+        assert torch.allclose(box[:2], middle, atol=0.5 / 48)
+        assert box[2:].tolist() == pytest.approx([40 / 128, 30 / 96])
+        assert sample["sp"]["flips"].tolist() == [[-1.0, -1.0]]
+        assert x[0, 0] > x[0, -1] and y[0, 0] > y[-1, 0]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "bend",
+    (
+        lambda T: T.RandomRotation(30), lambda T: T.RandomAffine(10), lambda T: T.Pad(4),
+        lambda T: T.RandomPerspective(p=1.0), lambda T: T.RandomCrop(20, padding=4),
+        lambda T: T.FiveCrop(16), lambda T: T.ElasticTransform(), lambda T: T.RandAugment(),
+        lambda T: T.CenterCrop(60),
+    ),
+)  # fmt: skip
+def test_what_no_box_can_say_is_lost_and_so_is_all_that_comes_of_it(T: Any, bend: Any) -> None:
+    first = v1.Lambda(lambda told: told[0] if isinstance(told, tuple) else told)
+    bent = T.Compose([bend(T), first, T.RandomResizedCrop(16), to_tensor(T)])
+    straight = T.Compose([T.RandomApply([bend(T)], p=0.0), T.RandomResizedCrop(16), to_tensor(T)])
+    host = SPViews(Several(bent, straight))
+    for seed in range(8):
+        seeded(seed)
+        boxes = host(picture(48, 48))["sp"]["boxes"]
+        assert boxes[0].isnan().all() and boxes[1].isfinite().all()
+
+
+class Colour:
+    """A transform of one's own: a plain callable, no module."""
+
+    def __call__(self, image: Any) -> Any:
+        return F.adjust_brightness(image, random.uniform(0.5, 1.5))
+
+
+class RandomTurn(Colour):
+    def __call__(self, image: Any) -> Any:
+        return F.rotate(image, 90)
+
+
+class Turned(Colour):
+    """Moves pixels by functions after its parts: out of sight."""
+
+    def __init__(self) -> None:
+        self.crop = v1.RandomResizedCrop(24)
+
+    def __call__(self, image: Any) -> Any:
+        return F.to_tensor(F.hflip(self.crop(image)))
+
+
+class Own(v1.RandomResizedCrop):
+    """Says nothing of what it draws."""
+
+    def forward(self, image: Any) -> Any:
+        return F.resized_crop(image, 2, 3, 10, 12, [24, 24])
+
+
+def test_callables_of_ones_own() -> None:
+    tail = [v1.RandomResizedCrop(24), Colour(), lambda image: image.convert("L").convert("RGB")]
+    rotate = type("RandomRotate", (RandomTurn,), {})()
+    host = Several(
+        v1.Compose([Colour(), *tail, v1.ToTensor()]), v1.Compose([*tail, rotate, v1.ToTensor()]),
+        Turned(), v1.Compose([v1.RandomResizedCrop(24), Own(24), v1.ToTensor()]),
+        v1.Compose([lambda image: image.crop((0, 0, 12, 12)), *tail, v1.ToTensor()]),
+    )  # fmt: skip
+    seeded()
+    boxes = SPViews(host)(picture(24, 24))["sp"]["boxes"]
+    assert boxes.isnan().all(dim=1).tolist() == [False, True, True, True, True]
+
+
+def test_where_nothing_can_be_followed_one_line_says_so() -> None:
+    one = v1.RandomResizedCrop(16)
+
+    def hidden(image: Any) -> list[Any]:
+        return [F.to_tensor(one(image)) for _ in range(2)]  # of a closure nothing is seen
+
+    host = SPViews(hidden)
+    for ask in (lambda: host(picture()), lambda: host.draw(2)):
+        with pytest.raises(ConfigError) as caught:
+            ask()
+        line = str(caught.value)
+        assert line.startswith("source: got 'host', but no view of hidden can be followed")
+        assert line.endswith("take 'view' or 'image'") and "\n" not in line
+
+
+def test_a_transform_that_fails_on_a_blank_picture_says_why() -> None:
+    class Needs(Turned):
+        def __call__(self, image: Any) -> Any:
+            return image.getpixel((0, 0))
+
+    with pytest.raises(ConfigError, match="no attribute 'getpixel'; SP follows torchvision"):
+        SPViews(Several(Needs())).draw(1)
+
+
+@BOTH
+def test_views_and_generators_are_what_they_were_and_all_is_taken_off(T: Any) -> None:
+    def made() -> Any:
+        one = T.Compose([
+            T.RandomResizedCrop(24), T.RandomHorizontalFlip(), T.ColorJitter(0.4, 0.4, 0.4, 0.1),
+            Colour(), T.RandomGrayscale(0.5), to_tensor(T), T.Normalize((0.5,) * 3, (0.2,) * 3),
+        ])  # fmt: skip
+        return Several(one, T.RandomApply([one], p=1.0), one.transforms[0])
+
+    def run(host: Any) -> tuple[Any, ...]:
+        seeded()
+        views = [host(picture(seed=seed)) for seed in range(4)]
+        return views, torch.rand(1), random.random()
+
+    plain, *left = run(made())
+    host = made()
+    before = pickle.dumps(host)
+    wrapped = SPViews(host)
+    assert pickle.dumps(host) != before
+    told, *left_too = run(wrapped)
+    assert left == left_too
+    for ours, theirs in zip(told, plain, strict=True):
+        *tensors, crop = ours["views"]["views"]
+        assert all(map(torch.equal, tensors, theirs["views"][:-1]))
+        assert crop.tobytes() == theirs["views"][-1].tobytes()
+    wrapped.draw(3)
+    wrapped.remove()
+    assert left == list(run(host)[1:])
+    assert pickle.dumps(host) == before
+
+
+@BOTH
+def test_transforms_that_share_parts(T: Any) -> None:
+    """Two data sets of one transform, or of two with a part in common."""
+    one = T.Compose([T.RandomResizedCrop(24), Colour(), T.RandomHorizontalFlip(), to_tensor(T)])
+    shared = Several(one, one)
+    alone = SPViews(copy.deepcopy(shared))
+    before = pickle.dumps(shared)
+    hosts = [SPViews(shared), SPViews(shared), SPViews(Several(one, T.RandomVerticalFlip(1.0)))]
+    for host in (alone, *hosts[:2]):
+        assert torch.equal(host.draw(4), alone.draw(4))
+        seeded()
+        seen = host(picture())["sp"]
+        seeded()
+        wanted = alone(picture())["sp"]
+        assert all(torch.equal(seen[key], wanted[key]) for key in wanted)
+    assert hosts[2].draw(4).isfinite().all()
+    for host in reversed(hosts):
+        host.remove()
+    assert pickle.dumps(shared) == before
+
+
+def test_a_drawing_moves_no_generator_and_is_the_same_each_time() -> None:
+    one = v1.Compose([v1.RandomResizedCrop(24, (0.1, 0.4)), Colour(), v1.ToTensor()])
+    host = SPViews(Several(one, one))
+    before = torch.get_rng_state(), random.getstate()
+    boxes = host.draw()
+    assert torch.equal(before[0], torch.get_rng_state()) and before[1] == random.getstate()
+    assert boxes.shape[1:] == (2, 4) and torch.equal(boxes, host.draw())
+    areas = boxes[..., 2] * boxes[..., 3]
+    assert 0.09 < areas.min() < 0.12 and 0.38 < areas.max() < 0.41
+    # What the very transform does to pictures of that size.
+    seeded()
+    seen = torch.stack([host(picture(256, 256))["sp"]["boxes"] for _ in range(200)])
+    assert torch.allclose(seen.std(dim=(0, 1)), boxes.std(dim=(0, 1)), rtol=0.15)
+
+
+@pytest.mark.parametrize("start", ("fork", "spawn"))
+def test_workers_of_either_kind_record(start: str) -> None:
+    """A spawned worker gets a copy by pickle."""
+    one = v2.Compose([v2.RandomResizedCrop(24), v2.RandomHorizontalFlip(), v1.ToTensor()])
+    host = SPViews(one)
+    assert torch.equal(pickle.loads(pickle.dumps(host)).draw(2), host.draw(2))
+    data = FakeData(6, (3, 32, 32), transform=host)
+    for batch, _ in DataLoader(data, 3, num_workers=1, multiprocessing_context=start):
+        places = Places.collated(batch["sp"])
+        assert places.boxes.shape == (1, 3, 4) and places.flips.shape == (1, 3, 2)
+        assert places.boxes.isfinite().all() and places.boxes[0, :, 2].max() < 1.01
+        assert not torch.equal(places.boxes[0, 0], places.boxes[0, 1])
+        assert [view.shape for view in views_in(batch["views"])] == [(3, 3, 24, 24)]
