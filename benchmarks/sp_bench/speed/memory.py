@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -32,8 +33,7 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
         work()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # else it tells that it begins and ends
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+    with _silent(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         work()
     # The trace is the open way to the profiler's running total.
     with tempfile.TemporaryDirectory() as folder:
@@ -43,3 +43,16 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
     # Summed here: the trace's own total goes on from one profile to the next.
     changes = (e["args"]["Bytes"] for e in events if e["name"] == "[memory]")
     return max(itertools.accumulate(changes), default=0)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Nothing on stderr, where the profiler's C++ side tells that it begins and ends."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
