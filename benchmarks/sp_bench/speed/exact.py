@@ -1,4 +1,4 @@
-"""The antialiased crop by its definition, in float64: slow, and what fractional boxes are held to."""
+"""The antialiased crop by its definition, in float64: slow, and what others are held to."""
 
 from __future__ import annotations
 
