@@ -10,6 +10,7 @@ from sp_bench.commands.compare import compare
 from sp_bench.commands.evaluate import evaluate
 from sp_bench.commands.report import report
 from sp_bench.commands.show import show
+from sp_bench.commands.speed import speed
 from sp_bench.errors import Stopped, UsageError
 from sp_bench.options import spread
 from sp_plugin import ConfigError
@@ -24,6 +25,7 @@ app.command()(compare)
 app.command("eval")(evaluate)
 app.command()(report)
 app.command()(show)
+app.command()(speed)
 
 
 def main(arguments: list[str] | None = None) -> None:

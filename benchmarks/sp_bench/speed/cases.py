@@ -7,6 +7,7 @@ from typing import Any
 
 from sp_bench.settings import Settings
 from sp_bench.speed.settings import SpeedSettings
+from sp_plugin.pairs import ALL, count_of
 
 PLAIN = "host alone"
 
@@ -50,7 +51,7 @@ class Arm:
 
     Attributes:
         name: in a table.
-        sp: settings of SP; None without SP.
+        sp: settings of SP, beside those that are the same for all; None without SP.
         peer: a name of `sp_bench.speed.peers.PEERS`, or empty.
     """
 
@@ -64,6 +65,7 @@ _SHORT = {_VIT: "vit_small/16"}
 
 ALONE = Arm(PLAIN)
 SP = Arm("SP", {})
+HOST = Arm("SP, source=host", {"source": "host"})
 PEER_ARMS = (Arm("AugSelf", peer="augself"), Arm("Drloc", peer="drloc"))
 
 
@@ -118,4 +120,9 @@ def _sizes(settings: SpeedSettings) -> _Sizes:
 
 def k_arms(settings: SpeedSettings) -> list[Arm]:
     """SP with more and more crops, with all their pairs and with one."""
-    return [SP]
+    return [
+        Arm(f"{crops} crops, {count_of(crops) if pairs == ALL else pairs} pairs", sp)
+        for crops in ((2, 3) if settings.quick else range(2, 9))
+        for pairs in ((ALL, 1) if crops > 2 else (ALL,))
+        for sp in [{"crops": crops, "pairs": pairs}]
+    ]

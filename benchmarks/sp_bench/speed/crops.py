@@ -18,7 +18,6 @@ from sp_bench.speed.timing import Stopwatch, interleaved, repeated
 from sp_plugin import SPConfig
 from sp_plugin.boxes import corners, from_corners
 from sp_plugin.cropping import crop_resize
-from sp_plugin.sampling import PairSampler
 from sp_plugin.sharpness import shared_resolution
 
 OURS, EACH = "crop_resize", "torchvision resized_crop, one by one"
@@ -93,12 +92,12 @@ def draw_boxes(batch: int, side: int, size: int, device: torch.device) -> Boxes:
     """Boxes as SP draws them by default in frames of ``side`` pixels."""
     config = SPConfig().resolve(side)
     generator = torch.Generator().manual_seed(0)
-    a, b = PairSampler(config.area, config.ratio, config.window)(batch, generator)
-    edges = (corners(a) * side).round().int().clamp(0, side)
-    both = torch.stack([a[:, 2:], b[:, 2:]]) * side
-    grid = shared_resolution(both, size, generator)
+    drawn = config.sampler()(batch, generator)
+    first = drawn[0]
+    edges = (corners(first) * side).round().int().clamp(0, side)
+    grid = shared_resolution(drawn[..., 2:] * side, size, generator)
     whole = from_corners(edges.double() / side).float()
-    return Boxes(edges, whole.to(device), a.to(device), grid.to(device))
+    return Boxes(edges, whole.to(device), first.to(device), grid.to(device))
 
 
 def all_ways(images: Tensor, boxes: Boxes, size: int) -> dict[str, Callable[[], Tensor]]:

@@ -35,15 +35,17 @@ def measure(side: int, settings: SpeedSettings) -> dict[str, Any]:
 
     Returns:
         ``seconds`` for each picture, rounds by way; ``pictures``, how many there were, and
-        ``source``, what they are.
+        ``source``, what they are; ``pixels``, those of SP's crops as a share of the views'.
     """
     host = SimCLRTransform(input_size=side)
     with _files(settings) as paths:
-        ways = {WITHOUT: host, WITH: SPTransform(SimCLRTransform(input_size=side))}
+        both = SPTransform(SimCLRTransform(input_size=side))
+        ways = {WITHOUT: host, WITH: both}
         arms = {name: partial(_turn, paths, transform) for name, transform in ways.items()}
         taken = interleaved(arms, settings.repeats)
+    share = (both.crops.config.size / side) ** 2  # two crops, two views
     source = "given" if settings.data else f"the demo's, as JPEG of {_PICTURE[0]} x {_PICTURE[1]}"
-    return {"seconds": taken, "pictures": len(paths), "source": source}
+    return {"seconds": taken, "pictures": len(paths), "source": source, "pixels": share}
 
 
 def _turn(paths: Sequence[Path], transform: Callable[[Any], Any]) -> list[float]:

@@ -41,8 +41,9 @@ class Floor:
         config = SPConfig.build({**ALWAYS_ON, **sp})
         self._sp = SpatialPrediction.from_backbone(self._backbone, self._images, config)
         self.side = self._sp.config.size
-        pairs = self._sp.draw(self._images, torch.Generator().manual_seed(0))
-        self._crops = _channels_last(pairs.crops, settings.target)
+        self._generator = torch.Generator().manual_seed(0)
+        drawn = self._sp.draw(self._images, self._generator)
+        self._crops = _channels_last(drawn.pixels, settings.target)
         self._given = _Given(self._backbone, len(self._crops), self._sp.feature_dim)
         self._step = 0
 
@@ -60,6 +61,10 @@ class Floor:
         out.loss.backward()
         self._sp.zero_grad(set_to_none=True)
         self._step += 1
+
+    def drawing(self) -> None:
+        """Of these parts, sampling and cropping alone."""
+        self._sp.draw(self._images, self._generator)
 
     def _autocast(self) -> torch.autocast:
         half = self._settings.precision == "bf16-mixed"

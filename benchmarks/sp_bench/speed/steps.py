@@ -28,7 +28,8 @@ from sp_bench.speed.memory import peak_bytes
 from sp_bench.speed.settings import SpeedSettings
 from sp_bench.speed.timing import Stopwatch, interleaved, repeated
 
-CROPS, PARTS = "crops alone", "SP's own parts"
+CROPS, PARTS, DRAWING = "crops alone", "SP's own parts", "drawing crops"
+BESIDE = (CROPS, PARTS, DRAWING)
 Jobs = dict[str, Callable[[], dict[str, Any]]]
 
 
@@ -82,6 +83,7 @@ def measure(
         watch = Stopwatch(settings.target)
         turns[CROPS] = repeated(alone.crops, STEPS, watch)
         turns[PARTS] = repeated(alone.parts, STEPS, watch)
+        turns[DRAWING] = repeated(alone.drawing, STEPS, watch)
         told["flops"] = counted_floor(partial(fitted[PLAIN].fit, 1), alone.crops)
         told["crop_side"] = alone.side
     told["peak_bytes"] = {
