@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sp_bench.speed.cases import PLAIN
@@ -52,14 +53,24 @@ def once(names: Sequence[str]) -> list[str]:
     return ["" if place and names[place - 1] == name else name for place, name in enumerate(names)]
 
 
-def estimate(found: Estimate) -> str:
-    """A ratio with its interval; one round has none.
+def factor(ratio: float) -> str:
+    """How many times as much.
+
+    >>> factor(1.25)
+    '1.250'
+    """
+    return f"{ratio:.3f}"
+
+
+def estimate(found: Estimate, form: Callable[[float], str] = factor) -> str:
+    """A figure with its interval; one round has none.
 
     >>> estimate(Estimate(1.25, 1.2, 1.3))
     '1.250 [1.200, 1.300]'
     """
-    value, low, high = found
-    return f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low == low else "")
+    if math.isnan(found.low):
+        return form(found.value)
+    return f"{form(found.value)} [{form(found.low)}, {form(found.high)}]"
 
 
 def share(part: float) -> str:

@@ -24,6 +24,7 @@ OURS, EACH = "crop_resize", "torchvision resized_crop, one by one"
 FRACTIONAL, SHARED = "crop_resize, fractional boxes", "crop_resize, through a shared resolution"
 SLICES, PERSPECTIVE = "kornia RandomResizedCrop", "kornia crop_and_resize"
 INDICES = "kornia crop_by_indices, antialias"
+KORNIA = (SLICES, INDICES, PERSPECTIVE)
 GRID, ROI = "grid_sample, no antialias", "torchvision roi_align"
 MISSING = "kornia is not installed"
 
@@ -84,7 +85,7 @@ def measure(batch: int, side: int, size: int, settings: SpeedSettings) -> dict[s
         "seconds": interleaved(arms, settings.repeats),
         "errors": errors,
         "fractional_errors": _fractional_errors(images[:_EXACT], boxes.drawn[:_EXACT], size),
-        "missing": {} if SLICES in ways else {SLICES: MISSING, PERSPECTIVE: MISSING},
+        "missing": {name: MISSING for name in KORNIA if name not in ways},
     }
 
 

@@ -16,8 +16,9 @@ from sp_bench.speed.tables import tables
 _INTRODUCTION = """# What SP costs
 
 Made by `sp-bench speed` from what it measured; no figure here was typed. Arms take turns, times are
-medians with their quartiles, ratios are medians over turns with the 95% interval of a bootstrap.
-Memory is the peak of what a step allocates beyond what was there before.
+medians, ratios are medians over turns with the 95% interval of a bootstrap.
+Memory is the peak of what training allocates beyond what was there before: activations, gradients
+and the optimizer's state; on a GPU the weights and the batch too, which Lightning brings there.
 """
 _ONLY_CPU = """
 Only a CPU was measured. The same command takes a GPU where there is one.

@@ -8,6 +8,7 @@ from sp_bench.speed.cells import (
     Entries,
     SpeedTable,
     estimate,
+    factor,
     memory,
     milliseconds,
     once,
@@ -20,7 +21,8 @@ from sp_bench.speed.timing import ratio
 
 def step_table(entries: Entries) -> SpeedTable:
     """A row for each host and each way to add SP."""
-    names, rows = [], []
+    names: list[str] = []
+    rows: list[tuple[str, ...]] = []
     over, own, reused = [], [], []  # by host, for the goals
     for name, told in entries.items():
         taken = told["seconds"]
@@ -33,11 +35,11 @@ def step_table(entries: Entries) -> SpeedTable:
                 floor = told["flops"]["floor"]
                 over.append((name, measured.value / floor))
                 own.append((name, parts))
-                cells += [f"{each:.3f}" for each in (floor, measured.value / floor)]
-                cells += [f"{each:.3f}" for each in (timed, measured.value / timed)]
+                cells += [factor(floor), factor(measured.value / floor)]
+                cells += [factor(timed), factor(measured.value / timed)]
                 cells += [share(parts), share(drawing)]
             else:  # the host's own embeddings cost no pass
-                cells += [f"{each:.3f}" for each in (1, measured.value)] + [NOTHING] * 4
+                cells += [factor(1), factor(measured.value), *[NOTHING] * 4]
             if arm == HOST.name:
                 reused.append((name, measured.value))
             names.append(name)
@@ -66,7 +68,8 @@ def step_table(entries: Entries) -> SpeedTable:
 
 def peer_table(entries: Entries) -> SpeedTable:
     """A row for each peer beside each host."""
-    names, rows = [], []
+    names: list[str] = []
+    rows: list[tuple[str, ...]] = []
     for name, told in entries.items():
         taken = told["seconds"]
         for arm in (arm for arm in taken if arm != PLAIN):

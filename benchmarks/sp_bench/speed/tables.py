@@ -28,7 +28,8 @@ def tables(result: Mapping[str, Any]) -> list[SpeedTable]:
 
 def crop_table(entries: Entries, gpu: bool = False) -> SpeedTable:
     """A row for each way to crop, under each shape."""
-    names, rows = [], []
+    names: list[str] = []
+    rows: list[tuple[str, ...]] = []
     speeds, errors = [], []  # of `crop_resize`, for the goals
     for name, told in entries.items():
         taken = told["seconds"]
@@ -49,8 +50,8 @@ def crop_table(entries: Entries, gpu: bool = False) -> SpeedTable:
         "Crops",
         2,
         (
-            "batch", "way", "ms", "times as fast", "largest error", "mean",
-            "fractional: largest", "mean",
+            "batch", "way", "ms", "times as fast", "largest error", "mean error",
+            "fractional: largest", "fractional: mean",
         ),
         [(name, *row) for name, row in zip(once(names), rows, strict=True)],
         f"One box out of each picture, the same boxes for all. Times as fast: as {EACH}. Errors "
@@ -72,8 +73,7 @@ def data_table(entries: Entries) -> SpeedTable:
         more = Estimate(*(each - 1 for each in ratio(with_sp, without)))
         costs.append((name, more.value))
         speeds = (f"{1 / seconds(each).value:.1f}" for each in (without, with_sp))
-        interval = f"[{share(more.low)}, {share(more.high)}]"
-        rows.append((name, *speeds, f"{share(more.value)} {interval}", share(told["pixels"])))
+        rows.append((name, *speeds, estimate(more, share), share(told["pixels"])))
     source = next((told["source"] for told in entries.values()), "")
     return SpeedTable(
         "Data path",
