@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,7 +79,7 @@ class _Sizes:
 
 
 _SIZES = {
-    "cpu": _Sizes(64, {"resnet18": 32, "resnet50": 16, _VIT: 16}),
+    "cpu": _Sizes(64, {"resnet18": 32, "resnet50": 8, _VIT: 16}),
     "cuda": _Sizes(224, {"resnet18": 256, "resnet50": 128, _VIT: 128}),
 }
 _QUICK = _Sizes(32, {"tiny_resnet": 4, "tiny_vit": 4})
@@ -110,8 +111,9 @@ def peer_cases(settings: SpeedSettings) -> list[Case]:
 
 
 def k_case(settings: SpeedSettings) -> Case:
-    """The host whose step is timed with more and more crops."""
-    return peer_cases(settings)[0]
+    """The host whose step is timed with more and more crops; half a batch, for they are many."""
+    host = peer_cases(settings)[0]
+    return dataclasses.replace(host, batch_size=max(4, host.batch_size // 2))
 
 
 def _sizes(settings: SpeedSettings) -> _Sizes:
