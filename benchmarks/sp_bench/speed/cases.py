@@ -52,7 +52,7 @@ class Arm:
 
     Attributes:
         name: in a table.
-        sp: settings of SP, beside those that are the same for all; None without SP.
+        sp: settings of SP; None without SP.
         peer: a name of `sp_bench.speed.peers.PEERS`, or empty.
     """
 

@@ -109,7 +109,7 @@ def all_ways(images: Tensor, boxes: Boxes, size: int) -> dict[str, Callable[[], 
         FRACTIONAL: partial(crop_resize, images, boxes.drawn, size),
         SHARED: partial(crop_resize, images, boxes.drawn, size, boxes.resolution),
         EACH: partial(one_by_one, images, boxes.edges.tolist(), size),
-        **_kornia(images, edges, size),
+        **_kornia(images, boxes.edges, size),
         GRID: partial(grid_sampled, images, boxes.whole, size),
         ROI: partial(roi_aligned, images, edges, size),
     }
@@ -156,11 +156,12 @@ def _kornia(images: Tensor, edges: Tensor, size: int) -> dict[str, Callable[[], 
     quads = torch.stack([torch.stack(point, dim=1) for point in points], dim=1)
     shape = (size, size)
     slices = RandomResizedCrop(shape)
+    # On the CPU, where it draws them itself: slicing takes them as numbers.
     given = {**slices.forward_parameters(images.shape), "src": quads.float()}
     return {
         SLICES: partial(slices, images, params=given),
         INDICES: partial(crop_by_indices, images, quads, shape, antialias=True),
-        PERSPECTIVE: partial(crop_and_resize, images, quads.float(), shape),
+        PERSPECTIVE: partial(crop_and_resize, images, quads.to(images), shape),
     }
 
 

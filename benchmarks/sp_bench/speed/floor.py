@@ -14,9 +14,6 @@ from sp_bench.speed.settings import SpeedSettings
 from sp_plugin import SpatialPrediction, SPConfig
 from sp_plugin.encoding import encode
 
-# A step counts from its first, when a weight that rises with training would be 0 still.
-ALWAYS_ON = {"warmup": 0.0}
-
 
 class Floor:
     """SP's crops and SP's own parts, each alone, beside a host's backbone.
@@ -38,7 +35,7 @@ class Floor:
         self._backbone = method.backbone.to(settings.target).train()
         side = (case.batch_size, 3, case.side, case.side)
         self._images = _channels_last(torch.rand(side), settings.target)
-        config = SPConfig.build({**ALWAYS_ON, **sp})
+        config = SPConfig.build(sp)
         self._sp = SpatialPrediction.from_backbone(self._backbone, self._images, config)
         self.side = self._sp.config.size
         self._generator = torch.Generator().manual_seed(0)

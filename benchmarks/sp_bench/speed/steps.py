@@ -23,7 +23,7 @@ from sp_bench.speed.cases import (
     step_cases,
 )
 from sp_bench.speed.fitting import STEPS, Fitted
-from sp_bench.speed.floor import ALWAYS_ON, Floor, counted_floor
+from sp_bench.speed.floor import Floor, counted_floor
 from sp_bench.speed.memory import peak_bytes
 from sp_bench.speed.settings import SpeedSettings
 from sp_bench.speed.timing import Stopwatch, interleaved, repeated
@@ -97,7 +97,7 @@ def measure(
 def fitted_arm(case: Case, arm: Arm, settings: SpeedSettings) -> Fitted:
     """The host with what the arm adds to it."""
     if arm.sp is not None:
-        sp = SPCallback("backbone", {**ALWAYS_ON, **arm.sp})
+        sp = SPCallback("backbone", arm.sp)
         return Fitted(case, settings, lambda method: [sp])
     if arm.peer:
         return Fitted(case, settings, lambda method: [Beside(arm.peer, method)])

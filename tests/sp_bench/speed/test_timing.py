@@ -69,8 +69,9 @@ def test_the_interval_holds_the_ratio_and_narrows_with_more_rounds() -> None:
     assert many.high - many.low < few.high - few.low
 
 
-def test_one_slow_step_does_not_count_for_more_than_one() -> None:
-    measured: Rounds = [[2.0, 2.0, 90.0]] + [[2.0]] * 8
+@pytest.mark.parametrize("slow", [[2.0, 2.0, 90.0], [90.0]], ids=["a step", "a round"])
+def test_what_is_slow_once_does_not_count_for_more_than_one(slow: list[float]) -> None:
+    measured: Rounds = [slow] + [[2.0]] * 8
     assert ratio(measured, [[1.0]] * 9).value == 2.0
     assert seconds(measured).value == 2.0
 
