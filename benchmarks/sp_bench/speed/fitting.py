@@ -78,7 +78,7 @@ class Fitted:
         self._settings = settings
 
     def __call__(self) -> list[float]:
-        """Seconds of each step but the first, when optimizers make their state and SP has no weight."""
+        """Seconds of each step but the first, which makes the optimizer's state and has no SP."""
         watch = Stopwatch(self._settings.target)
         self.fit(1 + STEPS, watch)
         return watch.read()[1:]
