@@ -67,6 +67,7 @@ _SHORT = {_VIT: "vit_small/16"}
 ALONE = Arm(PLAIN)
 SP = Arm("SP", {})
 HOST = Arm("SP, source=host", {"source": "host"})
+_REUSED = ("simclr", "dino")  # two views, and local crops
 PEER_ARMS = (Arm("AugSelf", peer="augself"), Arm("Drloc", peer="drloc"))
 
 
@@ -101,6 +102,15 @@ def step_cases(settings: SpeedSettings) -> list[Case]:
         for method, kinds in hosts.items()
         if not kinds or any(kind in backbone for kind in kinds)
     ]
+
+
+def sp_arms(case: Case) -> tuple[Arm, ...]:
+    """The ways in which SP is added to this host: to some also on the views that it encodes itself.
+
+    >>> [arm.name for arm in sp_arms(Case("dino", "tiny_vit", 32, 4))]
+    ['SP', 'SP, source=host']
+    """
+    return (SP, HOST) if case.method in _REUSED else (SP,)
 
 
 def peer_cases(settings: SpeedSettings) -> list[Case]:

@@ -14,12 +14,12 @@ from sp_bench.speed.cases import (
     ALONE,
     PEER_ARMS,
     PLAIN,
-    SP,
     Arm,
     Case,
     k_arms,
     k_case,
     peer_cases,
+    sp_arms,
     step_cases,
 )
 from sp_bench.speed.fitting import STEPS, Fitted
@@ -39,11 +39,6 @@ def step_jobs(settings: SpeedSettings) -> Jobs:
         case.name: partial(measure, case, (ALONE, *sp_arms(case)), settings, floor=True)
         for case in step_cases(settings)
     }
-
-
-def sp_arms(case: Case) -> tuple[Arm, ...]:
-    """The ways in which SP is added to this host."""
-    return (SP,)
 
 
 def peer_jobs(settings: SpeedSettings) -> Jobs:

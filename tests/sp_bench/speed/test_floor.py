@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 import torch
 from sp_bench.compute import counted
-from sp_bench.speed.cases import ALONE, PEER_ARMS, SP, Arm, Case, k_arms, step_cases
+from sp_bench.speed.cases import (
+    ALONE,
+    HOST,
+    PEER_ARMS,
+    SP,
+    Arm,
+    Case,
+    k_arms,
+    sp_arms,
+    step_cases,
+)
 from sp_bench.speed.floor import Floor, counted_floor
 from sp_bench.speed.memory import peak_bytes
 from sp_bench.speed.settings import SpeedSettings
@@ -62,12 +72,25 @@ def test_sp_s_own_parts_hold_no_pass_through_the_backbone_but_its_head() -> None
     assert total - drawing == 3 * head
 
 
-def per_step(arm: Arm) -> float:
+def per_step(arm: Arm, case: Case = CASE) -> float:
     """Operations that one step of an arm takes, without what setting up takes."""
-    fitted = fitted_arm(CASE, arm, SETTINGS)
+    fitted = fitted_arm(case, arm, SETTINGS)
     fitted.fit(1)  # finds out what the backbone takes, once
     once, twice = (counted(lambda n=n: fitted.fit(n)) for n in (1, 2))  # type: ignore[misc]
     return twice - once
+
+
+def rows_per_step(arm: Arm, case: Case) -> int:
+    """Pictures that the student encodes in one step."""
+    fitted = fitted_arm(case, arm, SETTINGS)
+    fitted.fit(1)
+    rows: list[int] = []
+    last: Any = fitted.method.backbone.layer4
+    last.register_forward_hook(lambda *told: rows.append(len(told[-1])))
+    fitted.fit(1)
+    once = sum(rows)
+    fitted.fit(2)
+    return sum(rows) - 2 * once
 
 
 def test_the_step_with_sp_is_the_host_s_with_the_crops_forward_and_backward() -> None:
@@ -76,6 +99,21 @@ def test_the_step_with_sp_is_the_host_s_with_the_crops_forward_and_backward() ->
     crops = counted(Floor(CASE, SETTINGS, backbone, {}).crops)
     # A weight that were still 0 would leave the backward pass out: a third would be there.
     assert crops <= with_sp - host <= 1.15 * crops
+
+
+@pytest.mark.parametrize("method", ["simclr", "dino"])
+def test_the_host_s_own_embeddings_train_the_head_without_a_pass_more(method: str) -> None:
+    case = Case(method, "tiny_resnet", 32, 4)
+    assert HOST in sp_arms(case)
+    fitted = fitted_arm(case, HOST, SETTINGS)
+    fitted.fit(1)
+    gradients: list[float] = []
+    weight = fitted.callbacks[0].sp.head.mlp[0].weight
+    weight.register_hook(lambda grad: gradients.append(float(grad.abs().sum())))
+    fitted.fit(2)
+    assert gradients[-1] > 0
+    assert per_step(HOST, case) > per_step(ALONE, case)
+    assert rows_per_step(HOST, case) == rows_per_step(ALONE, case) < rows_per_step(SP, case)
 
 
 @pytest.mark.parametrize("arm", PEER_ARMS, ids=lambda arm: arm.name)
