@@ -133,7 +133,7 @@ def _sizes(settings: SpeedSettings) -> _Sizes:
 def k_arms(settings: SpeedSettings) -> list[Arm]:
     """SP with more and more crops, with all their pairs and with one."""
     return [
-        Arm(f"{crops} crops, {count_of(crops) if pairs == ALL else pairs} pairs", sp)
+        Arm(f"{crops} crops, {f'all {count_of(crops)} pairs' if pairs == ALL else '1 pair'}", sp)
         for crops in ((2, 3) if settings.quick else range(2, 9))
         for pairs in ((ALL, 1) if crops > 2 else (ALL,))
         for sp in [{"crops": crops, "pairs": pairs}]
