@@ -25,7 +25,13 @@ _COUNT, _QUICK_COUNT = 24, 2
 
 
 def data_jobs(settings: SpeedSettings) -> dict[str, Callable[[], dict[str, Any]]]:
-    """A measurement for each size of the host's views."""
+    """A measurement for each size of the host's views.
+
+    Raises:
+        DataError: there are no pictures where the settings say.
+    """
+    if settings.data:
+        list_pictures(settings.data)
     sides = (32,) if settings.quick else _SIDES
     return {f"SimCLRTransform, {side} px": partial(measure, side, settings) for side in sides}
 

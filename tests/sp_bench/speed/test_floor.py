@@ -72,9 +72,9 @@ def test_sp_s_own_parts_hold_no_pass_through_the_backbone_but_its_head() -> None
     assert total - drawing == 3 * head
 
 
-def per_step(arm: Arm, case: Case = CASE) -> float:
+def per_step(arm: Arm) -> float:
     """Operations that one step of an arm takes, without what setting up takes."""
-    fitted = fitted_arm(case, arm, SETTINGS)
+    fitted = fitted_arm(CASE, arm, SETTINGS)
     fitted.fit(1)  # finds out what the backbone takes, once
     once, twice = (counted(lambda n=n: fitted.fit(n)) for n in (1, 2))  # type: ignore[misc]
     return twice - once
@@ -112,7 +112,6 @@ def test_the_host_s_own_embeddings_train_the_head_without_a_pass_more(method: st
     weight.register_hook(lambda grad: gradients.append(float(grad.abs().sum())))
     fitted.fit(2)
     assert gradients[-1] > 0
-    assert per_step(HOST, case) > per_step(ALONE, case)
     assert rows_per_step(HOST, case) == rows_per_step(ALONE, case) < rows_per_step(SP, case)
 
 
@@ -150,4 +149,5 @@ def test_every_arm_and_every_case_can_be_built() -> None:
         for arm in k_arms(settings):
             SPConfig.build(arm.sp)
     names = [arm.name for arm in k_arms(SpeedSettings(device="cpu"))]
-    assert names[1] == "3 crops, all 3 pairs" and names[-1] == "8 crops, 1 pair" and len(names) == 13
+    assert names[1] == "3 crops, all 3 pairs" and names[-1] == "8 crops, 1 pair"
+    assert len(names) == 13
