@@ -19,7 +19,7 @@ def speed(
     only: Annotated[
         str, typer.Option(help="With commas between: steps,crops,data,peers,k; all if not given.")
     ] = "",
-    repeats: Annotated[int, typer.Option(help="Turns of each arm.")] = 7,
+    repeats: Annotated[int, typer.Option(help="Turns of each arm.")] = 6,
     quick: Annotated[
         bool, typer.Option("--quick", help="Tiny nets and pictures, to see that all runs.")
     ] = False,

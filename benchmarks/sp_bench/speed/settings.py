@@ -31,11 +31,11 @@ class SpeedSettings:
         UsageError: one line that says what a setting takes.
 
     >>> SpeedSettings(only=("k",), device="cpu").command
-    'sp-bench speed --only k --repeats 7 --device cpu'
+    'sp-bench speed --only k --repeats 6 --device cpu'
     """
 
     only: tuple[str, ...] = PARTS
-    repeats: int = 7
+    repeats: int = 6
     quick: bool = False
     device: str = "auto"
     data: Path | None = None

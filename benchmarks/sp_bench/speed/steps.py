@@ -84,7 +84,7 @@ def measure(
     told["peak_bytes"] = {
         name: peak_bytes(partial(arm.fit, 2), settings.target) for name, arm in fitted.items()
     }
-    # What was counted above has warmed up all.
+    # The fits above have warmed them up.
     told["seconds"] = interleaved(turns, settings.repeats, warmups=0)
     return told
 
