@@ -18,6 +18,7 @@ from sp_bench.speed.timing import Stopwatch, interleaved, repeated
 from sp_plugin import SPConfig
 from sp_plugin.boxes import corners, from_corners
 from sp_plugin.cropping import crop_resize
+from sp_plugin.sampling import uniform
 from sp_plugin.sharpness import shared_resolution
 
 OURS, EACH = "crop_resize", "torchvision resized_crop, one by one"
@@ -96,7 +97,8 @@ def draw_boxes(batch: int, side: int, size: int, device: torch.device) -> Boxes:
     drawn = config.sampler()(batch, generator)
     first = drawn[0]
     edges = (corners(first) * side).round().int().clamp(0, side)
-    grid = shared_resolution(drawn[..., 2:] * side, size, generator)
+    numbers = uniform(batch, 1, generator=generator)
+    grid = shared_resolution(drawn[..., 2:] * side, size, numbers)
     whole = from_corners(edges.double() / side).float()
     return Boxes(edges, whole.to(device), first.to(device), grid.to(device))
 
