@@ -3,17 +3,22 @@
 # make lightning-features   the table of what a Trainer can do, with SP
 # make lightly-examples LIGHTLY=/path/to/lightly   the table of its own example files
 # make solo-matrix SOLO_LEARN=/path/to/solo-learn   the table of every method of solo-learn
+# make speed   what SP costs, with every table, on a quiet machine; docs/speed.md is made of it
 # make mm-matrix   the table of every algorithm of MMSelfSup and MMPretrain, 3/4 of an hour on a core
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all solo-matrix mm-matrix lightly-examples lightning-features format clean
+.PHONY: demo speed test test-all solo-matrix mm-matrix lightly-examples lightning-features format clean
 
 export SOLO_LEARN LIGHTLY
 
 demo: $(VENV)/installed
 	$(BIN)/sp-bench compare --method simclr --data demo --limit 1000 --side 48 --batch-size 64 --epochs 9 --seeds 0 1 2 --out runs/demo
+
+speed: $(VENV)/installed
+	$(BIN)/sp-bench speed --out runs/speed
+	$(BIN)/sp-bench speed --from runs/speed/speed.json --docs docs/speed.md
 
 test: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -1,6 +1,8 @@
-"""What a forward pass costs, counted by torch's own counter."""
+"""What a forward or backward pass costs, counted by torch's own counter."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -9,11 +11,23 @@ from torch.utils.flop_counter import FlopCounterMode
 from sp_plugin.isolation import evaluating, frozen_statistics, private_rng
 
 
-def forward_flops(backbone: nn.Module, side: int) -> dict[str, float]:
-    """Floating point operations of one picture's forward pass, and the backbone's parameters.
+def counted(work: Callable[[], object]) -> float:
+    """Floating point operations of whatever ``work`` computes, backward passes among it.
 
     A multiplication and an addition are two. Of convolutions, matrix products and attention, which
     are nearly all there is.
+
+    >>> counted(lambda: torch.zeros(3, 5) @ torch.zeros(5, 2))
+    60.0
+    """
+    counter = FlopCounterMode(display=False)
+    with counter:
+        work()
+    return float(counter.get_total_flops())
+
+
+def forward_flops(backbone: nn.Module, side: int) -> dict[str, float]:
+    """Operations of one picture's forward pass, as `counted`, and the backbone's parameters.
 
     Args:
         backbone: takes (B, 3, side, side).
@@ -24,11 +38,10 @@ def forward_flops(backbone: nn.Module, side: int) -> dict[str, float]:
     """
     like = next((p for p in backbone.parameters() if p.is_floating_point()), torch.zeros(()))
     images = torch.zeros(1, 3, side, side).to(like)
-    counter = FlopCounterMode(display=False)
-    with private_rng(0, like.device), evaluating(backbone), frozen_statistics(backbone), counter:
-        backbone(images)
+    with private_rng(0, like.device), evaluating(backbone), frozen_statistics(backbone):
+        flops = counted(lambda: backbone(images))
     return {
-        "forward_flops": float(counter.get_total_flops()),
+        "forward_flops": flops,
         "parameters": float(sum(p.numel() for p in backbone.parameters())),
         "side": float(side),
     }

@@ -11,7 +11,7 @@ import torch
 
 _PACKAGES = (
     "sp-plugin", "torch", "torchvision", "lightly", "pytorch-lightning", "timm", "numpy",
-    "scikit-learn", "scipy", "pillow",
+    "scikit-learn", "scipy", "pillow", "kornia",
 )  # fmt: skip
 
 

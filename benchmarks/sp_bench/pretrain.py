@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from sp_bench.pretraining_data import PretrainingData, Views
 from sp_bench.recording import EpochSeed, Record, Ticks
 from sp_bench.results import SP
 from sp_bench.settings import Settings
+from sp_bench.trainer import fit_stoppably, quiet_trainer
 from sp_plugin import SpatialPrediction
 from sp_plugin.probing import fit
 
@@ -94,46 +94,20 @@ def pretrain(
     sp = SPCallback("backbone", settings.sp, seed=seed) if arm == SP else None
     record = Record()
     callbacks: list[Any] = [record, EpochSeed(seed), Ticks(tell), _keep_last(folder)]
-    trainer = _trainer(settings, [*callbacks, sp] if sp else callbacks)
-    with _beside(settings.workers), _interrupts():
-        trainer.fit(method, data, ckpt_path=_last_whole(folder))
-    if trainer.interrupted:  # Lightning before 2.5 returns as if all were done
-        raise KeyboardInterrupt
+    trainer = quiet_trainer(
+        settings.precision,
+        [*callbacks, sp] if sp else callbacks,
+        max_epochs=settings.epochs,
+        reload_dataloaders_every_n_epochs=1,
+    )
+    with _beside(settings.workers):
+        fit_stoppably(trainer, method, data, ckpt_path=_last_whole(folder))
     trainer.save_checkpoint(folder / FINAL)
     for path in folder.glob("epoch*.ckpt"):
         path.unlink()
     steps = len(pictures) // settings.batch_size * settings.epochs
     seen = steps * settings.batch_size
     return Pretrained(method, sp.sp if sp else None, record, seen, steps * record.flops)
-
-
-def _trainer(settings: Settings, callbacks: list[Any]) -> pl.Trainer:
-    for name in ("pytorch_lightning", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    # Lightning advises more workers, a logger, and validation: all of it decided here.
-    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_utilities")
-    return pl.Trainer(
-        max_epochs=settings.epochs,
-        accelerator="gpu" if torch.cuda.is_available() else "cpu",
-        devices=1,
-        precision=settings.precision,
-        callbacks=callbacks,
-        reload_dataloaders_every_n_epochs=1,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[None]:
-    """Ctrl-C as KeyboardInterrupt: Lightning makes an exit with code 1 of it."""
-    try:
-        yield
-    except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from None
-        raise
 
 
 @contextlib.contextmanager

@@ -61,6 +61,28 @@ def test_compare_refuses_in_one_line(
     assert says in refused(capsys, *given, "--out", str(tmp_path / "out"), *arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--only", "steps,crop"], "only: no 'crop'; did you mean 'crops'?"),
+        (["--repeats", "0"], "repeats: got 0, takes a whole number from 1 up"),
+        (["--device", "tpu"], "device: got 'tpu', takes one of auto, cpu, cuda"),
+        (["--docs", "speed.md"], "docs: takes --from SPEED.JSON beside it"),
+        (["--from", "no.json", "--docs", "x.md"], "from: no.json is no speed.json"),
+        (["--data", "no/such", "--only", "data", "--quick"], "the folder does not exist"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_speed_refuses_in_one_line(
+    arguments: list[str], says: str, capsys: Any, tmp_path: Path
+) -> None:
+    assert says in refused(capsys, "speed", "--out", str(tmp_path / "out"), *arguments)
+
+
+def test_speed_takes_a_folder(capsys: Any) -> None:
+    assert "out: takes a folder" in refused(capsys, "speed")
+
+
 def test_nothing_is_left_of_a_refused_command(capsys: Any, tmp_path: Path) -> None:
     out = tmp_path / "out"
     refused(capsys, "compare", "--out", str(out), "--data", "no/such/folder")

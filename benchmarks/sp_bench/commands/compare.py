@@ -1,0 +1,136 @@
+"""``sp-bench compare``: what SP changes, by pre-training or from what others trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from sp_bench.errors import stoppable
+from sp_bench.options import (
+    DataOption,
+    PrefixOption,
+    SPOption,
+    SuiteOption,
+    TasksOption,
+    TrustOption,
+    asked_of,
+    printer,
+    sp_settings,
+)
+
+if TYPE_CHECKING:
+    from sp_bench.suite import Asked
+
+
+def compare(
+    out: Annotated[Path, typer.Option(help="Folder of this comparison; the same goes on.")],
+    method: Annotated[
+        str, typer.Option(help="simclr, moco, byol, dino, mae, vicreg, barlowtwins.")
+    ] = "simclr",
+    backbone: Annotated[
+        str, typer.Option(help="tiny_resnet, tiny_vit, resnet18 (torchvision) or a name of timm.")
+    ] = "",
+    data: DataOption = None,
+    epochs: Annotated[int, typer.Option(help="Of pre-training.")] = 20,
+    seeds: Annotated[
+        list[int] | None, typer.Option(help="Each is run with and without SP: --seeds 0 1 2.")
+    ] = None,
+    side: Annotated[int, typer.Option(help="Of the views, in pixels.")] = 64,
+    batch_size: Annotated[int, typer.Option(help="Pictures in a step.")] = 128,
+    learning_rate: Annotated[float, typer.Option(help="For a batch of 256.")] = 2e-3,
+    weight_decay: Annotated[float, typer.Option(help="Of AdamW.")] = 1e-4,
+    limit: Annotated[int | None, typer.Option(help="Training pictures, at most.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that load pictures; half the cores.")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="As Lightning names it; auto: bfloat16 where it is fast.")
+    ] = "auto",
+    tasks: TasksOption = "",
+    suite: SuiteOption = None,
+    longer: Annotated[
+        bool, typer.Option("--longer", help="A third arm: a baseline with SP's compute as epochs.")
+    ] = False,
+    sp: SPOption = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="ARM=CHECKPOINT",
+            help="Compare what others trained: --from baseline=A sp=B; repeat for more pairs.",
+        ),
+    ] = None,
+    prefix: PrefixOption = None,
+    trust_checkpoint: TrustOption = False,
+) -> None:
+    """Pre-train with and without SP, seed by seed, and print what that changed."""
+    if given:
+        asked = asked_of(data, tasks, suite)
+        _checkpoints(given, asked, out, backbone, side, limit, prefix, trust_checkpoint)
+        return
+    from sp_bench.compare import REPORT
+    from sp_bench.compare import compare as run
+    from sp_bench.progress import Progress
+    from sp_bench.report.table import print_table
+    from sp_bench.settings import Settings, fast_precision, half_the_cores
+
+    asked = asked_of(data, tasks, suite)
+    settings = Settings(
+        method=method,
+        backbone=backbone or ("tiny_vit" if method == "mae" else "tiny_resnet"),
+        data=asked.data or "demo",
+        epochs=epochs,
+        side=side,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        limit=limit,
+        workers=half_the_cores() if workers is None else workers,
+        precision=fast_precision() if precision == "auto" else precision,
+        tasks=asked.tasks,
+        task_data=asked.task_data,
+        sp=sp_settings(sp).asdict(),
+        longer=longer,
+    )
+    console = Console()
+    wanted = list(dict.fromkeys(seeds or [0, 1, 2]))
+    with stoppable():
+        results = run(settings, wanted, out, Progress(console))
+    print_table(results, console)
+    console.print(f"report: {out / REPORT}", soft_wrap=True, highlight=False)
+
+
+def _checkpoints(
+    given: list[str],
+    asked: Asked,
+    out: Path,
+    backbone: str,
+    side: int,
+    limit: int | None,
+    prefix: str | None,
+    trust: bool,
+) -> None:
+    from sp_bench.evaluation import EvalSettings
+    from sp_bench.from_checkpoints import REPORT, FromSettings, compare_checkpoints, parse_from
+    from sp_bench.report.table import print_table
+
+    settings = EvalSettings(
+        backbone=backbone or "tiny_resnet",
+        prefix=prefix,
+        trust=trust,
+        data=asked.data,
+        task_data=asked.task_data,
+        tasks=asked.tasks,
+        side=side,
+        limit=limit,
+    )
+    console = Console()
+    with stoppable():
+        results = compare_checkpoints(
+            FromSettings(settings, parse_from(given)), out, printer(console)
+        )
+    print_table(results, console)
+    console.print(f"report: {out / REPORT}", soft_wrap=True, highlight=False)

@@ -1,0 +1,28 @@
+"""``sp-bench show``: what SP will ask, drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from sp_bench.options import SPOption, sp_settings
+
+
+def show(
+    data: Annotated[Path, typer.Option(help="Folder of pictures, in classes or not.")],
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("pairs.png"),
+    side: Annotated[int, typer.Option(help="Of the host's view, in pixels.")] = 224,
+    count: Annotated[int, typer.Option(help="Pictures to draw.")] = 8,
+    seed: Annotated[int, typer.Option(help="Which pictures and which pairs.")] = 0,
+    sp: SPOption = None,
+) -> None:
+    """Draw what SP will ask, on your own pictures, before any training."""
+    from sp_bench.data import list_pictures
+    from sp_bench.show import show_pairs
+
+    config = sp_settings(sp)
+    show_pairs(list_pictures(data), out, config=config, side=side, count=count, seed=seed)
+    Console().print(f"written: {out}", soft_wrap=True, highlight=False)

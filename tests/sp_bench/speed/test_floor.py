@@ -1,0 +1,153 @@
+"""The floor, worked by hand, and what the timed arms really do."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from sp_bench.compute import counted
+from sp_bench.speed.cases import (
+    ALONE,
+    HOST,
+    PEER_ARMS,
+    SP,
+    Arm,
+    Case,
+    k_arms,
+    sp_arms,
+    step_cases,
+)
+from sp_bench.speed.floor import Floor, counted_floor
+from sp_bench.speed.memory import peak_bytes
+from sp_bench.speed.settings import SpeedSettings
+from sp_bench.speed.steps import fitted_arm
+from torch import nn
+
+from sp_plugin import SPConfig
+
+SETTINGS = SpeedSettings(device="cpu", quick=True)
+CASE = Case("simclr", "tiny_resnet", 32, 4)
+
+
+def floor_of(backbone: nn.Module, **sp: Any) -> Floor:
+    method: Any = SimpleNamespace(backbone=backbone)
+    return Floor(Case("simclr", "one layer", 16, 2), SETTINGS, method, sp)
+
+
+def test_the_floor_of_one_layer_worked_by_hand() -> None:
+    # A 1x1 convolution of 3 to 8 channels: 48 operations a pixel forward, 48 for the weights'
+    # gradient, none for the pictures'. The host sees 2 pictures of 16 x 16 twice, SP 4 of 8 x 8.
+    backbone = nn.Conv2d(3, 8, 1, bias=False)
+    views = torch.rand(2, 2, 3, 16, 16)
+
+    def host() -> None:
+        sum(backbone(view).sum() for view in views).backward()
+
+    found = counted_floor(host, floor_of(backbone, size=8).crops)
+    assert found == {
+        "host": 96 * 2 * 2 * 16 * 16,
+        "crops": 96 * 4 * 8 * 8,
+        "floor": 1 + (4 * 64) / (4 * 256),
+    }
+
+
+@pytest.mark.parametrize("crops", [2, 5])
+def test_the_floor_grows_with_the_crops(crops: int) -> None:
+    floor = floor_of(nn.Conv2d(3, 8, 1, bias=False), size=8, crops=crops)
+    assert counted(floor.crops) == 96 * crops * 2 * 8 * 8
+
+
+def test_sp_s_own_parts_hold_no_pass_through_the_backbone_but_its_head() -> None:
+    backbone = nn.Conv2d(3, 8, 1, bias=False)
+    floor = floor_of(backbone, size=8, head_width=16)
+    calls: list[Any] = []
+    backbone.register_forward_hook(lambda *_: calls.append(_))
+    total, drawing = counted(floor.parts), counted(floor.drawing)
+    assert not calls and drawing > 0
+    # The head's three layers see a pair both ways: (16 + 16 + 3) x 16 products for each of 4 rows;
+    # backward for the weights and for the inputs.
+    head = 2 * 4 * (16 * 16 + 16 * 16 + 16 * 3)
+    assert total - drawing == 3 * head
+
+
+def per_step(arm: Arm) -> float:
+    """Operations that one step of an arm takes, without what setting up takes."""
+    fitted = fitted_arm(CASE, arm, SETTINGS)
+    fitted.fit(1)  # finds out what the backbone takes, once
+    once, twice = (counted(lambda n=n: fitted.fit(n)) for n in (1, 2))  # type: ignore[misc]
+    return twice - once
+
+
+def rows_per_step(arm: Arm, case: Case) -> int:
+    """Pictures that the student encodes in one step."""
+    fitted = fitted_arm(case, arm, SETTINGS)
+    fitted.fit(1)
+    rows: list[int] = []
+    last: Any = fitted.method.backbone.layer4
+    last.register_forward_hook(lambda *told: rows.append(len(told[-1])))
+    fitted.fit(1)
+    once = sum(rows)
+    fitted.fit(2)
+    return sum(rows) - 2 * once
+
+
+def test_the_step_with_sp_is_the_host_s_with_the_crops_forward_and_backward() -> None:
+    host, with_sp = per_step(ALONE), per_step(SP)
+    backbone: Any = fitted_arm(CASE, ALONE, SETTINGS).method
+    crops = counted(Floor(CASE, SETTINGS, backbone, {}).crops)
+    # A weight that were still 0 would leave the backward pass out: a third would be there.
+    assert crops <= with_sp - host <= 1.15 * crops
+
+
+@pytest.mark.parametrize("method", ["simclr", "dino"])
+def test_the_host_s_own_embeddings_train_the_head_without_a_pass_more(method: str) -> None:
+    case = Case(method, "tiny_resnet", 32, 4)
+    assert HOST in sp_arms(case)
+    fitted = fitted_arm(case, HOST, SETTINGS)
+    fitted.fit(1)
+    gradients: list[float] = []
+    weight = fitted.callbacks[0].sp.head.mlp[0].weight
+    weight.register_hook(lambda grad: gradients.append(float(grad.abs().sum())))
+    fitted.fit(2)
+    assert gradients[-1] > 0
+    assert rows_per_step(HOST, case) == rows_per_step(ALONE, case) < rows_per_step(SP, case)
+
+
+@pytest.mark.parametrize("arm", PEER_ARMS, ids=lambda arm: arm.name)
+def test_peers_train_and_leave_the_host_as_it_was(arm: Arm) -> None:
+    fitted = fitted_arm(CASE, arm, SETTINGS)
+    before = set(fitted.method.state_dict())
+    peer = fitted.callbacks[0]._peer
+    weights = [each.clone() for each in peer.parameters()]
+    assert len(fitted()) == 2
+    assert set(fitted.method.state_dict()) == before
+    assert "training_step" not in fitted.method.__dict__
+    assert not fitted.method.backbone.layer4._forward_hooks
+    moved = [not torch.equal(*pair) for pair in zip(weights, peer.parameters(), strict=True)]
+    assert all(moved)
+    assert per_step(arm) > per_step(ALONE)
+
+
+def test_peak_memory_is_what_stands_at_once() -> None:
+    def work() -> None:
+        first = torch.zeros(1000)
+        del first
+        second, third = torch.zeros(500), torch.zeros(600)
+        del second, third
+
+    kept = torch.zeros(10_000)
+    for _ in range(2):  # what another measurement saw does not count
+        assert peak_bytes(work, torch.device("cpu")) == 4 * 1100
+    assert len(kept) == 10_000
+
+
+def test_every_arm_and_every_case_can_be_built() -> None:
+    for settings in (SETTINGS, SpeedSettings(device="cpu")):
+        assert {case.method for case in step_cases(settings)} >= {"simclr", "mae"}
+        for arm in k_arms(settings):
+            SPConfig.build(arm.sp)
+    names = [arm.name for arm in k_arms(SpeedSettings(device="cpu"))]
+    assert names[1] == "3 crops, all 3 pairs" and names[-1] == "8 crops, 1 pair"
+    assert len(names) == 13

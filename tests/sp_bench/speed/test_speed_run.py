@@ -1,0 +1,95 @@
+"""The whole command on tiny nets: what it writes, and that it makes nothing twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sp_bench.cli import main
+from sp_bench.speed.page import markdown
+from sp_bench.speed.run import run_speed
+from sp_bench.speed.settings import PARTS, SpeedSettings
+
+QUICK = ["--quick", "--repeats", "1", "--device", "cpu"]
+
+
+def speed(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(["speed", *arguments])
+    return int(str(stop.value.code))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("speed") / "out"
+    assert speed("--out", str(out), *QUICK) == 0
+    return out
+
+
+def test_every_table_is_written(made: Path) -> None:
+    told = json.loads((made / "speed.json").read_text())
+    assert list(told["parts"]) == list(PARTS) and all(told["parts"].values())
+    assert {"command", "date", "versions", "machine", "settings"} <= set(told)
+    page = (made / "speed.md").read_text()
+    for title in ("Step ratio", "Crops", "Data path", "Peers", "Cost against the number", "Goals"):
+        assert f"### {title}" in page
+    for name in ("AugSelf", "Drloc", "grid_sample", "mae, tiny_vit", "3 crops, all 3 pairs"):
+        assert name in page
+    assert "| met |" in page and "crop_resize: error at most 1/255" in page
+    assert "Only a CPU was measured" in page and "its figures say nothing" in page
+    for text in (page, (made / "speed.json").read_text()):
+        assert str(made.parent) not in text and "nan" not in text.lower().replace("nano", "")
+
+
+def test_each_step_has_its_times_floor_and_memory(made: Path) -> None:
+    steps = json.loads((made / "speed.json").read_text())["parts"]["steps"]
+    for told in steps.values():
+        assert set(told["seconds"]) >= {"host alone", "SP", "crops alone", "SP's own parts"}
+        assert told["flops"]["floor"] > 1
+        assert told["peak_bytes"]["SP"] > told["peak_bytes"]["host alone"] > 0
+
+
+def test_a_finished_run_is_kept(made: Path, capsys: Any) -> None:
+    before = (made / "speed.json").read_bytes()
+    assert speed("--out", str(made), *QUICK) == 0
+    assert "measured before" in capsys.readouterr().out
+    assert (made / "speed.json").read_bytes() == before
+
+
+def test_other_settings_need_another_folder(made: Path, capsys: Any) -> None:
+    assert speed("--out", str(made), "--quick", "--repeats", "2", "--device", "cpu") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "was made with repeats=1, now it is 2" in said
+
+
+def test_a_stopped_run_goes_on_with_what_is_missing(tmp_path: Path) -> None:
+    settings = SpeedSettings(("crops",), repeats=1, quick=True, device="cpu")
+    lines: list[str] = []
+    whole = run_speed(settings, tmp_path / "out", lines.append)
+    assert len(lines) == 2
+    (tmp_path / "out" / "speed.json").unlink()
+    parts = json.loads((tmp_path / "out" / "parts.json").read_text())
+    last = list(parts["crops"])[-1]
+    del parts["crops"][last]
+    (tmp_path / "out" / "parts.json").write_text(json.dumps(parts))
+    again = run_speed(settings, tmp_path / "out", lines.append)
+    assert lines[2:] == [f"crops: {last}"]
+    first = next(iter(parts["crops"]))
+    assert again["parts"]["crops"][first] == whole["parts"]["crops"][first]
+
+
+def test_the_page_of_several_devices_is_made_from_their_files(made: Path, tmp_path: Path) -> None:
+    gpu = json.loads((made / "speed.json").read_text())
+    gpu["settings"]["device"], gpu["machine"]["device"] = "cuda", "A GPU"
+    (tmp_path / "gpu.json").write_text(json.dumps(gpu))
+    page = tmp_path / "speed.md"
+    files = "--from", str(made / "speed.json"), "--from", str(tmp_path / "gpu.json")
+    assert speed(*files, "--docs", str(page)) == 0
+    text = page.read_text()
+    assert "## On a CPU" in text and "## On A GPU" in text and "Only a CPU" not in text
+    assert "at least 20 times as fast as torchvision" in text and "never slower" in text
+    assert markdown([gpu]) in text.replace(text[text.index("\n## On a CPU") :], "") + "".join(
+        text[text.index("\n## On A GPU") :]
+    )
