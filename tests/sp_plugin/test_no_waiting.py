@@ -14,6 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sp_plugin import SpatialPrediction, SPConfig
 from sp_plugin.crops import Crops
 from sp_plugin.isolation import generator_for
+from sp_plugin.views import Places
+from sp_plugin.watching import Watch
 
 _READS = torch.ops.aten._local_scalar_dense.default
 
@@ -76,13 +78,16 @@ class Second(nn.Module):
         super().__init__()
         self.sp = sp
 
-    def forward(self, features: Tensor, boxes: Tensor) -> Tensor:
-        return self.sp.compare(features, boxes, step=3).loss
+    def forward(self, features: Tensor, boxes: Tensor, flips: Tensor | None = None) -> Tensor:
+        return self.sp.compare(features, boxes, flips, step=3).loss
 
 
+@pytest.mark.parametrize("flipped", [False, True])
 @pytest.mark.parametrize("pairs", ["all", 2])
 @pytest.mark.parametrize("settings", [{}, {"encoding": "anchor", "loss": "mse"}], ids=str)
-def test_from_features_to_the_loss_it_waits_for_nothing(pairs: Any, settings: dict[str, Any]):
+def test_from_features_to_the_loss_it_waits_for_nothing(
+    pairs: Any, settings: dict[str, Any], flipped: bool
+):
     second = Second(_sp(crops=4, pairs=pairs, **settings))
     shapes = {name: value.shape for name, value in second.state_dict().items()}
 
@@ -90,10 +95,25 @@ def test_from_features_to_the_loss_it_waits_for_nothing(pairs: Any, settings: di
         weights = {name: torch.empty(shape, device=device) for name, shape in shapes.items()}
         features = torch.empty(4, 6, 8, device=device, requires_grad=True)
         boxes = torch.empty(4, 6, 4, device=device)
-        loss = torch.func.functional_call(second, weights, (features, boxes))
+        flips = torch.empty(4, 6, 2, device=device) if flipped else None
+        loss = torch.func.functional_call(second, weights, (features, boxes, flips))
         assert loss.device == device and loss.requires_grad
 
     assert on_a_gpu(ask) == []
+
+
+def test_the_hosts_views_are_looked_for_once_and_then_compared_on_the_device():
+    net = nn.Conv2d(3, 8, 3)
+    watch = Watch(net)
+    for step in range(3):
+        views = list(torch.rand(4, 6, 3, 12, 12))
+        places = Places(torch.rand(4, 6, 4), torch.ones(4, 6, 2))
+        watch.open()
+        net(torch.cat(views))
+        with Waits() as waits:
+            encoded = watch.encoded(views, places)
+        assert encoded.boxes.isfinite().all()
+        assert waits.seen == [] if step else waits.seen != []
 
 
 @pytest.mark.parametrize("settings", [{}, {"crops": 4, "pairs": 3}, {"update_bn": True}], ids=str)
