@@ -88,7 +88,7 @@ def compare(
         features.register_hook(_only_if(usable))  # type: ignore[no-untyped-call]
     with torch.no_grad():
         r2_dx, r2_dy, r2_scale = r2(prediction, target, counts)
-        left_out = 0.0 if counts is None else 1 - counts[:, 2].mean()
+        left_out = torch.zeros_like(raw) if counts is None else 1 - counts[:, 2].mean()
     metrics = {
         "loss": raw.detach(),
         "r2_dx": r2_dx,
@@ -96,7 +96,7 @@ def compare(
         "r2_scale": r2_scale,
         # A product, not a fill: a graph would be made anew for each value that it fills in.
         "weight": torch.ones_like(raw).detach() * weight,
-        "skipped": torch.where(usable, left_out, 1.0),
+        "skipped": torch.where(usable, left_out, torch.ones_like(raw)),
     }
     weighted = torch.where(usable, raw, torch.zeros_like(raw)) * weight
     return SPOutput(weighted, metrics, asked, prediction.detach(), target)

@@ -86,7 +86,7 @@ class Drloc(nn.Module):
 
     Args:
         dim: width D of the features.
-        pairs: of each view, 64 as in the paper.
+        pairs: of each view. The authors' code takes 32 if it is not told.
     """
 
     def __init__(self, dim: int, pairs: int = 64) -> None:
