@@ -43,15 +43,21 @@ class Trail:
         """Run a part of the transform, and note where what it returns lies."""
         if self.dry and part.leaf and part.move in (colours, lost) and not kwargs:
             return args[0] if len(args) == 1 else args
-        before = _first_picture((args, kwargs))
         self.drawn = None
-        output = blank_crop(part.part, before) if self.dry else None
+        output = blank_crop(part.part, self._given(args, kwargs)) if self.dry else None
         if output is None:
             output = part.call(*args, **kwargs)
+        if id(output) in self._places:  # unchanged, or seen inside: so it is of most parts
+            return output
         after = _first_picture(output)
-        if after is not None and id(after) not in self._places:  # else: seen inside, or unchanged
-            self._places[id(after)] = after, self._moved(part, before, after)
+        if after is not None and id(after) not in self._places:
+            self._places[id(after)] = after, self._moved(part, self._given(args, kwargs), after)
         return output
+
+    def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args and id(args[0]) in self._places:
+            return args[0]
+        return _first_picture((args, kwargs))
 
     def _moved(self, part: Part, before: Any, after: Any) -> Place | None:
         start = self.place(before)

@@ -9,5 +9,6 @@
 """
 
 from sp_plugin.transforms import ImageCrops, SPTransform
+from sp_plugin.views import SPViews
 
-__all__ = ["ImageCrops", "SPTransform"]
+__all__ = ["ImageCrops", "SPTransform", "SPViews"]

@@ -1,4 +1,4 @@
-"""Runs one of lightly's example files, unedited, small enough for a CPU: FILE OUT MODE.
+"""Runs one of lightly's example files, unedited, small enough for a CPU: FILE OUT MODE [LAYER].
 
 What is put in its way are the downloads (its data sets become pictures made here), the size of
 its batches, and a Trainer that stops after two steps and, by MODE, has an SPCallback.
@@ -15,7 +15,7 @@ from PIL import Image
 from sp_lightning import SPCallback
 from torchvision.datasets import VisionDataset
 
-path, out, mode = sys.argv[1:]
+path, out, mode, *layer = sys.argv[1:]
 
 
 class Made(VisionDataset):
@@ -45,6 +45,7 @@ callbacks = {
     "off": [],
     "on": [SPCallback(weight=1, warmup=0)],
     "image": [SPCallback(weight=1, warmup=0, source="image")],
+    "host": [SPCallback(weight=1, warmup=0, source="host", layer=layer[0] if layer else None)],
     "zero": [SPCallback(weight=0, source="image")],
 }[mode]
 
