@@ -105,11 +105,17 @@ class Run:
 
     @property
     def figures(self) -> dict[str, float]:
-        """The last value of every column that Lightning's logger wrote."""
+        """The last value of every figure that Lightning's own logger wrote."""
         last: dict[str, float] = {}
         for path in sorted(self.folder.glob("lightning_logs/*/metrics.csv")):
             for row in csv.DictReader(path.open()):
                 last.update({key: float(value) for key, value in row.items() if value})
+        # Where TensorBoard is installed, Lightning writes for it and not in CSV.
+        for path in sorted(self.folder.glob("lightning_logs/*/events.*")):
+            from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+            told = EventAccumulator(str(path)).Reload()
+            last |= {key: told.Scalars(key)[-1].value for key in told.Tags()["scalars"]}
         return last
 
 
