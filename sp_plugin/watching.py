@@ -9,6 +9,8 @@ mistaken.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -92,6 +94,15 @@ class Watch:
     def close(self) -> None:
         """End it: nothing of the host's graph is kept."""
         self._calls, self._open = [], False
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """Open while the host's step and what SP asks in it run."""
+        self.open()
+        try:
+            yield
+        finally:
+            self.close()
 
     def remove(self) -> None:
         """Take the hooks off."""

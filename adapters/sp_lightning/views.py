@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import Tensor, nn
@@ -56,15 +55,10 @@ class HostViews:
         for views in reversed(self._on):
             views.remove()
 
-    @contextlib.contextmanager
-    def step(self) -> Iterator[None]:
+    def step(self) -> AbstractContextManager[None]:
         """Around the host's training step, in which its student encodes."""
         assert self._watch is not None
-        self._watch.open()
-        try:
-            yield
-        finally:
-            self._watch.close()
+        return self._watch.step()
 
     def asked_about(self, batch: Any, places: Places, sp: SpatialPrediction) -> Encoded:
         """What SP takes in this step; in the first one it takes the measure of the targets too."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from mmengine.logging import print_log
@@ -28,14 +27,9 @@ class HostViews:
         self._watch = Watch(backbone, config.pool, config.layer)
         self._measured = False
 
-    @contextlib.contextmanager
-    def step(self) -> Iterator[None]:
+    def step(self) -> AbstractContextManager[None]:
         """Around the algorithm's own loss, in which its backbone encodes."""
-        self._watch.open()
-        try:
-            yield
-        finally:
-            self._watch.close()
+        return self._watch.step()
 
     def asked_about(self, inputs: Any, data_samples: Any, sp: SpatialPrediction) -> Encoded:
         """What SP takes in this step; in the first one it takes the measure of the targets too.

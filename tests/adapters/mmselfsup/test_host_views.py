@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import mm_hosts
+import mm_resume
 import mm_stand_ins
 import pytest
 import torch
@@ -138,30 +139,8 @@ def test_mmpretrain_passes_it_too(train: Any, name: str, monkeypatch: Any) -> No
 
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(train: Any, tmp_path: Path) -> None:
-    from test_training import Reseed, StopAfter
-
-    assert Reseed and StopAfter  # hooks that the configs name
-
-    def epochs(last: int, resume: bool = False) -> Any:
-        def change(config: Any) -> None:
-            with_views(config)
-            config.custom_hooks.append({"type": "mmengine.Reseed"})
-            config.train_cfg.max_epochs = 2
-            config.optim_wrapper.accumulative_counts = 1
-            if resume:
-                config.resume, config.load_from = True, str(tmp_path / "half" / "epoch_1.pth")
-            config.work_dir = str(tmp_path / ("half" if last == 1 else f"whole-{resume}"))
-            if last == 1:
-                config.default_hooks.checkpoint = {"type": "CheckpointHook", "interval": 1}
-                config.custom_hooks.append({"type": "mmengine.StopAfter", "epoch": 1})
-
-        return change
-
-    whole = train("byol", ON, epochs(2)).model.state_dict()
-    with pytest.raises(KeyboardInterrupt):
-        train("byol", ON, epochs(1))
-    resumed = train("byol", ON, epochs(2, resume=True)).model.state_dict()
-    assert mm_hosts.same(dict(resumed), dict(whole))
+    resumed, whole = mm_resume.ends(train, "byol", ON, tmp_path, with_views)
+    assert mm_hosts.same(resumed, whole)
 
 
 @pytest.mark.parametrize("host", ("mmselfsup", "mmpretrain"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import socket
 import subprocess
 import sys
@@ -11,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import mm_hosts
-import numpy as np
+import mm_resume
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
-from mmengine.registry import HOOKS, OPTIM_WRAPPERS
+from mmengine.registry import OPTIM_WRAPPERS
 
 from sp_plugin import SPOutput
 
@@ -31,18 +29,6 @@ class CPUAmp(OptimWrapper):
     def optim_context(self, model: Any) -> Any:
         assert model is not None
         return torch.autocast("cpu", torch.bfloat16)
-
-
-@HOOKS.register_module(force=True)
-class Reseed(Hook):
-    """What the host itself draws must not depend on where the run was cut."""
-
-    priority = "VERY_HIGH"
-
-    def before_train_epoch(self, runner: Any) -> None:
-        torch.manual_seed(runner.epoch)
-        np.random.seed(runner.epoch)  # noqa: NPY002  # mmcv draws from it
-        random.seed(runner.epoch)
 
 
 def amp(config: Any) -> None:
@@ -117,38 +103,8 @@ def test_weight_follows_training_and_each_step_draws_its_own_pairs(train: Any) -
 @pytest.mark.parametrize("name", ("byol", "mae"))
 def test_a_resumed_run_ends_as_an_uninterrupted_one(train: Any, name: str, tmp_path: Any) -> None:
     settings = {**ON, "max_iou": (1.0, 0.1), "warmup": 0.5}
-
-    def epochs(last: int, resume: bool = False) -> Any:
-        def change(config: Any) -> None:
-            config.custom_hooks = [{"type": "mmengine.Reseed"}]
-            config.train_cfg.max_epochs = 2
-            config.optim_wrapper.accumulative_counts = 1  # a gradient half summed is not kept
-            if resume:
-                config.resume, config.load_from = True, str(tmp_path / "half" / "epoch_1.pth")
-            config.work_dir = str(tmp_path / ("half" if last == 1 else f"whole-{resume}"))
-            if last == 1:
-                config.default_hooks.checkpoint = {"type": "CheckpointHook", "interval": 1}
-                config.custom_hooks.append({"type": "mmengine.StopAfter", "epoch": 1})
-
-        return change
-
-    whole = train(name, settings, epochs(2)).model.state_dict()
-    with pytest.raises(KeyboardInterrupt):
-        train(name, settings, epochs(1))
-    resumed = train(name, settings, epochs(2, resume=True)).model.state_dict()
-    assert mm_hosts.same(dict(resumed), dict(whole))
-
-
-@HOOKS.register_module(force=True)
-class StopAfter(Hook):
-    priority = "LOWEST"
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def after_train_epoch(self, runner: Any) -> None:
-        if runner.epoch + 1 == self.epoch:
-            raise KeyboardInterrupt
+    resumed, whole = mm_resume.ends(train, name, settings, tmp_path)
+    assert mm_hosts.same(resumed, whole)
 
 
 @pytest.mark.parametrize(("name", "source"), (("mae", "view"), ("simclr", "host")))
