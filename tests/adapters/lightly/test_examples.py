@@ -25,6 +25,9 @@ FOLDER = Path(os.environ.get("LIGHTLY") or "/nowhere") / "examples" / "pytorch_l
 # A file with nothing in it but a comment is no example.
 EXAMPLES = sorted(p for p in FOLDER.glob("*.py") if "Trainer(" in p.read_text())
 COLUMNS = ("baseline", "SP on the view", "SP on the image", "SP on its own views", "weight 0")
+# How a host is refused whose student is not asked about two views as they are. AIM's is asked about
+# one, by a method of its own; to call it fails in timm, and that is what is said of it.
+NO_TWO_VIEWS = ("ConfigError: source: got 'host'", "MaskedCausalVisionTransformer takes no crops")
 LAYERS = {"ibot": "vit.norm"}  # its student is asked by a method of its own
 
 pytestmark = [
@@ -49,7 +52,7 @@ def test_example(path: Path, tmp_path: Path, table: Any) -> None:
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
         )  # fmt: skip
         last = ran.stderr.strip().rpartition("\n")[2]
-        if mode == "host" and "ConfigError: source: got 'host'" in last:
+        if mode == "host" and any(told in last for told in NO_TWO_VIEWS):
             return None
         assert ran.returncode == 0, ran.stderr[-3000:]
         return torch.load(out)
