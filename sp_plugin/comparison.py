@@ -42,6 +42,19 @@ class SPOutput:
     prediction: Tensor
     target: Tensor
 
+    def figures(self) -> dict[str, Tensor]:
+        """The metrics as a log averages them: a NaN would spoil the mean of an epoch.
+
+        A single pair has no R2, and none is given. Of views that are flipped at random hardly a
+        pair may count: an R2 of NaN tells nothing, as 0 does.
+        """
+        several = len(self.target) > 1
+        return {
+            name: figure.nan_to_num(0.0) if name.startswith("r2") else figure
+            for name, figure in self.metrics.items()
+            if several or not name.startswith("r2")
+        }
+
 
 def compare(
     features: Tensor,

@@ -60,8 +60,7 @@ class SPHead(nn.Module):
         """The same for pairs of k crops, without doing twice what is done for each crop alone.
 
         The first layer is linear, W [a; b] = W_a a + W_b b: each crop goes through it once,
-        however many pairs it is in. With 8 crops and all pairs the head takes 159 ms instead of
-        262 (B 128, D 256, forward and backward on one core).
+        however many pairs it is in.
 
         Args:
             features: (k, B, D).

@@ -26,8 +26,6 @@ from sp_plugin.views import Places
 log = logging.getLogger("sp_plugin")
 
 _NAME = "sp"  # the attribute of the LightningModule under which SP stands while it trains
-_LOGGED = ("loss", "r2_dx", "r2_dy", "r2_scale", "weight", "skipped")
-_OF_ONE = ("loss", "weight", "skipped")  # one pair has no R2: a NaN would spoil the epoch's mean
 
 
 class SPCallback:
@@ -221,8 +219,7 @@ class SPCallback:
             progress=progress_of(trainer),
         )
         self.step += 1
-        named = _LOGGED if len(out.target) > 1 else _OF_ONE
-        figures = {f"train_sp_{name}": _told(name, out.metrics[name]) for name in named}
+        figures = {f"train_sp_{name}": figure for name, figure in out.figures().items()}
         pl_module.log_dict(figures, on_step=False, on_epoch=True, batch_size=len(view))
         return out.loss
 
@@ -236,11 +233,6 @@ class SPCallback:
             sp.suit(backbone, min(view.shape[-2:]))
             self._suited = True
         return view if beside is None else beside
-
-
-def _told(name: str, figure: Tensor) -> Tensor:
-    # Of views flipped at random hardly a pair may count: an R2 of NaN tells nothing, as 0 does.
-    return figure.nan_to_num(0.0) if name.startswith("r2") else figure
 
 
 def _builds_later(pl_module: nn.Module) -> bool:

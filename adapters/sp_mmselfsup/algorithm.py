@@ -22,7 +22,6 @@ from sp_plugin.watching import Encoded
 
 _NAME = "sp"
 _SETTINGS = ("algorithm", "sp")
-_OF_MANY = ("r2_dx", "r2_dy", "r2_scale")  # one pair has no R2: a NaN would spoil a mean
 
 
 def SPAlgorithm(
@@ -153,8 +152,6 @@ class _WithSP:
         step, progress = now(self)
         out = self.sp(self.backbone, asked, step=step, rank=get_rank(), progress=progress)
         # MMEngine sums whatever has "loss" in its name (BaseModel.parse_losses).
-        told = {"sp_loss": out.loss, "sp_raw": out.metrics["loss"]}
-        for name in ("weight", "skipped", *(_OF_MANY if len(out.target) > 1 else ())):
-            # Of views flipped at random hardly a pair may count, and then there is no R2 either.
-            told[f"sp_{name}"] = out.metrics[name].nan_to_num(0.0)
-        return told
+        figures = out.figures()
+        told = {"sp_loss": out.loss, "sp_raw": figures.pop("loss")}
+        return told | {f"sp_{name}": figure for name, figure in figures.items()}

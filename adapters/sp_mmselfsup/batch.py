@@ -40,9 +40,8 @@ def crops_of(data_samples: Any, preprocessor: Any) -> Crops:
             "source: got 'image', but no crops came with the data; put the pipeline into "
             "dict(type='SPCrops', pipeline=..., sp=...)"
         )
-    crops = torch.stack([sample.sp_crops for sample in data_samples])
-    boxes = torch.stack([sample.sp_boxes for sample in data_samples])
-    return Crops.collated({"crops": _normalised(crops, preprocessor), "boxes": boxes})
+    made = _stacked(data_samples, "crops", "boxes")
+    return Crops.collated({**made, "crops": _normalised(made["crops"], preprocessor)})
 
 
 def places_of(data_samples: Any) -> Places:
@@ -59,9 +58,15 @@ def places_of(data_samples: Any) -> Places:
             "source: got 'host', but no places of the views came with the data; put the pipeline "
             "into dict(type='SPViews', pipeline=...)"
         )
-    boxes = torch.stack([sample.sp_boxes for sample in data_samples])
-    flips = torch.stack([sample.sp_flips for sample in data_samples])
-    return Places.collated({"boxes": boxes, "flips": flips})
+    return Places.collated(_stacked(data_samples, "boxes", "flips"))
+
+
+def _stacked(data_samples: Any, *names: str) -> dict[str, Tensor]:
+    """What the samples hold as ``sp_NAME``, as a data loader's collation would give it."""
+    return {
+        name: torch.stack([getattr(sample, f"sp_{name}") for sample in data_samples])
+        for name in names
+    }
 
 
 def _normalised(crops: Tensor, preprocessor: Any) -> Tensor:

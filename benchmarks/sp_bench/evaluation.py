@@ -106,13 +106,14 @@ def run_evaluation(
         UsageError, DataError, ConfigError: one line that says what the user has to mend.
     """
     tasks = find_tasks(settings.tasks)
+    if (out / RESULT).exists():  # before anything is built or read for it
+        claim(out, settings)
+        return _read(out / RESULT)
     backbone, loaded = _backbone(settings)
     tell(loaded["told"])
     sources = sources or _sources(settings)
     splits = {task.name: sources.of(task) for task in tasks}
     claim(out, settings)
-    if (out / RESULT).exists():
-        return _read(out / RESULT)
     pair = _frozen(settings, backbone), _frozen(settings, _random(settings))
     answers = _read(out / PARTS)
     for task in tasks:

@@ -23,23 +23,6 @@ and the optimizer's state; on a GPU the weights and the batch too, which Lightni
 _ONLY_CPU = """
 Only a CPU was measured. The same command takes a GPU where there is one.
 """
-_MISSES = """
-## Where a goal is missed
-
-- **Ratio above the floor**: operations are not time. Small crops in a small batch use a core worse
-  than the host's views do; the timed floor has that in it, and what is left above it are SP's own
-  parts.
-- **Own parts**: most of them is the head, forward and backward. Its weights are what is read and
-  written, so with batches as small as these it costs nearly the same whatever the host costs, and
-  its share falls as the batch or the backbone grows; mae's own step, which encodes a quarter of the
-  patches, is the shortest. `head_width` makes it smaller.
-- **source=host**: the head again, and its part of the optimizer's step.
-- **crop_resize**: boxes on whole pixels take torch's own filter. Fractional ones, which are what SP
-  draws, are two matrix products with a dense row of weights for each output pixel; through a shared
-  resolution the weights themselves are a product more.
-- **source=image**: most of it is each crop's own colours (jitter, grey, blur). The share of SP's
-  pixels is what it must cost; the rest is a fixed price for each call, which shows on small views.
-"""
 _QUICK = """
 **A quick run, with tiny nets and pictures: its figures say nothing.**
 """
@@ -53,14 +36,15 @@ def markdown(results: Sequence[Mapping[str, Any]]) -> str:
     """
     gpu = any(result["settings"]["device"] == "cuda" for result in results)
     sections = "".join(_section(result) for result in results)
-    return _INTRODUCTION + ("" if gpu else _ONLY_CPU) + sections + _MISSES
+    return _INTRODUCTION + ("" if gpu else _ONLY_CPU) + sections
 
 
 def _section(result: Mapping[str, Any]) -> str:
     found = tables(result)
-    goals = "".join(
-        markdown_row((goal.text, goal.worst, goal.verdict)) for t in found for goal in t.goals
-    )
+    every = [goal for table in found for goal in table.goals]
+    goals = "".join(markdown_row((goal.text, goal.worst, goal.verdict)) for goal in every)
+    missed = [goal for goal in every if goal.met is False and goal.why]
+    why = "".join(f"- **{goal.text}**: {goal.why}\n" for goal in missed)
     head = markdown_row(("goal", "worst figure", "")) + "|---|---|---|\n"
     return "".join(
         [
@@ -68,6 +52,7 @@ def _section(result: Mapping[str, Any]) -> str:
             f"`{result['command']}`, {result['date']}; {_circumstances(result)}.\n",
             _QUICK if result["settings"]["quick"] else "",
             f"\n### Goals\n\n{head}{goals}" if goals else "",
+            f"\nWhere one is missed:\n\n{why}" if why else "",
             *(_markdown_table(table) for table in found),
         ]
     )
