@@ -48,8 +48,14 @@ class SPCallback:
     Raises:
         ConfigError: a bad setting, no such backbone or several, or one that no optimizer trains.
 
+    Attributes:
+        module: what is made and put beside the backbone; one that asks something else of the same
+            crops can take its place.
+
     >>> callback = SPCallback(weight=0.3)
     """
+
+    module: type[SpatialPrediction] = SpatialPrediction
 
     def __new__(cls, *args: Any, **kwargs: Any) -> SPCallback:
         bases = tuple(base for base in callback_classes() if not issubclass(cls, base))
@@ -145,7 +151,7 @@ class SPCallback:
         if self.sp is None or self._owner is None or self._owner() is not pl_module:
             # A host's own calls are calls of the backbone, whatever else it may be asked for.
             encode = nn.Module.__call__ if self._host else self.encode
-            self.sp = SpatialPrediction.from_backbone(backbone, None, self.config, encode)
+            self.sp = self.module.from_backbone(backbone, None, self.config, encode)
             self._owner, self.step, self._suited = weakref.ref(pl_module), 0, False
         if self._host:
             self._host.attach(backbone)

@@ -1,4 +1,5 @@
-"""The command line: ``sp-bench compare``, ``eval``, ``report``, ``show`` and ``speed``."""
+"""The command line: ``sp-bench compare``, ``eval``, ``report``, ``show``, ``speed``,
+``suite``, ``collect`` and ``results``."""
 
 from __future__ import annotations
 
@@ -9,8 +10,10 @@ import typer
 from sp_bench.commands.compare import compare
 from sp_bench.commands.evaluate import evaluate
 from sp_bench.commands.report import report
+from sp_bench.commands.results import collect, results
 from sp_bench.commands.show import show
 from sp_bench.commands.speed import speed
+from sp_bench.commands.suite import HYDRA, suite
 from sp_bench.errors import Stopped, UsageError
 from sp_bench.options import spread
 from sp_plugin import ConfigError
@@ -26,6 +29,9 @@ app.command("eval")(evaluate)
 app.command()(report)
 app.command()(show)
 app.command()(speed)
+app.command(context_settings=HYDRA)(suite)
+app.command()(collect)
+app.command()(results)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -12,15 +12,15 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from sp_lightning import SPCallback
 
 from sp_bench.backbones import make_backbone
 from sp_bench.data import Pictures
 from sp_bench.errors import UsageError
 from sp_bench.methods import METHODS, Method
+from sp_bench.pretexts import PRETEXTS, PretextCallback
 from sp_bench.pretraining_data import PretrainingData, Views
 from sp_bench.recording import EpochSeed, Record, Ticks
-from sp_bench.results import SP
+from sp_bench.results import ALONE
 from sp_bench.settings import Settings
 from sp_bench.trainer import fit_stoppably, quiet_trainer
 from sp_plugin import SpatialPrediction
@@ -81,7 +81,8 @@ def pretrain(
 
     Args:
         settings: of the comparison.
-        arm: ``baseline``, ``sp`` or ``longer``; for the last, ``settings`` have more epochs.
+        arm: ``baseline`` and ``longer`` are the method alone, for the last with more epochs in
+            ``settings``; any other has SP, or a peer in its place, beside it.
         seed: of weights, order, augmentations and SP.
         pictures: training pictures; their labels are not used.
         folder: of this run alone.
@@ -91,7 +92,9 @@ def pretrain(
     method.to(memory_format=torch.channels_last)
     views = Views(pictures, method.transform(settings.side))
     data = PretrainingData(views, settings.batch_size, settings.workers, seed)
-    sp = SPCallback("backbone", settings.sp, seed=seed) if arm == SP else None
+    sp = None
+    if arm not in ALONE:
+        sp = PretextCallback(PRETEXTS[settings.pretext], settings.sp, seed)
     record = Record()
     callbacks: list[Any] = [record, EpochSeed(seed), Ticks(tell), _keep_last(folder)]
     trainer = quiet_trainer(

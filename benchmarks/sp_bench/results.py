@@ -11,6 +11,7 @@ from typing import Any
 BASELINE, SP = "baseline", "sp"
 ARMS = (BASELINE, SP)
 LONGER = "longer"  # a baseline that trained for as much compute as SP took
+ALONE = (BASELINE, LONGER)  # arms without SP
 
 # The pair task gives `pair_dx_<key>` and so on for each; the report tells them by these words.
 PAIR_CONTROLS = {

@@ -16,6 +16,7 @@ from sp_bench.results import write_json
 from sp_plugin.checks import nearest
 
 METHOD_NAMES = ("simclr", "moco", "byol", "dino", "mae", "vicreg", "barlowtwins")
+PRETEXTS = ("sp", "augself", "relative_location")
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,15 @@ class Settings:
         learning_rate: for a batch of 256.
         weight_decay: of AdamW.
         limit: use this many training pictures at most.
+        validation: hold a fifth of the training pictures out, and evaluate on these: the test
+            pictures stay unseen while settings are chosen.
         workers: processes that load pictures; the views depend on their number.
         precision: as Lightning names it.
         tasks: what is evaluated.
         task_data: the source of each task that is asked about other pictures than ``data``.
         sp: settings of SP, in the SP arm.
         longer: whether a third arm, a baseline, is given SP's extra compute as more epochs.
+        pretext: what stands beside the method in the SP arm: ``sp``, or a peer in its place.
     """
 
     method: str = "simclr"
@@ -49,16 +53,20 @@ class Settings:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     limit: int | None = None
+    validation: bool = False
     workers: int = 1
     precision: str = "32-true"
     tasks: tuple[str, ...] = ()
     task_data: dict[str, str] = field(default_factory=dict)
     sp: dict[str, Any] = field(default_factory=dict)
     longer: bool = False
+    pretext: str = "sp"
 
     def __post_init__(self) -> None:
         if self.method not in METHOD_NAMES:
             raise UsageError(f"method: no {self.method!r}; {nearest(self.method, METHOD_NAMES)}")
+        if self.pretext not in PRETEXTS:
+            raise UsageError(f"pretext: no {self.pretext!r}; {nearest(self.pretext, PRETEXTS)}")
         least = {"epochs": 1, "side": 16, "batch_size": 2, "limit": 10, "workers": 1}
         for name, low in least.items():
             value = getattr(self, name)

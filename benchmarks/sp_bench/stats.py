@@ -59,13 +59,16 @@ def paired(baseline: Sequence[float], sp: Sequence[float], confidence: float = 0
     return Paired(mean, mean - half, mean + half, n)
 
 
-def rows(runs: Sequence[Run], figures: Sequence[Figure], baseline: str = BASELINE) -> list[Row]:
+def rows(
+    runs: Sequence[Run], figures: Sequence[Figure], baseline: str = BASELINE, arm: str = SP
+) -> list[Row]:
     """The table: a row for each figure, over the seeds that both arms have it of.
 
     Args:
         runs: finished ones, in any order; of two with the same arm and seed the later counts.
         figures: of the tasks that were run, in the order of the rows.
-        baseline: the arm that SP is compared with.
+        baseline: the arm that it is compared with.
+        arm: what is compared; a row calls it ``sp``, whatever it is.
 
     Returns:
         Rows whose means are over the same seeds as the difference; NaN where no seed is shared.
@@ -75,11 +78,11 @@ def rows(runs: Sequence[Run], figures: Sequence[Figure], baseline: str = BASELIN
     >>> row.baseline, row.sp, row.difference, row.seeds
     (0.5, 0.75, 0.25, 1)
     """
-    return [_row(runs, figure, baseline) for figure in figures]
+    return [_row(runs, figure, baseline, arm) for figure in figures]
 
 
-def _row(runs: Sequence[Run], figure: Figure, baseline: str) -> Row:
-    other, sp = (_by_seed(runs, arm, figure.key) for arm in (baseline, SP))
+def _row(runs: Sequence[Run], figure: Figure, baseline: str, arm: str) -> Row:
+    other, sp = (_by_seed(runs, name, figure.key) for name in (baseline, arm))
     shared = sorted(other.keys() & sp.keys())
     ours, theirs = [sp[seed] for seed in shared], [other[seed] for seed in shared]
     difference, low, high, n = paired(theirs, ours)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
-from sp_bench import compare as module
+from sp_bench import single as module
 from sp_bench.compare import compare
 from sp_bench.data import load_data
 from sp_bench.data.pictures import Selection
@@ -195,3 +195,10 @@ def test_the_examples_are_the_first_pair_of_each_pictures_crops(crops: int) -> N
     made = examples(settings, method, sp, splits)
     boxes = sp.draw(torch.zeros(asked, 3, settings.side, settings.side), generator_for(0, 0, 0))[0]
     assert torch.equal(made.a, boxes[0]) and torch.equal(made.b, boxes[1])
+
+
+def test_validation_refuses_tasks_that_have_test_pictures_of_their_own(tmp_path: Path) -> None:
+    told = {"validation": True, "tasks": ("pair",), "task_data": {"pair": "demo"}}
+    settings = Settings(**{**vars(SETTINGS), **told})
+    with pytest.raises(UsageError, match="validation: pair=demo would be asked"):
+        compare(settings, [0], tmp_path / "x", quiet())

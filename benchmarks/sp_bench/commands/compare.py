@@ -43,6 +43,10 @@ def compare(
     learning_rate: Annotated[float, typer.Option(help="For a batch of 256.")] = 2e-3,
     weight_decay: Annotated[float, typer.Option(help="Of AdamW.")] = 1e-4,
     limit: Annotated[int | None, typer.Option(help="Training pictures, at most.")] = None,
+    validation: Annotated[
+        bool,
+        typer.Option("--validation", help="Evaluate on a fifth of the training ones, left out."),
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(help="Processes that load pictures; half the cores.")
     ] = None,
@@ -88,6 +92,7 @@ def compare(
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         limit=limit,
+        validation=validation,
         workers=half_the_cores() if workers is None else workers,
         precision=fast_precision() if precision == "auto" else precision,
         tasks=asked.tasks,

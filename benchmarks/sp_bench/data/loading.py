@@ -9,9 +9,9 @@ from pathlib import Path
 
 from sp_bench.data.catalogue import CATALOGUE, load_torchvision
 from sp_bench.data.demo import load_demo
-from sp_bench.data.folder import load_folder
+from sp_bench.data.folder import TEST_SHARE, load_folder
 from sp_bench.data.pictures import DataError, Selection, Splits
-from sp_bench.data.stratify import take
+from sp_bench.data.stratify import split_off, take
 
 DOWNLOAD_ROOT = Path("~/.cache/sp_bench")
 
@@ -22,6 +22,7 @@ def load_data(
     seed: int = 0,
     size: int | None = None,
     limit: int | None = None,
+    validation: bool = False,
     download_root: Path = DOWNLOAD_ROOT,
 ) -> Splits:
     """Loads the pictures to train on and those held out.
@@ -33,6 +34,8 @@ def load_data(
         size: How many training pictures the demo makes (3000 unless given); a third of it is
             made to be held out. For the demo only.
         limit: Use at most so many training pictures, each class in its share.
+        validation: Hold out a fifth of the training pictures in place of the test pictures, the
+            same whatever the limit: to choose settings by.
         download_root: Where torchvision keeps what it downloads.
 
     Returns:
@@ -51,11 +54,21 @@ def load_data(
     """
     if limit is not None and limit < 1:
         raise DataError(f"limit={limit}: it takes a number of pictures, at least 1")
-    if spec == "demo":
-        return load_demo(seed=seed, size=size, limit=limit)
-    if size is not None:
+    if spec != "demo" and size is not None:
         raise DataError(f"size={size}: only 'demo' has it, not data={spec!r}; use limit")
-    return _limited(_load_whole(spec, seed, download_root), limit, seed)
+    if spec == "demo" and not validation:
+        return load_demo(seed=seed, size=size, limit=limit)
+    if spec == "demo":
+        whole = load_demo(seed=seed, size=size)
+    else:
+        whole = _load_whole(spec, seed, download_root)
+    return _limited(_without_test(whole, seed) if validation else whole, limit, seed)
+
+
+def _without_test(splits: Splits, seed: int) -> Splits:
+    kept, held_out = split_off(splits.train.labels.numpy(), TEST_SHARE, seed)
+    train, test = Selection(splits.train, kept), Selection(splits.train, held_out)
+    return replace(splits, name=f"{splits.name}, validation", train=train, test=test)
 
 
 def _load_whole(spec: str, seed: int, download_root: Path) -> Splits:

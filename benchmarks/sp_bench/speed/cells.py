@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sp_bench.goals import Goal
 from sp_bench.speed.cases import PLAIN
-from sp_bench.speed.goals import Goal
 from sp_bench.speed.timing import Estimate, seconds
 
 Entries = Mapping[str, Mapping[str, Any]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sp_bench.goals import at_most
 from sp_bench.speed.cases import HOST, PLAIN, SP
 from sp_bench.speed.cells import (
     NOTHING,
@@ -14,7 +15,6 @@ from sp_bench.speed.cells import (
     once,
     share,
 )
-from sp_bench.speed.goals import at_most
 from sp_bench.speed.steps import BESIDE, CROPS, DRAWING, PARTS
 from sp_bench.speed.timing import ratio
 

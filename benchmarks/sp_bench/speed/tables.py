@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from sp_bench.goals import at_least, at_most
 from sp_bench.speed.cells import NOTHING, Entries, SpeedTable, estimate, milliseconds, once, share
 from sp_bench.speed.crops import EACH, FRACTIONAL, GRID, OURS, ROI
 from sp_bench.speed.data import WITH, WITHOUT
-from sp_bench.speed.goals import at_least, at_most
 from sp_bench.speed.step_tables import k_table, peer_table, step_table
 from sp_bench.speed.timing import Estimate, ratio, seconds
 

@@ -1,4 +1,4 @@
-"""What is wanted of speed, each goal beside the figure that is furthest from it."""
+"""What is wanted, each goal beside the figure that is furthest from it."""
 
 from __future__ import annotations
 

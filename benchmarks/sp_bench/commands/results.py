@@ -1,0 +1,54 @@
+"""``sp-bench collect`` and ``results``: from runs to JSON, from JSON to pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from sp_bench.options import printer
+
+
+def collect(
+    runs: Annotated[Path, typer.Argument(help="The out folder of a suite.")],
+    into: Annotated[Path, typer.Option(help="Folder for HOST.json.")],
+    suite: Annotated[str, typer.Option(help="Its name; that of the out folder.")] = "",
+) -> None:
+    """Gather a suite's finished runs, a JSON file for each host."""
+    from sp_bench.suites.collect import collect as gather
+
+    tell = printer(Console())
+    for path in gather(runs, into, suite or runs.resolve().name):
+        tell(f"written: {path}")
+
+
+def results(
+    folder: Annotated[Path, typer.Argument(help="With SUITE/HOST.json.")] = Path(
+        "benchmarks/results"
+    ),
+    docs: Annotated[Path, typer.Option(help="The page; pictures go beside it.")] = Path(
+        "docs/results.md"
+    ),
+    readme: Annotated[
+        Path | None,
+        typer.Option(help="A README with marks for the table; left alone if not given."),
+    ] = None,
+) -> None:
+    """Make the page of results from the JSON of suites."""
+    from sp_bench.published.page import page, pictures
+    from sp_bench.published.page import readme as with_table
+    from sp_bench.published.reading import read
+    from sp_bench.report.pages import write_whole
+
+    found = read(folder)
+    docs.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(docs, page(found, folder))
+    tell = printer(Console())
+    tell(f"written: {docs}")
+    for path in pictures(found, docs.parent):
+        tell(f"written: {path}")
+    if readme is not None:
+        write_whole(readme, with_table(readme.read_text(), found))
+        tell(f"written: {readme}")

@@ -1,0 +1,32 @@
+"""``sp-bench suite``: many runs from one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sp_bench.errors import UsageError, stoppable
+
+HYDRA = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+def suite(
+    file: Annotated[Path, typer.Argument(help="YAML, such as configs/bench/quick.yaml.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="hydra's: epochs=3, seed=0,1, method=simclr,byol, hydra/launcher=submitit_slurm."
+        ),
+    ] = None,
+) -> None:
+    """Run whatever of a suite is not done yet: every method, arm and seed by itself."""
+    try:
+        from sp_bench.suites.launch import launch
+    except ImportError as error:
+        raise UsageError(
+            f"suite: takes {error.name}; pip install 'sp-plugin[bench]' brings it"
+        ) from error
+    with stoppable():
+        launch(file, overrides or [])

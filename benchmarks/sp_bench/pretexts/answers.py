@@ -1,0 +1,29 @@
+"""What a peer's step gives: a loss that is left out where it is not finite, as SP's is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sp_plugin import SPOutput
+
+
+def answered(raw: Tensor, weight: float, told: dict[str, Tensor], boxes: Tensor) -> SPOutput:
+    """A peer's output, with the metrics that every pretext task has.
+
+    Args:
+        raw: its loss, not weighted.
+        weight: of it.
+        told: metrics of its own.
+        boxes: (2, B, 4), what it was asked about.
+    """
+    usable = raw.isfinite()
+    metrics = {
+        "loss": raw.detach(),
+        **told,
+        "weight": torch.full_like(raw, weight).detach(),
+        "skipped": 1.0 - usable.float(),
+    }
+    nothing = boxes.new_zeros(boxes.shape[1], 0)
+    loss = torch.where(usable, raw, torch.zeros_like(raw)) * weight
+    return SPOutput(loss, metrics, boxes, nothing, nothing)

@@ -1,0 +1,110 @@
+"""Tables of the results page: hosts beside each other, arms beside each other, trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sp_bench.report.table import HEADER, lines, markdown_row
+from sp_bench.report.wording import change, interval, level, task_name, verdict
+from sp_bench.results import BASELINE, SP, Figure, Row
+from sp_bench.stats import rows
+from sp_bench.suites.collect import Evidence
+from sp_plugin import SPConfig
+
+
+def arms_of(hosts: Sequence[Evidence]) -> list[str]:
+    """Every arm that one of the hosts has, in the order in which they come."""
+    return list(dict.fromkeys(arm for each in hosts for arm in each.arms))
+
+
+def host_name(evidence: Evidence) -> str:
+    """The method and its backbone."""
+    return f"{evidence.settings['method']}, {evidence.settings['backbone']}"
+
+
+def beside(hosts: Sequence[Evidence], figures: Sequence[Figure], baseline: str, arm: str) -> str:
+    """A row for each figure and a column for each host: difference and interval.
+
+    Args:
+        hosts: columns; one without a seed in both arms is left out.
+        figures: rows.
+        baseline, arm: the difference is the arm's less the baseline's.
+    """
+    made = [(host_name(each), rows(each.runs, figures, baseline, arm)) for each in hosts]
+    made = [(name, found) for name, found in made if any(row.seeds for row in found)]
+    out = [markdown_row(["task", *(name for name, _ in made)]), "|---|", "--:|" * len(made), "\n"]
+    for place, figure in enumerate(figures):
+        cells = [_cell(found[place]) for _, found in made]
+        out.append(markdown_row([task_name(figure), *cells]))
+    return "".join(out) if made else ""
+
+
+def _cell(row: Row) -> str:
+    if not row.seeds:
+        return ""
+    told = change(row.figure, row.difference)
+    told = f"**{told}**" if verdict(row) else told
+    return told if row.seeds == 1 else f"{told} {interval(row)}"
+
+
+def whole(evidence: Evidence, figures: Sequence[Figure]) -> str:
+    """One host's table: both arms' means, the difference, its interval."""
+    out = [markdown_row(HEADER), "|---|--:|--:|--:|--:|--:|\n"]
+    for line in lines(row for row in rows(evidence.runs, figures) if row.seeds):
+        bold = f"**{line.difference}** ({line.verdict})"
+        difference = bold if line.verdict else line.difference
+        cells = (line.task, line.baseline, line.sp, difference, line.interval, line.seeds)
+        out.append(markdown_row(cells))
+    return "".join(out)
+
+
+def trials(evidence: Evidence, figures: Sequence[Figure]) -> str:
+    """A row for each trial: what was changed, and what that did to each figure."""
+    first = next((run for run in evidence.runs if run.arm == BASELINE), None)
+    names = [_short(figure) for figure in figures]
+    out = [markdown_row(["trial", "settings", *names]), "|---|---|", "--:|" * len(names), "\n"]
+    if first is not None:
+        levels = [level(figure, first.figures.get(figure.key, float("nan"))) for figure in figures]
+        out.append(markdown_row([BASELINE, "", *levels]))
+    for arm, told in evidence.arms.items():
+        if arm == BASELINE:
+            continue
+        found = rows(evidence.runs, figures, arm=arm)
+        out.append(markdown_row([arm, changed(told["sp"]), *map(_cell, found)]))
+    return "".join(out)
+
+
+def predictions(evidence: Evidence) -> str:
+    """What was expected of each trial before it was run, a line each."""
+    return "".join(
+        f"- **{arm}**: {' '.join(told['prediction'].split())}\n"
+        for arm, told in evidence.arms.items()
+        if told["prediction"]
+    )
+
+
+def changed(sp: Mapping[str, Any]) -> str:
+    """SP's settings where they are not the defaults.
+
+    >>> changed({**SPConfig().asdict(), "head_width": 64})
+    'head_width=64'
+    """
+    usual = SPConfig().asdict()
+    other = {key: value for key, value in sp.items() if _tuples(value) != usual.get(key)}
+    return " ".join(f"{key}={_plain(value)}" for key, value in other.items())
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> str:
+    return str(value).replace(" ", "")
+
+
+def _short(figure: Figure) -> str:
+    return figure.key.replace("_", " ")
+
+
+__all__ = ["SP", "arms_of", "beside", "changed", "host_name", "predictions", "trials", "whole"]

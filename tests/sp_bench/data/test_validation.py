@@ -1,0 +1,50 @@
+"""The validation split: of the training pictures alone, and the same whatever the limit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sp_bench.data import Pictures, load_data
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pictures")
+    level = 0
+    for split, count in (("train", 20), ("test", 5)):
+        for name in ("a", "b"):
+            (root / split / name).mkdir(parents=True)
+            for number in range(count):
+                level += 1  # a picture is known by its grey
+                pixels = np.full((8, 8, 3), level, np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{number}.png")
+    return root
+
+
+def greys(pictures: Pictures) -> set[int]:
+    return {pictures[i][0].getpixel((0, 0))[0] for i in range(len(pictures))}
+
+
+def test_it_holds_out_a_fifth_of_each_class_and_never_a_test_picture(folder: Path) -> None:
+    plain, held = load_data(str(folder)), load_data(str(folder), validation=True)
+    assert (len(held.train), len(held.test)) == (32, 8)
+    assert held.test.labels.bincount().tolist() == [4, 4]
+    assert greys(held.train) | greys(held.test) == greys(plain.train)
+    assert not greys(held.train) & greys(held.test)
+    assert not greys(plain.test) & (greys(held.train) | greys(held.test))
+    assert held.name == f"{folder.name}, validation"
+
+
+def test_a_limit_takes_of_the_rest_and_moves_nothing(folder: Path) -> None:
+    held = load_data(str(folder), validation=True)
+    few = load_data(str(folder), validation=True, limit=10)
+    assert greys(few.test) == greys(held.test)
+    assert len(few.train) == 10 and greys(few.train) < greys(held.train)
+
+
+def test_the_demo_has_one_too() -> None:
+    plain, held = load_data("demo", size=60), load_data("demo", size=60, validation=True)
+    assert len(held.train) + len(held.test) == len(plain.train)

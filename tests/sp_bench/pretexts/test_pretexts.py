@@ -1,0 +1,125 @@
+"""Peers in SP's place: their targets, what they learn, and what they leave untouched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sp_bench.data import load_data
+from sp_bench.pretexts import PRETEXTS
+from sp_bench.pretexts.augself import AugSelfCrops, differences
+from sp_bench.pretexts.relative_location import (
+    DIRECTIONS,
+    GridSampler,
+    RelativeLocation,
+    direction,
+)
+from sp_bench.pretrain import pretrain
+from sp_bench.settings import Settings
+from torch import nn
+
+from sp_plugin import SPConfig
+from sp_plugin.boxes import corners, iou
+
+PEERS = [name for name in PRETEXTS if name != "sp"]
+SETTINGS = Settings(limit=24, epochs=2, side=32, batch_size=8)
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_patches_lie_in_a_grid_with_gaps_and_never_leave_the_frame() -> None:
+    boxes = GridSampler()(5000, generator())
+    edges = corners(boxes)
+    assert edges.min() >= 0 and edges.max() <= 1
+    assert iou(*boxes).max() == 0
+    counts = direction(boxes).bincount(minlength=8)
+    assert counts.min() > 500  # of 625 each, were it even
+    away = (boxes[1] - boxes[0])[:, :2]
+    for number, step in enumerate(DIRECTIONS):
+        told = away[direction(boxes) == number].mean(dim=0)
+        assert (told - torch.tensor(step) * 0.362).abs().max() < 0.01
+
+
+def fitted(peer: nn.Module, ask: Any) -> tuple[float, float]:
+    optimizer = torch.optim.Adam(peer.parameters(), 1e-2)
+    losses = []
+    for step in range(60):
+        out = ask(step)
+        optimizer.zero_grad()
+        out.loss.backward()
+        optimizer.step()
+        losses.append(float(out.metrics["loss"]))
+    return losses[0], losses[-1]
+
+
+def test_a_direction_that_the_features_hold_is_found() -> None:
+    peer = RelativeLocation(4, SPConfig(weight=1, warmup=0))
+
+    def ask(step: int) -> Any:
+        boxes = peer.sampler(64, torch.Generator().manual_seed(step))
+        return peer.compare(boxes, boxes, step=step)
+
+    first, last = fitted(peer, ask)
+    assert first == pytest.approx(torch.tensor(8.0).log().item(), abs=0.3)
+    assert last < 0.3
+
+
+def test_differences_that_the_features_hold_are_found() -> None:
+    peer = AugSelfCrops(6, SPConfig(weight=1, warmup=0, source="host"))
+
+    def ask(step: int) -> Any:
+        drawn = torch.Generator().manual_seed(step)
+        boxes = torch.rand(2, 64, 4, generator=drawn)
+        flips = torch.where(torch.rand(2, 64, 2, generator=drawn) < 0.5, -1.0, 1.0)
+        return peer.compare(torch.cat([boxes, flips], dim=-1), boxes, flips, step=step)
+
+    first, last = fitted(peer, ask)
+    assert last < 0.5 * first
+
+
+def test_a_view_that_cannot_be_followed_does_not_count() -> None:
+    boxes = torch.rand(2, 3, 4)
+    boxes[1, 0] = torch.nan
+    crop, _, known = differences(boxes, torch.ones(2, 3, 2))
+    assert known.tolist() == [0, 1, 1]
+    assert crop.isfinite().all()
+    peer = AugSelfCrops(5, SPConfig(warmup=0, source="host"))
+    features = torch.randn(2, 3, 5)
+    whole = peer.compare(features, boxes, torch.ones(2, 3, 2), step=0)
+    rest = peer.compare(features[:, 1:], boxes[:, 1:], torch.ones(2, 2, 2), step=0)
+    assert whole.loss.item() == pytest.approx(rest.loss.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_what_is_not_finite_is_left_out(name: str) -> None:
+    peer = PRETEXTS[name](5, SPConfig(warmup=0, source="host"))
+    boxes = GridSampler()(3, generator())
+    features = torch.full((2, 3, 5), torch.inf)
+    out = peer.compare(features, boxes, torch.ones(2, 3, 2), step=0)
+    assert out.loss.item() == 0
+    assert out.metrics["skipped"].item() == 1
+
+
+def ends(name: str, arm: str, weight: float, folder: Path) -> dict[str, torch.Tensor]:
+    settings = Settings(
+        **{**vars(SETTINGS), "pretext": name, "sp": {"weight": weight, "warmup": 0.0}}
+    )
+    pictures = load_data("demo", limit=24).train
+    made = pretrain(settings, arm, 0, pictures, folder, lambda *_: None)
+    return {key: value.clone() for key, value in made.method.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_weight_0_is_the_baseline_and_another_weight_is_not(name: str, tmp_path: Path) -> None:
+    arms = {"baseline": ("baseline", 1.0), "zero": (name, 0.0), "one": (name, 1.0)}
+    end = {}
+    for key, (arm, weight) in arms.items():
+        (tmp_path / key).mkdir()
+        end[key] = ends(name, arm, weight, tmp_path / key)
+    assert end["zero"].keys() == end["baseline"].keys()
+    assert all(torch.equal(end["zero"][key], end["baseline"][key]) for key in end["zero"])
+    assert any(not torch.equal(end["one"][key], end["baseline"][key]) for key in end["one"])

@@ -1,0 +1,122 @@
+"""The results page, from evidence made by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sp_bench.errors import UsageError
+from sp_bench.published.goals import goals
+from sp_bench.published.page import BEGIN, END, page, pictures, readme
+from sp_bench.published.reading import headlines, read
+from sp_bench.results import Run
+from sp_bench.suites.collect import Evidence
+
+from sp_plugin import SPConfig
+
+PAIR = {
+    f"pair_{name}_{key}": value
+    for name in ("dx", "dy", "scale")
+    for key, value in (("gain", 0.1), ("equal", 0.3), ("equal_one", 0.1))
+}
+
+
+def evidence(suite: str, method: str, change: float, arms: tuple[str, ...] = ()) -> Evidence:
+    """Three seeds whose differences are ``change`` less a hundredth, itself, and one more."""
+    runs = []
+    for seed in range(3):
+        spread = 0.01 * (seed - 1)
+        base = {"knn": 0.5 + 0.1 * seed, "robustness": 0.4, **PAIR}
+        runs.append(Run("baseline", seed, base))
+        better = {"knn": base["knn"] + change + spread, "robustness": 0.4 + change}
+        equal = {f"pair_{name}_equal": 0.45 for name in ("dx", "dy", "scale")}
+        runs += [Run(arm, seed, {**PAIR, **better, **equal}) for arm in ("sp", *arms)]
+    told: dict[str, Any] = {"epochs": 3, "pretext": "sp", "prediction": ""}
+    usual = SPConfig().asdict()
+    own = {arm: {**told, "sp": usual} for arm in ("baseline", "sp")}
+    for arm in arms:
+        sp = {**usual, "weight": 3.0, "max_iou": [1.0, 0.1]}
+        own[arm] = {**told, "prediction": f"{arm} is far better.", "sp": sp}
+    return Evidence(
+        suite=suite,
+        settings={"method": method, "backbone": "tiny_resnet", "batch_size": 8, "side": 32},
+        arms=own,
+        data={"name": "scenes", "train": 10000, "test": 3000},
+        versions={"torch": "2.15.0"},
+        machine={"device": "cpu", "processor": "x", "precision": "32-true"},
+        dates=["2026-01-02"],
+        runs=runs,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for method, change in (("byol", 0.02), ("simclr", -0.05)):
+        evidence("scenes", method, change).save(tmp_path / "scenes" / f"{method}.json")
+    trials = evidence("tune", "simclr", 0.01, ("w3",))
+    trials.save(tmp_path / "tune" / "simclr.json")
+    (tmp_path / "tune" / "notes.md").write_text("What was learnt: little.\n")
+    return tmp_path
+
+
+def test_hosts_stand_in_the_order_of_their_names_with_intervals(folder: Path) -> None:
+    told = page(read(folder), folder)
+    # t of 2 degrees of freedom, 4.303, times 0.01 / sqrt 3: 2.48 points either way.
+    row = (
+        "| kNN (top-1) | -5.0 **[" not in told
+        and "| kNN (top-1) | **-5.0** [-7.5, -2.5] | +2.0 [-0.5, +4.5] |"
+    )
+    assert row and row in told
+    assert "| task | simclr, tiny_resnet | byol, tiny_resnet |" in told
+    equalised = "sharpness equalised, gain over one view (R2) | **+0.150** [+0.150, +0.150]"
+    assert equalised in told
+
+
+def test_goals_name_the_host_that_is_furthest_from_them(folder: Path) -> None:
+    found = {goal.text.split(":")[0]: goal for goal in goals(read(folder)["scenes"])}
+    assert found["pair gain, sharpness equalised, mean of dx, dy and scale"].met
+    assert found["kNN and linear probe"].worst == "-5.0 (simclr, kNN)"
+    assert found["kNN and linear probe"].met is False
+    assert found["kNN"].worst == "0 of 2"
+    assert found["CamVid, mIoU"].met is None
+    by_text = {goal.text: goal for goal in goals(read(folder)["scenes"])}
+    assert by_text["robustness: higher for most hosts"].worst == "1 of 2"
+    assert by_text["robustness: higher for most hosts"].met is False
+    assert by_text["pair gain of dx, sharpness equalised: above 0"].worst == "+0.350 (simclr)"
+
+
+def test_a_trial_stands_with_its_settings_and_its_prediction(folder: Path) -> None:
+    told = page(read(folder), folder)
+    assert "| w3 | weight=3.0 max_iou=[1.0,0.1] | +1.0 [-1.5, +3.5] |" in told
+    assert "- **w3**: w3 is far better." in told
+    assert "What was learnt: little." in told
+
+
+def test_the_readme_gets_the_table_between_its_marks(folder: Path) -> None:
+    found = read(folder)
+    before = f"# X\n{BEGIN}\nold\n{END}\nrest\n"
+    after = readme(before, found)
+    assert after.startswith("# X\n") and after.endswith("rest\n") and "old" not in after
+    assert "| kNN (top-1) | **-5.0** [-7.5, -2.5] |" in after
+    assert readme(after, found) == after
+    with pytest.raises(UsageError, match="readme: no"):
+        readme("# X", found)
+
+
+def test_its_pictures_are_the_same_each_time(folder: Path, tmp_path: Path) -> None:
+    first = pictures(read(folder), tmp_path / "a")
+    second = pictures(read(folder), tmp_path / "b")
+    assert [path.name for path in first] == ["scenes.png"]
+    assert first[0].read_bytes() == second[0].read_bytes()
+
+
+def test_it_shows_what_runs_have_and_nothing_else(folder: Path) -> None:
+    keys = [figure.key for figure in headlines(read(folder)["scenes"])]
+    pairs = ("pair_equal_gain", "pair_dx_gain", "pair_dy_gain", "pair_scale_gain")
+    assert keys == ["knn", *pairs, "pair_scale_equal_gain", "robustness"]
+
+
+def test_no_json_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"results: no SUITE/HOST\.json"):
+        read(tmp_path)

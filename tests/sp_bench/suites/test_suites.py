@@ -1,0 +1,134 @@
+"""Suites: a job is a run as `compare` would make it, made once, and gathered whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from sp_bench.compare import compare
+from sp_bench.errors import UsageError
+from sp_bench.progress import Progress
+from sp_bench.settings import Settings
+from sp_bench.suites.collect import Evidence, collect
+from sp_bench.suites.job import settings_of
+
+BENCH = Path(__file__).parents[3] / "configs" / "bench"
+SMALL = ["limit=40", "epochs=2", "side=32", "batch_size=8", "tasks=[knn]", "precision=32-true"]
+
+
+def run(sp_bench: Any, suite: str, out: Path, *more: str) -> None:
+    sp_bench("suite", str(BENCH / f"{suite}.yaml"), f"out={out}", *more)
+
+
+@pytest.fixture(scope="module")
+def made(sp_bench: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("suite")
+    arms = "arm=baseline,sp,longer,relative_location"
+    run(sp_bench, "quick", out, *SMALL, "seed=0", "method=simclr", arms, "+sp.weight=1")
+    return out
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    saved = torch.load(folder / "final.ckpt", weights_only=True)
+    return dict(saved["state_dict"])
+
+
+def test_its_runs_are_those_of_compare(made: Path, tmp_path: Path) -> None:
+    settings = Settings(
+        limit=40, epochs=2, side=32, batch_size=8, tasks=("knn",), sp={"weight": 1.0}
+    )
+    results = compare(settings, [0], tmp_path / "runs", Progress(Console(quiet=True)))
+    for made_there in results.runs:
+        name = f"seed0-{made_there.arm}"
+        here = json.loads((made / "simclr" / name / "run.json").read_text())
+        assert here["figures"] == made_there.figures
+        ours, theirs = weights(made / "simclr" / name), weights(tmp_path / "runs" / name)
+        assert [key for key in theirs if not torch.equal(ours[key], theirs[key])] == []
+
+
+def test_a_run_that_is_done_is_not_made_again(sp_bench: Any, made: Path) -> None:
+    path = made / "simclr" / "seed0-baseline" / "final.ckpt"
+    before = path.stat().st_mtime_ns
+    run(sp_bench, "quick", made, *SMALL, "seed=0", "method=simclr", "arm=baseline")
+    assert path.stat().st_mtime_ns == before
+
+
+def test_the_longer_baseline_computes_as_much_as_sp(made: Path) -> None:
+    told = {
+        arm: json.loads((made / "simclr" / f"seed0-{arm}" / "run.json").read_text())
+        for arm in ("baseline", "sp", "longer")
+    }
+    epochs = told["longer"]["images_seen"] / told["baseline"]["images_seen"] * 2
+    assert epochs == round(2 * told["sp"]["flops"] / told["baseline"]["flops"])
+    assert epochs > 2
+
+
+def test_what_is_gathered_is_whole_and_names_no_place(made: Path, tmp_path: Path) -> None:
+    (path,) = collect(made, tmp_path, "quick")
+    evidence = Evidence.load(path)
+    assert path.name == "simclr.json"
+    assert list(evidence.arms) == ["baseline", "longer", "relative_location", "sp"]
+    assert evidence.arms["baseline"]["sp"] == {}
+    assert evidence.arms["sp"]["sp"]["weight"] == 1.0
+    assert evidence.arms["relative_location"]["pretext"] == "relative_location"
+    assert evidence.arms["longer"]["epochs"] > evidence.arms["baseline"]["epochs"] == 2
+    told = json.loads((made / "simclr" / "seed0-sp" / "run.json").read_text())
+    (kept,) = (run for run in evidence.runs if run.arm == "sp")
+    assert kept.figures["knn"] == pytest.approx(told["figures"]["knn"], abs=1e-5)
+    assert str(made) not in path.read_text()
+
+
+def test_runs_of_other_settings_are_not_put_together(made: Path, tmp_path: Path) -> None:
+    import shutil
+
+    out = tmp_path / "mixed"
+    shutil.copytree(made, out)
+    origin = out / "simclr" / "seed0-sp" / "origin.json"
+    told = json.loads(origin.read_text())
+    told["settings"]["batch_size"] = 16
+    origin.write_text(json.dumps(told))
+    with pytest.raises(UsageError, match="runs of simclr differ in settings"):
+        collect(out, tmp_path, "quick")
+
+
+def test_collect_says_what_it_takes(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no finished run in"):
+        collect(tmp_path, tmp_path, "quick")
+
+
+def test_a_misspelt_setting_is_one_line(
+    sp_bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run(sp_bench, "quick", tmp_path, "+epoch=3", "seed=0", "method=simclr", "arm=sp")
+    assert stop.value.code == 2
+    expected = "sp-bench: epoch: no such setting of a suite; did you mean 'epochs'?"
+    assert expected in capsys.readouterr().err
+
+
+def test_a_suite_that_is_not_there_is_one_line(
+    sp_bench: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        sp_bench("suite", "configs/nothing.yaml")
+    assert "suite: no file configs/nothing.yaml" in capsys.readouterr().err
+
+
+def test_the_baseline_has_one_folder_whatever_sp_is() -> None:
+    told = {"arm": "baseline", "seed": 0, "data": "demo", "sp": {"weight": 5}}
+    assert settings_of(told) == settings_of({**told, "sp": {}})
+    assert settings_of({**told, "arm": "sp"}).sp["weight"] == 5
+
+
+@pytest.mark.parametrize("trial", sorted((BENCH / "arm" / "trial").glob("*.yaml")))
+def test_a_trial_says_what_is_expected_of_it(trial: Path) -> None:
+    from omegaconf import OmegaConf
+
+    told: Any = OmegaConf.to_container(OmegaConf.load(trial))
+    assert told["arm"] == trial.stem
+    assert len(told["prediction"].split()) > 3
+    settings_of({**told, "seed": 0})
