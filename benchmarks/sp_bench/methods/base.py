@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 # The blur's sigma as a share of the picture: lightly's 0.1 to 2 px are meant for 224 px.
 _BLUR = (0.1 / 224, 2 / 224)
+# lightly's 0.08 is meant for 224 px too: of a small picture it leaves a patch. MoCo v2's share.
+LEAST_AREA = 0.2
 
 
 def blur_sigmas(side: int) -> tuple[float, float]:

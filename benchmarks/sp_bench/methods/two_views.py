@@ -17,7 +17,7 @@ from lightly.transforms import (
 )
 from torch import Tensor
 
-from sp_bench.methods.base import Method, blur_sigmas
+from sp_bench.methods.base import LEAST_AREA, Method, blur_sigmas
 
 
 class _TwoViews(Method):
@@ -32,7 +32,10 @@ class SimCLR(_TwoViews):
 
     @staticmethod
     def transform(side: int) -> Callable[[Any], list[Tensor]]:
-        return SimCLRTransform(input_size=side, sigmas=blur_sigmas(side))
+        # Half the colours' strength, as the paper has for small pictures (appendix B.9).
+        return SimCLRTransform(
+            input_size=side, sigmas=blur_sigmas(side), min_scale=LEAST_AREA, cj_strength=0.5
+        )
 
     def build(self, dim: int) -> None:
         self.projector = SimCLRProjectionHead(dim, dim, 128)
@@ -44,7 +47,7 @@ class VICReg(_TwoViews):
 
     @staticmethod
     def transform(side: int) -> Callable[[Any], list[Tensor]]:
-        return VICRegTransform(input_size=side, sigmas=blur_sigmas(side))
+        return VICRegTransform(input_size=side, sigmas=blur_sigmas(side), min_scale=LEAST_AREA)
 
     def build(self, dim: int) -> None:
         self.projector = VICRegProjectionHead(dim, 1024, 1024, num_layers=2)
@@ -67,6 +70,6 @@ def byol_views(side: int) -> Callable[[Any], list[Tensor]]:
     """BYOL's two asymmetric views of a picture, ``side`` pixels each."""
     sigmas = blur_sigmas(side)
     return BYOLTransform(
-        BYOLView1Transform(input_size=side, sigmas=sigmas),
-        BYOLView2Transform(input_size=side, sigmas=sigmas),
+        BYOLView1Transform(input_size=side, sigmas=sigmas, min_scale=LEAST_AREA),
+        BYOLView2Transform(input_size=side, sigmas=sigmas, min_scale=LEAST_AREA),
     )
