@@ -35,11 +35,17 @@ def results(
         Path | None,
         typer.Option(help="A README with marks for the table; left alone if not given."),
     ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="A run's examples.pt, for a picture of pairs with its head's answers."),
+    ] = None,
 ) -> None:
     """Make the page of results from the JSON of suites."""
+    from sp_bench.published import forests
     from sp_bench.published.page import page, pictures
     from sp_bench.published.page import readme as with_table
     from sp_bench.published.reading import read
+    from sp_bench.report.examples import PairExamples, draw_examples
     from sp_bench.report.pages import write_whole
 
     found = read(folder)
@@ -49,6 +55,9 @@ def results(
     tell(f"written: {docs}")
     for path in pictures(found, docs.parent):
         tell(f"written: {path}")
+    if pairs is not None:
+        forests.save(draw_examples(PairExamples.load(pairs)), docs.parent / "pairs.png")
+        tell(f"written: {docs.parent / 'pairs.png'}")
     if readme is not None:
         write_whole(readme, with_table(readme.read_text(), found))
         tell(f"written: {readme}")
