@@ -81,7 +81,8 @@ class SPConfig:
     """Settings of Spatial Prediction. All are ours: the paper's values could not be read.
 
     Attributes:
-        weight: of SP's loss beside the host's own; 0 leaves the host bit for bit as it was.
+        weight: of SP's loss beside the host's own; 0 leaves the host bit for bit as it was. The
+            default is what trials with AdamW bear (docs/results.md).
         warmup: fraction of training over which the weight rises from 0 to its value.
         decay: fraction of training at its end over which the weight falls to 0; 0 for none.
         source: where crops come from. ``view``: the host's first full view, on the device;
@@ -123,11 +124,11 @@ class SPConfig:
     sp_plugin.checks.ConfigError: sharpness: got 'equel', takes one of equal, native
     """
 
-    weight: float = 0.3
+    weight: float = 3.0
     warmup: float = 0.07
     decay: float = 0.0
     source: str = "view"
-    crops: int = 2
+    crops: int = 4
     pairs: str | int = ALL
     size: int | None = None
     area: Range | tuple[Range, Range] | None = None

@@ -52,7 +52,7 @@ class ImageCrops:
 
     >>> sample = ImageCrops({"size": 24})(torch.rand(3, 60, 80))
     >>> sample["crops"].shape, sample["boxes"].shape
-    (torch.Size([2, 3, 24, 24]), torch.Size([2, 4]))
+    (torch.Size([4, 3, 24, 24]), torch.Size([4, 4]))
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class SPTransform:
     >>> both = SPTransform(lambda image: [image, image], size=16)
     >>> sample = both(torch.rand(3, 32, 32))
     >>> len(sample["views"]), sample["sp"]["crops"].shape
-    (2, torch.Size([2, 3, 16, 16]))
+    (2, torch.Size([4, 3, 16, 16]))
     """
 
     def __init__(

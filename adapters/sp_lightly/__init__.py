@@ -5,7 +5,7 @@
 >>> from PIL import Image
 >>> sample = transform(Image.new("RGB", (64, 48)))
 >>> len(sample["views"]), sample["sp"]["crops"].shape
-(2, torch.Size([2, 3, 16, 16]))
+(2, torch.Size([4, 3, 16, 16]))
 """
 
 from sp_plugin.transforms import ImageCrops, SPTransform

@@ -52,7 +52,7 @@ class SPCallback:
         module: what is made and put beside the backbone; one that asks something else of the same
             crops can take its place.
 
-    >>> callback = SPCallback(weight=0.3)
+    >>> callback = SPCallback()
     """
 
     module: type[SpatialPrediction] = SpatialPrediction

@@ -108,7 +108,9 @@ def run_evaluation(
     tasks = find_tasks(settings.tasks)
     if (out / RESULT).exists():  # before anything is built or read for it
         claim(out, settings)
-        return _read(out / RESULT)
+        done = _read(out / RESULT)
+        tell(done["checkpoint"]["told"])
+        return done
     backbone, loaded = _backbone(settings)
     tell(loaded["told"])
     sources = sources or _sources(settings)

@@ -1,4 +1,4 @@
-"""MAE (He et al., CVPR 2022), on a ViT: python mae.py --data FOLDER [--sp 0.3]"""
+"""MAE (He et al., CVPR 2022), on a ViT: python mae.py --data FOLDER [--sp 3]"""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
 _base_ = "mmpretrain::beit/beit_beit-base-p16_8xb256-amp-coslr-300e_in1k.py"
 custom_imports = dict(imports=["sp_mmselfsup"])
-model = dict(_delete_=True, type="SPAlgorithm", algorithm={{_base_.model}}, sp=dict(weight=0.3))
+model = dict(_delete_=True, type="SPAlgorithm", algorithm={{_base_.model}}, sp=dict())

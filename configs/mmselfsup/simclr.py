@@ -1,3 +1,3 @@
 _base_ = "mmselfsup::selfsup/simclr/simclr_resnet50_8xb32-coslr-200e_in1k.py"
 custom_imports = dict(imports=["sp_mmselfsup"])
-model = dict(_delete_=True, type="SPAlgorithm", algorithm={{_base_.model}}, sp=dict(weight=0.3))
+model = dict(_delete_=True, type="SPAlgorithm", algorithm={{_base_.model}}, sp=dict())

@@ -161,7 +161,8 @@ def test_seeds_may_be_added(made: tuple[Path, Results], tmp_path: Path) -> None:
 
 
 def test_a_longer_baseline_gets_sp_s_forward_operations_as_epochs(tmp_path: Path) -> None:
-    settings = dataclasses.replace(SETTINGS, longer=True, epochs=2)
+    sp = {**SETTINGS.sp, "crops": 2}
+    settings = dataclasses.replace(SETTINGS, longer=True, epochs=2, sp=sp)
     results = compare(settings, [0], tmp_path / "out", quiet())
     baseline, sp, longer = results.runs
     assert [run.arm for run in results.runs] == ["baseline", "sp", "longer"]

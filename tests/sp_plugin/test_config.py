@@ -25,11 +25,11 @@ _FRACTION = "a fraction of training in [0, 1]"
 
 # Each setting: its default, what it takes beside it, what it refuses, and what it then says.
 SETTINGS = {
-    "weight": (0.3, [0, 1, 1000], [-0.1, 1001, math.nan, "1", True], "a number in [0, 1000]"),
+    "weight": (3.0, [0, 1, 1000], [-0.1, 1001, math.nan, "1", True], "a number in [0, 1000]"),
     "warmup": (0.07, [0, 1, 0.5], [-0.1, 1.1, math.inf, None], _FRACTION),
     "decay": (0.0, [0, 1, 0.5], [-0.1, 1.1, "half", [0.1]], _FRACTION),
     "source": ("view", ["image"], ["View", None, 1, ["view"]], "one of view, image, host"),
-    "crops": (2, [3, 8], [1, 9, 4.0, "4", True, None], "a whole number from 2 to 8"),
+    "crops": (4, [2, 8], [1, 9, 4.0, "4", True, None], "a whole number from 2 to 8"),
     "pairs": ("all", [1], ["some", 0, 1.0, True, None, ["all"]], _PAIRS),
     "size": (None, [4, 96, None], [3, 32.0, "32", True, [32, 32]], _PIXELS),
     "area": (

@@ -86,7 +86,7 @@ def test_a_pair_with_an_unknown_box_does_not_count_and_the_mean_is_over_the_rest
     rest = sp.compare(features[:, kept], where[:, kept], step=0)
     assert torch.allclose(out.loss, rest.loss) and torch.isfinite(out.target).all()
     for name in ("r2_dx", "r2_dy", "r2_scale"):
-        assert torch.allclose(out.metrics[name], rest.metrics[name])
+        assert torch.allclose(out.metrics[name], rest.metrics[name], atol=1e-6)
     assert out.metrics["skipped"].item() == pytest.approx(2 / 8)
     assert (grad[[2, 5]] == 0).all() and (grad[kept] != 0).any(dim=1).all()
 

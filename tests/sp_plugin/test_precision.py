@@ -21,7 +21,7 @@ class Net(nn.Module):
 
 
 def _sp() -> SpatialPrediction:
-    return SpatialPrediction(8, SPConfig(size=16, head_width=32))
+    return SpatialPrediction(8, SPConfig(weight=0.3, size=16, head_width=32, crops=2))
 
 
 def _images(*shape: int) -> Tensor:
@@ -93,7 +93,7 @@ def test_crops_have_the_memory_format_of_the_pictures():
 @pytest.mark.parametrize("shape", [(6, 3, 40, 72), (6, 3, 150, 90)], ids=str)
 @pytest.mark.parametrize("sharpness", ["equal", "native"])
 def test_pictures_need_not_be_square(shape, sharpness):
-    config = SPConfig(size=16, head_width=32, sharpness=sharpness)
+    config = SPConfig(size=16, head_width=32, sharpness=sharpness, crops=2)
     net, sp = _net(), SpatialPrediction(8, config)
     _check(sp(net, _images(*shape), step=0), net, sp)
     assert net.seen.shape == (12, 3, 16, 16)

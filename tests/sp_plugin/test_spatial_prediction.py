@@ -112,7 +112,7 @@ def test_the_loss_is_the_weighted_loss_of_prediction_and_target():
 
 
 def test_the_target_is_that_of_the_boxes_and_they_lie_in_the_picture():
-    sp = _sp(max_iou=0.2)
+    sp = _sp(max_iou=0.2, crops=2)
     out = sp(_net(), IMAGES, step=0)
     assert out.boxes.shape == (2, 6, 4)
     torch.testing.assert_close(out.target, sp.targets.encode(*out.boxes))
@@ -130,7 +130,7 @@ def test_r2_is_that_of_prediction_and_target_and_metrics_are_detached_float32():
 
 
 def test_both_crops_go_through_the_backbone_at_once_and_the_head_gets_them_in_order():
-    net, sp = _net().eval(), _sp(sharpness="native")
+    net, sp = _net().eval(), _sp(sharpness="native", crops=2)
     out = sp(net, IMAGES, step=0)
     (crops,) = net.seen
     assert crops.shape == (12, 3, 16, 16)

@@ -186,7 +186,7 @@ def test_crops_of_another_size_are_resized_to_what_the_backbone_takes() -> None:
 
 def test_it_is_picklable_for_workers_that_are_spawned() -> None:
     made = pickle.loads(pickle.dumps(SPTransform(v1.ToTensor(), PLAIN)))
-    assert made(picture())["sp"]["crops"].shape == (2, 3, 16, 16)
+    assert made(picture())["sp"]["crops"].shape == (4, 3, 16, 16)
 
 
 @pytest.mark.parametrize("settings", ({"max_iou": (1.0, 0.1)}, {"area": ((0.3, 0.6), (0.1, 0.3))}))

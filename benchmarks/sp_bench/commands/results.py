@@ -50,14 +50,14 @@ def results(
 
     found = read(folder)
     docs.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(docs, page(found, folder))
     tell = printer(Console())
-    tell(f"written: {docs}")
     for path in pictures(found, docs.parent):
         tell(f"written: {path}")
     if pairs is not None:
         forests.save(draw_examples(PairExamples.load(pairs)), docs.parent / "pairs.png")
         tell(f"written: {docs.parent / 'pairs.png'}")
+    write_whole(docs, page(found, folder, (docs.parent / "pairs.png").exists()))
+    tell(f"written: {docs}")
     if readme is not None:
         write_whole(readme, with_table(readme.read_text(), found))
         tell(f"written: {readme}")

@@ -22,6 +22,12 @@ are in percent, their differences (SP less baseline, paired by seed) in points, 
 brackets the 95% t interval of the paired differences; bold where it excludes 0. With three seeds it
 is wide, as it must be. Of the paper nothing is claimed.
 """
+_PAIRS = """## Pairs
+
+Held-out pictures of the demo world, and what SP's own head says of them after `make demo`.
+
+![](pairs.png)
+"""
 _SHORT = ("knn", "linear", "robustness", "pair_equal_gain", "jigsaw_3x3_piece",
           "fine_grained_linear", "segmentation_miou", "depth_rmse")  # fmt: skip
 _TRIED = ("knn", "linear", "robustness", "robustness_blur", "robustness_noise", "pair_equal_gain",
@@ -35,21 +41,23 @@ _WORDS = {
     "scenes": "Photographs of scenes",
     "cifar": "CIFAR-10",
     "tune": "Trials",
+    "tune-first": "Trials before these",
 }
 
 
-def page(found: Mapping[str, Sequence[Evidence]], folder: Path) -> str:
+def page(found: Mapping[str, Sequence[Evidence]], folder: Path, pairs: bool = False) -> str:
     """The results page.
 
     Args:
         found: evidence by suite.
         folder: that the JSON was read from; a suite's ``notes.md`` there is put in its section.
+        pairs: whether a picture of pairs lies beside the page.
     """
     parts = [_INTRODUCTION]
     for suite in sorted(found, key=lambda name: (name.startswith("tune"), name != "scenes", name)):
         section = _trials if suite.startswith("tune") else _section
         parts.append(section(suite, found[suite], _notes(folder / suite)))
-    return "\n".join(parts)
+    return "\n".join([*parts, _PAIRS] if pairs else parts)
 
 
 def pictures(found: Mapping[str, Sequence[Evidence]], folder: Path) -> list[Path]:
@@ -106,9 +114,9 @@ def _trials(suite: str, hosts: Sequence[Evidence], notes: str) -> str:
         parts += [
             f"### {cells.host_name(each)}: trial less baseline\n",
             cells.trials(each, figures),
-            "Predicted, before they were run:\n",
-            cells.predictions(each),
         ]
+        if predicted := cells.predictions(each):
+            parts += ["Predicted, before they were run:\n", predicted]
     return "\n".join(part for part in parts if part)
 
 
@@ -127,7 +135,7 @@ def _circumstances(hosts: Sequence[Evidence]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in first.versions.items())
     epochs = first.arms.get(BASELINE, next(iter(first.arms.values())))["epochs"]
     return (
-        f"`sp-bench suite configs/bench/{first.suite}.yaml`: {first.data['name']}, "
+        f"`{first.command}`: {first.data['name']}, "
         f"{first.data['train']:,} pictures to train on, {first.data['test']:,} held out, "
         f"{epochs} epochs, batches of {told['batch_size']}, views of {told['side']} px. {days}, "
         f"{made['device']} ({made['processor']}), {made['precision']}; {versions}.\n"

@@ -65,7 +65,7 @@ _VIT = "vit_small_patch16_224"
 _SHORT = {_VIT: "vit_small/16"}
 
 ALONE = Arm(PLAIN)
-SP = Arm("SP", {})
+SP = Arm("SP", {"crops": 2})  # the least that it can ask about; more crops have a table
 HOST = Arm("SP, source=host", {"source": "host"})
 _REUSED = ("simclr", "dino")  # two views, and local crops
 PEER_ARMS = (Arm("AugSelf", peer="augself"), Arm("Drloc", peer="drloc"))

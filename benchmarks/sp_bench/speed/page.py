@@ -17,6 +17,7 @@ _INTRODUCTION = """# What SP costs
 
 Made by `sp-bench speed` from what it measured; no figure here was typed. Arms take turns, times are
 medians, ratios are medians over turns with the 95% interval of a bootstrap.
+SP is asked about one pair of crops; more crops have a table of their own.
 Memory is the peak of what training allocates beyond what was there before: activations, gradients
 and the optimizer's state; on a GPU the weights and the batch too, which Lightning brings there.
 """

@@ -14,6 +14,7 @@ from sp_bench.speed.cases import (
     ALONE,
     PEER_ARMS,
     PLAIN,
+    SP,
     Arm,
     Case,
     k_arms,
@@ -74,7 +75,7 @@ def measure(
     turns: dict[str, Callable[[], list[float]]] = dict(fitted)
     told: dict[str, Any] = {}
     if floor:
-        alone = Floor(case, settings, new_method(case.settings(settings.precision), 0), {})
+        alone = Floor(case, settings, new_method(case.settings(settings.precision), 0), SP.sp or {})
         watch = Stopwatch(settings.target)
         turns[CROPS] = repeated(alone.crops, STEPS, watch)
         turns[PARTS] = repeated(alone.parts, STEPS, watch)

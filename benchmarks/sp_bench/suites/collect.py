@@ -24,6 +24,7 @@ class Evidence:
 
     Attributes:
         suite: its name.
+        command: that made them.
         settings: what all runs share.
         arms: by name: SP's settings, ``pretext``, ``epochs``, and the ``prediction`` that was
             written before.
@@ -34,6 +35,7 @@ class Evidence:
     """
 
     suite: str
+    command: str
     settings: dict[str, Any]
     arms: dict[str, dict[str, Any]]
     data: dict[str, Any]
@@ -45,7 +47,8 @@ class Evidence:
     def save(self, path: Path) -> None:
         """Write as JSON, whole or not at all; figures with five digits after the point."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, _rounded(dataclasses.asdict(self)))
+        told = dataclasses.asdict(self)
+        write_json(path, {**told, "runs": _rounded(told["runs"])})
 
     @classmethod
     def load(cls, path: Path) -> Evidence:
@@ -98,7 +101,9 @@ def gather(host: Path, suite: str) -> Evidence:
         _agree(host.name, shared.setdefault("told", told), told)
         runs.append(dataclasses.replace(run, checkpoint=""))
     runs.sort(key=lambda run: (run.seed, run.arm))
-    return Evidence(suite=suite, arms=arms, dates=sorted(dates), runs=runs, **shared["told"])
+    command = f"sp-bench suite configs/bench/{suite}.yaml"
+    told = {"suite": suite, "command": command, "arms": arms, "dates": sorted(dates)}
+    return Evidence(runs=runs, **told, **shared["told"])
 
 
 def _agree(whose: str, first: Mapping[str, Any], other: Mapping[str, Any]) -> None:

@@ -55,7 +55,8 @@ def draw_pairs(pictures: int, most: int, frame: int, crop: int, part: int) -> Dr
     generator = generator_for(EVALUATION_SEED, part)
     rounds = [torch.randperm(pictures, generator=generator) for _ in range(_PER_PICTURE)]
     picture = torch.cat(rounds)[:most]
-    config = SPConfig(source="image").resolve(frame)
+    # Two crops that hardly overlap, whatever SP itself is told to draw.
+    config = SPConfig(source="image", crops=2, max_iou=0.1).resolve(frame)
     boxes = config.sampler()(len(picture), generator)
     numbers = uniform(len(picture), 1, generator=generator)
     return Draws(picture, boxes, shared_resolution(boxes[..., 2:] * frame, crop, numbers))

@@ -59,7 +59,7 @@ def test_views_are_bit_for_bit_what_they_were(name: str) -> None:
         assert len(ours) == len(leaves(views)) > 0
         for a, b in zip(leaves(views), ours, strict=True):
             assert torch.equal(torch.as_tensor(a), torch.as_tensor(b))
-        assert sample["sp"]["crops"].shape == (2, 3, 24, 24)
+        assert sample["sp"]["crops"].shape == (4, 3, 24, 24)
 
 
 def test_no_transform_of_a_picture_is_forgotten() -> None:
@@ -95,5 +95,5 @@ def test_data_sets_and_default_collate_carry_them(kind: str, workers: int, tmp_p
     )
     batch = next(iter(DataLoader(data, batch_size=4, num_workers=workers)))
     crops = Crops.collated(batch[0]["sp"])
-    assert crops.pixels.shape == (8, 3, 16, 16) and crops.boxes.shape == (2, 4, 4)
+    assert crops.pixels.shape == (16, 3, 16, 16) and crops.boxes.shape == (4, 4, 4)
     assert len(batch[0]["views"]) == 2 and len(batch[1]) == 4

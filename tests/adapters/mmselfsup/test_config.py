@@ -64,7 +64,9 @@ def test_recipes_are_there_and_name_configs_of_the_host(host: str) -> None:
         config = Config.fromfile(recipe(f"{host}/{name}"))
         assert config.model.type == "SPAlgorithm" and config.default_scope == host
         assert MODELS.get(f"{host}.{config.model.algorithm.type}") is not None
-        assert SPConfig.build(config.model.sp).weight == 0.3
+        assert SPConfig.build(config.model.sp) == SPConfig(
+            source=config.model.sp.get("source", "view")
+        )
 
 
 def test_command_line_sets_what_the_three_lines_left(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_views_and_what_the_host_draws_stay_what_they_were(picture: Any) -> None
 
 def test_crops_are_of_the_size_that_suits_the_views(picture: Any) -> None:
     sample = packed(picture, **IMAGE)["data_samples"]
-    assert sample.sp_crops.shape == (2, 3, 32, 32) and sample.sp_boxes.shape == (2, 4)
+    assert sample.sp_crops.shape == (4, 3, 32, 32) and sample.sp_boxes.shape == (4, 4)
     assert sample.sp_crops.min() >= 0 and sample.sp_crops.max() <= 1
 
 
@@ -88,7 +88,7 @@ def test_crops_are_the_pictures_own_in_the_models_channels(picture: Any, tmp_pat
     for swap, first in ((True, 200), (False, 10)):  # the backbone sees RGB, or BGR as loaded
         host = SelfSupDataPreprocessor(mean=(5.0,) * 3, std=(2.0,) * 3, bgr_to_rgb=swap)
         crops = crops_of([sample, sample], host)
-        assert crops.pixels.shape[0] == 4 and crops.boxes.shape == (2, 2, 4)
+        assert crops.pixels.shape[0] == 8 and crops.boxes.shape == (4, 2, 4)
         assert float(crops.pixels[:, 0].mean()) == pytest.approx((first - 5) / 2, abs=0.5)
 
 

@@ -40,6 +40,7 @@ def evidence(suite: str, method: str, change: float, arms: tuple[str, ...] = ())
         own[arm] = {**told, "prediction": f"{arm} is far better.", "sp": sp}
     return Evidence(
         suite=suite,
+        command="sp-bench suite x.yaml",
         settings={"method": method, "backbone": "tiny_resnet", "batch_size": 8, "side": 32},
         arms=own,
         data={"name": "scenes", "train": 10000, "test": 3000},

@@ -45,7 +45,7 @@ def test_the_floor_of_one_layer_worked_by_hand() -> None:
     def host() -> None:
         sum(backbone(view).sum() for view in views).backward()
 
-    found = counted_floor(host, floor_of(backbone, size=8).crops)
+    found = counted_floor(host, floor_of(backbone, size=8, crops=2).crops)
     assert found == {
         "host": 96 * 2 * 2 * 16 * 16,
         "crops": 96 * 4 * 8 * 8,
@@ -61,7 +61,7 @@ def test_the_floor_grows_with_the_crops(crops: int) -> None:
 
 def test_sp_s_own_parts_hold_no_pass_through_the_backbone_but_its_head() -> None:
     backbone = nn.Conv2d(3, 8, 1, bias=False)
-    floor = floor_of(backbone, size=8, head_width=16)
+    floor = floor_of(backbone, size=8, head_width=16, crops=2)
     calls: list[Any] = []
     backbone.register_forward_hook(lambda *_: calls.append(_))
     total, drawing = counted(floor.parts), counted(floor.drawing)
@@ -96,7 +96,7 @@ def rows_per_step(arm: Arm, case: Case) -> int:
 def test_the_step_with_sp_is_the_host_s_with_the_crops_forward_and_backward() -> None:
     host, with_sp = per_step(ALONE), per_step(SP)
     backbone: Any = fitted_arm(CASE, ALONE, SETTINGS).method
-    crops = counted(Floor(CASE, SETTINGS, backbone, {}).crops)
+    crops = counted(Floor(CASE, SETTINGS, backbone, SP.sp or {}).crops)
     # A weight that were still 0 would leave the backward pass out: a third would be there.
     assert crops <= with_sp - host <= 1.15 * crops
 
