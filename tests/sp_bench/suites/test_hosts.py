@@ -77,7 +77,7 @@ def test_a_command_that_fails_is_one_line(
     assert list((tmp_path / "runs").glob("**/done.txt")) == []
 
 
-@pytest.mark.skipif("SOLO_LEARN" not in os.environ, reason="takes a checkout of solo-learn")
+@pytest.mark.skipif(not os.environ.get("SOLO_LEARN"), reason="takes a checkout of solo-learn")
 def test_solo_learn_takes_every_command(
     sp_bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
