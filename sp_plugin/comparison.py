@@ -81,13 +81,7 @@ def compare(
             of views that the host has flipped, each apart; a box of NaN leaves its pairs out.
             None: all are seen straight, and all boxes are known.
     """
-    # 0 x inf is NaN, so a weight alone is no guard: what is not finite must not be multiplied.
-    usable = (features.abs() < _LARGEST).all()
-    # A GPU would have to be waited for, and a graph cannot look: they have the gate only.
-    can_look = features.device.type == "cpu" and not torch.compiler.is_compiling()
-    if can_look and not usable:
-        features = features.detach()
-    features = torch.where(usable, features, torch.zeros_like(features))
+    features, usable = guarded(features)
     asked = boxes[pairs].flatten(1, 2)
     # Half precision ends here: targets reach 3.7, losses are compared across runs.
     with torch.autocast(features.device.type, enabled=False):
@@ -113,6 +107,23 @@ def compare(
     }
     weighted = torch.where(usable, raw, torch.zeros_like(raw)) * weight
     return SPOutput(weighted, metrics, asked, prediction.detach(), target)
+
+
+def guarded(features: Tensor) -> tuple[Tensor, Tensor]:
+    """The features, or zeros in place of all of them where one is not finite; and which it is.
+
+    0 x inf is NaN, so a weight alone is no guard: what is not finite must not be multiplied.
+
+    >>> told, usable = guarded(torch.tensor([1.0, torch.inf]))
+    >>> told.tolist(), bool(usable)
+    ([0.0, 0.0], False)
+    """
+    usable = (features.abs() < _LARGEST).all()
+    # A GPU would have to be waited for, and a graph cannot look: they have the gate only.
+    can_look = features.device.type == "cpu" and not torch.compiler.is_compiling()
+    if can_look and not usable:
+        features = features.detach()
+    return torch.where(usable, features, torch.zeros_like(features)), usable
 
 
 def _only_if(usable: Tensor) -> Callable[[Tensor], Tensor]:

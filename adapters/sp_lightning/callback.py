@@ -87,7 +87,7 @@ class SPCallback:
 
     def __reduce__(self) -> Any:
         # Not all of __dict__: the Trainer hangs the module's own log functions on a callback.
-        kept = {"sp": self.sp, "step": self.step}
+        kept = {"sp": self.sp, "step": self.step, "module": self.module}
         return SPCallback, (self.backbone, self.config.asdict(), self.encode), kept
 
     # What Lightning calls

@@ -8,16 +8,19 @@ from torch import Tensor
 from sp_plugin import SPOutput
 
 
-def answered(raw: Tensor, weight: float, told: dict[str, Tensor], boxes: Tensor) -> SPOutput:
+def answered(
+    raw: Tensor, usable: Tensor, weight: float, told: dict[str, Tensor], boxes: Tensor
+) -> SPOutput:
     """A peer's output, with the metrics that every pretext task has.
 
     Args:
         raw: its loss, not weighted.
+        usable: whether the features were finite, as `sp_plugin.comparison.guarded` tells.
         weight: of it.
         told: metrics of its own.
         boxes: (2, B, 4), what it was asked about.
     """
-    usable = raw.isfinite()
+    usable = usable & raw.isfinite()
     metrics = {
         "loss": raw.detach(),
         **told,

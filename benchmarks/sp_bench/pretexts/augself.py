@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sp_bench.pretexts.answers import answered
+from sp_bench.speed.peers import mlp
 from sp_plugin import SpatialPrediction, SPOutput
+from sp_plugin.comparison import guarded
 from sp_plugin.isolation import key_of, private_rng
-
-_WIDTH = 512  # the authors'
 
 
 class AugSelfCrops(SpatialPrediction):
@@ -34,7 +34,7 @@ class AugSelfCrops(SpatialPrediction):
         super().__init__(feature_dim, *given, **more)
         with private_rng(key_of(self.config.seed)):
             self.head: Any = nn.ModuleDict(
-                {"crop": _mlp(2 * feature_dim, 4), "flip": _mlp(2 * feature_dim, 1)}
+                {"crop": mlp(feature_dim, 4, copies=2), "flip": mlp(feature_dim, 1, copies=2)}
             )
         self.head.requires_grad_(self.config.weight > 0)
 
@@ -43,17 +43,17 @@ class AugSelfCrops(SpatialPrediction):
     ) -> SPOutput:
         """As SP's, for the first two of the views; one that cannot be followed does not count."""
         weight = self.weight(when.get("progress", 1.0))
-        asked = (features if weight > 0 else features.detach())[:2].float()
+        asked, usable = guarded((features if weight > 0 else features.detach())[:2].float())
         assert flips is not None  # what the source gives
         crop, flip, known = differences(boxes, flips)
-        both = torch.cat([*asked], dim=1)
+        both = torch.cat(list(asked), dim=1)
         with torch.autocast(features.device.type, enabled=False):
             off = (self.head["crop"](both) - crop).square().mean(dim=1)
             turned = self.head["flip"](both).squeeze(1)
             unlike = F.binary_cross_entropy_with_logits(turned, flip, reduction="none")
             raw = ((off + unlike) * known).sum() / known.sum().clamp_min(1)
         right = (((turned > 0) == (flip > 0)).float() * known).sum() / known.sum().clamp_min(1)
-        return answered(raw, weight, {"accuracy": right.detach()}, boxes[:2])
+        return answered(raw, usable, weight, {"accuracy": right.detach()}, boxes[:2])
 
 
 def differences(boxes: Tensor, flips: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -78,14 +78,4 @@ def differences(boxes: Tensor, flips: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         torch.where(known[:, None], crop, torch.zeros_like(crop)),
         (flips[0, :, 0] != flips[1, :, 0]).to(crop.dtype),
         known.to(crop.dtype),
-    )
-
-
-def _mlp(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(inputs, _WIDTH),
-        nn.ReLU(),
-        nn.Linear(_WIDTH, _WIDTH),
-        nn.ReLU(),
-        nn.Linear(_WIDTH, outputs),
     )

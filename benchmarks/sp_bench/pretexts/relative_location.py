@@ -17,7 +17,9 @@ from torch.nn import functional as F
 
 from sp_bench.pretexts.answers import answered
 from sp_plugin import SpatialPrediction, SPOutput
+from sp_plugin.comparison import guarded
 from sp_plugin.config import Resolved
+from sp_plugin.head import SPHead
 from sp_plugin.isolation import key_of, private_rng
 from sp_plugin.sampling import CropSampler, uniform
 
@@ -63,23 +65,6 @@ def direction(boxes: Tensor) -> Tensor:
     return cell - (cell > 4).long()  # the middle one is no direction
 
 
-class _Head(nn.Module):
-    def __init__(self, dim: int, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(
-            nn.Linear(2 * dim, width),
-            nn.GELU(),
-            nn.Linear(width, width),
-            nn.GELU(),
-            nn.Linear(width, len(DIRECTIONS)),
-        )
-
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        told: Tensor = self.mlp(torch.cat([self.norm(a), self.norm(b)], dim=1))
-        return told
-
-
 class RelativeLocation(SpatialPrediction):
     """`SpatialPrediction` that asks for one of eight directions; its loss is cross-entropy.
 
@@ -91,7 +76,8 @@ class RelativeLocation(SpatialPrediction):
     def __init__(self, feature_dim: int, *given: Any, **more: Any) -> None:
         super().__init__(feature_dim, *given, **more)
         with private_rng(key_of(self.config.seed)):
-            self.head: Any = _Head(feature_dim, self.config.head_width)
+            self.head = SPHead(feature_dim, self.config.head_width, "plain")
+            self.head.mlp[-1] = nn.Linear(self.config.head_width, len(DIRECTIONS))
         self.head.requires_grad_(self.config.weight > 0)
 
     def _settle(self, config: Resolved) -> None:
@@ -101,10 +87,10 @@ class RelativeLocation(SpatialPrediction):
     def compare(self, features: Tensor, boxes: Tensor, *_: Any, **when: Any) -> SPOutput:
         """As SP's, for the two patches of each picture."""
         weight = self.weight(when.get("progress", 1.0))
-        asked = features if weight > 0 else features.detach()
+        asked, usable = guarded(features if weight > 0 else features.detach())
         true = direction(boxes)
         with torch.autocast(features.device.type, enabled=False):
             logits = self.head(*asked.float())
             raw = F.cross_entropy(logits, true)
         right = (logits.argmax(dim=1) == true).float().mean().detach()
-        return answered(raw, weight, {"accuracy": right}, boxes)
+        return answered(raw, usable, weight, {"accuracy": right}, boxes)

@@ -98,10 +98,13 @@ def test_a_view_that_cannot_be_followed_does_not_count() -> None:
 def test_what_is_not_finite_is_left_out(name: str) -> None:
     peer = PRETEXTS[name](5, SPConfig(warmup=0, source="host"))
     boxes = GridSampler()(3, generator())
-    features = torch.full((2, 3, 5), torch.inf)
+    features = torch.full((2, 3, 5), torch.inf, requires_grad=True)
     out = peer.compare(features, boxes, torch.ones(2, 3, 2), step=0)
     assert out.loss.item() == 0
     assert out.metrics["skipped"].item() == 1
+    out.loss.backward()
+    grads = [part.grad for part in (features, *peer.parameters()) if part.grad is not None]
+    assert grads and all(grad.isfinite().all() for grad in grads)
 
 
 def ends(name: str, arm: str, weight: float, folder: Path) -> dict[str, torch.Tensor]:
