@@ -81,6 +81,15 @@ class Settings:
         return told
 
 
+def usual_backbone(method: str) -> str:
+    """The small backbone that a method takes where none is named: MAE masks tokens.
+
+    >>> usual_backbone("mae")
+    'tiny_vit'
+    """
+    return "tiny_vit" if method == "mae" else "tiny_resnet"
+
+
 def half_the_cores() -> int:
     """Workers to load pictures: half the cores, 8 at most; training computes on the others."""
     return max(1, min(8, (os.cpu_count() or 2) // 2))

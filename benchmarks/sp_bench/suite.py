@@ -71,8 +71,8 @@ def ask(data: Sequence[str], tasks: str, suite: Path | None) -> Asked:
         raise UsageError(f"data: given for {unasked[0]}, which is not among --tasks")
     here = Path.cwd()
     return Asked(
-        _absolute(main, here) if main else None,
-        {name: _absolute(source, here) for name, source in own.items()},
+        absolute(main, here) if main else None,
+        {name: absolute(source, here) for name, source in own.items()},
         names,
     )
 
@@ -99,13 +99,14 @@ def _read(path: Path) -> Asked:
             raise UsageError(f"suite: {path}: no task {name!r}; {nearest(name, all_tasks())}")
     here = path.resolve().parent  # a suite beside its pictures can be moved with them
     return Asked(
-        _absolute(main, here) if main else None,
-        {name: _absolute(source, here) for name, source in own.items()},
+        absolute(main, here) if main else None,
+        {name: absolute(source, here) for name, source in own.items()},
         tuple(dict.fromkeys((*tasks, *own))),
     )
 
 
-def _absolute(source: str, here: Path) -> str:
+def absolute(source: str, here: Path) -> str:
+    """A folder as an absolute path, from ``here``; any other source as it is."""
     if source == "demo":
         return source
     path = here / Path(source).expanduser()

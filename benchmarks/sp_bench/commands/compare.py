@@ -79,12 +79,12 @@ def compare(
     from sp_bench.compare import compare as run
     from sp_bench.progress import Progress
     from sp_bench.report.table import print_table
-    from sp_bench.settings import Settings, fast_precision, half_the_cores
+    from sp_bench.settings import Settings, fast_precision, half_the_cores, usual_backbone
 
     asked = asked_of(data, tasks, suite)
     settings = Settings(
         method=method,
-        backbone=backbone or ("tiny_vit" if method == "mae" else "tiny_resnet"),
+        backbone=backbone or usual_backbone(method),
         data=asked.data or "demo",
         epochs=epochs,
         side=side,

@@ -7,7 +7,7 @@ from typing import Any
 
 from sp_bench.report.table import HEADER, lines, markdown_row
 from sp_bench.report.wording import change, interval, level, task_name, verdict
-from sp_bench.results import BASELINE, SP, Figure, Row
+from sp_bench.results import BASELINE, Figure, Row
 from sp_bench.stats import rows
 from sp_bench.suites.collect import Evidence
 from sp_plugin import SPConfig
@@ -105,6 +105,3 @@ def _plain(value: Any) -> str:
 
 def _short(figure: Figure) -> str:
     return figure.key.replace("_", " ")
-
-
-__all__ = ["SP", "arms_of", "beside", "changed", "host_name", "predictions", "trials", "whole"]

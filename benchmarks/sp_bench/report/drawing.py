@@ -26,13 +26,17 @@ _METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
 def new_chart(width: float, height: float) -> tuple[Figure, Axes]:
     """A chart in inches, with the quiet axes that all charts of the report have."""
     figure = Figure((width, height), layout="constrained")
-    axes = figure.add_subplot()
+    return figure, quiet(figure.add_subplot())
+
+
+def quiet(axes: Axes, size: float = 9) -> Axes:
+    """The same axes without what distracts; ``size`` of their letters, in points."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.tick_params(colors=FAINT, labelcolor=INK, labelsize=9, length=3)
-    axes.xaxis.label.set(color=INK, size=9)
-    axes.yaxis.label.set(color=INK, size=9)
-    return figure, axes
+    axes.tick_params(colors=FAINT, labelcolor=INK, labelsize=size, length=3)
+    axes.xaxis.label.set(color=INK, size=size)
+    axes.yaxis.label.set(color=INK, size=size)
+    return axes
 
 
 def svg(figure: Figure, name: str) -> str:

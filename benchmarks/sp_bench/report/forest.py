@@ -62,13 +62,10 @@ def forest_charts(results: Results, rows: Sequence[Row]) -> dict[str, Chart]:
 
 def _forest(runs: Sequence[Run], rows: Sequence[Row], name: str) -> Chart:
     chart, axes = new_chart(5.2, 0.75 + 0.42 * len(rows))
-    axes.axvline(0, color=FAINT, linewidth=0.8)
+    quiet_places(axes, len(rows))
     for place, row in enumerate(rows):
-        _line(axes, place, row, seed_differences(runs, row.figure.key))
+        draw_difference(axes, place, row, seed_differences(runs, row.figure.key))
     axes.set_yticks(range(len(rows)), [_label(row.figure) for row in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, -0.1 * high), max(high, -0.1 * low))
     axes.locator_params(axis="x", nbins=6)
@@ -76,7 +73,23 @@ def _forest(runs: Sequence[Run], rows: Sequence[Row], name: str) -> Chart:
     return chart
 
 
-def _line(axes: Axes, place: int, row: Row, seeds: Sequence[float]) -> None:
+def quiet_places(axes: Axes, count: int) -> None:
+    """Lines 0 to ``count`` - 1 from the top, about a line at no difference."""
+    axes.axvline(0, color=FAINT, linewidth=0.8)
+    axes.set_ylim(count - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def draw_difference(axes: Axes, place: int, row: Row, seeds: Sequence[float]) -> None:
+    """A row's difference with its interval, and the single seeds beneath it.
+
+    Args:
+        axes: where.
+        place: the line, from the top.
+        row: of the table.
+        seeds: their differences.
+    """
     factor = 100 if row.figure.percent else 1
     axes.scatter(
         [factor * value for value in seeds],

@@ -51,7 +51,7 @@ class AugSelf(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.crop, self.colour, self.flip = (_mlp(2 * dim, outputs) for outputs in (4, 4, 2))
+        self.crop, self.colour, self.flip = (mlp(2 * dim, outputs) for outputs in (4, 4, 2))
 
     def forward(self, features: list[Tensor], views: tuple[Augmented, Augmented]) -> Tensor:
         """The loss, from the features (B, D) of both views and what was done to each."""
@@ -92,7 +92,7 @@ class Drloc(nn.Module):
     def __init__(self, dim: int, pairs: int = 64) -> None:
         super().__init__()
         self.pairs = pairs
-        self.distance = _mlp(dim, 2, copies=2)
+        self.distance = mlp(dim, 2, copies=2)
 
     def forward(self, maps: list[Tensor], generator: torch.Generator) -> Tensor:
         """The loss, from the maps (B, D, h, w) of all views."""
@@ -118,7 +118,8 @@ def distances(first: Tensor, second: Tensor, height: int, width: int) -> Tensor:
     return away / away.new_tensor([height, width])
 
 
-def _mlp(inputs: int, outputs: int, copies: int = 1) -> nn.Sequential:
+def mlp(inputs: int, outputs: int, copies: int = 1) -> nn.Sequential:
+    """A peer's head: two hidden layers of 512, on ``copies`` features side by side."""
     return nn.Sequential(
         nn.Linear(copies * inputs, _WIDTH),
         nn.ReLU(),

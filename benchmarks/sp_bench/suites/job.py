@@ -16,8 +16,9 @@ from sp_bench.machine import machine, versions
 from sp_bench.pretrain import check
 from sp_bench.progress import Progress
 from sp_bench.results import BASELINE, LONGER, Run, write_json
-from sp_bench.settings import Settings, claim, fast_precision
+from sp_bench.settings import Settings, claim, fast_precision, usual_backbone
 from sp_bench.single import RUN, finished, pictures_for
+from sp_bench.suite import absolute
 from sp_bench.suites.folders import folder_of
 from sp_bench.suites.longer import epochs_for
 from sp_bench.tasks import find_tasks
@@ -79,19 +80,12 @@ def settings_of(told: dict[str, Any]) -> Settings:
     """What a job measures; what is left open is settled as `sp-bench compare` does."""
     given = {key: value for key, value in told.items() if key in _FIELDS and value is not None}
     method = given.get("method", Settings.method)
-    usual = {
-        "backbone": "tiny_vit" if method == "mae" else "tiny_resnet",
-        "precision": fast_precision(),
-    }
+    usual = {"backbone": usual_backbone(method), "precision": fast_precision()}
+    here = Path.cwd()
     sp = SPConfig() if told["arm"] == BASELINE else SPConfig.build(given.get("sp"))
     given["tasks"] = tuple(given.get("tasks", ()))
-    given["data"] = _absolute(given.get("data", Settings.data))
+    given["data"] = absolute(given.get("data", Settings.data), here)
     given["task_data"] = {
-        name: _absolute(source) for name, source in given.get("task_data", {}).items()
+        name: absolute(source, here) for name, source in given.get("task_data", {}).items()
     }
     return Settings(**{**usual, **given, "sp": sp.asdict()})
-
-
-def _absolute(source: str) -> str:
-    path = Path(source).expanduser()
-    return str(path.resolve()) if source != "demo" and path.exists() else source
