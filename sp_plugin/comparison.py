@@ -5,6 +5,7 @@ All of it compiles without a graph break, and nothing in it makes a GPU's host w
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,10 +28,10 @@ class SPOutput:
         loss: scalar, weighted, to be added to the host's own; backpropagates into backbone and
             head.
         metrics: detached scalars on the images' device: ``loss`` (not weighted), ``r2_dx``,
-            ``r2_dy``, ``r2_scale``, ``weight`` and ``skipped`` (share of pairs left out: 1
-            where the loss was not finite). R2 of a single pair is NaN. On a GPU a backbone that
-            overflows inside still gets NaN from its own backward pass: looking would make the
-            host wait.
+            ``r2_dy``, ``r2_scale``, ``weight`` (what the loss was multiplied by) and ``skipped``
+            (share of pairs left out: 1 where the loss was not finite). R2 of a single pair is
+            NaN. On a GPU a backbone that overflows inside still gets NaN from its own backward
+            pass: looking would make the host wait.
         boxes: (2, PB, 4), crops a and b in the images; the first B are of the first pair.
         prediction: (PB, 3), what the head said: x, y and sigma, in standard deviations.
         target: (PB, 3), what it should have said.
@@ -41,6 +42,14 @@ class SPOutput:
     boxes: Tensor
     prediction: Tensor
     target: Tensor
+
+    def weighted(self, weight: float | Tensor) -> SPOutput:
+        """The same with its loss multiplied by ``weight``, which the metrics tell."""
+        # A product, not a fill: a graph would be made anew for each value that it fills in.
+        told = torch.ones_like(self.loss).detach() * weight
+        return dataclasses.replace(
+            self, loss=self.loss * weight, metrics={**self.metrics, "weight": told}
+        )
 
     def figures(self) -> dict[str, Tensor]:
         """The metrics as a log averages them: a NaN would spoil the mean of an epoch.
@@ -63,7 +72,6 @@ def compare(
     head: SPHead,
     targets: TargetEncoder,
     loss: SPLoss,
-    weight: float,
     flips: Tensor | None = None,
 ) -> SPOutput:
     """Ask the head about pairs of crops, and hold its answers against where the crops lie.
@@ -76,7 +84,6 @@ def compare(
         head: from two features to a prediction.
         targets: from two boxes to what it should be.
         loss: between the two.
-        weight: of the loss.
         flips: (k, B, 2), -1 where a crop is seen mirrored left to right, top to bottom, else 1:
             of views that the host has flipped, each apart; a box of NaN leaves its pairs out.
             None: all are seen straight, and all boxes are known.
@@ -101,12 +108,10 @@ def compare(
         "r2_dx": r2_dx,
         "r2_dy": r2_dy,
         "r2_scale": r2_scale,
-        # A product, not a fill: a graph would be made anew for each value that it fills in.
-        "weight": torch.ones_like(raw).detach() * weight,
         "skipped": torch.where(usable, left_out, torch.ones_like(raw)),
     }
-    weighted = torch.where(usable, raw, torch.zeros_like(raw)) * weight
-    return SPOutput(weighted, metrics, asked, prediction.detach(), target)
+    kept = torch.where(usable, raw, torch.zeros_like(raw))
+    return SPOutput(kept, metrics, asked, prediction.detach(), target)
 
 
 def guarded(features: Tensor) -> tuple[Tensor, Tensor]:

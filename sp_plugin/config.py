@@ -50,6 +50,7 @@ def _is_one_range(value: Any) -> bool:
 
 _CHECKS: dict[str, Check] = {
     "weight": number(0, 1000, "a number in [0, 1000]"),
+    "relative": boolean,
     "warmup": number(0, 1, "a fraction of training in [0, 1]"),
     "decay": number(0, 1, "a fraction of training in [0, 1]"),
     "source": one_of(*SOURCES),
@@ -81,8 +82,11 @@ class SPConfig:
     """Settings of Spatial Prediction. All are ours: the paper's values could not be read.
 
     Attributes:
-        weight: of SP's loss beside the host's own; 0 leaves the host bit for bit as it was. The
-            default is what trials with AdamW bear (docs/results.md).
+        weight: of SP beside the host; 0 leaves the host bit for bit as it was. The default is
+            what trials found (docs/results.md).
+        relative: whether the weight is SP's gradient at the backbone's parameters as a share of
+            the host's own, which is measured as training goes on (`sp_plugin.balance`); if not,
+            it is a plain factor of SP's loss.
         warmup: fraction of training over which the weight rises from 0 to its value.
         decay: fraction of training at its end over which the weight falls to 0; 0 for none.
         source: where crops come from. ``view``: the host's first full view, on the device;
@@ -124,7 +128,8 @@ class SPConfig:
     sp_plugin.checks.ConfigError: sharpness: got 'equel', takes one of equal, native
     """
 
-    weight: float = 3.0
+    weight: float = 0.5
+    relative: bool = True
     warmup: float = 0.07
     decay: float = 0.0
     source: str = "view"

@@ -8,7 +8,7 @@ that paper could be read; what it leaves open is our choice and a setting of `SP
 
 What compiles (`torch.compile`, without a graph break): `CropSampler.boxes`, `shared_resolution`,
 `crop_resize`, and `comparison.compare`, which is all from features to the loss; with all pairs also
-`SpatialPrediction.compare`. What stays eager: the private generators and what is drawn from them,
+`SpatialPrediction.ask`. What stays eager: the private generators and what is drawn from them,
 and the guards round the backbone (`sp_plugin.isolation`). ``torch.compile(sp)`` breaks there alone.
 """
 
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sp_plugin.balance import Balance, due
 from sp_plugin.comparison import SPOutput, compare
 from sp_plugin.config import Resolved, SPConfig
 from sp_plugin.crops import Crops
@@ -52,8 +53,9 @@ class SpatialPrediction(nn.Module):
 
     >>> backbone = nn.Sequential(nn.Conv2d(3, 16, 3, stride=2), nn.ReLU())
     >>> sp = SpatialPrediction(16, config=SPConfig(size=16))
-    >>> out = sp(backbone, torch.rand(4, 3, 32, 32), step=0)
-    >>> out.loss.backward()
+    >>> images = torch.rand(4, 3, 32, 32)
+    >>> out = sp(backbone, images, step=0)
+    >>> (backbone(images).square().mean() + out.loss).backward()
     >>> sorted(out.metrics)
     ['loss', 'r2_dx', 'r2_dy', 'r2_scale', 'skipped', 'weight']
     """
@@ -70,6 +72,7 @@ class SpatialPrediction(nn.Module):
         with private_rng(key_of(self.config.seed)):
             self.head = SPHead(feature_dim, self.config.head_width, self.config.head)
         self.loss = SPLoss(self.config.loss)
+        self.balance = Balance()
         # A head that never counts must not be touched: with a gradient of zeros it would still
         # enter a clipped norm's sum, and move its last bit.
         self.head.requires_grad_(self.config.weight > 0)
@@ -127,7 +130,7 @@ class SpatialPrediction(nn.Module):
         self.sampler = config.sampler()
 
     def suit_views(self, boxes: Tensor) -> SpatialPrediction:
-        """Take the measure of targets from a host's own views, for `compare` with them.
+        """Take the measure of targets from a host's own views, to be asked about them.
 
         Args:
             boxes: (n, k, 4), k views in each of n runs of the host's transform, such as
@@ -137,7 +140,7 @@ class SpatialPrediction(nn.Module):
         return self
 
     def weight(self, progress: float) -> float:
-        """Weight of the loss when training has come to ``progress`` in [0, 1].
+        """The weight when training has come to ``progress`` in [0, 1].
 
         >>> sp = SpatialPrediction(8, SPConfig(weight=1, warmup=0.5, decay=0.25))
         >>> [sp.weight(p) for p in (0.0, 0.25, 0.5, 0.875, 1.0)]
@@ -177,20 +180,28 @@ class SpatialPrediction(nn.Module):
             step: counts the calls; with the seed and the rank it decides what is drawn.
             rank: of this process.
             progress: how far training has come, in [0, 1].
-        """
-        if isinstance(images, Encoded):
-            return self.compare(*images, step=step, rank=rank, progress=progress)
-        keys = (self.config.seed, rank, step)
-        if isinstance(images, Crops):
-            crops = images
-        else:
-            crops = self.draw(images, generator_for(*keys), progress)
-        with contextlib.nullcontext() if self.weight(progress) > 0 else torch.no_grad():
-            features = self._encode(backbone, self._sized(crops.pixels), key_of(*keys))
-        features = features.reshape(*crops.boxes.shape[:2], -1)
-        return self.compare(features, crops.boxes, step=step, rank=rank, progress=progress)
 
-    def compare(
+        Raises:
+            ConfigError: the weight is relative, and the backbone gives no gradient by itself.
+        """
+        weight = self.weight(progress)
+        if isinstance(images, Encoded):
+            features, boxes, flips = images
+            features = features if weight > 0 else features.detach()
+        else:
+            features, boxes = self._encoded(backbone, images, weight, (rank, step), progress)
+            flips = None
+        out = self.ask(features, boxes, flips, step=step, rank=rank)
+        if not (weight > 0 and self.config.relative and torch.is_grad_enabled()):
+            return out.weighted(weight)
+        factor = self.balance.factor(step)
+        if not due(step):
+            return out.weighted(weight * factor)
+        keep = isinstance(images, Encoded)
+        none = self.balance.measure(out.loss, backbone, self.head, keep)
+        return dataclasses.replace(out.weighted(0.0), loss=none)
+
+    def ask(
         self,
         features: Tensor,
         boxes: Tensor,
@@ -198,35 +209,42 @@ class SpatialPrediction(nn.Module):
         *,
         step: int,
         rank: int = 0,
-        progress: float = 1.0,
     ) -> SPOutput:
-        """Ask about pairs of crops whose features there are already.
+        """Ask about pairs of crops whose features there are; the loss is not weighted.
 
         Args:
-            features: (k, B, D), pooled, of k crops of each picture. Weight 0 sends them no
-                gradient.
+            features: (k, B, D), pooled, of k crops of each picture.
             boxes: (k, B, 4), where the crops lie in a frame that those of a picture share.
             flips: (k, B, 2), of crops that were mirrored each apart; see `comparison.compare`.
-            step, rank, progress: as for `forward`.
+            step, rank: as for `forward`.
 
         >>> sp = SpatialPrediction(16, SPConfig(pairs=2, crops=3))
         >>> boxes = sp.sampler(5, torch.Generator().manual_seed(0))
-        >>> sp.compare(torch.randn(3, 5, 16), boxes, step=0).prediction.shape
+        >>> sp.ask(torch.randn(3, 5, 16), boxes, step=0).prediction.shape
         torch.Size([10, 3])
         """
-        weight = self.weight(progress)
         keys = (self.config.seed, rank, step, _PAIRS)
         pairs = choose_pairs(len(boxes), self.config.pairs, *keys)
-        return compare(
-            features if weight > 0 else features.detach(),
-            boxes,
-            pairs.to(features.device, non_blocking=True),
-            self.head,
-            self.targets,
-            self.loss,
-            weight,
-            flips,
-        )
+        pairs = pairs.to(features.device, non_blocking=True)
+        return compare(features, boxes, pairs, self.head, self.targets, self.loss, flips)
+
+    def _encoded(
+        self,
+        backbone: nn.Module,
+        images: Tensor | Crops,
+        weight: float,
+        when: tuple[int, int],
+        progress: float,
+    ) -> tuple[Tensor, Tensor]:
+        """The features (k, B, D) of the crops, on a graph if they weigh anything, and the boxes."""
+        keys = (self.config.seed, *when)
+        if isinstance(images, Crops):
+            crops = images
+        else:
+            crops = self.draw(images, generator_for(*keys), progress)
+        with contextlib.nullcontext() if weight > 0 else torch.no_grad():
+            features = self._encode(backbone, self._sized(crops.pixels), key_of(*keys))
+        return features.reshape(*crops.boxes.shape[:2], -1), crops.boxes
 
     def _encode(self, backbone: nn.Module, crops: Tensor, seed: int) -> Tensor:
         quiet = contextlib.nullcontext() if self.config.update_bn else frozen_statistics(backbone)

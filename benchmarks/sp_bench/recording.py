@@ -15,6 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sp_plugin.isolation import key_of
 
+_COUNTED = 4  # steps
+
 
 class Record(pl.Callback):
     """Keeps the learning curve, the seconds and the compute of a run, over interruptions too.
@@ -22,7 +24,8 @@ class Record(pl.Callback):
     Attributes:
         curve: one dict an epoch.
         seconds: of training.
-        flops: forward operations of a step, SP's among them, as torch counts those of the first.
+        flops: forward operations of a step, SP's among them, as torch counts them: the least of
+            the first four, since in some a relative weight is measured.
     """
 
     def __init__(self) -> None:
@@ -46,7 +49,7 @@ class Record(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if not self.flops:
+        if trainer.global_step < _COUNTED:
             self._counter = FlopCounterMode(display=False)
             self._counter.__enter__()
 
@@ -55,7 +58,8 @@ class Record(pl.Callback):
     ) -> None:
         if self._counter is not None:
             self._counter.__exit__(None, None, None)
-            self.flops = float(self._counter.get_total_flops())
+            flops = float(self._counter.get_total_flops())
+            self.flops = min(self.flops or flops, flops)
             self._counter = None
 
     def state_dict(self) -> dict[str, Any]:

@@ -76,11 +76,11 @@ def _parts(settings: dict[str, str]) -> tuple[SpatialPrediction, Tensor, Tensor]
     ],
     ids=str,
 )
-def test_from_features_to_loss_and_back_whatever_the_pairs_and_the_weight(settings: dict[str, str]):
+def test_from_features_to_loss_and_back_whatever_the_pairs(settings: dict[str, str]):
     sp, boxes, features = _parts(settings)
     compiled = Compiled(compare)
-    for step, weight in enumerate((0.1, 0.2, 0.3)):
-        given = boxes, choose_pairs(4, 3, step), sp.head, sp.targets, sp.loss, weight
+    for step in range(3):
+        given = boxes, choose_pairs(4, 3, step), sp.head, sp.targets, sp.loss
         outputs = [ask(features, *given) for ask in (compiled, compare)]
         gradients = [torch.autograd.grad(out.loss, [features, *sp.parameters()]) for out in outputs]
         torch.testing.assert_close(*gradients)
@@ -91,14 +91,14 @@ def test_from_features_to_loss_and_back_whatever_the_pairs_and_the_weight(settin
 
 def test_the_whole_second_half_with_all_pairs():
     sp, boxes, features = _parts({})
-    whole = Compiled(sp.compare)(features, boxes, step=3)
-    torch.testing.assert_close(whole.loss, sp.compare(features, boxes, step=3).loss)
+    whole = Compiled(sp.ask)(features, boxes, step=3)
+    torch.testing.assert_close(whole.loss, sp.ask(features, boxes, step=3).loss)
 
 
 def test_what_is_not_finite_is_gated_in_a_graph_too():
     sp, boxes, features = _parts({})
     compiled = Compiled(compare)
-    parts = boxes, choose_pairs(4), sp.head, sp.targets, sp.loss, 0.3
+    parts = boxes, choose_pairs(4), sp.head, sp.targets, sp.loss
     spoilt = features.detach().clone()
     spoilt[1, 2, 3] = float("nan")
     spoilt.requires_grad_()
@@ -117,7 +117,7 @@ def test_compiled_whole_it_does_what_it_does_eagerly():
     """Graphs end at the private generators and at the guards round the backbone; no error."""
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(0.2))
     images = torch.rand(4, 3, 32, 32)
-    sp = SpatialPrediction(8, SPConfig(size=16, head_width=16))
+    sp = SpatialPrediction(8, SPConfig(size=16, head_width=16, relative=False))
     whole = torch.compile(sp, backend="aot_eager")
     for step in (1, 2):
         outputs = [ask(net, images, step=step, progress=0.02 * step) for ask in (whole, sp)]

@@ -25,7 +25,8 @@ _FRACTION = "a fraction of training in [0, 1]"
 
 # Each setting: its default, what it takes beside it, what it refuses, and what it then says.
 SETTINGS = {
-    "weight": (3.0, [0, 1, 1000], [-0.1, 1001, math.nan, "1", True], "a number in [0, 1000]"),
+    "weight": (0.5, [0, 1, 1000], [-0.1, 1001, math.nan, "1", True], "a number in [0, 1000]"),
+    "relative": (True, [False], ["true", 1, None], "true or false"),
     "warmup": (0.07, [0, 1, 0.5], [-0.1, 1.1, math.inf, None], _FRACTION),
     "decay": (0.0, [0, 1, 0.5], [-0.1, 1.1, "half", [0.1]], _FRACTION),
     "source": ("view", ["image"], ["View", None, 1, ["view"]], "one of view, image, host"),

@@ -34,7 +34,7 @@ def asked(where: torch.Tensor, seen: torch.Tensor, encoding: str = "symmetric", 
 
     sp.loss.register_forward_pre_hook(keep)
     features = torch.randn(*where.shape[:2], 8, generator=torch.Generator().manual_seed(n))
-    out = sp.compare(features.requires_grad_(), where, seen, step=0)
+    out = sp.ask(features.requires_grad_(), where, seen, step=0)
     out.loss.backward()
     return out, said[0].grad
 
@@ -83,7 +83,7 @@ def test_a_pair_with_an_unknown_box_does_not_count_and_the_mean_is_over_the_rest
     kept = [0, 1, 3, 4, 6, 7]
     sp = SpatialPrediction(8, SPConfig(weight=1, warmup=0))
     features = torch.randn(2, 8, 8, generator=torch.Generator().manual_seed(0))
-    rest = sp.compare(features[:, kept], where[:, kept], step=0)
+    rest = sp.ask(features[:, kept], where[:, kept], step=0)
     assert torch.allclose(out.loss, rest.loss) and torch.isfinite(out.target).all()
     for name in ("r2_dx", "r2_dy", "r2_scale"):
         assert torch.allclose(out.metrics[name], rest.metrics[name], atol=1e-6)

@@ -53,7 +53,9 @@ def on_a_gpu(work: Callable[[torch.device], None]) -> list[str]:
 
 
 def _sp(**settings: Any) -> SpatialPrediction:
-    config = SPConfig.build({"size": 16, "head_width": 32, "warmup": 0, **settings})
+    config = SPConfig.build(
+        {"size": 16, "head_width": 32, "relative": False, "warmup": 0, **settings}
+    )
     return SpatialPrediction(8, config)
 
 
@@ -79,7 +81,7 @@ class Second(nn.Module):
         self.sp = sp
 
     def forward(self, features: Tensor, boxes: Tensor, flips: Tensor | None = None) -> Tensor:
-        return self.sp.compare(features, boxes, flips, step=3).loss
+        return self.sp.ask(features, boxes, flips, step=3).loss
 
 
 @pytest.mark.parametrize("flipped", [False, True])
@@ -116,12 +118,15 @@ def test_the_hosts_views_are_looked_for_once_and_then_compared_on_the_device():
         assert waits.seen == [] if step else waits.seen != []
 
 
-@pytest.mark.parametrize("settings", [{}, {"crops": 4, "pairs": 3}, {"update_bn": True}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"crops": 4, "pairs": 3}, {"update_bn": True}, {"relative": True}], ids=str
+)
 def test_a_whole_step_and_its_backward_pass_read_one_value_on_a_cpu(settings: dict[str, Any]):
     """The one is whether the features are finite: a CPU has it at hand."""
-    sp = _sp(**settings)
+    sp, steps = _sp(**settings), range(3)
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(0.1))
     images = torch.rand(6, 3, 40, 40)
     with Waits() as waits:
-        sp(net, images, step=0).loss.backward()
-    assert waits.seen == ["read"]
+        for step in steps:
+            (net(images).square().mean() + sp(net, images, step=step).loss).backward()
+    assert waits.seen == ["read"] * len(steps)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sp_plugin import SpatialPrediction, SPConfig
+from sp_plugin.watching import Encoded
 
 IMAGES = torch.randn(5, 3, 40, 40, generator=torch.Generator().manual_seed(0))
 
@@ -31,7 +32,9 @@ class Net(nn.Module):
 
 
 def _sp(**settings) -> SpatialPrediction:
-    return SpatialPrediction(8, SPConfig.build({"size": 16, "head_width": 32, **settings}))
+    return SpatialPrediction(
+        8, SPConfig.build({"size": 16, "head_width": 32, "relative": False, **settings})
+    )
 
 
 def _asked(out, boxes: Tensor) -> list[tuple[int, int]]:
@@ -61,7 +64,7 @@ def test_the_head_gets_the_features_of_the_pairs_whose_boxes_make_the_target():
     net, sp = Net(), _sp(crops=4)
     boxes = sp.draw(IMAGES, torch.Generator().manual_seed(0)).boxes
     features = torch.randn(4, 5, 8)
-    out = sp.compare(features, boxes, step=0)
+    out = sp.ask(features, boxes, step=0)
     pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
     assert _asked(out, boxes) == pairs
     for i, (a, b) in enumerate(pairs):
@@ -82,15 +85,15 @@ def test_the_gradient_reaches_every_crop_under_all_and_two_crops_under_one():
         assert torch.equal(moved.any(dim=1), moved.all(dim=1))
 
 
-def test_forward_is_compare_on_what_the_backbone_says_of_what_is_drawn():
+def test_forward_is_asking_about_what_the_backbone_says_of_what_is_drawn():
     net, sp = Net(), _sp(crops=3, pairs=2)
     out = sp(net, IMAGES, step=4, rank=1, progress=0.5)
     features = net.given[0].detach().unflatten(0, (3, 5))
     boxes = _sp(crops=3, pairs=2)(Net(), IMAGES, step=4, rank=1, progress=0.5).boxes
     drawn = _all_boxes(sp, step=4, rank=1)
-    again = sp.compare(features, drawn, step=4, rank=1, progress=0.5)
+    again = sp.ask(features, drawn, step=4, rank=1)
     assert torch.equal(out.boxes, boxes) and torch.equal(out.boxes, again.boxes)
-    assert torch.equal(out.loss, again.loss)
+    assert torch.equal(out.loss, again.weighted(sp.weight(0.5)).loss)
 
 
 def _all_boxes(sp: SpatialPrediction, step: int, rank: int = 0) -> Tensor:
@@ -122,7 +125,8 @@ def test_ready_features_get_a_gradient_and_none_with_weight_0():
         boxes = sp.sampler(5, torch.Generator().manual_seed(0))
         features = torch.randn(3, 5, 8, requires_grad=True)
         host = features.square().sum()
-        loss = sp.compare(features, boxes, step=0).loss
+        encoded = Encoded(features, boxes, torch.ones(3, 5, 2))
+        loss = sp(nn.Identity(), encoded, step=0).loss
         assert loss.requires_grad is (weight > 0)  # zeros, added, would still be a gradient
         (host + loss).backward()
         assert torch.equal(features.grad, 2 * features.detach()) is (weight == 0)
@@ -135,7 +139,7 @@ def test_ready_features_that_are_not_finite_leave_the_hosts_own_gradient_alone(s
     features = torch.randn(3, 5, 8)
     features[2, 1, 0] = spoilt
     features.requires_grad_()
-    out = sp.compare(features, boxes, step=0)
+    out = sp.ask(features, boxes, step=0)
     (features[0].sum() + out.loss).backward()
     expected = torch.zeros(3, 5, 8)
     expected[0] = 1

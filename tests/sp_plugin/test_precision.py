@@ -21,7 +21,7 @@ class Net(nn.Module):
 
 
 def _sp() -> SpatialPrediction:
-    return SpatialPrediction(8, SPConfig(weight=0.3, size=16, head_width=32, crops=2))
+    return SpatialPrediction(8, SPConfig(0.3, relative=False, size=16, head_width=32, crops=2))
 
 
 def _images(*shape: int) -> Tensor:

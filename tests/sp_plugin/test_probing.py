@@ -83,14 +83,14 @@ def test_a_wrong_setting_is_not_taken_for_a_wrong_size():
 def test_a_fixed_size_is_said_once_for_a_backbone(caplog):
     with caplog.at_level(logging.INFO, "sp_plugin"):
         net, images = _vit(), torch.randn(2, 3, 96, 96)
-        sp = SpatialPrediction.from_backbone(net, images, SPConfig())
+        sp = SpatialPrediction.from_backbone(net, images, SPConfig(relative=False))
         sp.suit(net, 96)
-        SpatialPrediction.from_backbone(net, images, SPConfig())
+        SpatialPrediction.from_backbone(net, images, SPConfig(relative=False))
     assert [record.getMessage() for record in caplog.records] == [SAID]
     assert sp.config.size == 32
     assert sp(net, images, step=0).loss.isfinite()
     with caplog.at_level(logging.INFO, "sp_plugin"):
-        SpatialPrediction.from_backbone(_vit(), images, SPConfig())
+        SpatialPrediction.from_backbone(_vit(), images, SPConfig(relative=False))
     assert [record.getMessage() for record in caplog.records] == [SAID, SAID]
 
 
@@ -106,7 +106,7 @@ def test_a_fixed_swin_gets_the_crops_that_it_takes(caplog):
         "swin_tiny_patch4_window7_224", pretrained=False, img_size=128, depths=(1, 1, 1, 1)
     )
     images = torch.randn(2, 3, 96, 96)
-    sp = SpatialPrediction.from_backbone(swin, images, SPConfig())
+    sp = SpatialPrediction.from_backbone(swin, images, SPConfig(relative=False))
     assert sp.config.size == 128 and len(caplog.records) == 1
     out = sp(swin, images, step=0)
     out.loss.backward()
@@ -139,7 +139,7 @@ TORCHVISION = {
 @pytest.mark.parametrize(("build", "size", "width"), TORCHVISION.values(), ids=TORCHVISION)
 def test_models_of_torchvision(build, size, width):
     net, images = build(), torch.randn(2, 3, 96, 96)
-    sp = SpatialPrediction.from_backbone(net, images, SPConfig())
+    sp = SpatialPrediction.from_backbone(net, images, SPConfig(relative=False))
     assert (sp.config.size, sp.feature_dim) == (size, width)
     sp(net, images, step=0).loss.backward()
     weights = [p.grad for p in net.parameters() if p.ndim > 1 and p.grad is not None]
@@ -186,7 +186,7 @@ def test_asking_leaves_the_backbone_and_the_generators_as_they_were(training):
     wants = [parameter.requires_grad for parameter in net.parameters()]
     generators = torch.get_rng_state(), random.getstate()
 
-    sp = SpatialPrediction.from_backbone(net, torch.randn(0, 3, 40, 40), SPConfig())
+    sp = SpatialPrediction.from_backbone(net, torch.randn(0, 3, 40, 40), SPConfig(relative=False))
 
     assert (sp.feature_dim, sp.config.size) == (5, 20)
     assert torch.equal(torch.get_rng_state(), generators[0])

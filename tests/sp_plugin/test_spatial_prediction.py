@@ -34,7 +34,9 @@ def _net() -> Net:
 
 
 def _sp(**settings) -> SpatialPrediction:
-    return SpatialPrediction(8, SPConfig.build({"size": 16, "head_width": 32, **settings}))
+    return SpatialPrediction(
+        8, SPConfig.build({"size": 16, "head_width": 32, "relative": False, **settings})
+    )
 
 
 IMAGES = torch.randn(6, 3, 40, 40, generator=torch.Generator().manual_seed(0))
@@ -79,7 +81,7 @@ def test_building_and_asking_leave_every_global_generator_as_it_was():
     )
     images = torch.randn(4, 3, 64, 64)
     before = _generators()
-    sp = SpatialPrediction.from_backbone(net.train(), images)
+    sp = SpatialPrediction.from_backbone(net.train(), images, SPConfig(relative=False))
     assert _generators() == before
     sp(net, images, step=0).loss.backward()
     assert _generators() == before
@@ -190,7 +192,7 @@ def test_suit_settles_what_was_left_open_and_keeps_what_was_given():
 def test_the_default_device_is_not_asked():
     """A user's ``torch.set_default_device`` must not move what SP draws on the CPU."""
     net, images = torch.nn.Conv2d(3, 8, 3), torch.rand(2, 3, 32, 32)
-    sp = SpatialPrediction.from_backbone(net, images)
+    sp = SpatialPrediction.from_backbone(net, images, SPConfig(relative=False))
     expected = sp(net, images, step=0)
     with torch.device("meta"):
         out = sp(net, images, step=0)

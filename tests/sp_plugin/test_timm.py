@@ -113,7 +113,7 @@ class Case:
                     parameter.fill_(0.1)
         self.images = torch.randn(2, 3, 64, 64)
         self.before = _state(self.model)
-        self.sp = SpatialPrediction.from_backbone(self.model, self.images, SPConfig())
+        self.sp = SpatialPrediction.from_backbone(self.model, self.images, SPConfig(relative=False))
         self.after = _state(self.model)
         side = self.sp.config.size
         self.crops = torch.randn(3, 3, side, side)

@@ -158,7 +158,7 @@ each_run = pytest.mark.parametrize("run", _RUNS)
 
 
 @functools.cache
-def _train(run: str, weight: float | None, progress: float | None = None):
+def _train(run: str, weight: float | None, progress: float | None = None, relative: bool = True):
     """Final weights and buffers, the host's losses, and the generator at the end."""
     kind, backbone = _RUNS[run]
     torch.manual_seed(0)
@@ -166,7 +166,7 @@ def _train(run: str, weight: float | None, progress: float | None = None):
     parameters = [parameter for parameter in host.parameters() if parameter.requires_grad]
     sp = None
     if weight is not None:
-        config = SPConfig(weight=weight, size=32, head_width=16)
+        config = SPConfig(weight, relative, size=32, head_width=16)
         sp = SpatialPrediction.from_backbone(host.backbone, torch.empty(0, 3, 64, 64), config)
         parameters += list(sp.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=0.05)
@@ -201,9 +201,10 @@ def test_with_weight_zero_a_run_ends_in_the_baseline_s_state_bit_for_bit(run, we
 
 
 @each_run
-def test_with_a_weight_the_gradient_differs_and_the_randomness_does_not(run):
+@pytest.mark.parametrize("relative", [True, False], ids=["relative", "plain"])
+def test_with_a_weight_the_gradient_differs_and_the_randomness_does_not(run, relative):
     baseline, losses, generator = _train(run, None)
-    state, with_sp, after = _train(run, 1.0)
+    state, with_sp, after = _train(run, 1.0, None, relative)
     assert with_sp[0] == losses[0] and with_sp[1:] != losses[1:]
     assert torch.equal(after, generator)
     learnt = [name for name, value in state.items() if not torch.equal(value, baseline[name])]

@@ -166,7 +166,7 @@ def test_collated_samples_are_crops_that_sp_takes(count: int) -> None:
     collated = Crops.collated(default_collate(samples))
     assert torch.equal(collated.pixels[5 + 3], samples[3]["crops"][1])
     assert torch.equal(collated.boxes[1, 3], samples[3]["boxes"][1])
-    sp = SpatialPrediction(3, SPConfig(size=8, source="image", crops=count))
+    sp = SpatialPrediction(3, SPConfig(size=8, source="image", crops=count, relative=False))
     out = sp(torch.nn.Identity(), collated, step=0)
     first = collated.boxes[:2]
     assert torch.equal(out.boxes[:, :5], first)
@@ -179,7 +179,9 @@ def test_crops_of_another_size_are_resized_to_what_the_backbone_takes() -> None:
             assert x.shape[-1] == 32
             return x.flatten(2).mean(2)
 
-    sp = SpatialPrediction.from_backbone(Fixed(), torch.zeros(2, 3, 40, 40), SPConfig(size=20))
+    sp = SpatialPrediction.from_backbone(
+        Fixed(), torch.zeros(2, 3, 40, 40), SPConfig(size=20, relative=False)
+    )
     crops = Crops(torch.rand(2, 4, 4), torch.rand(8, 3, 20, 20))
     assert sp(Fixed(), crops, step=0).loss.isfinite()
 

@@ -125,7 +125,7 @@ def test_views_that_change_places_later_are_left_out_never_mistaken(joined: Any)
         net(joined(given_)) if joined else [net(view) for view in given_]
         out = watch.encoded(views, places)
         assert out.boxes.isnan().all() if step % 2 else torch.equal(out.boxes, places.boxes)
-        loss = SpatialPrediction(4, SPConfig(weight=1, warmup=0)).compare(*out, step=0)
+        loss = SpatialPrediction(4, SPConfig()).ask(*out, step=0)
         assert loss.metrics["skipped"] == step % 2
         watch.close()
 

@@ -21,7 +21,9 @@ def _net() -> nn.Module:
 
 
 def _sp(**settings) -> SpatialPrediction:
-    return SpatialPrediction(8, SPConfig.build({"size": 16, "head_width": 32, **settings}))
+    return SpatialPrediction(
+        8, SPConfig.build({"size": 16, "head_width": 32, "relative": False, **settings})
+    )
 
 
 @given(st.floats(0.01, 100), st.floats(0, 1), st.floats(0, 1))

@@ -8,15 +8,12 @@ from torch import Tensor
 from sp_plugin import SPOutput
 
 
-def answered(
-    raw: Tensor, usable: Tensor, weight: float, told: dict[str, Tensor], boxes: Tensor
-) -> SPOutput:
+def answered(raw: Tensor, usable: Tensor, told: dict[str, Tensor], boxes: Tensor) -> SPOutput:
     """A peer's output, with the metrics that every pretext task has.
 
     Args:
         raw: its loss, not weighted.
         usable: whether the features were finite, as `sp_plugin.comparison.guarded` tells.
-        weight: of it.
         told: metrics of its own.
         boxes: (2, B, 4), what it was asked about.
     """
@@ -24,9 +21,8 @@ def answered(
     metrics = {
         "loss": raw.detach(),
         **told,
-        "weight": torch.full_like(raw, weight).detach(),
         "skipped": 1.0 - usable.float(),
     }
     nothing = boxes.new_zeros(boxes.shape[1], 0)
-    loss = torch.where(usable, raw, torch.zeros_like(raw)) * weight
+    loss = torch.where(usable, raw, torch.zeros_like(raw))
     return SPOutput(loss, metrics, boxes, nothing, nothing)

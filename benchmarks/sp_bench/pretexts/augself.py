@@ -38,12 +38,11 @@ class AugSelfCrops(SpatialPrediction):
             )
         self.head.requires_grad_(self.config.weight > 0)
 
-    def compare(
+    def ask(
         self, features: Tensor, boxes: Tensor, flips: Tensor | None = None, **when: Any
     ) -> SPOutput:
         """As SP's, for the first two of the views; one that cannot be followed does not count."""
-        weight = self.weight(when.get("progress", 1.0))
-        asked, usable = guarded((features if weight > 0 else features.detach())[:2].float())
+        asked, usable = guarded(features[:2].float())
         assert flips is not None  # what the source gives
         crop, flip, known = differences(boxes, flips)
         both = torch.cat(list(asked), dim=1)
@@ -53,7 +52,7 @@ class AugSelfCrops(SpatialPrediction):
             unlike = F.binary_cross_entropy_with_logits(turned, flip, reduction="none")
             raw = ((off + unlike) * known).sum() / known.sum().clamp_min(1)
         right = (((turned > 0) == (flip > 0)).float() * known).sum() / known.sum().clamp_min(1)
-        return answered(raw, usable, weight, {"accuracy": right.detach()}, boxes[:2])
+        return answered(raw, usable, {"accuracy": right.detach()}, boxes[:2])
 
 
 def differences(boxes: Tensor, flips: Tensor) -> tuple[Tensor, Tensor, Tensor]:

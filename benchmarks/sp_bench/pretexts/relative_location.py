@@ -84,13 +84,12 @@ class RelativeLocation(SpatialPrediction):
         super()._settle(config)
         self.sampler = GridSampler()
 
-    def compare(self, features: Tensor, boxes: Tensor, *_: Any, **when: Any) -> SPOutput:
+    def ask(self, features: Tensor, boxes: Tensor, *_: Any, **when: Any) -> SPOutput:
         """As SP's, for the two patches of each picture."""
-        weight = self.weight(when.get("progress", 1.0))
-        asked, usable = guarded(features if weight > 0 else features.detach())
+        asked, usable = guarded(features)
         true = direction(boxes)
         with torch.autocast(features.device.type, enabled=False):
             logits = self.head(*asked.float())
             raw = F.cross_entropy(logits, true)
         right = (logits.argmax(dim=1) == true).float().mean().detach()
-        return answered(raw, usable, weight, {"accuracy": right}, boxes)
+        return answered(raw, usable, {"accuracy": right}, boxes)

@@ -82,10 +82,11 @@ def settings_of(told: dict[str, Any]) -> Settings:
     method = given.get("method", Settings.method)
     usual = {"backbone": usual_backbone(method), "precision": fast_precision()}
     here = Path.cwd()
-    sp = SPConfig() if told["arm"] == BASELINE else SPConfig.build(given.get("sp"))
+    # A baseline has no settings of SP: a new default would make it another run.
+    sp = {} if told["arm"] == BASELINE else SPConfig.build(given.get("sp")).asdict()
     given["tasks"] = tuple(given.get("tasks", ()))
     given["data"] = absolute(given.get("data", Settings.data), here)
     given["task_data"] = {
         name: absolute(source, here) for name, source in given.get("task_data", {}).items()
     }
-    return Settings(**{**usual, **given, "sp": sp.asdict()})
+    return Settings(**{**usual, **given, "sp": sp})

@@ -1,0 +1,142 @@
+"""A weight that means the same beside every method: SP's gradient as a share of the host's own.
+
+How much a plain factor of the loss weighs depends on the host's: SimCLR's gradient at a small
+ResNet was 30 times SP's, BYOL's and MAE's about as large as it, so that a factor which hardly moves
+the one overwhelms the others. Both arrive at the backbone's parameters, and there they are measured
+now and then: at steps 0, 1, 4, 16, 64, and every 64th after that. In such a step SP's gradient is
+taken by itself and left out, so the host's backward pass, which is the only one, shows the host's.
+No graph is kept or run twice, so it costs nothing, and compiled backbones take part.
+
+The norms of two losses' gradients at shared parameters also set the weight in GradNorm (Chen et
+al., ICML 2018, arXiv 1711.02257) and in VQGAN (Esser et al., CVPR 2021, arXiv 2012.09841, eq. 7).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sp_plugin.checks import ConfigError
+
+_EVERY = 64  # steps
+_NEW = 0.25  # what the newest measurement counts beside those before it
+# Gradients in half precision vanish below 6e-8, and no scaler of the host's is at work on SP's
+# alone. A power of two changes nothing else.
+_UP = 2.0**10
+
+
+def due(step: int) -> bool:
+    """Whether this is a step to measure in.
+
+    >>> [step for step in range(200) if due(step)]
+    [0, 1, 4, 16, 64, 128, 192]
+    """
+    return step % _EVERY == 0 or step in (1, 4, 16)
+
+
+class Balance(nn.Module):
+    """How many times SP's gradient the host's own is; in buffers, so that a resumed run goes on.
+
+    Attributes:
+        log_ratio: scalar on the device; -inf until it has been measured.
+        seen: (3,), of a measurement that is under way: the squared norms of the host's gradient
+            and of SP's, and what the host multiplied its loss by (a gradient scaler).
+
+    >>> backbone, head = nn.Linear(4, 1, bias=False), nn.Linear(1, 1)
+    >>> balance, told = Balance(), backbone(torch.ones(1, 4)).sum()
+    >>> balance.factor(0).item()
+    0.0
+    >>> none = balance.measure(2 * told, backbone, head, keep=True)
+    >>> (6 * told + none).backward()
+    >>> round(balance.factor(1).item(), 4)
+    3.0
+    """
+
+    log_ratio: Tensor
+    seen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("log_ratio", torch.tensor(float("-inf")))
+        self.register_buffer("seen", torch.zeros(3))
+        self._hooks: list[Any] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_hooks": []}  # they hang on the backbone of this process
+
+    def factor(self, step: int) -> Tensor:
+        """What SP's loss is multiplied by to weigh as much as the host's, a scalar on the device.
+
+        0 until it has been measured. A geometric mean over the last few measurements: one batch
+        with a gradient of a hundred times moves it by three. What was not finite does not count,
+        and ranks take the mean of all of them.
+        """
+        if due(step - 1):
+            self._settle()
+        return self.log_ratio.float().exp()
+
+    def measure(self, own: Tensor, backbone: nn.Module, head: nn.Module, keep: bool) -> Tensor:
+        """Measure SP's gradient at once, and the host's in the backward pass that comes.
+
+        Args:
+            own: SP's loss, not weighted, a scalar; its graph is used up here.
+            backbone: at whose parameters.
+            head: SP's, whose parameters get zeros in this step: ranks wait for all of them.
+            keep: whether the graph of ``own`` is the host's too, who needs it.
+
+        Returns:
+            A loss of 0 to add to the host's in place of SP's.
+
+        Raises:
+            ConfigError: no gradient of SP's can be had by itself.
+        """
+        for hook in self._hooks:
+            hook.remove()  # of a step that had no backward pass
+        trained = [p for p in backbone.parameters() if p.requires_grad]
+        self.seen.zero_()
+        self.seen[1] = _square_of(own, trained, keep) if trained else 0.0
+        self._hooks = []
+        for parameter in trained:
+            count = functools.partial(self._count, len(self._hooks))
+            self._hooks.append(parameter.register_hook(count))  # type: ignore[no-untyped-call]
+        none = torch.stack([p.sum() for p in head.parameters() if p.requires_grad]).sum() * 0.0
+        none.register_hook(self._scaled)  # type: ignore[no-untyped-call]
+        return none
+
+    def _count(self, which: int, grad: Tensor) -> None:
+        self._hooks[which].remove()  # one backward pass, where a step has several
+        self.seen[0] += grad.detach().float().square().sum()
+
+    def _scaled(self, grad: Tensor) -> None:
+        self.seen[2] = grad.detach()
+
+    @torch.no_grad()
+    def _settle(self) -> None:
+        host, own, scale = self.seen.float()
+        told = (host.sqrt() / scale).log() - own.sqrt().log()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(told)
+            told = told / torch.distributed.get_world_size()
+        before = self.log_ratio.float()
+        after = torch.where(before.isfinite(), before.lerp(told, _NEW), told)
+        self.log_ratio.copy_(torch.where(told.isfinite(), after, before))
+        self.seen.zero_()
+
+
+def _square_of(own: Tensor, parameters: list[nn.Parameter], keep: bool) -> Tensor:
+    """The squared norm of a loss's gradient at the parameters together."""
+    try:
+        grads = torch.autograd.grad(own * _UP, parameters, retain_graph=keep, allow_unused=True)
+        why = "it is checkpointed with use_reentrant=True"
+    except RuntimeError as error:
+        grads, why = (), str(error).strip().splitlines()[0].rstrip(".")
+    squares = [(grad.float() / _UP).square().sum() for grad in grads if grad is not None]
+    if not squares:
+        raise ConfigError(
+            f"relative: got true, but this backbone gives no gradient by itself ({why}); takes "
+            "false, and then the weight is a plain factor of SP's loss"
+        )
+    return torch.stack(squares).sum()
