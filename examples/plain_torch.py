@@ -1,6 +1,6 @@
 """Spatial Prediction in a loop without any framework: SimCLR on an image folder.
 
-python examples/plain_torch.py FOLDER [weight of SP, 3 if not given; 0 is the baseline]
+python examples/plain_torch.py FOLDER [weight of SP, 0.5 if not given; 0 is the baseline]
 """
 
 import sys
@@ -32,7 +32,7 @@ def nt_xent(a: torch.Tensor, b: torch.Tensor, temperature: float = 0.2) -> torch
     return F.cross_entropy(likeness, torch.arange(len(z)).roll(len(a)))
 
 
-def main(folder: str, weight: float = 3) -> None:
+def main(folder: str, weight: float = 0.5) -> None:
     torch.manual_seed(0)
     data = ImageFolder(folder, lambda image: (view(image), view(image)))
     loader = torch.utils.data.DataLoader(data, BATCH, shuffle=True, drop_last=True)

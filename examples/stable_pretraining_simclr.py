@@ -2,7 +2,7 @@
 
 In an environment of its own (it wants a newer Lightning than solo-learn pins):
 pip install sp-plugin stable-pretraining torchvision
-python examples/stable_pretraining_simclr.py FOLDER [weight of SP, 3 if not given; 0: baseline]
+python examples/stable_pretraining_simclr.py FOLDER [weight of SP, 0.5 if not given; 0: baseline]
 """
 
 import sys
@@ -32,7 +32,7 @@ class Views(ImageFolder):
         return {"views": [{"image": view(image), "label": label} for _ in range(2)]}
 
 
-def main(folder: str, weight: float = 3) -> None:
+def main(folder: str, weight: float = 0.5) -> None:
     pl.seed_everything(0)
     backbone = spt.backbone.from_torchvision("resnet18", low_resolution=True)
     backbone.fc = torch.nn.Identity()

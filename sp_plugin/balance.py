@@ -3,7 +3,7 @@
 How much a plain factor of the loss weighs depends on the host's: SimCLR's gradient at a small
 ResNet was 30 times SP's, BYOL's and MAE's about as large as it, so that a factor which hardly moves
 the one overwhelms the others. Both arrive at the backbone's parameters, and there they are measured
-now and then: at steps 0, 1, 4, 16, 64, and every 64th after that. In such a step SP's gradient is
+now and then: at steps 0, 4, 16, 64, and every 64th after that. In such a step SP's gradient is
 taken by itself and left out, so the host's backward pass, which is the only one, shows the host's.
 No graph is kept or run twice, so it costs nothing, and compiled backbones take part.
 
@@ -32,9 +32,9 @@ def due(step: int) -> bool:
     """Whether this is a step to measure in.
 
     >>> [step for step in range(200) if due(step)]
-    [0, 1, 4, 16, 64, 128, 192]
+    [0, 4, 16, 64, 128, 192]
     """
-    return step % _EVERY == 0 or step in (1, 4, 16)
+    return step % _EVERY == 0 or step in (4, 16)
 
 
 class Balance(nn.Module):
@@ -71,8 +71,8 @@ class Balance(nn.Module):
         """What SP's loss is multiplied by to weigh as much as the host's, a scalar on the device.
 
         0 until it has been measured. A geometric mean over the last few measurements: one batch
-        with a gradient of a hundred times moves it by three. What was not finite does not count,
-        and ranks take the mean of all of them.
+        with a gradient of a hundred times moves it by three. What was not finite does not count.
+        All ranks take the first one's, which is also what a checkpoint holds.
         """
         if due(step - 1):
             self._settle()
@@ -118,8 +118,7 @@ class Balance(nn.Module):
         host, own, scale = self.seen.float()
         told = (host.sqrt() / scale).log() - own.sqrt().log()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(told)
-            told = told / torch.distributed.get_world_size()
+            torch.distributed.broadcast(told, src=0)
         before = self.log_ratio.float()
         after = torch.where(before.isfinite(), before.lerp(told, _NEW), told)
         self.log_ratio.copy_(torch.where(told.isfinite(), after, before))

@@ -205,6 +205,17 @@ class SPConfig:
         open_ones = {key: value for key, value in choices.items() if getattr(self, key) is None}
         return Resolved(**{**self.asdict(), **open_ones})
 
+    def told_weight(self) -> str:
+        """The weight in words, for what a run says when it begins.
+
+        >>> SPConfig(weight=0.5).told_weight()
+        "weight 0.5 of the host's gradient"
+        >>> SPConfig(weight=3, relative=False).told_weight()
+        'weight 3'
+        """
+        of = " of the host's gradient" if self.relative and self.weight else ""
+        return f"weight {self.weight:g}{of}"
+
     def asdict(self) -> dict[str, Any]:
         """Plain values, for YAML, JSON and checkpoints."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

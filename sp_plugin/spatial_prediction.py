@@ -150,6 +150,9 @@ class SpatialPrediction(nn.Module):
         fall = (1 - progress) / self.config.decay if self.config.decay else 1.0
         return self.config.weight * max(0.0, min(1.0, rise, fall))
 
+    def _relative(self) -> bool:
+        return self.config.relative and self.config.weight > 0 and torch.is_grad_enabled()
+
     def draw(self, images: Tensor, generator: torch.Generator, progress: float = 1.0) -> Crops:
         """Draw the crops of each image, and cut them out.
 
@@ -184,22 +187,21 @@ class SpatialPrediction(nn.Module):
         Raises:
             ConfigError: the weight is relative, and the backbone gives no gradient by itself.
         """
-        weight = self.weight(progress)
+        weight, relative = self.weight(progress), self._relative()
+        measuring = relative and due(step)
+        on_graph = weight > 0 or measuring
         if isinstance(images, Encoded):
             features, boxes, flips = images
-            features = features if weight > 0 else features.detach()
+            features = features if on_graph else features.detach()
         else:
-            features, boxes = self._encoded(backbone, images, weight, (rank, step), progress)
+            features, boxes = self._encoded(backbone, images, on_graph, (rank, step), progress)
             flips = None
         out = self.ask(features, boxes, flips, step=step, rank=rank)
-        if not (weight > 0 and self.config.relative and torch.is_grad_enabled()):
-            return out.weighted(weight)
-        factor = self.balance.factor(step)
-        if not due(step):
-            return out.weighted(weight * factor)
-        keep = isinstance(images, Encoded)
-        none = self.balance.measure(out.loss, backbone, self.head, keep)
-        return dataclasses.replace(out.weighted(0.0), loss=none)
+        if measuring:
+            keep = isinstance(images, Encoded)
+            none = self.balance.measure(out.loss, backbone, self.head, keep)
+            return dataclasses.replace(out.weighted(0.0), loss=none)
+        return out.weighted(weight * self.balance.factor(step) if relative else weight)
 
     def ask(
         self,
@@ -232,17 +234,17 @@ class SpatialPrediction(nn.Module):
         self,
         backbone: nn.Module,
         images: Tensor | Crops,
-        weight: float,
+        on_graph: bool,
         when: tuple[int, int],
         progress: float,
     ) -> tuple[Tensor, Tensor]:
-        """The features (k, B, D) of the crops, on a graph if they weigh anything, and the boxes."""
+        """The features (k, B, D) of the crops, and the boxes."""
         keys = (self.config.seed, *when)
         if isinstance(images, Crops):
             crops = images
         else:
             crops = self.draw(images, generator_for(*keys), progress)
-        with contextlib.nullcontext() if weight > 0 else torch.no_grad():
+        with contextlib.nullcontext() if on_graph else torch.no_grad():
             features = self._encode(backbone, self._sized(crops.pixels), key_of(*keys))
         return features.reshape(*crops.boxes.shape[:2], -1), crops.boxes
 

@@ -134,7 +134,7 @@ class _WithSP:
     def _suit(self, view: Tensor) -> None:
         config = self.sp.suit(self.backbone, min(view.shape[-2:])).config
         self._suited = True
-        told = f"weight {config.weight:g}, {config.size} px crops of the {config.source}"
+        told = f"{config.told_weight()}, {config.size} px crops of the {config.source}"
         print_log(f"SP is on: {told}", logger="current")
 
     def _asked_about(self, inputs: Any, data_samples: Any) -> Tensor | Crops | Encoded:

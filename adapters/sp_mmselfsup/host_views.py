@@ -49,7 +49,7 @@ class HostViews:
             self._measured = True
             self._measure(sp)
             side = min(views[self._watch.views[0]].shape[-2:])
-            told = f"weight {sp.config.weight:g}, {len(encoded.boxes)} views of {side} px"
+            told = f"{sp.config.told_weight()}, {len(encoded.boxes)} views of {side} px"
             print_log(f"SP is on: {told} of the host", logger="current")
         return encoded
 

@@ -99,4 +99,4 @@ def _say(config: SPConfig) -> None:
         asked = f"{config.size} px crops of the {config.source}"
         if config.source == "host":
             asked = "the method's own views"
-        print(f"SP is on: weight {config.weight:g}, {asked}")
+        print(f"SP is on: {config.told_weight()}, {asked}")

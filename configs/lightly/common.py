@@ -17,7 +17,7 @@ def arguments() -> argparse.Namespace:
     """``--sp WEIGHT`` puts the callback in; without it the script is the plain baseline."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", required=True, help="an image folder: a subfolder a class")
-    parser.add_argument("--sp", type=float, metavar="WEIGHT", help="such as 3; 0 equals none")
+    parser.add_argument("--sp", type=float, metavar="WEIGHT", help="such as 0.5; 0 equals none")
     parser.add_argument("--source", choices=("view", "image", "host"), default="view")
     parser.add_argument("--side", type=int, default=224, help="of the full views, in pixels")
     parser.add_argument("--batch-size", type=int, default=256)

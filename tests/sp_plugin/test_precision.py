@@ -93,7 +93,7 @@ def test_crops_have_the_memory_format_of_the_pictures():
 @pytest.mark.parametrize("shape", [(6, 3, 40, 72), (6, 3, 150, 90)], ids=str)
 @pytest.mark.parametrize("sharpness", ["equal", "native"])
 def test_pictures_need_not_be_square(shape, sharpness):
-    config = SPConfig(size=16, head_width=32, sharpness=sharpness, crops=2)
+    config = SPConfig(relative=False, size=16, head_width=32, sharpness=sharpness, crops=2)
     net, sp = _net(), SpatialPrediction(8, config)
     _check(sp(net, _images(*shape), step=0), net, sp)
     assert net.seen.shape == (12, 3, 16, 16)

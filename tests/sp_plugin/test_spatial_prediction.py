@@ -167,10 +167,14 @@ def test_progress_moves_the_sampler():
     assert first[..., 2:].prod(dim=-1).min() > 0.49 and last[..., 2:].prod(dim=-1).max() < 0.07
 
 
-def test_its_state_is_the_head_and_the_constants():
+def test_its_state_is_the_head_the_constants_and_the_balance():
     sp = _sp()
     assert {name.partition(".")[0] for name, _ in sp.named_parameters()} == {"head"}
-    assert [name for name, _ in sp.named_buffers()] == ["targets.scale"]
+    assert [name for name, _ in sp.named_buffers()] == [
+        "targets.scale",
+        "balance.log_ratio",
+        "balance.seen",
+    ]
     other = _sp(seed=4, area=(0.2, 0.3))
     other.load_state_dict(sp.state_dict())
     one, two = (each.state_dict() for each in (sp, other))

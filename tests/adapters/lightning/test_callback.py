@@ -40,7 +40,7 @@ def test_state_dict_is_plain_while_it_trains(kit: Any) -> None:
 
 
 def test_figures_go_through_the_modules_own_log(kit: Any) -> None:
-    trainer = kit.fit(kit.new("two_views"), SPCallback(weight=0.5, warmup=0))
+    trainer = kit.fit(kit.new("two_views"), SPCallback(weight=0.5, relative=False, warmup=0))
     told = trainer.callback_metrics
     assert float(told["train_sp_weight"]) == 0.5
     assert 0 < float(told["train_sp_loss"]) < 2
@@ -54,7 +54,7 @@ def test_weight_warms_up_and_decays_with_training(kit: Any) -> None:
         def on_train_epoch_end(self, trainer: Any, *_: Any) -> None:
             seen.append(float(trainer.callback_metrics["train_sp_weight"]))
 
-    callback = SPCallback(weight=1, warmup=0.5, decay=0.5)
+    callback = SPCallback(weight=1, relative=False, warmup=0.5, decay=0.5)
     kit.fit(kit.new("two_views"), Look(), callback, max_epochs=4, limit_train_batches=1)
     assert seen == [0.0, 0.5, 1.0, 0.5]
 

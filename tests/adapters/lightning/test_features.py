@@ -20,12 +20,12 @@ from sp_plugin import ConfigError
 pytestmark = pytest.mark.usefixtures("feature")
 
 
-def three_ways(kit: Any, host: str, **options: Any) -> SPCallback:
+def three_ways(kit: Any, host: str, sp: dict[str, Any] | None = None, **options: Any) -> SPCallback:
     """Weight 0 ends as the baseline, weight 1 elsewhere; gives the callback of weight 1."""
     ends = {}
     for weight in (None, 0, 1):
         module = kit.new(host)
-        callback = None if weight is None else SPCallback(weight=weight, warmup=0)
+        callback = None if weight is None else SPCallback(weight=weight, warmup=0, **(sp or {}))
         kit.fit(module, *([callback] if callback else []), **options)
         ends[weight] = kit.state(module)
     assert kit.same(ends[None], ends[0])
@@ -87,7 +87,7 @@ def test_stochastic_weight_averaging(kit: Any) -> None:
 
 
 def test_fast_dev_run(kit: Any) -> None:
-    assert three_ways(kit, "two_views", fast_dev_run=True).step == 1
+    assert three_ways(kit, "two_views", {"relative": False}, fast_dev_run=True).step == 1
 
 
 def test_gradient_accumulation(kit: Any) -> None:

@@ -205,7 +205,7 @@ def test_two_ranks(kit: Any, weight: float, tmp_path: Any) -> None:
             told = {"sp": pl_module.sp.state_dict(), "state": pl_module.state_dict()}
             torch.save(told, tmp_path / f"{trainer.global_rank}.pt")
 
-    ddp = {"devices": 2, "strategy": "ddp_fork", "max_epochs": 1}
+    ddp = {"devices": 2, "strategy": "ddp_fork", "max_epochs": 2}
     callback = SPCallback(source="host", weight=weight, warmup=0)
     trained, _ = fitted(kit, "multi_crop", callback, Keep(), **ddp)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
