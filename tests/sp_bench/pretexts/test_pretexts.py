@@ -61,7 +61,7 @@ def test_a_direction_that_the_features_hold_is_found() -> None:
 
     def ask(step: int) -> Any:
         boxes = peer.sampler(64, torch.Generator().manual_seed(step))
-        return peer.compare(boxes, boxes, step=step)
+        return peer.ask(boxes, boxes, step=step)
 
     first, last = fitted(peer, ask)
     assert first == pytest.approx(torch.tensor(8.0).log().item(), abs=0.3)
@@ -75,7 +75,7 @@ def test_differences_that_the_features_hold_are_found() -> None:
         drawn = torch.Generator().manual_seed(step)
         boxes = torch.rand(2, 64, 4, generator=drawn)
         flips = torch.where(torch.rand(2, 64, 2, generator=drawn) < 0.5, -1.0, 1.0)
-        return peer.compare(torch.cat([boxes, flips], dim=-1), boxes, flips, step=step)
+        return peer.ask(torch.cat([boxes, flips], dim=-1), boxes, flips, step=step)
 
     first, last = fitted(peer, ask)
     assert last < 0.5 * first
@@ -89,8 +89,8 @@ def test_a_view_that_cannot_be_followed_does_not_count() -> None:
     assert crop.isfinite().all()
     peer = AugSelfCrops(5, SPConfig(warmup=0, source="host"))
     features = torch.randn(2, 3, 5)
-    whole = peer.compare(features, boxes, torch.ones(2, 3, 2), step=0)
-    rest = peer.compare(features[:, 1:], boxes[:, 1:], torch.ones(2, 2, 2), step=0)
+    whole = peer.ask(features, boxes, torch.ones(2, 3, 2), step=0)
+    rest = peer.ask(features[:, 1:], boxes[:, 1:], torch.ones(2, 2, 2), step=0)
     assert whole.loss.item() == pytest.approx(rest.loss.item(), rel=1e-6)
 
 
@@ -99,7 +99,7 @@ def test_what_is_not_finite_is_left_out(name: str) -> None:
     peer = PRETEXTS[name](5, SPConfig(warmup=0, source="host"))
     boxes = GridSampler()(3, generator())
     features = torch.full((2, 3, 5), torch.inf, requires_grad=True)
-    out = peer.compare(features, boxes, torch.ones(2, 3, 2), step=0)
+    out = peer.ask(features, boxes, torch.ones(2, 3, 2), step=0)
     assert out.loss.item() == 0
     assert out.metrics["skipped"].item() == 1
     out.loss.backward()
