@@ -3,9 +3,10 @@
 How much a plain factor of the loss weighs depends on the host's: SimCLR's gradient at a small
 ResNet was 30 times SP's, BYOL's and MAE's about as large as it, so that a factor which hardly moves
 the one overwhelms the others. Both arrive at the backbone's parameters, and there they are measured
-now and then: at steps 0, 4, 16, 64, and every 64th after that. In such a step SP's gradient is
-taken by itself and left out, so the host's backward pass, which is the only one, shows the host's.
-No graph is kept or run twice, so it costs nothing, and compiled backbones take part.
+now and then: at steps 0, 2, 4, 8, ... 64, and every 64th after that. In such a step SP's gradient
+is taken by itself and left out, so the host's backward pass, which is the only one, shows the
+host's. No graph is kept or run twice (but the host's own, where SP is asked about its views), so it
+costs nothing, and compiled backbones take part.
 
 The norms of two losses' gradients at shared parameters also set the weight in GradNorm (Chen et
 al., ICML 2018, arXiv 1711.02257) and in VQGAN (Esser et al., CVPR 2021, arXiv 2012.09841, eq. 7).
@@ -14,6 +15,7 @@ al., ICML 2018, arXiv 1711.02257) and in VQGAN (Esser et al., CVPR 2021, arXiv 2
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import torch
@@ -22,7 +24,8 @@ from torch import Tensor, nn
 from sp_plugin.checks import ConfigError
 
 _EVERY = 64  # steps
-_NEW = 0.25  # what the newest measurement counts beside those before it
+_NEW = 0.5  # what the newest measurement counts beside those before it
+_LEAP = math.log(4)  # what it is off at the most
 # Gradients in half precision vanish below 6e-8, and no scaler of the host's is at work on SP's
 # alone. A power of two changes nothing else.
 _UP = 2.0**10
@@ -32,9 +35,9 @@ def due(step: int) -> bool:
     """Whether this is a step to measure in.
 
     >>> [step for step in range(200) if due(step)]
-    [0, 4, 16, 64, 128, 192]
+    [0, 2, 4, 8, 16, 32, 64, 128, 192]
     """
-    return step % _EVERY == 0 or step in (4, 16)
+    return step % _EVERY == 0 or step in (2, 4, 8, 16, 32)
 
 
 class Balance(nn.Module):
@@ -70,8 +73,8 @@ class Balance(nn.Module):
     def factor(self, step: int) -> Tensor:
         """What SP's loss is multiplied by to weigh as much as the host's, a scalar on the device.
 
-        0 until it has been measured. A geometric mean over the last few measurements: one batch
-        with a gradient of a hundred times moves it by three. What was not finite does not count.
+        0 until it has been measured. A geometric mean over the last few measurements, of which
+        one wild batch at most doubles it. What was not finite does not count.
         All ranks take the first one's, which is also what a checkpoint holds.
         """
         if due(step - 1):
@@ -120,7 +123,8 @@ class Balance(nn.Module):
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.broadcast(told, src=0)
         before = self.log_ratio.float()
-        after = torch.where(before.isfinite(), before.lerp(told, _NEW), told)
+        near = before + (told - before).clamp(-_LEAP, _LEAP)
+        after = torch.where(before.isfinite(), before.lerp(near, _NEW), told)
         self.log_ratio.copy_(torch.where(told.isfinite(), after, before))
         self.seen.zero_()
 

@@ -108,16 +108,17 @@ def test_one_wild_batch_moves_it_by_little_and_one_that_is_not_finite_by_nothing
         net.zero_grad()
         (times * loss_of(net) + out(net, IMAGES, step=4).loss).backward()
     assert torch.equal(sp.balance.factor(5), before)
-    assert 2 < wild.balance.factor(5) / before < 20
+    torch.testing.assert_close(wild.balance.factor(5), 2 * before)
 
 
 def test_a_step_without_a_backward_pass_leaves_no_hook_and_no_trace():
     net, sp = _net(), _sp()
     sp(net, IMAGES, step=0)
-    _steps(net, sp, lambda loss: loss.backward(), range(1, 3))
+    _steps(net, sp, lambda loss: loss.backward(), range(1, 4))
     other, fresh = _net(), _sp()
-    _steps(other, fresh, lambda loss: loss.backward(), range(1, 3))
+    _steps(other, fresh, lambda loss: loss.backward(), range(1, 4))
     assert torch.equal(sp.balance.log_ratio, fresh.balance.log_ratio)
+    assert sp.balance.log_ratio.isfinite()
     assert not any(p._backward_hooks for p in net.parameters())
 
 
@@ -217,5 +218,5 @@ def test_a_balance_by_hand():
         total = backbone(torch.tensor([[1.0, 2.0, 2.0]])).sum()  # a gradient of norm 3
         none = balance.measure(4 * total, backbone, head, keep=True)
         (host * total + none).backward()
-        # Sixteen times as large at last: by a quarter of the logarithm, which is twice.
+        # Sixteen times as large at last: at most twice of that is taken at once.
         torch.testing.assert_close(balance.factor(step + 1), torch.tensor(expected))

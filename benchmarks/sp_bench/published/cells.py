@@ -85,14 +85,17 @@ def predictions(evidence: Evidence) -> str:
 
 
 def changed(sp: Mapping[str, Any]) -> str:
-    """SP's settings where they are not the defaults.
+    """SP's weight, and its other settings where they are not the defaults.
 
-    >>> changed({**SPConfig().asdict(), "head_width": 64})
-    'head_width=64'
+    >>> changed({**SPConfig(weight=3, relative=False).asdict(), "head_width": 64})
+    'weight 3, head_width=64'
     """
-    usual = SPConfig().asdict()
+    if not sp:
+        return ""
+    usual = SPConfig(sp["weight"], sp["relative"]).asdict()
     other = {key: value for key, value in sp.items() if _tuples(value) != usual.get(key)}
-    return " ".join(f"{key}={_plain(value)}" for key, value in other.items())
+    told = [f"{key}={_plain(value)}" for key, value in other.items()]
+    return ", ".join([SPConfig.build(sp).told_weight(), *told])
 
 
 def _tuples(value: Any) -> Any:

@@ -37,8 +37,10 @@ def main(data: str, work: str, weight: str, name: str, source: str) -> None:
         drawn.append(out.boxes)
 
     model = mm_hosts.model_of(mm_hosts.trained(config, watch=keep))
-    # But for BatchNorm's statistics, which are each rank's own.
-    ended = {key: value for key, value in model.state_dict().items() if "running" not in key}
+    # But for what is each rank's own: BatchNorm's statistics, and a measurement under way.
+    own = ("running", "balance.seen")
+    state = model.state_dict().items()
+    ended = {key: value for key, value in state if not any(name in key for name in own)}
     if drawn and source == "view":  # else the pairs are of the views that the host draws
         ended["drawn"] = drawn[0]
     torch.save(ended, Path(work) / f"{os.environ['RANK']}.pt")

@@ -31,7 +31,7 @@ def written(folder: Path, base: str) -> Config:
         f"_base_ = {base}\n"
         "custom_imports = dict(imports=['sp_mmselfsup'])\n"
         "model = dict(_delete_=True, type='SPAlgorithm', algorithm={{_base_.model}},\n"
-        "             sp=dict(weight=1.0, warmup=0.0))\n"
+        "             sp=dict(weight=1.0, relative=False, warmup=0.0))\n"
     )
     return Config.fromfile(path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import mm_hosts
@@ -50,14 +51,16 @@ def test_keys_are_the_baselines_and_then_sps(runs: Any) -> None:
         assert not any("backbone" in key or "encoder" in key for key in ours)
 
 
-def test_the_sum_that_is_trained_is_the_hosts_and_sps(runs: Any) -> None:
+def test_the_sum_that_is_trained_is_the_hosts_and_sps(runs: Any, monkeypatch: Any) -> None:
     _, _, runner, _ = runs
     on = runner.model
+    monkeypatch.setattr(on.sp, "config", dataclasses.replace(on.sp.config, relative=False))
     losses = on.loss(*on.data_preprocessor(next(iter(runner.train_dataloader)), True))
     total, logged = on.parse_losses(losses)
     assert {key for key in logged if "loss" in key} == {"loss", "sp_loss"}
     assert torch.equal(total, losses["loss"] + losses["sp_loss"])
-    assert losses["sp_loss"] == losses["sp_raw"] > 0
+    assert losses["sp_loss"] > 0
+    torch.testing.assert_close(losses["sp_loss"], losses["sp_raw"] * losses["sp_weight"])
     assert {"sp_weight", "sp_skipped", "sp_r2_dx", "sp_r2_dy", "sp_r2_scale"} <= logged.keys()
 
 

@@ -94,7 +94,7 @@ def test_weight_follows_training_and_each_step_draws_its_own_pairs(train: Any) -
         boxes.append(out.boxes)
         weights.append(float(out.metrics["weight"]))
 
-    train("mae", {"weight": 1.0, "warmup": 1.0}, watch=keep)
+    train("mae", {"weight": 1.0, "relative": False, "warmup": 1.0}, watch=keep)
     assert weights == pytest.approx([0, 1 / 3, 2 / 3])
     first, second, third = boxes
     assert not torch.equal(first, second) and not torch.equal(second, third)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,7 +62,7 @@ def test_the_floor_grows_with_the_crops(crops: int) -> None:
 
 def test_sp_s_own_parts_hold_no_pass_through_the_backbone_but_its_head() -> None:
     backbone = nn.Conv2d(3, 8, 1, bias=False)
-    floor = floor_of(backbone, size=8, head_width=16, crops=2)
+    floor = floor_of(backbone, size=8, head_width=16, crops=2, relative=False)
     calls: list[Any] = []
     backbone.register_forward_hook(lambda *_: calls.append(_))
     total, drawing = counted(floor.parts), counted(floor.drawing)
@@ -80,6 +81,11 @@ def per_step(arm: Arm) -> float:
     return twice - once
 
 
+def told(arm: Arm, **settings: Any) -> Arm:
+    """The arm with settings over its own."""
+    return dataclasses.replace(arm, sp={**(arm.sp or {}), **settings})
+
+
 def rows_per_step(arm: Arm, case: Case) -> int:
     """Pictures that the student encodes in one step."""
     fitted = fitted_arm(case, arm, SETTINGS)
@@ -93,8 +99,10 @@ def rows_per_step(arm: Arm, case: Case) -> int:
     return sum(rows) - 2 * once
 
 
-def test_the_step_with_sp_is_the_host_s_with_the_crops_forward_and_backward() -> None:
-    host, with_sp = per_step(ALONE), per_step(SP)
+@pytest.mark.parametrize("relative", [True, False])
+def test_the_step_with_sp_is_the_host_s_with_the_crops_forward_and_backward(relative: bool) -> None:
+    # Of steps 2 and 3, less step 1: a relative weight is measured in step 2, and costs no more.
+    host, with_sp = per_step(ALONE), per_step(told(SP, relative=relative, warmup=0))
     backbone: Any = fitted_arm(CASE, ALONE, SETTINGS).method
     crops = counted(Floor(CASE, SETTINGS, backbone, SP.sp or {}).crops)
     # A weight that were still 0 would leave the backward pass out: a third would be there.
@@ -105,7 +113,7 @@ def test_the_step_with_sp_is_the_host_s_with_the_crops_forward_and_backward() ->
 def test_the_host_s_own_embeddings_train_the_head_without_a_pass_more(method: str) -> None:
     case = Case(method, "tiny_resnet", 32, 4)
     assert HOST in sp_arms(case)
-    fitted = fitted_arm(case, HOST, SETTINGS)
+    fitted = fitted_arm(case, told(HOST, relative=False), SETTINGS)
     fitted.fit(1)
     gradients: list[float] = []
     weight = fitted.callbacks[0].sp.head.mlp[0].weight
