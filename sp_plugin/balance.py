@@ -67,9 +67,6 @@ class Balance(nn.Module):
         self.register_buffer("seen", torch.zeros(3))
         self._hooks: list[Any] = []
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_hooks": []}  # they hang on the backbone of this process
-
     def factor(self, step: int) -> Tensor:
         """What SP's loss is multiplied by to weigh as much as the host's, a scalar on the device.
 

@@ -114,12 +114,20 @@ def test_one_wild_batch_moves_it_by_little_and_one_that_is_not_finite_by_nothing
 def test_a_step_without_a_backward_pass_leaves_no_hook_and_no_trace():
     net, sp = _net(), _sp()
     sp(net, IMAGES, step=0)
-    _steps(net, sp, lambda loss: loss.backward(), range(1, 4))
+    _steps(net, sp, lambda loss: loss.backward(), range(2, 4))
     other, fresh = _net(), _sp()
-    _steps(other, fresh, lambda loss: loss.backward(), range(1, 4))
+    _steps(other, fresh, lambda loss: loss.backward(), range(2, 4))
     assert torch.equal(sp.balance.log_ratio, fresh.balance.log_ratio)
     assert sp.balance.log_ratio.isfinite()
     assert not any(p._backward_hooks for p in net.parameters())
+
+
+def test_what_was_measured_counts_once_though_a_step_be_asked_again():
+    net, sp = _net(), _sp()
+    _steps(net, sp, lambda loss: loss.backward(), (0, 1, 2, 3))
+    once = sp.balance.log_ratio.clone()
+    _steps(net, sp, lambda loss: loss.backward(), (3, 3))
+    assert torch.equal(sp.balance.log_ratio, once)
 
 
 def test_only_the_first_backward_pass_of_a_step_counts():
