@@ -1,8 +1,8 @@
 """A weight that means the same beside every method: SP's gradient as a share of the host's own.
 
 How much a plain factor of the loss weighs depends on the host's: SimCLR's gradient at a small
-ResNet was 30 times SP's, BYOL's and MAE's about as large as it, so that a factor which hardly moves
-the one overwhelms the others. Both arrive at the backbone's parameters, and there they are measured
+ResNet was some 28 times SP's, BYOL's about as large as it, so that a factor which hardly moves the
+one overwhelms the other. Both arrive at the backbone's parameters, and there they are measured
 now and then: at steps 0, 2, 4, 8, ... 64, and every 64th after that. In such a step SP's gradient
 is taken by itself and left out, so the host's backward pass, which is the only one, shows the
 host's. No graph is kept or run twice (but the host's own, where SP is asked about its views), so it
