@@ -95,11 +95,10 @@ class Balance(nn.Module):
         """
         for hook in self._hooks:
             hook.remove()  # of a step that had no backward pass
-        trained = [p for p in backbone.parameters() if p.requires_grad]
-        self.seen.zero_()
-        self.seen[1] = _square_of(own, trained, keep) if trained else 0.0
         self._hooks = []
-        for parameter in trained:
+        self.seen.zero_()
+        for parameter, grad in _gradients(own, backbone, keep):
+            self.seen[1] += (grad.float() / _UP).square().sum()
             count = functools.partial(self._count, len(self._hooks))
             self._hooks.append(parameter.register_hook(count))  # type: ignore[no-untyped-call]
         none = torch.stack([p.sum() for p in head.parameters() if p.requires_grad]).sum() * 0.0
@@ -126,17 +125,23 @@ class Balance(nn.Module):
         self.seen.zero_()
 
 
-def _square_of(own: Tensor, parameters: list[nn.Parameter], keep: bool) -> Tensor:
-    """The squared norm of a loss's gradient at the parameters together."""
+def _gradients(own: Tensor, backbone: nn.Module, keep: bool) -> list[tuple[nn.Parameter, Tensor]]:
+    """The parameters that a loss reaches, and its gradients there, ``_UP`` times as large."""
+    trained = [p for p in backbone.parameters() if p.requires_grad]
+    if not trained:
+        return []
     try:
-        grads = torch.autograd.grad(own * _UP, parameters, retain_graph=keep, allow_unused=True)
-        why = "it is checkpointed with use_reentrant=True"
+        grads = torch.autograd.grad(own * _UP, trained, retain_graph=keep, allow_unused=True)
     except RuntimeError as error:
-        grads, why = (), str(error).strip().splitlines()[0].rstrip(".")
-    squares = [(grad.float() / _UP).square().sum() for grad in grads if grad is not None]
-    if not squares:
-        raise ConfigError(
-            f"relative: got true, but this backbone gives no gradient by itself ({why}); takes "
-            "false, and then the weight is a plain factor of SP's loss"
-        )
-    return torch.stack(squares).sum()
+        raise _refused(str(error).strip().splitlines()[0].rstrip(".")) from error
+    found = [(p, grad) for p, grad in zip(trained, grads, strict=True) if grad is not None]
+    if not found and own != 0:  # it is 0 where features that are not finite were left out
+        raise _refused("is it checkpointed with use_reentrant=True?")
+    return found
+
+
+def _refused(why: str) -> ConfigError:
+    return ConfigError(
+        f"relative: got true, but this backbone gives no gradient by itself ({why}); takes false, "
+        "and then the weight is a plain factor of SP's loss"
+    )

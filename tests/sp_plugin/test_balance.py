@@ -111,6 +111,16 @@ def test_one_wild_batch_moves_it_by_little_and_one_that_is_not_finite_by_nothing
     torch.testing.assert_close(wild.balance.factor(5), 2 * before)
 
 
+def test_a_batch_that_is_not_finite_is_left_out_of_the_measurement_too():
+    net, sp = _net(), _sp()
+    spoilt = IMAGES.clone()
+    spoilt[0, 0, 0] = math.nan
+    (loss_of(net) + sp(net, spoilt, step=0).loss).backward()
+    assert sp.balance.factor(1) == 0
+    _steps(net, sp, lambda loss: loss.backward(), (2, 3))
+    assert sp.balance.log_ratio.isfinite()
+
+
 def test_a_step_without_a_backward_pass_leaves_no_hook_and_no_trace():
     net, sp = _net(), _sp()
     sp(net, IMAGES, step=0)
