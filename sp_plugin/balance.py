@@ -71,8 +71,9 @@ class Balance(nn.Module):
         """What SP's loss is multiplied by to weigh as much as the host's, a scalar on the device.
 
         0 until it has been measured. A geometric mean over the last few measurements, of which
-        one wild batch at most doubles it. What was not finite does not count.
-        All ranks take the first one's, which is also what a checkpoint holds.
+        one wild batch at most doubles it. What was not finite does not count, and 1 stands for a
+        host that has no gradient there at all. All ranks take the first one's, which is also what
+        a checkpoint holds.
         """
         if due(step - 1):
             self._settle()
@@ -114,14 +115,16 @@ class Balance(nn.Module):
 
     @torch.no_grad()
     def _settle(self) -> None:
-        host, own, scale = self.seen.float()
-        told = (host.sqrt() / scale).log() - own.sqrt().log()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.broadcast(told, src=0)
-        before = self.log_ratio.float()
+            torch.distributed.broadcast(self.seen, src=0)
+        (host, own, scale), before = self.seen.float(), self.log_ratio.float()
+        told = (host.sqrt() / scale).log() - own.sqrt().log()
         near = before + (told - before).clamp(-_LEAP, _LEAP)
-        after = torch.where(before.isfinite(), before.lerp(near, _NEW), told)
-        self.log_ratio.copy_(torch.where(told.isfinite(), after, before))
+        # A host that has no gradient there takes a plain weight: a share of nothing trains nothing.
+        first = torch.where(host == 0, torch.zeros_like(told), told)
+        after = torch.where(before.isfinite(), before.lerp(near, _NEW), first)
+        seen = (own > 0) & (scale != 0) & after.isfinite()
+        self.log_ratio.copy_(torch.where(seen, after, before))
         self.seen.zero_()
 
 

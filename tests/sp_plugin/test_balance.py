@@ -111,6 +111,16 @@ def test_one_wild_batch_moves_it_by_little_and_one_that_is_not_finite_by_nothing
     torch.testing.assert_close(wild.balance.factor(5), 2 * before)
 
 
+def test_a_host_without_a_gradient_there_takes_a_plain_weight_until_it_has_one():
+    net, sp = _net(), _sp()
+    for step in range(2):
+        out = sp(net, IMAGES, step=step)
+        (torch.zeros((), requires_grad=True) + out.loss).backward()
+    assert sp.balance.factor(2) == 1 and out.metrics["weight"] == 0.5
+    _steps(net, sp, lambda loss: (1e6 * loss).backward(), (2, 3))
+    assert 1 < sp.balance.factor(4) <= 2 + 1e-6
+
+
 def test_a_batch_that_is_not_finite_is_left_out_of_the_measurement_too():
     net, sp = _net(), _sp()
     spoilt = IMAGES.clone()

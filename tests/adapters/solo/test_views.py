@@ -33,7 +33,7 @@ def test_weight_0_is_the_baseline_and_weight_1_trains(
     on = solo.pretrain(tmp_path / "on", method, kind, workers, *HOST, "++sp.weight=1")
     assert not on.same(baseline) and on.state.keys() == baseline.state.keys()
     assert not [key for key in on.still() if "norm" not in key]
-    assert "weight 1, the method's own views" in on.output
+    assert "weight 1 of the host's gradient, the method's own views" in on.output
     assert on.arguments["sp"]["source"] == "host"
 
 
