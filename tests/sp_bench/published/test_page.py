@@ -89,7 +89,7 @@ def test_goals_name_the_host_that_is_furthest_from_them(folder: Path) -> None:
 
 def test_a_trial_stands_with_its_settings_and_its_prediction(folder: Path) -> None:
     told = page(read(folder), folder)
-    assert "| w3 | weight=5.0 max_iou=[1.0,0.1] | +1.0 [-1.5, +3.5] |" in told
+    assert "| w3 | weight 5 of the host's gradient, max_iou=[1.0,0.1] | +1.0 [-1.5, +3.5] |" in told
     assert "- **w3**: w3 is far better." in told
     assert "What was learnt: little." in told
 
