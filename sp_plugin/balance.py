@@ -1,12 +1,12 @@
 """A weight that means the same beside every method: SP's gradient as a share of the host's own.
 
 How much a plain factor of the loss weighs depends on the host's: SimCLR's gradient at a small
-ResNet was some 28 times SP's, BYOL's about as large as it, so that a factor which hardly moves the
-one overwhelms the other. Both arrive at the backbone's parameters, and there they are measured
-now and then: at steps 0, 2, 4, 8, ... 64, and every 64th after that. In such a step SP's gradient
-is taken by itself and left out, so the host's backward pass, which is the only one, shows the
-host's. No graph is kept or run twice (but the host's own, where SP is asked about its views), so it
-costs nothing, and compiled backbones take part.
+ResNet was some 25 times SP's, BYOL's about as large as it (benchmarks/results/tune), so that a
+factor which hardly moves the one overwhelms the other. Both arrive at the backbone's parameters,
+and there they are measured now and then: at steps 0, 2, 4, 8, ... 64, and every 64th after that. In
+such a step SP's gradient is taken by itself and left out, so the host's backward pass, which is the
+only one, shows the host's. No graph is kept or run twice (but the host's own, where SP is asked
+about its views), so it costs nothing, and compiled backbones take part.
 
 The norms of two losses' gradients at shared parameters also set the weight in GradNorm (Chen et
 al., ICML 2018, arXiv 1711.02257) and in VQGAN (Esser et al., CVPR 2021, arXiv 2012.09841, eq. 7).

@@ -1,4 +1,4 @@
-"""BYOL (Grill et al., NeurIPS 2020): python byol.py --data FOLDER [--sp 3]"""
+"""BYOL (Grill et al., NeurIPS 2020): python byol.py --data FOLDER [--sp 0.5]"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DINO (Caron et al., ICCV 2021), multi-crop: python dino.py --data FOLDER [--sp 3]"""
+"""DINO (Caron et al., ICCV 2021), multi-crop: python dino.py --data FOLDER [--sp 0.5]"""
 
 from __future__ import annotations
 

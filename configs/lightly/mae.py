@@ -1,4 +1,4 @@
-"""MAE (He et al., CVPR 2022), on a ViT: python mae.py --data FOLDER [--sp 3]"""
+"""MAE (He et al., CVPR 2022), on a ViT: python mae.py --data FOLDER [--sp 0.5]"""
 
 from __future__ import annotations
 

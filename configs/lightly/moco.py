@@ -1,4 +1,4 @@
-"""MoCo v2 (Chen et al., 2020): python moco.py --data FOLDER [--sp 3]"""
+"""MoCo v2 (Chen et al., 2020): python moco.py --data FOLDER [--sp 0.5]"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SimCLR (Chen et al., ICML 2020): python simclr.py --data FOLDER [--sp 3]"""
+"""SimCLR (Chen et al., ICML 2020): python simclr.py --data FOLDER [--sp 0.5]"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SwAV (Caron et al., NeurIPS 2020), multi-crop: python swav.py --data FOLDER [--sp 3]"""
+"""SwAV (Caron et al., NeurIPS 2020), multi-crop: python swav.py --data FOLDER [--sp 0.5]"""
 
 from __future__ import annotations
 

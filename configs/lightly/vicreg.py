@@ -1,4 +1,4 @@
-"""VICReg (Bardes et al., ICLR 2022): python vicreg.py --data FOLDER [--sp 3]"""
+"""VICReg (Bardes et al., ICLR 2022): python vicreg.py --data FOLDER [--sp 0.5]"""
 
 from __future__ import annotations
 
