@@ -150,9 +150,6 @@ class SpatialPrediction(nn.Module):
         fall = (1 - progress) / self.config.decay if self.config.decay else 1.0
         return self.config.weight * max(0.0, min(1.0, rise, fall))
 
-    def _relative(self) -> bool:
-        return self.config.relative and self.config.weight > 0 and torch.is_grad_enabled()
-
     def draw(self, images: Tensor, generator: torch.Generator, progress: float = 1.0) -> Crops:
         """Draw the crops of each image, and cut them out.
 
@@ -187,7 +184,8 @@ class SpatialPrediction(nn.Module):
         Raises:
             ConfigError: the weight is relative, and the backbone gives no gradient by itself.
         """
-        weight, relative = self.weight(progress), self._relative()
+        weight = self.weight(progress)
+        relative = self.config.relative and self.config.weight > 0 and torch.is_grad_enabled()
         measuring = relative and due(step)
         on_graph = weight > 0 or measuring
         if isinstance(images, Encoded):

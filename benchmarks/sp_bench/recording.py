@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sp_plugin.isolation import key_of
 
-_COUNTED = 4  # steps
+COUNTED = 4  # steps
 
 
 class Record(pl.Callback):
@@ -49,7 +49,7 @@ class Record(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step < _COUNTED:
+        if trainer.global_step < COUNTED:
             self._counter = FlopCounterMode(display=False)
             self._counter.__enter__()
 

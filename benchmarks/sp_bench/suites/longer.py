@@ -9,6 +9,7 @@ from pathlib import Path
 from sp_bench.data import Pictures
 from sp_bench.data.pictures import Selection
 from sp_bench.pretrain import pretrain
+from sp_bench.recording import COUNTED
 from sp_bench.results import BASELINE, SP
 from sp_bench.settings import Settings
 
@@ -23,7 +24,7 @@ def epochs_for(settings: Settings, pictures: Pictures) -> int:
         pictures: a batch of them is taken.
     """
     batch = Selection(pictures, range(settings.batch_size))
-    few = dataclasses.replace(settings, epochs=4)
+    few = dataclasses.replace(settings, epochs=COUNTED)  # of one step each
     flops = {}
     for arm in (BASELINE, SP):
         with tempfile.TemporaryDirectory() as folder:
