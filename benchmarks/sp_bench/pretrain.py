@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from sp_bench.backbones import make_backbone
+from sp_bench.backbones import make_backbone, suit_attention
 from sp_bench.data import Pictures
 from sp_bench.errors import UsageError
 from sp_bench.methods import METHODS, Method
@@ -45,7 +45,7 @@ def new_method(settings: Settings, seed: int) -> Method:
     pl.seed_everything(seed, verbose=False)
     backbone = make_backbone(settings.backbone, settings.side)
     width = fit(backbone, settings.side).width
-    return METHODS[settings.method](
+    method = METHODS[settings.method](
         backbone,
         width,
         settings.side,
@@ -53,6 +53,8 @@ def new_method(settings: Settings, seed: int) -> Method:
         weight_decay=settings.weight_decay,
         batch_size=settings.batch_size,
     )
+    suit_attention(method)
+    return method
 
 
 def check(settings: Settings, pictures: Pictures) -> None:

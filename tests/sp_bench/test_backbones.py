@@ -1,0 +1,29 @@
+"""What is done to a backbone, and its host, before they are trained."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from sp_bench.backbones import make_backbone, suit_attention
+from sp_bench.pretrain import new_method
+from sp_bench.settings import Settings
+from timm.layers import Attention
+from torch import nn
+
+
+def fused(module: nn.Module) -> list[bool]:
+    return [part.fused_attn for part in module.modules() if isinstance(part, Attention)]
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_attention_is_fused_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch, gpu: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    mae = new_method(Settings(method="mae", backbone="tiny_vit"), seed=0)
+    assert fused(mae) == [gpu] * (6 + 2)  # its decoder too
+
+
+def test_features_are_the_same_with_attention_unfused() -> None:
+    backbone, images = make_backbone("tiny_vit", 32), torch.rand(4, 3, 32, 32)
+    before = backbone(images)
+    suit_attention(backbone)
+    torch.testing.assert_close(backbone(images), before)
