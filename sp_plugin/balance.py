@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 
 from sp_plugin.checks import ConfigError
 
@@ -135,6 +136,13 @@ def _gradients(own: Tensor, backbone: nn.Module, keep: bool) -> list[tuple[nn.Pa
         return []
     try:
         grads = torch.autograd.grad(own * _UP, trained, retain_graph=keep, allow_unused=True)
+    except CheckpointError as error:
+        # The guard of the running statistics is over by the time the layer is computed again.
+        raise ConfigError(
+            "update_bn: got false, but a checkpointed layer of this backbone, such as a BatchNorm, "
+            "differs when it is computed again; takes true, and then running statistics move with "
+            "SP's crops"
+        ) from error
     except RuntimeError as error:
         raise _refused(str(error).strip().splitlines()[0].rstrip(".")) from error
     found = [(p, grad) for p, grad in zip(trained, grads, strict=True) if grad is not None]

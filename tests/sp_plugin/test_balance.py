@@ -240,6 +240,16 @@ def test_a_checkpointed_backbone_is_measured_or_refused_in_one_line():
     assert plain(Checkpointed(True), IMAGES, step=0).loss > 0
 
 
+def test_a_checkpointed_batchnorm_takes_update_bn():
+    net = Checkpointed(False)
+    net.net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3))
+    with pytest.raises(ConfigError, match=r"^update_bn: got false, but .*; takes true"):
+        _sp()(net, IMAGES, step=0)
+    sp = _sp(update_bn=True)
+    _steps(net, sp, lambda loss: loss.backward())
+    assert sp.balance.log_ratio.isfinite()
+
+
 def test_a_balance_by_hand():
     backbone, head, balance = nn.Linear(3, 1, bias=False), nn.Linear(1, 1), Balance()
     for step, host, expected in ((0, 10, 2.5), (4, 160, 5.0)):
