@@ -45,6 +45,14 @@ _WORDS = {
 }
 
 
+def _is_trials(suite: str) -> bool:
+    return suite.startswith("tune")
+
+
+def _place(suite: str) -> tuple[bool, bool, str]:
+    return _is_trials(suite), suite != "scenes", suite
+
+
 def page(found: Mapping[str, Sequence[Evidence]], folder: Path, pairs: bool = False) -> str:
     """The results page.
 
@@ -54,8 +62,8 @@ def page(found: Mapping[str, Sequence[Evidence]], folder: Path, pairs: bool = Fa
         pairs: whether a picture of pairs lies beside the page.
     """
     parts = [_INTRODUCTION]
-    for suite in sorted(found, key=lambda name: (name.startswith("tune"), name != "scenes", name)):
-        section = _trials if suite.startswith("tune") else _section
+    for suite in sorted(found, key=_place):
+        section = _trials if _is_trials(suite) else _section
         parts.append(section(suite, found[suite], _notes(folder / suite)))
     return "\n".join([*parts, _PAIRS] if pairs else parts)
 
@@ -64,7 +72,7 @@ def pictures(found: Mapping[str, Sequence[Evidence]], folder: Path) -> list[Path
     """The forest plot of each suite that is no suite of trials; the files that were written."""
     paths = []
     for suite, hosts in found.items():
-        if not suite.startswith("tune"):
+        if not _is_trials(suite):
             paths.append(folder / f"{suite}.png")
             forests.save(forests.forests(hosts, headlines(hosts)), paths[-1])
     return paths
@@ -74,13 +82,15 @@ def readme(text: str, found: Mapping[str, Sequence[Evidence]]) -> str:
     """The README with the table of the first suite between its marks.
 
     Raises:
-        UsageError: it has no such marks.
+        UsageError: it has no such marks, or there are suites of trials alone.
     """
     before, mark, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not mark or not end:
         raise UsageError(f"readme: no {BEGIN} and {END} in it; the table stands between them")
-    suite = "scenes" if "scenes" in found else sorted(found)[0]
+    suite = min(found, key=_place)
+    if _is_trials(suite):
+        raise UsageError("readme: of trials alone there is no table; takes a suite with SP")
     hosts = found[suite]
     table = cells.beside(hosts, _some(_SHORT, hosts), BASELINE, SP)
     return f"{before}{mark}\n{table}\n{_circumstances(hosts)}\n{end}{after}"

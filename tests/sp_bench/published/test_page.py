@@ -105,6 +105,14 @@ def test_the_readme_gets_the_table_between_its_marks(folder: Path) -> None:
         readme("# X", found)
 
 
+def test_no_trial_gets_into_the_readme(folder: Path) -> None:
+    found, text = read(folder), f"{BEGIN}\n{END}"
+    first = {"cifar": found["scenes"], "tune": found["tune"]}
+    assert readme(text, first) == readme(text, {"scenes": found["scenes"]})
+    with pytest.raises(UsageError, match="readme: of trials alone"):
+        readme(text, {"tune": found["tune"]})
+
+
 def test_its_pictures_are_the_same_each_time(folder: Path, tmp_path: Path) -> None:
     first = pictures(read(folder), tmp_path / "a")
     second = pictures(read(folder), tmp_path / "b")
