@@ -14,7 +14,7 @@ from sp_bench.errors import UsageError
 from sp_plugin import SPConfig
 
 if TYPE_CHECKING:
-    from sp_bench.suite import Asked
+    from sp_bench.asking import Asked
 
 DataOption = Annotated[
     list[str] | None,
@@ -32,7 +32,7 @@ PrefixOption = Annotated[
 TrustOption = Annotated[
     bool, typer.Option("--trust-checkpoint", help="Let a checkpoint run code of its maker.")
 ]
-SuiteOption = Annotated[
+TasksFromOption = Annotated[
     Path | None, typer.Option(help="A TOML file of tasks and their data, in place of both.")
 ]
 SPOption = Annotated[
@@ -59,11 +59,11 @@ def sp_settings(given: list[str] | None) -> SPConfig:
     return SPConfig.build(settings)
 
 
-def asked_of(data: list[str] | None, tasks: str, suite: Path | None) -> Asked:
-    """``--data``, ``--tasks`` and ``--suite`` as tasks and their pictures."""
-    from sp_bench.suite import ask  # not for a command that asks nothing
+def asked_of(data: list[str] | None, tasks: str, tasks_from: Path | None) -> Asked:
+    """``--data``, ``--tasks`` and ``--tasks-from`` as tasks and their pictures."""
+    from sp_bench.asking import ask  # not for a command that asks nothing
 
-    return ask(data or [], tasks, suite)
+    return ask(data or [], tasks, tasks_from)
 
 
 def printer(console: Console) -> Callable[[str], None]:

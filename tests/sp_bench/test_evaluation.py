@@ -113,7 +113,7 @@ def refused(capsys: Any, *arguments: str) -> str:
         (["--tasks", "segmentation", "--data", "no/such"], "task segmentation: it takes pictures"),
         (["--data", "segmentation=no/such"], "task segmentation: data='no/such': the folder does"),
         (["--data", "knn=demo", "--tasks", "pair"], "data: given for knn, which is not among"),
-        (["--suite", "no.toml"], "suite: no.toml cannot be read: No such file"),
+        (["--tasks-from", "no.toml"], "tasks-from: no.toml cannot be read: No such file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -121,7 +121,7 @@ def test_eval_refuses_in_one_line(given, says, capsys, tmp_path, folder):
     defaults = {"--backbone": "tiny_resnet", "--out": str(tmp_path / "out")}
     if given[:2] == ["--tasks", "segmentation"]:
         given = ["--tasks", "knn,segmentation", "--data", f"knn={folder}"]
-    elif given[0] not in ("--tasks", "--data", "--suite"):
+    elif given[0] not in ("--tasks", "--data", "--tasks-from"):
         given = [*given, "--data", str(folder)]
     for name, value in defaults.items():
         if name not in given:
@@ -139,18 +139,18 @@ def test_a_checkpoint_of_another_architecture_is_refused(capsys, tmp_path, check
     assert "0 of" in line and "another architecture" in line
 
 
-def test_a_suite_says_all_and_its_folders_stand_beside_it(capsys, tmp_path, folder):
-    (tmp_path / "suite.toml").write_text(
+def test_a_file_says_all_and_its_folders_stand_beside_it(capsys, tmp_path, folder):
+    (tmp_path / "tasks.toml").write_text(
         'tasks = ["knn", "depth"]\n[task_data]\nknn = "pets"\ndepth = "rooms"\n'
     )
     out = ["--backbone", "tiny_resnet", "--out", str(tmp_path / "out")]
-    line = refused(capsys, "--suite", str(tmp_path / "suite.toml"), *out)
+    line = refused(capsys, "--tasks-from", str(tmp_path / "tasks.toml"), *out)
     assert line.startswith("task depth: data='rooms': the folder does not exist")
     (tmp_path / "rooms").mkdir()
-    line = refused(capsys, "--suite", str(tmp_path / "suite.toml"), *out)
+    line = refused(capsys, "--tasks-from", str(tmp_path / "tasks.toml"), *out)
     assert line.startswith(f"task depth: data='{tmp_path / 'rooms'}': it takes train/")
-    (tmp_path / "suite.toml").write_text('task = ["knn"]\n')
-    line = refused(capsys, "--suite", str(tmp_path / "suite.toml"), *out)
+    (tmp_path / "tasks.toml").write_text('task = ["knn"]\n')
+    line = refused(capsys, "--tasks-from", str(tmp_path / "tasks.toml"), *out)
     assert line.endswith("no setting 'task'; did you mean 'tasks'?")
 
 

@@ -13,7 +13,7 @@ from sp_bench.options import (
     DataOption,
     PrefixOption,
     SPOption,
-    SuiteOption,
+    TasksFromOption,
     TasksOption,
     TrustOption,
     asked_of,
@@ -22,7 +22,7 @@ from sp_bench.options import (
 )
 
 if TYPE_CHECKING:
-    from sp_bench.suite import Asked
+    from sp_bench.asking import Asked
 
 
 def compare(
@@ -54,7 +54,7 @@ def compare(
         str, typer.Option(help="As Lightning names it; auto: bfloat16 where it is fast.")
     ] = "auto",
     tasks: TasksOption = "",
-    suite: SuiteOption = None,
+    tasks_from: TasksFromOption = None,
     longer: Annotated[
         bool, typer.Option("--longer", help="A third arm: a baseline with SP's compute as epochs.")
     ] = False,
@@ -72,7 +72,7 @@ def compare(
 ) -> None:
     """Pre-train with and without SP, seed by seed, and print what that changed."""
     if given:
-        asked = asked_of(data, tasks, suite)
+        asked = asked_of(data, tasks, tasks_from)
         _checkpoints(given, asked, out, backbone, side, limit, prefix, trust_checkpoint)
         return
     from sp_bench.compare import REPORT
@@ -81,7 +81,7 @@ def compare(
     from sp_bench.report.table import print_table
     from sp_bench.settings import Settings, fast_precision, half_the_cores, usual_backbone
 
-    asked = asked_of(data, tasks, suite)
+    asked = asked_of(data, tasks, tasks_from)
     settings = Settings(
         method=method,
         backbone=backbone or usual_backbone(method),

@@ -12,7 +12,7 @@ from sp_bench.errors import stoppable
 from sp_bench.options import (
     DataOption,
     PrefixOption,
-    SuiteOption,
+    TasksFromOption,
     TasksOption,
     TrustOption,
     asked_of,
@@ -38,14 +38,14 @@ def evaluate(
     layer: Annotated[str | None, typer.Option(help="Whose output is taken.")] = None,
     limit: Annotated[int | None, typer.Option(help="Training pictures, at most.")] = None,
     seed: Annotated[int, typer.Option(help="Of the random backbone beside it.")] = 0,
-    suite: SuiteOption = None,
+    tasks_from: TasksFromOption = None,
 ) -> None:
     """Ask one backbone what it is worth."""
     from sp_bench.checkpoints import find_checkpoint
     from sp_bench.evaluation import RESULT, EvalSettings, run_evaluation
     from sp_bench.report.table import print_figures
 
-    asked = asked_of(data, tasks, suite)
+    asked = asked_of(data, tasks, tasks_from)
     settings = EvalSettings(
         backbone=backbone,
         checkpoint=str(find_checkpoint(checkpoint.expanduser()).resolve()) if checkpoint else "",

@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from sp_bench.asking import absolute
 from sp_bench.errors import UsageError
 from sp_bench.machine import machine, versions
 from sp_bench.pretrain import check
@@ -18,7 +19,6 @@ from sp_bench.progress import Progress
 from sp_bench.results import BASELINE, LONGER, Run, write_json
 from sp_bench.settings import Settings, claim, fast_precision, usual_backbone
 from sp_bench.single import RUN, finished, pictures_for
-from sp_bench.suite import absolute
 from sp_bench.suites.folders import folder_of
 from sp_bench.suites.longer import epochs_for
 from sp_bench.tasks import find_tasks

@@ -1,7 +1,7 @@
-"""What is asked of which pictures: from the command line, or from a suite file.
+"""What is asked of which pictures: from the command line, or from a file.
 
-A suite file is TOML: ``data``, the pictures of all tasks; ``tasks``; and a table ``[task_data]``
-with the source of each task that has its own.
+The file is TOML: ``data``, the pictures of all tasks; ``tasks``; and a table ``[task_data]`` with
+the source of each task that has its own.
 """
 
 from __future__ import annotations
@@ -40,25 +40,25 @@ class Asked:
     tasks: tuple[str, ...]
 
 
-def ask(data: Sequence[str], tasks: str, suite: Path | None) -> Asked:
-    """Read ``--data``, ``--tasks`` and ``--suite``; folders become absolute.
+def ask(data: Sequence[str], tasks: str, tasks_from: Path | None) -> Asked:
+    """Read ``--data``, ``--tasks`` and ``--tasks-from``; folders become absolute.
 
     Args:
         data: as `parse_sources` takes it.
         tasks: names with commas between, ``all``, or empty: the usual ones, or those that were
             given data where nothing was given for all.
-        suite: a file in place of both.
+        tasks_from: a file in place of both.
 
     Raises:
-        UsageError: a suite beside other things, or one that cannot be read.
+        UsageError: a file beside other things, or one that cannot be read.
 
     >>> ask(["demo"], "", None).tasks, ask(["pair=demo"], "", None).tasks
     (('knn', 'linear', 'pair'), ('pair',))
     """
-    if suite is not None:
+    if tasks_from is not None:
         if data or tasks:
-            raise UsageError("suite: takes the place of --data and --tasks; give either")
-        return _read(suite)
+            raise UsageError("tasks-from: takes the place of --data and --tasks; give either")
+        return _read(tasks_from)
     main, own = parse_sources(data)
     if tasks == "all":
         names = tuple(all_tasks())
@@ -81,23 +81,23 @@ def _read(path: Path) -> Asked:
     try:
         told: dict[str, Any] = tomllib.loads(path.read_text())
     except OSError as error:
-        raise UsageError(f"suite: {path} cannot be read: {error.strerror}") from error
+        raise UsageError(f"tasks-from: {path} cannot be read: {error.strerror}") from error
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"suite: {path}: {error}") from error
+        raise UsageError(f"tasks-from: {path}: {error}") from error
     for key in told:
         if key not in _KEYS:
-            raise UsageError(f"suite: {path}: no setting {key!r}; {nearest(key, _KEYS)}")
+            raise UsageError(f"tasks-from: {path}: no setting {key!r}; {nearest(key, _KEYS)}")
     main, own, tasks = told.get("data"), told.get("task_data", {}), told.get("tasks")
     if not (main is None or isinstance(main, str)):
-        raise UsageError(f"suite: {path}: data: got {main!r}, takes a folder or a name")
+        raise UsageError(f"tasks-from: {path}: data: got {main!r}, takes a folder or a name")
     if not isinstance(own, dict) or not all(isinstance(each, str) for each in own.values()):
-        raise UsageError(f"suite: {path}: task_data: got {own!r}, takes TASK = DATA lines")
+        raise UsageError(f"tasks-from: {path}: task_data: got {own!r}, takes TASK = DATA lines")
     if not isinstance(tasks, list) or not tasks or not all(isinstance(t, str) for t in tasks):
-        raise UsageError(f"suite: {path}: tasks: got {tasks!r}, takes a list of names")
+        raise UsageError(f"tasks-from: {path}: tasks: got {tasks!r}, takes a list of names")
     for name in (*own, *tasks):
         if name not in all_tasks():
-            raise UsageError(f"suite: {path}: no task {name!r}; {nearest(name, all_tasks())}")
-    here = path.resolve().parent  # a suite beside its pictures can be moved with them
+            raise UsageError(f"tasks-from: {path}: no task {name!r}; {nearest(name, all_tasks())}")
+    here = path.resolve().parent  # a file beside its pictures can be moved with them
     return Asked(
         absolute(main, here) if main else None,
         {name: absolute(source, here) for name, source in own.items()},
