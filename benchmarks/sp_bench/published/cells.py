@@ -7,10 +7,12 @@ from typing import Any
 
 from sp_bench.report.table import HEADER, lines, markdown_row
 from sp_bench.report.wording import change, interval, level, task_name, verdict
-from sp_bench.results import BASELINE, Figure, Row
+from sp_bench.results import BASELINE, Figure, Row, Run
 from sp_bench.stats import rows
 from sp_bench.suites.collect import Evidence
 from sp_plugin import SPConfig
+
+_COST = "cost: forward FLOPs of pre-training, as a ratio"
 
 
 def arms_of(hosts: Sequence[Evidence]) -> list[str]:
@@ -24,20 +26,31 @@ def host_name(evidence: Evidence) -> str:
 
 
 def beside(hosts: Sequence[Evidence], figures: Sequence[Figure], baseline: str, arm: str) -> str:
-    """A row for each figure and a column for each host: difference and interval.
+    """A row for each figure and a column for each host: difference and interval; then the cost.
 
     Args:
         hosts: columns; one without a seed in both arms is left out.
         figures: rows.
         baseline, arm: the difference is the arm's less the baseline's.
     """
-    made = [(host_name(each), rows(each.runs, figures, baseline, arm)) for each in hosts]
-    made = [(name, found) for name, found in made if any(row.seeds for row in found)]
-    out = [markdown_row(["task", *(name for name, _ in made)]), "|---|", "--:|" * len(made), "\n"]
+    made = [(each, rows(each.runs, figures, baseline, arm)) for each in hosts]
+    made = [(each, found) for each, found in made if any(row.seeds for row in found)]
+    names = [host_name(each) for each, _ in made]
+    out = [markdown_row(["task", *names]), "|---|", "--:|" * len(made), "\n"]
     for place, figure in enumerate(figures):
         cells = [_cell(found[place]) for _, found in made]
         out.append(markdown_row([task_name(figure), *cells]))
+    costs = [_cost(each.runs, baseline, arm) for each, _ in made]
+    if any(costs):
+        out.append(markdown_row([_COST, *costs]))
     return "".join(out) if made else ""
+
+
+def _cost(runs: Sequence[Run], baseline: str, arm: str) -> str:
+    """What pre-training counted in one arm over the other; nothing where it was not counted."""
+    counted = {run.arm: run.flops for run in runs}
+    spent, usual = counted.get(arm, 0.0), counted.get(baseline, 0.0)
+    return f"{spent / usual:.2f}" if spent and usual else ""
 
 
 def _cell(row: Row) -> str:

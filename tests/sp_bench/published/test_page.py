@@ -74,6 +74,17 @@ def test_hosts_stand_in_the_order_of_their_names_with_intervals(folder: Path) ->
     assert equalised in told
 
 
+def test_what_sp_costs_stands_below_what_it_gains(folder: Path) -> None:
+    told = page(read(folder), folder)
+    assert "FLOPs" not in told, "none were counted"
+    counted = evidence("scenes", "byol", 0.02)
+    for run in counted.runs:
+        run.flops = 3e12 if run.arm == "sp" else 2e12
+    counted.save(folder / "scenes" / "byol.json")
+    told = page(read(folder), folder)
+    assert "| cost: forward FLOPs of pre-training, as a ratio |  | 1.50 |" in told
+
+
 def test_goals_name_the_host_that_is_furthest_from_them(folder: Path) -> None:
     found = {goal.text.split(":")[0]: goal for goal in goals(read(folder)["scenes"])}
     assert found["pair gain, sharpness equalised, mean of dx, dy and scale"].met
