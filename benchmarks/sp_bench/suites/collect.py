@@ -58,7 +58,10 @@ class Evidence:
 
 
 def collect(out: Path, into: Path, suite: str) -> list[Path]:
-    """Gather every finished run under ``out`` by host.
+    """Gather every finished run under ``out`` by host, beside those that ``into`` keeps already.
+
+    So a suite may be run in parts, on more than one machine of a kind, and a part that is kept
+    outlives the folder of its runs.
 
     Args:
         out: of the suite.
@@ -69,16 +72,20 @@ def collect(out: Path, into: Path, suite: str) -> list[Path]:
         The files, by host.
 
     Raises:
-        UsageError: no finished run; or runs of one host and one arm that were made with other
-            settings, or in another place.
+        UsageError: no finished run; runs of one host and one arm that were made with other
+            settings, or in another place; or one that is kept with other figures.
     """
     hosts = sorted({path.parent.parent for path in out.glob(f"*/seed*/{RUN}")})
     if not hosts:
         raise UsageError(f"collect: no finished run in {out}; takes the out folder of a suite")
     paths = []
     for host in hosts:
-        paths.append(into / f"{host.name}.json")
-        gather(host, suite).save(paths[-1])
+        path = into / f"{host.name}.json"
+        found = gather(host, suite)
+        if path.exists():
+            found = _together(Evidence.load(path), found, path)
+        found.save(path)
+        paths.append(path)
     return paths
 
 
@@ -104,6 +111,28 @@ def gather(host: Path, suite: str) -> Evidence:
     command = f"sp-bench suite configs/bench/{suite}.yaml"
     told = {"suite": suite, "command": command, "arms": arms, "dates": sorted(dates)}
     return Evidence(runs=runs, **told, **shared["told"])
+
+
+def _together(kept: Evidence, found: Evidence, path: Path) -> Evidence:
+    """What ``path`` keeps and what was found; nothing that is kept is changed."""
+    for name, arm in found.arms.items():
+        _agree(f"{name} of {path.stem}", kept.arms.get(name, arm), arm)
+    whole = ("suite", "settings", "data", "versions", "machine")
+    _agree(path.stem, *({key: getattr(part, key) for key in whole} for part in (kept, found)))
+    runs = {(run.seed, run.arm): run for run in kept.runs}
+    for run in found.runs:
+        before = runs.setdefault((run.seed, run.arm), run)
+        if _rounded(before.figures) != _rounded(run.figures):
+            raise UsageError(
+                f"collect: {path} keeps other figures of {run.arm}, seed {run.seed}; "
+                "takes another folder, or this one without that file"
+            )
+    return dataclasses.replace(
+        kept,
+        arms=dict(sorted({**found.arms, **kept.arms}.items())),
+        dates=sorted({*kept.dates, *found.dates}),
+        runs=[runs[key] for key in sorted(runs)],
+    )
 
 
 def _agree(whose: str, first: Mapping[str, Any], other: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,6 @@ def test_what_is_gathered_is_whole_and_names_no_place(made: Path, tmp_path: Path
 
 
 def test_runs_of_other_settings_are_not_put_together(made: Path, tmp_path: Path) -> None:
-    import shutil
-
     out = tmp_path / "mixed"
     shutil.copytree(made, out)
     origin = out / "simclr" / "seed0-sp" / "origin.json"
@@ -93,6 +92,30 @@ def test_runs_of_other_settings_are_not_put_together(made: Path, tmp_path: Path)
     origin.write_text(json.dumps(told))
     with pytest.raises(UsageError, match="runs of simclr differ in settings"):
         collect(out, tmp_path, "quick")
+
+
+def test_parts_of_a_suite_are_kept_side_by_side(made: Path, tmp_path: Path) -> None:
+    (whole,) = collect(made, tmp_path / "whole", "quick")
+    for arm in ("sp", "longer", "baseline", "relative_location", "sp"):  # one comes twice
+        part = tmp_path / "part" / "simclr" / f"seed0-{arm}"
+        shutil.copytree(made / "simclr" / part.name, part)
+        (path,) = collect(tmp_path / "part", tmp_path / "kept", "quick")
+        shutil.rmtree(part)
+    assert path.read_text() == whole.read_text()
+
+
+def test_a_run_that_is_kept_is_not_overwritten(made: Path, tmp_path: Path) -> None:
+    (path,) = collect(made, tmp_path, "quick")
+    kept = json.loads(path.read_text())
+    kept["runs"][0]["figures"]["knn"] += 0.01
+    path.write_text(json.dumps(kept))
+    with pytest.raises(UsageError, match="keeps other figures of baseline, seed 0"):
+        collect(made, tmp_path, "quick")
+    kept["settings"]["batch_size"] = 16
+    path.write_text(json.dumps(kept))
+    with pytest.raises(UsageError, match="simclr differ in settings"):
+        collect(made, tmp_path, "quick")
+    assert json.loads(path.read_text()) == kept
 
 
 def test_collect_says_what_it_takes(tmp_path: Path) -> None:
