@@ -81,6 +81,29 @@ def rows(
     return [_row(runs, figure, baseline, arm) for figure in figures]
 
 
+def over_hosts(found: Sequence[Row]) -> Row:
+    """What SP changed in the mean over hosts, and how sure that is of another host.
+
+    Each host counts once, by its means over seeds, however many these are; the t interval is that
+    of the hosts' differences, so it is of hosts like these, not of more seeds of them.
+
+    Args:
+        found: one row for each host, of one figure; those without a seed are left out.
+
+    Returns:
+        A row whose ``seeds`` counts hosts.
+
+    >>> knn = Figure("knn", "kNN")
+    >>> row = over_hosts([Row(knn, 1, 2, 1, 0, 2, 3), Row(knn, 1, 4, 3, 3, 3, 2)])
+    >>> row.difference, round(row.low, 1), round(row.high, 1), row.seeds
+    (2.0, -10.7, 14.7, 2)
+    """
+    measured = [row for row in found if row.seeds]
+    theirs, ours = [row.baseline for row in measured], [row.sp for row in measured]
+    difference, low, high, n = paired(theirs, ours)
+    return Row(found[0].figure, _mean(theirs), _mean(ours), difference, low, high, n)
+
+
 def _row(runs: Sequence[Run], figure: Figure, baseline: str, arm: str) -> Row:
     other, sp = (_by_seed(runs, name, figure.key) for name in (baseline, arm))
     shared = sorted(other.keys() & sp.keys())

@@ -8,10 +8,11 @@ from typing import Any
 from sp_bench.report.table import HEADER, lines, markdown_row
 from sp_bench.report.wording import change, interval, level, task_name, verdict
 from sp_bench.results import BASELINE, Figure, Row, Run
-from sp_bench.stats import rows
+from sp_bench.stats import over_hosts, rows
 from sp_bench.suites.collect import Evidence
 from sp_plugin import SPConfig
 
+OVER_HOSTS = "mean over hosts"
 _COST = "cost: forward FLOPs of pre-training, as a ratio"
 
 
@@ -28,6 +29,8 @@ def host_name(evidence: Evidence) -> str:
 def beside(hosts: Sequence[Evidence], figures: Sequence[Figure], baseline: str, arm: str) -> str:
     """A row for each figure and a column for each host: difference and interval; then the cost.
 
+    Two hosts and more have their mean in a last column.
+
     Args:
         hosts: columns; one without a seed in both arms is left out.
         figures: rows.
@@ -35,14 +38,16 @@ def beside(hosts: Sequence[Evidence], figures: Sequence[Figure], baseline: str, 
     """
     made = [(each, rows(each.runs, figures, baseline, arm)) for each in hosts]
     made = [(each, found) for each, found in made if any(row.seeds for row in found)]
-    names = [host_name(each) for each, _ in made]
-    out = [markdown_row(["task", *names]), "|---|", "--:|" * len(made), "\n"]
+    mean = [OVER_HOSTS] * (len(made) > 1)
+    names = [*(host_name(each) for each, _ in made), *mean]
+    out = [markdown_row(["task", *names]), "|---|", "--:|" * len(names), "\n"]
     for place, figure in enumerate(figures):
-        cells = [_cell(found[place]) for _, found in made]
+        found = [each[place] for _, each in made]
+        cells = [_cell(row) for row in [*found, *(over_hosts(found) for _ in mean)]]
         out.append(markdown_row([task_name(figure), *cells]))
     costs = [_cost(each.runs, baseline, arm) for each, _ in made]
     if any(costs):
-        out.append(markdown_row([_COST, *costs]))
+        out.append(markdown_row([_COST, *costs, *("" for _ in mean)]))
     return "".join(out) if made else ""
 
 

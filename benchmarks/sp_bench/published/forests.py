@@ -9,18 +9,18 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Chart
 
-from sp_bench.published.cells import host_name
+from sp_bench.published.cells import OVER_HOSTS, host_name
 from sp_bench.report.drawing import FAINT, INK, quiet
 from sp_bench.report.forest import R2, draw_difference, quiet_places, seed_differences, unit
 from sp_bench.results import Figure
-from sp_bench.stats import rows
+from sp_bench.stats import over_hosts, rows
 from sp_bench.suites.collect import Evidence
 
 _COLUMNS = 3
 
 
 def forests(hosts: Sequence[Evidence], figures: Sequence[Figure]) -> Chart:
-    """A panel for each figure, a line for each host.
+    """A panel for each figure, a line for each host, and one for the mean of two and more.
 
     Args:
         hosts: lines, first on top.
@@ -30,7 +30,7 @@ def forests(hosts: Sequence[Evidence], figures: Sequence[Figure]) -> Chart:
         A chart on white, for a page that may be dark.
     """
     down = math.ceil(len(figures) / _COLUMNS)
-    height = 0.75 + 0.24 * len(hosts)
+    height = 0.75 + 0.24 * len(_names(hosts))
     chart = Chart((10, down * height + 0.2), layout="constrained", facecolor="white")
     grid = chart.subplots(down, _COLUMNS, squeeze=False)
     for axes in grid.flat[len(figures) :]:
@@ -48,18 +48,27 @@ def save(chart: Chart, path: Path) -> None:
 
 def _panel(axes: Axes, figure: Figure, hosts: Sequence[Evidence], named: bool) -> None:
     quiet(axes, size=8)
-    quiet_places(axes, len(hosts))
-    for place, each in enumerate(hosts):
-        (row,) = rows(each.runs, [figure])
+    names = _names(hosts)
+    quiet_places(axes, len(names))
+    found = [rows(each.runs, [figure])[0] for each in hosts]
+    points = [seed_differences(each.runs, figure.key) for each in hosts]
+    if len(hosts) > 1:
+        axes.axhline(len(hosts) - 0.4, color=FAINT, linewidth=0.5)
+        points.append([row.difference for row in found if row.seeds])
+        found.append(over_hosts(found))
+    for place, (row, single) in enumerate(zip(found, points, strict=True)):
         if row.seeds:
-            draw_difference(axes, place, row, seed_differences(each.runs, figure.key))
-    names = [host_name(each) for each in hosts] if named else [""] * len(hosts)
-    axes.set_yticks(range(len(hosts)), names)
+            draw_difference(axes, place, row, single)
+    axes.set_yticks(range(len(names)), names if named else [""] * len(names))
     axes.locator_params(axis="x", nbins=5)
     better = "" if figure.higher_is_better else ", lower is better"
     measure = "points" if figure.percent else R2 if unit(figure) == R2 else ""
     axes.set_title(_title(figure), fontsize=8.5, color=INK, loc="left", wrap=True)
     axes.set_xlabel(f"{measure}{better}".strip(", "), fontsize=8, color=FAINT)
+
+
+def _names(hosts: Sequence[Evidence]) -> list[str]:
+    return [*map(host_name, hosts), *[OVER_HOSTS] * (len(hosts) > 1)]
 
 
 def _title(figure: Figure) -> str:

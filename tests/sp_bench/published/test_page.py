@@ -64,12 +64,10 @@ def folder(tmp_path: Path) -> Path:
 def test_hosts_stand_in_the_order_of_their_names_with_intervals(folder: Path) -> None:
     told = page(read(folder), folder)
     # t of 2 degrees of freedom, 4.303, times 0.01 / sqrt 3: 2.48 points either way.
-    row = (
-        "| kNN (top-1) | -5.0 **[" not in told
-        and "| kNN (top-1) | **-5.0** [-7.5, -2.5] | +2.0 [-0.5, +4.5] |"
-    )
-    assert row and row in told
-    assert "| task | simclr, tiny_resnet | byol, tiny_resnet |" in told
+    # Over two hosts, -5 and +2, it is t of 1, 12.706, times 4.95 / sqrt 2.
+    mean = "-1.5 [-46.0, +43.0]"
+    assert f"| kNN (top-1) | **-5.0** [-7.5, -2.5] | +2.0 [-0.5, +4.5] | {mean} |" in told
+    assert "| task | simclr, tiny_resnet | byol, tiny_resnet | mean over hosts |" in told
     equalised = "sharpness equalised, gain over one view (R2) | **+0.150** [+0.150, +0.150]"
     assert equalised in told
 
@@ -82,7 +80,12 @@ def test_what_sp_costs_stands_below_what_it_gains(folder: Path) -> None:
         run.flops = 3e12 if run.arm == "sp" else 2e12
     counted.save(folder / "scenes" / "byol.json")
     told = page(read(folder), folder)
-    assert "| cost: forward FLOPs of pre-training, as a ratio |  | 1.50 |" in told
+    assert "| cost: forward FLOPs of pre-training, as a ratio |  | 1.50 |  |" in told
+
+
+def test_one_host_has_no_mean_over_hosts(folder: Path) -> None:
+    (folder / "scenes" / "byol.json").unlink()
+    assert "mean over" not in page(read(folder), folder).split("## Trials")[0].split("###")[2]
 
 
 def test_goals_name_the_host_that_is_furthest_from_them(folder: Path) -> None:
