@@ -81,6 +81,8 @@ def pretrain(
 ) -> Pretrained:
     """Pre-train one arm of one seed in ``folder``; goes on from its last whole epoch.
 
+    One that was stopped while it was evaluated is read back and trains no step more.
+
     Args:
         settings: of the comparison.
         arm: ``baseline`` and ``longer`` are the method alone, for the last with more epochs in
@@ -105,9 +107,11 @@ def pretrain(
         max_epochs=settings.epochs,
         reload_dataloaders_every_n_epochs=1,
     )
+    start = _last_whole(folder)
     with _beside(settings.workers):
-        fit_stoppably(trainer, method, data, ckpt_path=_last_whole(folder))
-    trainer.save_checkpoint(folder / FINAL)
+        fit_stoppably(trainer, method, data, ckpt_path=start)
+    if start != folder / FINAL:
+        trainer.save_checkpoint(folder / FINAL)
     for path in folder.glob("epoch*.ckpt"):
         path.unlink()
     steps = len(pictures) // settings.batch_size * settings.epochs
@@ -142,7 +146,8 @@ def _keep_last(folder: Path) -> ModelCheckpoint:
 
 
 def _last_whole(folder: Path) -> Path | None:
-    for path in sorted(folder.glob("epoch*.ckpt"), reverse=True):
+    epochs = sorted(folder.glob("epoch*.ckpt"), reverse=True)
+    for path in [*folder.glob(FINAL), *epochs]:
         try:
             torch.load(path, weights_only=True, map_location="cpu")
         except Exception as error:

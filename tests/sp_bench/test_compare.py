@@ -50,6 +50,22 @@ class KillIn(Progress):
             raise Killed
 
 
+class KillEvaluating(Progress):
+    """Kills the run of one arm when its pre-training is over."""
+
+    def __init__(self, arm: str) -> None:
+        super().__init__(Console(quiet=True))
+        self.doomed = arm
+
+    def started(self, arm: str, seed: int) -> None:
+        super().started(arm, seed)
+        self.arm = arm
+
+    def evaluating(self) -> None:
+        if self.arm == self.doomed:
+            raise Killed
+
+
 def quiet() -> Progress:
     return Progress(Console(quiet=True))
 
@@ -126,12 +142,39 @@ def test_a_killed_run_goes_on_and_ends_as_it_would_have(
     assert [{**vars(run), "seconds": 0} for run in resumed.runs] == strip
 
 
+def test_a_run_killed_while_it_is_evaluated_trains_no_step_again(
+    made: tuple[Path, Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, results = made
+    again = tmp_path / "again"
+    for arm in ARMS:
+        with pytest.raises(Killed):
+            compare(SETTINGS, [0], again, KillEvaluating(arm))
+    left = {arm: (again / f"seed0-{arm}" / "final.ckpt").read_bytes() for arm in ARMS}
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a step was made again")
+
+    progress = quiet()
+    monkeypatch.setattr(progress, "step", refuse)
+    resumed = compare(SETTINGS, [0], again, progress)
+    assert {arm: (again / f"seed0-{arm}" / "final.ckpt").read_bytes() for arm in ARMS} == left
+    strip = [{**vars(run), "seconds": 0} for run in results.runs if run.seed == 0]
+    assert [{**vars(run), "seconds": 0} for run in resumed.runs] == strip
+    assert all(run.seconds > 0 for run in resumed.runs)
+    assert (again / "seed0-sp" / "examples.pt").exists()
+
+
 def test_a_broken_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
     from sp_bench.pretrain import _last_whole
 
     torch.save({"epoch": 0}, tmp_path / "epoch00000.ckpt")
     (tmp_path / "epoch00001.ckpt").write_bytes(b"PK cut off")
     assert _last_whole(tmp_path) == tmp_path / "epoch00000.ckpt"
+    (tmp_path / "final.ckpt").write_bytes(b"PK cut off")
+    assert _last_whole(tmp_path) == tmp_path / "epoch00000.ckpt"
+    torch.save({"epoch": 2}, tmp_path / "final.ckpt")
+    assert _last_whole(tmp_path) == tmp_path / "final.ckpt"
 
 
 def test_other_settings_are_refused_by_name(made: tuple[Path, Results]) -> None:
