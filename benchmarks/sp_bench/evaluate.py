@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from lightly.transforms.utils import IMAGENET_NORMALIZE
 from torchvision.transforms.v2.functional import normalize
 
+from sp_bench.answered import all_figures, answered
 from sp_bench.data import Splits
 from sp_bench.features import FrozenBackbone
 from sp_bench.methods import Method
@@ -15,21 +17,28 @@ from sp_bench.pretrain import new_method
 from sp_bench.report.examples import PairExamples
 from sp_bench.settings import Settings
 from sp_bench.sources import Sources
-from sp_bench.tasks import Subject, Task, measure
+from sp_bench.tasks import Subject, Task
 from sp_plugin import SpatialPrediction, SPConfig
 
 _SHOWN, _ASKED = 12, 240  # statistics of a batch take more than are shown
 
 
 def evaluate(
-    settings: Settings, method: Method, seed: int, sources: Sources, tasks: Sequence[Task]
+    settings: Settings,
+    method: Method,
+    seed: int,
+    sources: Sources,
+    tasks: Sequence[Task],
+    folder: Path,
+    tell: Callable[[str], None],
 ) -> dict[str, float]:
-    """Figures of every task, by key, for a method's backbone."""
+    """Figures of every task, by key, for a method's backbone; each is kept in the run's folder."""
     pair = frozen(settings, method), frozen(settings, new_method(settings, seed))
-    figures: dict[str, float] = {}
-    for task in tasks:
-        figures |= measure(task, Subject(*pair, sources.of(task), seed))
-    return figures
+
+    def subject(task: Task) -> Subject:
+        return Subject(*pair, sources.of(task), seed)
+
+    return all_figures(answered(tasks, subject, folder, tell))
 
 
 def frozen(settings: Settings, method: Method) -> FrozenBackbone:

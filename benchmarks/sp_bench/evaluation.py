@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sp_bench.answered import all_figures, answered
 from sp_bench.backbones import SMALL, make_backbone
 from sp_bench.checkpoints import load_checkpoint
 from sp_bench.compute import forward_flops
@@ -23,11 +23,11 @@ from sp_bench.machine import machine, versions
 from sp_bench.results import write_json
 from sp_bench.settings import claim
 from sp_bench.sources import Sources
-from sp_bench.tasks import Subject, Task, find_tasks, measure
+from sp_bench.tasks import Subject, Task, find_tasks
 from sp_plugin import SPConfig
 from sp_plugin.isolation import private_rng
 
-RESULT, PARTS = "eval.json", "tasks.json"
+RESULT = "eval.json"
 _SMALL_SIDE, _SIDE = 64, 224
 
 
@@ -117,20 +117,16 @@ def run_evaluation(
     splits = {task.name: sources.of(task) for task in tasks}
     claim(out, settings)
     pair = _frozen(settings, backbone), _frozen(settings, _random(settings))
-    answers = _read(out / PARTS)
-    for task in tasks:
-        if task.name not in answers:
-            subject = Subject(*pair, splits[task.name], settings.seed)
-            answers[task.name] = _ask(task, subject)
-            write_json(out / PARTS, answers)
-            tell(f"{task.name}: {answers[task.name]['seconds']:.0f} s")
+
+    def subject(task: Task) -> Subject:
+        return Subject(*pair, splits[task.name], settings.seed)
+
+    answers = answered(tasks, subject, out, tell)
     result = {
         "settings": settings.plain(),
         "checkpoint": loaded,
-        "figures": {
-            key: value for task in tasks for key, value in answers[task.name]["figures"].items()
-        },
-        "seconds": {task.name: answers[task.name]["seconds"] for task in tasks},
+        "figures": all_figures(answers),
+        "seconds": {name: answer["seconds"] for name, answer in answers.items()},
         "compute": forward_flops(pair[0].backbone, pair[0].side),
         "data": {
             name: {"name": each.name, "train": len(each.train), "test": len(each.test)}
@@ -143,14 +139,8 @@ def run_evaluation(
     return _read(out / RESULT)
 
 
-def _ask(task: Task, subject: Subject) -> dict[str, Any]:
-    start = time.perf_counter()
-    figures = measure(task, subject)
-    return {"figures": figures, "seconds": round(time.perf_counter() - start, 1)}
-
-
 def _read(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text())) if path.exists() else {}
+    return dict(json.loads(path.read_text()))
 
 
 def _sources(settings: EvalSettings) -> Sources:

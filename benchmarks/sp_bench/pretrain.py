@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from sp_bench.answered import ANSWERS
 from sp_bench.backbones import make_backbone, suit_attention
 from sp_bench.data import Pictures
 from sp_bench.errors import UsageError
@@ -111,6 +112,7 @@ def pretrain(
     with _beside(settings.workers):
         fit_stoppably(trainer, method, data, ckpt_path=start)
     if start != folder / FINAL:
+        (folder / ANSWERS).unlink(missing_ok=True)  # of a final.ckpt that was not whole
         trainer.save_checkpoint(folder / FINAL)
     for path in folder.glob("epoch*.ckpt"):
         path.unlink()

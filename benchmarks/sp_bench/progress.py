@@ -70,6 +70,10 @@ class Progress:
         """Pre-training is done, the tasks are next."""
         self.bar.update(self._task, description=f"{self._label}: evaluating")
 
+    def answered(self, told: str) -> None:
+        """A task is done: its name and its time."""
+        self.bar.update(self._task, description=f"{self._label}: evaluating ({told})")
+
     def finished(self, run: Run, again: bool = False) -> None:
         """A run is done; ``again`` where it had been before."""
         self._before += self._epochs

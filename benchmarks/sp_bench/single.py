@@ -76,12 +76,13 @@ def finished(
     folder.mkdir(exist_ok=True)
     progress.started(arm, seed)
     pretrained = pretrain(settings, arm, seed, splits.train, folder, progress.step)
-    progress.evaluating()
     method = pretrained.method
+    progress.evaluating()
+    figures = evaluate(settings, method, seed, sources, tasks, folder, progress.answered)
     run = Run(
         arm=arm,
         seed=seed,
-        figures=evaluate(settings, method, seed, sources, tasks),
+        figures=figures,
         curve=pretrained.record.curve,
         seconds=round(pretrained.record.seconds, 1),
         images_seen=pretrained.images_seen,

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from sp_bench import answered
 from sp_bench import single as module
 from sp_bench.compare import compare
 from sp_bench.data import load_data
@@ -21,6 +22,7 @@ from sp_bench.pretrain import new_method
 from sp_bench.progress import Progress
 from sp_bench.results import ARMS, Results
 from sp_bench.settings import Settings
+from sp_bench.tasks import Subject, Task
 
 from sp_plugin import SpatialPrediction, SPConfig
 from sp_plugin.isolation import generator_for
@@ -163,6 +165,38 @@ def test_a_run_killed_while_it_is_evaluated_trains_no_step_again(
     assert [{**vars(run), "seconds": 0} for run in resumed.runs] == strip
     assert all(run.seconds > 0 for run in resumed.runs)
     assert (again / "seed0-sp" / "examples.pt").exists()
+
+
+def test_a_stopped_evaluation_goes_on_with_the_task_that_is_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = dataclasses.replace(SETTINGS, tasks=("knn", "linear"))
+    asked: list[str] = []
+    measure = answered.measure
+
+    def stop_at_first_linear(task: Task, subject: Subject) -> dict[str, float]:
+        asked.append(task.name)
+        if asked == ["knn", "linear"]:
+            raise Killed
+        return measure(task, subject)
+
+    monkeypatch.setattr(answered, "measure", stop_at_first_linear)
+    with pytest.raises(Killed):
+        compare(settings, [0], tmp_path, quiet())
+    answers = json.loads((tmp_path / "seed0-baseline" / "tasks.json").read_text())
+    first = compare(settings, [0], tmp_path, quiet()).runs[0]
+    assert asked == ["knn", "linear", "linear", "knn", "linear"]  # the rest are the other arm's
+    assert list(first.figures) == ["knn", "linear"]
+    assert first.figures["knn"] == answers["knn"]["figures"]["knn"]
+
+
+def test_answers_go_with_the_checkpoint_that_gave_them(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        compare(SETTINGS, [0], tmp_path, KillEvaluating("sp"))
+    (tmp_path / "seed0-sp" / "final.ckpt").write_bytes(b"PK cut off")
+    (tmp_path / "seed0-sp" / "tasks.json").write_text('{"knn": {"figures": {"knn": 9.0}}}')
+    *_, sp = compare(SETTINGS, [0], tmp_path, quiet()).runs
+    assert sp.figures["knn"] <= 1
 
 
 def test_a_broken_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from sp_bench import evaluation
+from sp_bench import answered
 from sp_bench.backbones import make_backbone
 from sp_bench.cli import main
 from sp_bench.data import load_data
@@ -67,7 +67,7 @@ def test_it_asks_the_backbone_of_the_checkpoint(tmp_path, sources, checkpoint):
 
 def test_a_finished_one_is_read_and_a_stopped_one_goes_on(tmp_path, sources, monkeypatch):
     asked = []
-    measure = evaluation.measure
+    measure = answered.measure
 
     def stop_at_linear(task, subject):
         asked.append(task.name)
@@ -75,7 +75,7 @@ def test_a_finished_one_is_read_and_a_stopped_one_goes_on(tmp_path, sources, mon
             raise KeyboardInterrupt
         return measure(task, subject)
 
-    monkeypatch.setattr(evaluation, "measure", stop_at_linear)
+    monkeypatch.setattr(answered, "measure", stop_at_linear)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "a", sources, tasks=("knn", "linear"))
     assert not (tmp_path / "a" / "eval.json").exists()
