@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sp_bench.published.reading import seeds_of
 from sp_bench.report.table import HEADER, lines, markdown_row
 from sp_bench.report.wording import change, interval, level, task_name, verdict
 from sp_bench.results import BASELINE, Figure, Row, Run
@@ -27,7 +28,7 @@ def host_name(evidence: Evidence) -> str:
 
 
 def beside(hosts: Sequence[Evidence], figures: Sequence[Figure], baseline: str, arm: str) -> str:
-    """A row for each figure and a column for each host: difference and interval; then the cost.
+    """A row for each figure and a column for each host: difference and interval; seeds and cost.
 
     Two hosts and more have their mean in a last column.
 
@@ -36,8 +37,11 @@ def beside(hosts: Sequence[Evidence], figures: Sequence[Figure], baseline: str, 
         figures: rows.
         baseline, arm: the difference is the arm's less the baseline's.
     """
-    made = [(each, rows(each.runs, figures, baseline, arm)) for each in hosts]
-    made = [(each, found) for each, found in made if any(row.seeds for row in found)]
+    made = [
+        (each, rows(each.runs, figures, baseline, arm))
+        for each in hosts
+        if seeds_of(each, baseline, arm)
+    ]
     mean = [OVER_HOSTS] * (len(made) > 1)
     names = [*(host_name(each) for each, _ in made), *mean]
     out = [markdown_row(["task", *names]), "|---|", "--:|" * len(names), "\n"]
@@ -45,6 +49,8 @@ def beside(hosts: Sequence[Evidence], figures: Sequence[Figure], baseline: str, 
         found = [each[place] for _, each in made]
         cells = [_cell(row) for row in [*found, *(over_hosts(found) for _ in mean)]]
         out.append(markdown_row([task_name(figure), *cells]))
+    seeds = [str(seeds_of(each, baseline, arm)) for each, _ in made]
+    out.append(markdown_row(["seeds", *seeds, *("" for _ in mean)]))
     costs = [_cost(each.runs, baseline, arm) for each, _ in made]
     if any(costs):
         out.append(markdown_row([_COST, *costs, *("" for _ in mean)]))

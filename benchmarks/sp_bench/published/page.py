@@ -8,7 +8,7 @@ from pathlib import Path
 from sp_bench.errors import UsageError
 from sp_bench.published import cells, forests
 from sp_bench.published.goals import goals
-from sp_bench.published.reading import headlines
+from sp_bench.published.reading import headlines, paired
 from sp_bench.report.table import known_figures, markdown_row
 from sp_bench.results import BASELINE, SP, Figure
 from sp_bench.suites.collect import Evidence
@@ -54,6 +54,12 @@ def _place(suite: str) -> tuple[bool, bool, str]:
     return _is_trials(suite), suite != "scenes", suite
 
 
+def _shown(found: Mapping[str, Sequence[Evidence]]) -> dict[str, Sequence[Evidence]]:
+    """Suites of trials whole, of others the hosts of which there is a difference to tell."""
+    shown = {suite: hosts if _is_trials(suite) else paired(hosts) for suite, hosts in found.items()}
+    return {suite: hosts for suite, hosts in shown.items() if hosts}
+
+
 def page(found: Mapping[str, Sequence[Evidence]], folder: Path, pairs: bool = False) -> str:
     """The results page.
 
@@ -62,17 +68,17 @@ def page(found: Mapping[str, Sequence[Evidence]], folder: Path, pairs: bool = Fa
         folder: that the JSON was read from; a suite's ``notes.md`` there is put in its section.
         pairs: whether a picture of pairs lies beside the page.
     """
-    parts = [_INTRODUCTION]
-    for suite in sorted(found, key=_place):
+    parts, shown = [_INTRODUCTION], _shown(found)
+    for suite in sorted(shown, key=_place):
         section = _trials if _is_trials(suite) else _section
-        parts.append(section(suite, found[suite], _notes(folder / suite)))
+        parts.append(section(suite, shown[suite], _notes(folder / suite)))
     return "\n".join([*parts, _PAIRS] if pairs else parts)
 
 
 def pictures(found: Mapping[str, Sequence[Evidence]], folder: Path) -> list[Path]:
     """The forest plot of each suite that is no suite of trials; the files that were written."""
     paths = []
-    for suite, hosts in found.items():
+    for suite, hosts in _shown(found).items():
         if not _is_trials(suite):
             paths.append(folder / f"{suite}.png")
             forests.save(forests.forests(hosts, headlines(hosts)), paths[-1])
@@ -89,10 +95,11 @@ def readme(text: str, found: Mapping[str, Sequence[Evidence]]) -> str:
     _, end, after = rest.partition(END)
     if not mark or not end:
         raise UsageError(f"readme: no {BEGIN} and {END} in it; the table stands between them")
-    suite = min(found, key=_place)
-    if _is_trials(suite):
+    shown = _shown(found)
+    suite = min(shown, key=_place, default="")
+    if not suite or _is_trials(suite):
         raise UsageError("readme: of trials alone there is no table; takes a suite with SP")
-    hosts = found[suite]
+    hosts = shown[suite]
     table = cells.beside(hosts, _some(_SHORT, hosts), BASELINE, SP)
     return f"{before}{mark}\n{table}\n{_circumstances(hosts)}\n{end}{after}"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sp_bench.errors import UsageError
 from sp_bench.report.table import known_figures
-from sp_bench.results import Figure, Run
+from sp_bench.results import BASELINE, SP, Figure, Run
 from sp_bench.settings import METHOD_NAMES
 from sp_bench.suites.collect import Evidence
 
@@ -55,6 +55,17 @@ def _derived(run: Run) -> Run:
     if len(gains) == len(_COMPONENTS):
         gains[EQUAL_GAIN.key] = sum(gains.values()) / len(gains)
     return dataclasses.replace(run, figures={**gains, **told})
+
+
+def seeds_of(evidence: Evidence, baseline: str = BASELINE, arm: str = SP) -> int:
+    """How many seeds were run in both arms."""
+    seeds = [{run.seed for run in evidence.runs if run.arm == each} for each in (baseline, arm)]
+    return len(set.intersection(*seeds))
+
+
+def paired(hosts: Sequence[Evidence]) -> list[Evidence]:
+    """The hosts of which there is a difference to tell."""
+    return [each for each in hosts if seeds_of(each)]
 
 
 def headlines(hosts: Sequence[Evidence]) -> list[Figure]:

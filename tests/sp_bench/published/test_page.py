@@ -88,6 +88,37 @@ def test_one_host_has_no_mean_over_hosts(folder: Path) -> None:
     assert "mean over" not in page(read(folder), folder).split("## Trials")[0].split("###")[2]
 
 
+def test_a_host_without_a_pair_is_left_out(folder: Path, tmp_path: Path) -> None:
+    whole, drawn = page(read(folder), folder), pictures(read(folder), tmp_path / "a")
+    left = drawn[0].read_bytes()
+    alone = evidence("scenes", "mae", 0.02)
+    alone.runs = [run for run in alone.runs if run.arm == "baseline"]
+    alone.save(folder / "scenes" / "mae.json")
+    assert page(read(folder), folder) == whole
+    assert pictures(read(folder), tmp_path / "b")[0].read_bytes() == left
+    none = {"scenes": [alone]}
+    assert "## Photographs" not in page(none, folder) and pictures(none, tmp_path) == []
+    with pytest.raises(UsageError, match="readme: "):
+        readme(f"{BEGIN}\n{END}", none)
+
+
+def test_how_many_seeds_are_behind_a_column_is_told(folder: Path) -> None:
+    fewer = evidence("scenes", "byol", 0.02)
+    fewer.runs = [run for run in fewer.runs if run.arm == "baseline" or run.seed == 1]
+    fewer.save(folder / "scenes" / "byol.json")
+    told = page(read(folder), folder)
+    assert "| seeds | 3 | 1 |  |" in told
+    assert "| kNN (top-1) | **-5.0** [-7.5, -2.5] | +2.0 |" in told
+
+
+def test_nothing_is_sure_of_one_seed(folder: Path) -> None:
+    hosts = read(folder)["scenes"]
+    for each in hosts:
+        each.runs = [run for run in each.runs if run.seed == 0]
+    by_text = {goal.text: goal for goal in goals(hosts)}
+    assert by_text["kNN: surely higher for half of the hosts"].verdict == "not measured"
+
+
 def test_goals_name_the_host_that_is_furthest_from_them(folder: Path) -> None:
     found = {goal.text.split(":")[0]: goal for goal in goals(read(folder)["scenes"])}
     assert found["pair gain, sharpness equalised, mean of dx, dy and scale"].met
