@@ -17,11 +17,12 @@ BEGIN, END = "<!-- results: made by sp-bench results -->", "<!-- end of results 
 
 _INTRODUCTION = """# What SP changes
 
-Made by `sp-bench results` from the JSON in `benchmarks/results`; no figure here was typed. Shares
-are in percent, their differences (SP less baseline, paired by seed) in points, R2 as it is. In
-brackets the 95% t interval of the paired differences; bold where it excludes 0. With three seeds it
-is wide, as it must be; one seed has none. In the mean over hosts each counts once, and the interval
-is of hosts: what to expect beside another. Of the paper nothing is claimed.
+Made by `sp-bench results` from the JSON in `benchmarks/results`; no figure in its tables was typed.
+What is said in words of a suite is its `notes.md` there. Shares are in percent, their differences
+(SP less baseline, paired by seed) in points, R2 as it is. In brackets the 95% t interval of the
+paired differences; bold where it excludes 0. With three seeds it is wide, as it must be; one seed
+has none. In the mean over hosts each counts once, and the interval is of hosts: what to expect
+beside another. Of the paper nothing is claimed.
 """
 _PAIRS = """## Pairs
 
