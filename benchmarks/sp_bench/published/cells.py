@@ -8,7 +8,7 @@ from typing import Any
 from sp_bench.published.reading import seeds_of
 from sp_bench.report.table import HEADER, lines, markdown_row
 from sp_bench.report.wording import change, interval, level, task_name, verdict
-from sp_bench.results import BASELINE, Figure, Row, Run
+from sp_bench.results import BASELINE, SP, Figure, Row, Run
 from sp_bench.stats import over_hosts, rows
 from sp_bench.suites.collect import Evidence
 from sp_plugin import SPConfig
@@ -84,18 +84,19 @@ def whole(evidence: Evidence, figures: Sequence[Figure]) -> str:
 
 
 def trials(evidence: Evidence, figures: Sequence[Figure]) -> str:
-    """A row for each trial: what was changed, and what that did to each figure."""
+    """A row for each trial: what was changed, what that did to each figure, and what it cost."""
     first = next((run for run in evidence.runs if run.arm == BASELINE), None)
-    names = [_short(figure) for figure in figures]
+    names = [*map(_short, figures), "cost"]
     out = [markdown_row(["trial", "settings", *names]), "|---|---|", "--:|" * len(names), "\n"]
     if first is not None:
         levels = [level(figure, first.figures.get(figure.key, float("nan"))) for figure in figures]
-        out.append(markdown_row([BASELINE, "", *levels]))
+        out.append(markdown_row([BASELINE, "", *levels, ""]))
     for arm, told in evidence.arms.items():
         if arm == BASELINE:
             continue
         found = rows(evidence.runs, figures, arm=arm)
-        out.append(markdown_row([arm, changed(told["sp"]), *map(_cell, found)]))
+        cost = _cost(evidence.runs, BASELINE, arm)
+        out.append(markdown_row([arm, tried(told, evidence.epochs), *map(_cell, found), cost]))
     return "".join(out)
 
 
@@ -106,6 +107,27 @@ def predictions(evidence: Evidence) -> str:
         for arm, told in evidence.arms.items()
         if told["prediction"]
     )
+
+
+def tried(arm: Mapping[str, Any], epochs: int) -> str:
+    """What an arm is, in a few words: SP's settings or what stands in its place, other epochs.
+
+    Args:
+        arm: as in `Evidence`.
+        epochs: of the baseline.
+
+    >>> tried({"sp": SPConfig().asdict(), "pretext": "augself", "epochs": 10}, epochs=10)
+    "augself in SP's place, weight 0.5 of the host's gradient"
+    >>> tried({"sp": {}, "pretext": "sp", "epochs": 15}, epochs=10)
+    '15 epochs'
+    """
+    told = []
+    if arm["sp"]:
+        other = arm["pretext"] not in ("", SP)
+        told += [f"{arm['pretext']} in SP's place"] * other + [changed(arm["sp"])]
+    if arm["epochs"] != epochs:
+        told.append(f"{arm['epochs']} epochs")
+    return ", ".join(told)
 
 
 def changed(sp: Mapping[str, Any]) -> str:

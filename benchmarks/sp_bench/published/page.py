@@ -152,12 +152,11 @@ def _circumstances(hosts: Sequence[Evidence]) -> str:
     dates = sorted(date for each in hosts for date in each.dates)
     days = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     versions = ", ".join(f"{name} {version}" for name, version in first.versions.items())
-    epochs = first.arms.get(BASELINE, next(iter(first.arms.values())))["epochs"]
     return (
         f"`{first.command}`: {first.data['name']}, "
         f"{first.data['train']:,} pictures to train on, {first.data['test']:,} held out, "
-        f"{epochs} epochs, batches of {told['batch_size']}, views of {told['side']} px. {days}, "
-        f"{made['device']} ({made['processor']}), {made['precision']}; {versions}.\n"
+        f"{first.epochs} epochs, batches of {told['batch_size']}, views of {told['side']} px. "
+        f"{days}, {made['device']} ({made['processor']}), {made['precision']}; {versions}.\n"
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sp_bench.errors import UsageError
-from sp_bench.results import ALONE, Run, write_json
+from sp_bench.results import ALONE, BASELINE, Run, write_json
 from sp_bench.single import RUN
 from sp_bench.suites.job import ORIGIN
 
@@ -43,6 +43,11 @@ class Evidence:
     machine: dict[str, Any]
     dates: list[str]
     runs: list[Run]
+
+    @property
+    def epochs(self) -> int:
+        """Of the baseline; of the first arm where there is none."""
+        return int(self.arms.get(BASELINE, next(iter(self.arms.values())))["epochs"])
 
     def save(self, path: Path) -> None:
         """Write as JSON, whole or not at all; figures with five digits after the point."""

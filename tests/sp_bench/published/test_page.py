@@ -139,6 +139,20 @@ def test_a_trial_stands_with_its_settings_and_its_prediction(folder: Path) -> No
     assert "What was learnt: little." in told
 
 
+def test_a_trial_says_what_stands_in_sps_place_and_what_it_costs(folder: Path) -> None:
+    trials = evidence("tune", "simclr", 0.01, ("peer", "more"))
+    trials.arms["peer"]["pretext"] = "augself"
+    trials.arms["more"].update(sp={}, epochs=5)
+    for run in trials.runs:
+        run.flops = 5e12 if run.arm == "more" else 3e12
+    trials.save(folder / "tune" / "simclr.json")
+    rows = {line.split(" | ")[0]: line for line in page(read(folder), folder).splitlines()}
+    peer, more = rows["| peer"], rows["| more"]
+    assert "| augself in SP's place, weight 5 of the host's gradient, max_iou" in peer
+    assert peer.endswith("| 1.00 |")
+    assert more.startswith("| more | 5 epochs |") and more.endswith("| 1.67 |")
+
+
 def test_the_readme_gets_the_table_between_its_marks(folder: Path) -> None:
     found = read(folder)
     before = f"# X\n{BEGIN}\nold\n{END}\nrest\n"
