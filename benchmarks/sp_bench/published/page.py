@@ -41,6 +41,7 @@ _OTHERS = {
 }
 _WORDS = {
     "scenes": "Photographs of scenes",
+    "relation": "What two crops tell together",
     "cifar": "CIFAR-10",
     "tune": "Trials",
     "tune-first": "Trials before these",
@@ -108,9 +109,11 @@ def readme(text: str, found: Mapping[str, Sequence[Evidence]]) -> str:
 def _section(suite: str, hosts: Sequence[Evidence], notes: str) -> str:
     figures = headlines(hosts)
     parts = [f"## {_WORDS.get(suite, suite)}\n", _circumstances(hosts), notes]
-    head = markdown_row(("goal", "furthest from it", "")) + "|---|---|---|\n"
-    told = [markdown_row((goal.text, goal.worst, goal.verdict)) for goal in goals(hosts)]
-    parts += ["### Goals\n", head + "".join(told)]
+    wanted = goals(hosts)
+    if any(goal.met is not None for goal in wanted):
+        head = markdown_row(("goal", "furthest from it", "")) + "|---|---|---|\n"
+        told = [markdown_row((goal.text, goal.worst, goal.verdict)) for goal in wanted]
+        parts += ["### Goals\n", head + "".join(told)]
     parts += [
         f"### SP less baseline\n\n![]({suite}.png)\n",
         cells.beside(hosts, figures, BASELINE, SP),

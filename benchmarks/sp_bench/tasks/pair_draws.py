@@ -1,4 +1,4 @@
-"""Which pairs of crops the pair task asks about, and their features: the same for every arm."""
+"""Which crops the pair and relation tasks ask about, and their features: the same for every arm."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _PER_PICTURE = 2
 
 @dataclass(frozen=True)
 class Draws:
-    """n pairs of crops.
+    """n pairs of crops, or n times k crops.
 
     Attributes:
         picture: (n,) int64, which picture each pair is cut from; none more than twice.
-        boxes: (2, n, 4), crops a and b in the picture.
-        resolution: (n, 2), what both crops of a pair are low-passed to when equalised, in pixels.
+        boxes: (k, n, 4), crops a and b in the picture, and further ones.
+        resolution: (n, 2), what all crops of a pair are low-passed to when equalised, in pixels.
     """
 
     picture: Tensor
@@ -35,10 +35,15 @@ class Draws:
     @property
     def targets(self) -> Tensor:
         """(n, 3): dx and dy in fractions of the picture, and sigma = 1/2 ln(A_b / A_a)."""
-        return raw_targets(self.boxes[0], self.boxes[1], "image")
+        return self.targets_of(torch.tensor([[0], [1]]))
+
+    def targets_of(self, pairs: Tensor) -> Tensor:
+        """The same for pairs (2, P) of the crops: (Pn, 3), the first n of the first pair."""
+        a, b = self.boxes[pairs].flatten(1, 2)
+        return raw_targets(a, b, "image")
 
 
-def draw_pairs(pictures: int, most: int, frame: int, crop: int, part: int) -> Draws:
+def draw_pairs(pictures: int, most: int, frame: int, crop: int, part: int, crops: int = 2) -> Draws:
     """Draw two pairs a picture, or fewer from pictures taken at random, from nothing but this.
 
     Args:
@@ -47,6 +52,7 @@ def draw_pairs(pictures: int, most: int, frame: int, crop: int, part: int) -> Dr
         frame: side of the pictures in pixels.
         crop: side of the crops as the backbone is shown them, in pixels.
         part: 0 to fit on, 1 to score on.
+        crops: how many belong together; more than two are in no order.
 
     >>> draws = draw_pairs(pictures=10, most=15, frame=64, crop=32, part=0)
     >>> draws.boxes.shape, int(draws.picture.bincount().max())
@@ -55,8 +61,8 @@ def draw_pairs(pictures: int, most: int, frame: int, crop: int, part: int) -> Dr
     generator = generator_for(EVALUATION_SEED, part)
     rounds = [torch.randperm(pictures, generator=generator) for _ in range(_PER_PICTURE)]
     picture = torch.cat(rounds)[:most]
-    # Two crops that hardly overlap, whatever SP itself is told to draw.
-    config = SPConfig(source="image", crops=2, max_iou=0.1).resolve(frame)
+    # Crops that hardly overlap, whatever SP itself is told to draw.
+    config = SPConfig(source="image", crops=crops, max_iou=0.1).resolve(frame)
     boxes = config.sampler()(len(picture), generator)
     numbers = uniform(len(picture), 1, generator=generator)
     return Draws(picture, boxes, shared_resolution(boxes[..., 2:] * frame, crop, numbers))
@@ -65,16 +71,16 @@ def draw_pairs(pictures: int, most: int, frame: int, crop: int, part: int) -> Dr
 def encode_pairs(
     backbone: FrozenBackbone, images: Tensor, draws: Draws, resolution: Tensor | None = None
 ) -> Tensor:
-    """Features of both crops of each pair.
+    """Features of all crops of each pair.
 
     Args:
         backbone: to ask.
         images: (N, 3, frame, frame), uint8.
         draws: n pairs.
-        resolution: (n, 2) to low-pass both crops to; None leaves them as they are.
+        resolution: (n, 2) to low-pass them to; None leaves them as they are.
 
     Returns:
-        (2, n, D), float32, on the CPU.
+        (k, n, D), float32, on the CPU.
     """
     features = []
     # In parts: the crops of all pairs in floating point would not fit where pictures are large.
@@ -82,5 +88,5 @@ def encode_pairs(
         frames = images[draws.picture[rows]].to(backbone.device).float() / 255
         to = None if resolution is None else resolution[rows].to(backbone.device)
         crops = [crop_resize(frames, box, backbone.crop, to) for box in draws.boxes[:, rows]]
-        features.append(backbone.encode(torch.cat(crops)).view(2, len(rows), -1))
+        features.append(backbone.encode(torch.cat(crops)).unflatten(0, (len(crops), -1)))
     return torch.cat(features, dim=1)

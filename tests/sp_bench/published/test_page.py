@@ -132,6 +132,18 @@ def test_goals_name_the_host_that_is_furthest_from_them(folder: Path) -> None:
     assert by_text["pair gain of dx, sharpness equalised: above 0"].worst == "+0.350 (simclr)"
 
 
+def test_a_suite_that_asks_for_none_of_the_goals_has_no_table_of_them(folder: Path) -> None:
+    asked = evidence("relation", "byol", 0.02)
+    for run in asked.runs:
+        run.figures = {"relation_gain": 0.2 if run.arm == "sp" else 0.1}
+    asked.save(folder / "relation" / "byol.json")
+    whole = page(read(folder), folder)
+    told = whole.split("## What two crops tell together")[1].split("## Trials")[0]
+    assert "gain over one view (R2) | **+0.100**" in told
+    assert "### Goals" not in told and "not measured" not in told
+    assert "### Goals" in whole
+
+
 def test_a_trial_stands_with_its_settings_and_its_prediction(folder: Path) -> None:
     told = page(read(folder), folder)
     assert "| w3 | weight 5 of the host's gradient, max_iou=[1.0,0.1] | +1.0 [-1.5, +3.5] |" in told

@@ -12,9 +12,9 @@ from sp_bench.data.demo_cues import DemoCues
 from sp_bench.data.dense import DensePictures
 from sp_bench.data.pictures import Pictures, Splits
 from sp_bench.features import FrozenBackbone
-from sp_bench.tasks import Subject, Task, dense_probe
+from sp_bench.tasks import Subject, Task, dense_probe, relation_probe
 from threadpoolctl import threadpool_limits
-from torch import nn
+from torch import Tensor, nn
 
 
 class Arrays(Pictures):
@@ -49,6 +49,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Probes that are trained step by step take a few."""
     monkeypatch.setattr(dense_probe, "_EPOCHS", 2)
     monkeypatch.setattr(dense_probe, "_STEPS", 2)
+    monkeypatch.setattr(relation_probe, "_BATCHES", 1)
 
 
 @pytest.fixture
@@ -131,3 +132,72 @@ def net() -> nn.Module:
         return nn.Sequential(
             nn.Conv2d(3, 16, 5, stride=2), nn.BatchNorm2d(16), nn.ReLU(), nn.Dropout()
         )
+
+
+@pytest.fixture
+def ramps(arrays: type[Arrays]) -> Splits:
+    """Red rises from left to right and green from top to bottom: each pixel tells its place."""
+    rise = np.round((np.arange(64) + 0.5) / 64 * 255).astype(np.uint8)
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[..., 0], picture[..., 1] = rise, rise[:, None]
+    parts = [arrays(np.stack([picture] * n), np.arange(n) % 2) for n in (300, 300)]
+    return Splits("ramps", *parts)
+
+
+@pytest.fixture
+def fractals(arrays: type[Arrays]) -> Splits:
+    """1/f noise: it looks the same at every scale, so that only blur tells how large a crop is."""
+    rng = np.random.default_rng(0)
+    frequency = np.hypot(np.fft.fftfreq(96)[:, None], np.fft.fftfreq(96)) + 1e-9
+    frequency[0, 0] = np.inf
+
+    def part(count: int):
+        spectrum = np.fft.fft2(rng.normal(size=(count, 3, 96, 96))) / frequency
+        waves = np.fft.ifft2(spectrum).real
+        waves = 128 + 45 * waves / waves.std(axis=(2, 3), keepdims=True)
+        pixels = waves.clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+        return arrays(np.ascontiguousarray(pixels), np.arange(count) % 2)
+
+    return Splits("fractals", part(250), part(250))
+
+
+class Position(nn.Module):
+    """On `ramps`: where a crop lies, by its mean, and how large it is, by its spread."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        ramp = images[:, :2].flatten(2)
+        return torch.cat([ramp.mean(dim=2), ramp.std(dim=2).clamp_min(1e-6).log()], dim=1)
+
+
+class Sharpness(nn.Module):
+    """How bent a crop is from pixel to pixel, for how steep it is: blur, and nothing else."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        told = []
+        for axis in (2, 3):
+            slope = images.diff(dim=axis)
+            bend = slope.diff(dim=axis).square().mean(dim=(1, 2, 3))
+            told.append(bend / slope.square().mean(dim=(1, 2, 3)).clamp_min(1e-9))
+        return torch.stack(told, dim=1).clamp_min(1e-9).log()
+
+
+class Chance(nn.Module):
+    """Numbers that depend on the crop and tell nothing of it."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images.mean(dim=(1, 2, 3))[:, None] * torch.tensor([1e4, 3e4])).sin()
+
+
+@pytest.fixture
+def position() -> nn.Module:
+    return Position()
+
+
+@pytest.fixture
+def sharpness() -> nn.Module:
+    return Sharpness()
+
+
+@pytest.fixture
+def chance() -> nn.Module:
+    return Chance()

@@ -14,62 +14,10 @@ from sp_bench.tasks.pair import TASK
 from torch import Tensor, nn
 
 
-class Position(nn.Module):
-    """On `ramps`: where a crop lies, by its mean, and how large it is, by its spread."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        ramp = images[:, :2].flatten(2)
-        return torch.cat([ramp.mean(dim=2), ramp.std(dim=2).clamp_min(1e-6).log()], dim=1)
-
-
-class Sharpness(nn.Module):
-    """How bent a crop is from pixel to pixel, for how steep it is: blur, and nothing else."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        told = []
-        for axis in (2, 3):
-            slope = images.diff(dim=axis)
-            bend = slope.diff(dim=axis).square().mean(dim=(1, 2, 3))
-            told.append(bend / slope.square().mean(dim=(1, 2, 3)).clamp_min(1e-9))
-        return torch.stack(told, dim=1).clamp_min(1e-9).log()
-
-
-class Chance(nn.Module):
-    """Numbers that depend on the crop and tell nothing of it."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return (images.mean(dim=(1, 2, 3))[:, None] * torch.tensor([1e4, 3e4])).sin()
-
-
-@pytest.fixture
-def ramps(arrays) -> Splits:
-    """Red rises from left to right and green from top to bottom: each pixel tells its place."""
-    rise = np.round((np.arange(64) + 0.5) / 64 * 255).astype(np.uint8)
-    picture = np.zeros((64, 64, 3), np.uint8)
-    picture[..., 0], picture[..., 1] = rise, rise[:, None]
-    parts = [arrays(np.stack([picture] * n), np.arange(n) % 2) for n in (300, 300)]
-    return Splits("ramps", *parts)
-
-
-@pytest.fixture
-def fractals(arrays) -> Splits:
-    """1/f noise: it looks the same at every scale, so that only blur tells how large a crop is."""
-    rng = np.random.default_rng(0)
-    frequency = np.hypot(np.fft.fftfreq(96)[:, None], np.fft.fftfreq(96)) + 1e-9
-    frequency[0, 0] = np.inf
-
-    def part(count: int):
-        spectrum = np.fft.fft2(rng.normal(size=(count, 3, 96, 96))) / frequency
-        waves = np.fft.ifft2(spectrum).real
-        waves = 128 + 45 * waves / waves.std(axis=(2, 3), keepdims=True)
-        pixels = waves.clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
-        return arrays(np.ascontiguousarray(pixels), np.arange(count) % 2)
-
-    return Splits("fractals", part(250), part(250))
-
-
-def test_an_encoder_that_knows_where_it_is_has_r2_1_and_a_gain_in_every_component(ramps, ask):
-    found = measure(TASK, ask(Position(), ramps, Chance(), side=64, crop=32))
+def test_an_encoder_that_knows_where_it_is_has_r2_1_and_a_gain_in_every_component(
+    ramps, ask, position, chance
+):
+    found = measure(TASK, ask(position, ramps, chance, side=64, crop=32))
     for name in ("dx", "dy", "scale"):
         assert found[f"pair_{name}_r2"] > 0.97
         assert found[f"pair_{name}_equal"] > 0.9
@@ -82,8 +30,10 @@ def test_an_encoder_that_knows_where_it_is_has_r2_1_and_a_gain_in_every_componen
     assert found["pair_dy_error"] < 0.02
 
 
-def test_an_encoder_that_reads_sharpness_alone_is_found_out_on_equalised_pairs(fractals, ask):
-    found = measure(TASK, ask(Sharpness(), fractals, Chance(), side=96, crop=48))
+def test_an_encoder_that_reads_sharpness_alone_is_found_out_on_equalised_pairs(
+    fractals, ask, sharpness, chance
+):
+    found = measure(TASK, ask(sharpness, fractals, chance, side=96, crop=48))
     assert found["pair_scale_r2"] > 0.95
     assert found["pair_scale_gain"] > 0.5
     assert abs(found["pair_scale_equal"]) < 0.08
@@ -91,15 +41,17 @@ def test_an_encoder_that_reads_sharpness_alone_is_found_out_on_equalised_pairs(f
     assert abs(found["pair_dx_r2"]) < 0.05
 
 
-def test_probes_are_fitted_on_training_pictures_and_scored_on_the_others(ramps, arrays, ask):
+def test_probes_are_fitted_on_training_pictures_and_scored_on_the_others(
+    ramps, arrays, ask, position, chance
+):
     mirrored = arrays(np.ascontiguousarray(ramps.test.pixels[:, :, ::-1]), ramps.test.labels)
-    found = measure(TASK, ask(Position(), Splits("mirrored", ramps.train, mirrored), Chance()))
+    found = measure(TASK, ask(position, Splits("mirrored", ramps.train, mirrored), chance))
     assert found["pair_dx_r2"] == pytest.approx(-3, abs=0.3)  # all shifts told the wrong way round
     assert found["pair_dy_r2"] > 0.97
 
 
-def test_an_encoder_that_knows_nothing_gains_nothing(ramps, ask):
-    found = measure(TASK, ask(Chance(), ramps, Position(), side=64, crop=32))
+def test_an_encoder_that_knows_nothing_gains_nothing(ramps, ask, position, chance):
+    found = measure(TASK, ask(chance, ramps, position, side=64, crop=32))
     for figure in TASK.figures[:4]:
         assert abs(found[figure.key]) < 0.05
     assert min(found[f"pair_{name}_random"] for name in ("dx", "dy", "scale")) > 0.97
@@ -127,7 +79,7 @@ def test_four_gains_are_the_headlines_and_errors_are_better_low():
     assert low == {"pair_dx_error", "pair_dy_error", "pair_scale_error"}
 
 
-def test_the_baseline_and_sp_are_shown_the_same_crops(tints, ask):
+def test_the_baseline_and_sp_are_shown_the_same_crops(tints, ask, chance):
     class Seen(nn.Module):
         def __init__(self, width: int) -> None:
             super().__init__()
@@ -140,7 +92,7 @@ def test_the_baseline_and_sp_are_shown_the_same_crops(tints, ask):
     arms = [Seen(5), Seen(9)]
     for seed, arm in enumerate(arms):
         torch.manual_seed(seed)
-        subject = ask(arm, tints, Chance(), seed=seed)
+        subject = ask(arm, tints, chance, seed=seed)
         arm.images.clear()
         TASK.run(subject)
     assert torch.equal(torch.cat(arms[0].images), torch.cat(arms[1].images))

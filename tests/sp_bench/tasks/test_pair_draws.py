@@ -38,6 +38,18 @@ def test_the_same_question_gives_the_same_pairs_and_the_two_parts_others():
     assert not torch.equal(one.boxes, scored.boxes)
 
 
+def test_further_crops_of_a_picture_hardly_overlap_and_each_pair_of_them_has_its_truth():
+    draws = draw_pairs(40, 40, 64, 32, part=0, crops=3)
+    assert draws.boxes.shape == (3, 40, 4)
+    pairs = torch.tensor([[0, 1], [2, 2]])
+    truth = draws.targets_of(pairs).unflatten(0, (2, 40))
+    for (a, b), told in zip(pairs.T.tolist(), truth, strict=True):
+        assert float(iou(draws.boxes[a], draws.boxes[b]).median()) < 0.1
+        assert torch.allclose(told[:, :2], (draws.boxes[b] - draws.boxes[a])[:, :2])
+        sigma = (area(draws.boxes[b]) / area(draws.boxes[a])).log() / 2
+        assert torch.allclose(told[:, 2], sigma, atol=1e-5)
+
+
 @settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 150))
 def test_pictures_are_taken_evenly_and_twice_at_most(pictures, most):

@@ -1,0 +1,93 @@
+"""The whole task on encoders that know one thing each."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sp_bench.data.pictures import Splits
+from sp_bench.features import UnmeasurableError
+from sp_bench.tasks import measure
+from sp_bench.tasks.relation import TASK
+from torch import Tensor, nn
+
+COMPONENTS = ("dx", "dy", "scale")
+
+
+class Phase(nn.Module):
+    """On `waves`: the phase of a wave at the crop's middle, as an angle's cosine and sine."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        red = images[:, 0].mean(dim=(1, 2)) * 0.229 + 0.485
+        blue = images[:, 2].mean(dim=(1, 2)) * 0.225 + 0.406
+        angle = 2.5 * red + 2 * math.pi * blue
+        return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+@pytest.fixture
+def waves(arrays) -> Splits:
+    """Red rises from left to right; blue is one for each picture, any of all alike."""
+    rng = np.random.default_rng(0)
+
+    def part(count: int):
+        pictures = np.zeros((count, 64, 64, 3), np.uint8)
+        pictures[..., 0] = np.round((np.arange(64) + 0.5) / 64 * 255)
+        pictures[..., 2] = rng.integers(0, 256, (count, 1, 1))
+        return arrays(pictures, np.arange(count) % 2)
+
+    return Splits("waves", part(600), part(200))
+
+
+def test_what_neither_crop_tells_alone_is_told_by_both_together(waves, ask, chance):
+    found = measure(TASK, ask(Phase(), waves, chance, side=64, crop=32))
+    assert found["relation_dx_r2"] > 0.9
+    assert abs(found["relation_dx_one"]) < 0.1
+    assert found["relation_dx_apart"] < 0.5
+    assert found["relation_dx_gain"] > 0.8
+    assert found["relation_beyond"] > 0.15
+    for name in COMPONENTS:
+        assert abs(found[f"relation_{name}_random"]) < 0.1
+    assert abs(found["relation_dy_r2"]) < 0.1
+
+
+def test_what_each_crop_tells_of_its_place_is_told_apart_as_well(ramps, ask, chance, position):
+    found = measure(TASK, ask(position, ramps, chance, side=64, crop=32))
+    for name in COMPONENTS:
+        assert found[f"relation_{name}_r2"] > 0.9
+        assert found[f"relation_{name}_one"] < 0.65
+        assert found[f"relation_{name}_gain"] > 0.3
+    assert abs(found["relation_beyond"]) < 0.06
+
+
+def test_sharpness_tells_nothing(fractals, ask, chance, sharpness):
+    found = measure(TASK, ask(sharpness, fractals, chance, side=96, crop=48))
+    assert abs(found["relation_scale_r2"]) < 0.1
+
+
+def test_probes_are_fitted_on_training_pictures_and_scored_on_the_others(
+    ramps, arrays, ask, chance, position
+):
+    mirrored = arrays(np.ascontiguousarray(ramps.test.pixels[:, :, ::-1]), ramps.test.labels)
+    splits = Splits("mirrored", ramps.train, mirrored)
+    found = measure(TASK, ask(position, splits, chance, side=64, crop=32))
+    assert found["relation_dx_r2"] == pytest.approx(-3, abs=0.4)
+    assert found["relation_dy_r2"] > 0.9
+
+
+def test_means_and_gains_are_of_what_stands_beside_them(net, tints, ask):
+    found = measure(TASK, ask(net, tints))
+    both, one, apart = (
+        np.array([found[f"relation_{name}_{key}"] for name in COMPONENTS])
+        for key in ("r2", "one", "apart")
+    )
+    assert [found[f"relation_{name}_gain"] for name in COMPONENTS] == pytest.approx(both - one)
+    assert found["relation_gain"] == pytest.approx((both - one).mean())
+    assert found["relation_beyond"] == pytest.approx((both - apart).mean())
+
+
+def test_a_relation_takes_two_pictures_of_each_part(net, tints, arrays, ask):
+    alone = arrays(tints.test.pixels[:1], np.zeros(1))
+    with pytest.raises(UnmeasurableError, match="two pictures"):
+        TASK.run(ask(net, Splits("alone", tints.train, alone)))
