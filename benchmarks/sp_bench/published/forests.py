@@ -73,4 +73,5 @@ def _names(hosts: Sequence[Evidence]) -> list[str]:
 
 def _title(figure: Figure) -> str:
     short = figure.label.replace(", gain over one view (R2)", "").replace(" (top-1)", "")
-    return short.split(" (chance")[0].replace("sharpness equalised", "equalised")
+    short = short.split(" (chance")[0].replace("sharpness equalised", "equalised")
+    return short.removesuffix(" (R2)")  # stands below

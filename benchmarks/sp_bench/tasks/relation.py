@@ -31,7 +31,6 @@ _CONTROLS = {
     "apart": "both views asked apart",
     "random": "random backbone",
 }
-_MEAN = "relation: mean of dx, dy and scale"
 
 
 def _figures() -> tuple[Figure, ...]:
@@ -47,8 +46,8 @@ def _figures() -> tuple[Figure, ...]:
         for name in COMPONENTS
     ]
     return (
-        Figure("relation_gain", f"{_MEAN}, gain over one view (R2)", chance=0.0),
-        Figure("relation_beyond", f"{_MEAN}, gain over both views asked apart (R2)", chance=0.0),
+        Figure("relation_gain", "relation: mean, gain over one view (R2)", chance=0.0),
+        Figure("relation_beyond", "relation: mean, gain over views asked apart (R2)", chance=0.0),
         *gains,
         *controls,
     )
