@@ -14,12 +14,11 @@ from sp_bench.data.unlabelled import pictures_alone
 from sp_bench.features import FrozenBackbone, UnmeasurableError
 from sp_bench.results import Figure
 from sp_bench.tasks import Subject, Task
+from sp_bench.tasks.pair import COMPONENTS
 from sp_bench.tasks.pair_draws import Draws, draw_pairs, encode_pairs
 from sp_bench.tasks.relation_probe import Crops, apart, one_alone, together
 from sp_plugin.loss import r2
 from sp_plugin.pairs import choose_pairs
-
-COMPONENTS = ("dx", "dy", "scale")
 
 # Four crops of a picture are six pairs for the price of two: encoding is most of the cost.
 _CROPS = 4
@@ -55,15 +54,13 @@ def _figures() -> tuple[Figure, ...]:
 
 def run(subject: Subject) -> dict[str, float]:
     """Fit MLPs on crops of the training pictures, score them on crops of the others."""
-    splits, backbone = subject.splits, subject.backbone
-    if min(len(splits.train), len(splits.test)) < 2:
+    train, test, backbone = subject.splits.train, subject.splits.test, subject.backbone
+    if min(len(train), len(test)) < 2:
         raise UnmeasurableError("data: a relation takes two pictures in each split")
     frame, crop = backbone.side, backbone.crop
     parts = [
-        (of, draw_pairs(len(of), most, frame, crop, part, _CROPS))
-        for part, (of, most) in enumerate(
-            ((splits.train, _FIT_PICTURES), (splits.test, _SCORE_PICTURES))
-        )
+        (train, draw_pairs(len(train), _FIT_PICTURES, frame, crop, 0, _CROPS)),
+        (test, draw_pairs(len(test), _SCORE_PICTURES, frame, crop, 1, _CROPS)),
     ]
     fit, score = (_crops(backbone, *each) for each in parts)
     random = [_crops(subject.untrained, *each) for each in parts]
