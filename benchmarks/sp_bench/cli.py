@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from sp_bench.cli_options import spread
 from sp_bench.commands.compare import compare
 from sp_bench.commands.evaluate import evaluate
 from sp_bench.commands.report import report
@@ -15,7 +16,6 @@ from sp_bench.commands.show import show
 from sp_bench.commands.speed import speed
 from sp_bench.commands.suite import HYDRA, suite
 from sp_bench.errors import Stopped, UsageError
-from sp_bench.options import spread
 from sp_plugin import ConfigError
 
 app = typer.Typer(

@@ -6,16 +6,16 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from sp_bench.machine import machine, versions
+from sp_bench.config import Settings, claim
+from sp_bench.environment import machine, versions
 from sp_bench.pretrain import check
 from sp_bench.progress import Progress
-from sp_bench.report.examples import PairExamples
-from sp_bench.report.pages import write_report
+from sp_bench.report.html_report import write_report
+from sp_bench.report.prediction_figure import PairExamples
 from sp_bench.results import ARMS, LONGER, Results, Run
-from sp_bench.settings import Settings, claim
-from sp_bench.single import finished, pictures_for, resolved, run_name
+from sp_bench.run import finished, pictures_for, resolved, run_name
 from sp_bench.stats import rows
-from sp_bench.suites.longer import longer
+from sp_bench.sweeps.compute_matched import longer
 from sp_bench.tasks import find_tasks
 
 RESULTS, REPORT = "results.json", "report.html"

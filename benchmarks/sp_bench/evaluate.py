@@ -9,14 +9,14 @@ import torch
 from lightly.transforms.utils import IMAGENET_NORMALIZE
 from torchvision.transforms.v2.functional import normalize
 
-from sp_bench.answered import all_figures, answered
+from sp_bench.config import Settings
 from sp_bench.data import Splits
-from sp_bench.features import FrozenBackbone
+from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.methods import Method
 from sp_bench.pretrain import new_method
-from sp_bench.report.examples import PairExamples
-from sp_bench.settings import Settings
-from sp_bench.sources import Sources
+from sp_bench.report.prediction_figure import PairExamples
+from sp_bench.task_data import Sources
+from sp_bench.task_runner import all_figures, answered
 from sp_bench.tasks import Subject, Task
 from sp_plugin import SpatialPrediction, SPConfig
 

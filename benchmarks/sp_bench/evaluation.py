@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from sp_bench.answered import all_figures, answered
 from sp_bench.backbones import SMALL, make_backbone
 from sp_bench.checkpoints import load_checkpoint
-from sp_bench.compute import forward_flops
+from sp_bench.config import claim
 from sp_bench.data import DataError, load_data
+from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
-from sp_bench.features import FrozenBackbone
-from sp_bench.machine import machine, versions
+from sp_bench.flops import forward_flops
+from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.results import write_json
-from sp_bench.settings import claim
-from sp_bench.sources import Sources
+from sp_bench.task_data import Sources
+from sp_bench.task_runner import all_figures, answered
 from sp_bench.tasks import Subject, Task, find_tasks
 from sp_plugin import SPConfig
 from sp_plugin.isolation import private_rng

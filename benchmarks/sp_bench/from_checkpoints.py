@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from sp_bench.checkpoints import find_checkpoint
+from sp_bench.config import claim
 from sp_bench.data import load_data
+from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
 from sp_bench.evaluation import EvalSettings, run_evaluation
-from sp_bench.machine import machine, versions
-from sp_bench.report.pages import write_report
+from sp_bench.report.html_report import write_report
 from sp_bench.results import ARMS, BASELINE, LONGER, Results, Run
-from sp_bench.settings import claim
-from sp_bench.sources import Sources
 from sp_bench.stats import rows
+from sp_bench.task_data import Sources
 from sp_bench.tasks import find_tasks
 from sp_plugin.checks import nearest
 

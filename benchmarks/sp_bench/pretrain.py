@@ -13,16 +13,16 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from sp_bench.answered import ANSWERS
 from sp_bench.backbones import make_backbone, suit_attention
+from sp_bench.callbacks import EpochSeed, Record, Ticks
+from sp_bench.config import Settings
 from sp_bench.data import Pictures
+from sp_bench.datamodule import PretrainingData, Views
 from sp_bench.errors import UsageError
 from sp_bench.methods import METHODS, Method
-from sp_bench.pretexts import PRETEXTS, PretextCallback
-from sp_bench.pretraining_data import PretrainingData, Views
-from sp_bench.recording import EpochSeed, Record, Ticks
+from sp_bench.pretext_tasks import PRETEXTS, PretextCallback
 from sp_bench.results import ALONE
-from sp_bench.settings import Settings
+from sp_bench.task_runner import ANSWERS
 from sp_bench.trainer import fit_stoppably, quiet_trainer
 from sp_plugin import SpatialPrediction
 from sp_plugin.probing import fit

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from sp_bench.backbones import make_backbone, suit_attention
+from sp_bench.config import Settings
 from sp_bench.pretrain import new_method
-from sp_bench.settings import Settings
 from timm.layers import Attention
 from torch import nn
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from sp_bench.cli import main
-from sp_bench.options import sp_settings, spread
+from sp_bench.cli_options import sp_settings, spread
 
 
 @pytest.fixture(scope="module")

@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
-from sp_bench import answered
-from sp_bench import single as module
+from sp_bench import run as module
+from sp_bench import task_runner
 from sp_bench.compare import compare
+from sp_bench.config import Settings
 from sp_bench.data import load_data
-from sp_bench.data.pictures import Selection
+from sp_bench.data.dataset import Selection
 from sp_bench.errors import UsageError
 from sp_bench.evaluate import examples
 from sp_bench.pretrain import new_method
 from sp_bench.progress import Progress
 from sp_bench.results import ARMS, Results
-from sp_bench.settings import Settings
 from sp_bench.tasks import Subject, Task
 
 from sp_plugin import SpatialPrediction, SPConfig
@@ -172,7 +172,7 @@ def test_a_stopped_evaluation_goes_on_with_the_task_that_is_next(
 ) -> None:
     settings = dataclasses.replace(SETTINGS, tasks=("knn", "linear"))
     asked: list[str] = []
-    measure = answered.measure
+    measure = task_runner.measure
 
     def stop_at_first_linear(task: Task, subject: Subject) -> dict[str, float]:
         asked.append(task.name)
@@ -180,7 +180,7 @@ def test_a_stopped_evaluation_goes_on_with_the_task_that_is_next(
             raise Killed
         return measure(task, subject)
 
-    monkeypatch.setattr(answered, "measure", stop_at_first_linear)
+    monkeypatch.setattr(task_runner, "measure", stop_at_first_linear)
     with pytest.raises(Killed):
         compare(settings, [0], tmp_path, quiet())
     answers = json.loads((tmp_path / "seed0-baseline" / "tasks.json").read_text())
@@ -252,7 +252,7 @@ def test_a_longer_baseline_gets_sp_s_forward_operations_as_epochs(tmp_path: Path
 
 
 def test_operations_of_a_step_are_counted_forward_alone(made: tuple[Path, Results]) -> None:
-    from sp_bench.compute import forward_flops
+    from sp_bench.flops import forward_flops
 
     _, results = made
     run = results.runs[0]

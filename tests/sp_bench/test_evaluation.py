@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from sp_bench import answered
+from sp_bench import task_runner
 from sp_bench.backbones import make_backbone
 from sp_bench.cli import main
 from sp_bench.data import load_data
 from sp_bench.errors import UsageError
 from sp_bench.evaluation import EvalSettings, run_evaluation
-from sp_bench.sources import Sources
+from sp_bench.task_data import Sources
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_it_asks_the_backbone_of_the_checkpoint(tmp_path, sources, checkpoint):
 
 def test_a_finished_one_is_read_and_a_stopped_one_goes_on(tmp_path, sources, monkeypatch):
     asked = []
-    measure = answered.measure
+    measure = task_runner.measure
 
     def stop_at_linear(task, subject):
         asked.append(task.name)
@@ -75,7 +75,7 @@ def test_a_finished_one_is_read_and_a_stopped_one_goes_on(tmp_path, sources, mon
             raise KeyboardInterrupt
         return measure(task, subject)
 
-    monkeypatch.setattr(answered, "measure", stop_at_linear)
+    monkeypatch.setattr(task_runner, "measure", stop_at_linear)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "a", sources, tasks=("knn", "linear"))
     assert not (tmp_path / "a" / "eval.json").exists()

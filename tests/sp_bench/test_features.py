@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sp_bench import features
-from sp_bench.data.pictures import Pictures
-from sp_bench.features import FrozenBackbone, UnmeasurableError
+from sp_bench import frozen_backbone
+from sp_bench.data.dataset import Pictures
+from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from torch import Tensor, nn
 from torchvision import transforms
 
@@ -89,14 +89,14 @@ def test_features_are_computed_once():
 
 def test_decoded_pictures_go_when_the_set_goes():
     gc.collect()
-    before = len(features._decoded)
+    before = len(frozen_backbone._decoded)
     pictures = Few()
     frozen = FrozenBackbone(net(), side=32, crop=16)
     frozen.features(pictures)
-    assert len(features._decoded) == before + 1
+    assert len(frozen_backbone._decoded) == before + 1
     del pictures
     gc.collect()
-    assert len(features._decoded) == before
+    assert len(frozen_backbone._decoded) == before
     assert len(frozen._kept) == 0
 
 
@@ -183,7 +183,7 @@ def test_features_that_are_not_finite_are_refused_in_one_line():
 
 def test_a_backbone_on_another_device_stays_there():
     backbone = net()
-    elsewhere = features._on(torch.device("meta"), backbone)
+    elsewhere = frozen_backbone._on(torch.device("meta"), backbone)
     assert next(elsewhere.parameters()).device.type == "meta"
     assert next(backbone.parameters()).device.type == "cpu"
-    assert features._on(torch.device("cpu"), backbone) is backbone
+    assert frozen_backbone._on(torch.device("cpu"), backbone) is backbone

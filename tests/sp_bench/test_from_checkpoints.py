@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from sp_bench.backbones import make_backbone
-from sp_bench.checkpoints.finding import find_checkpoint
+from sp_bench.checkpoints.find import find_checkpoint
 from sp_bench.cli import main
 from sp_bench.errors import UsageError
 from sp_bench.from_checkpoints import parse_from

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from sp_bench.config import METHOD_NAMES, Settings
 from sp_bench.data import load_data
 from sp_bench.methods import METHODS
 from sp_bench.pretrain import pretrain
-from sp_bench.settings import METHOD_NAMES, Settings
 
 BATCH, STEPS = 8, 5
 VIT = ("dino", "mae")

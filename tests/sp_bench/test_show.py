@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 from sp_bench.errors import UsageError
+from sp_bench.preview import ask, read_frames, show_pairs
 from sp_bench.report.answers import answer
-from sp_bench.report.asked import draw_asked, footnote
-from sp_bench.show import ask, read_frames, show_pairs
+from sp_bench.report.pair_preview import draw_asked, footnote
 
 from sp_plugin import SpatialPrediction, SPConfig
 from sp_plugin.boxes import corners

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from sp_bench.data import DataError, load_data
 from sp_bench.errors import UsageError
-from sp_bench.sources import Sources, parse_sources
+from sp_bench.task_data import Sources, parse_sources
 from sp_bench.tasks import all_tasks
 
 TASKS = all_tasks()

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from sp_bench.errors import stoppable
-from sp_bench.options import (
+from sp_bench.cli_options import (
     DataOption,
     PrefixOption,
     SPOption,
@@ -20,9 +19,10 @@ from sp_bench.options import (
     printer,
     sp_settings,
 )
+from sp_bench.errors import stoppable
 
 if TYPE_CHECKING:
-    from sp_bench.asking import Asked
+    from sp_bench.task_selection import Asked
 
 
 def compare(
@@ -77,9 +77,9 @@ def compare(
         return
     from sp_bench.compare import REPORT
     from sp_bench.compare import compare as run
+    from sp_bench.config import Settings, fast_precision, half_the_cores, usual_backbone
     from sp_bench.progress import Progress
     from sp_bench.report.table import print_table
-    from sp_bench.settings import Settings, fast_precision, half_the_cores, usual_backbone
 
     asked = asked_of(data, tasks, tasks_from)
     settings = Settings(

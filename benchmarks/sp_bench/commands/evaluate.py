@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sp_bench.errors import stoppable
-from sp_bench.options import (
+from sp_bench.cli_options import (
     DataOption,
     PrefixOption,
     TasksFromOption,
@@ -18,6 +17,7 @@ from sp_bench.options import (
     asked_of,
     printer,
 )
+from sp_bench.errors import stoppable
 
 
 def evaluate(

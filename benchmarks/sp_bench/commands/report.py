@@ -14,7 +14,7 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder for report.html and report.md.")] = Path(),
 ) -> None:
     """Put runs side by side, in one page and one Markdown table."""
-    from sp_bench.report.runs import write_runs
+    from sp_bench.report.multi_run_report import write_runs
 
     for path in write_runs(runs, out):
         Console().print(f"written: {path}", soft_wrap=True, highlight=False)

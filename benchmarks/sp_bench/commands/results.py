@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sp_bench.options import printer
+from sp_bench.cli_options import printer
 
 
 def collect(
@@ -17,7 +17,7 @@ def collect(
     suite: Annotated[str, typer.Option(help="Its name; that of the out folder.")] = "",
 ) -> None:
     """Gather a suite's finished runs, a JSON file for each host."""
-    from sp_bench.suites.collect import collect as gather
+    from sp_bench.sweeps.collect import collect as gather
 
     tell = printer(Console())
     for path in gather(runs, into, suite or runs.resolve().name):
@@ -41,12 +41,12 @@ def results(
     ] = None,
 ) -> None:
     """Make the page of results from the JSON of suites."""
-    from sp_bench.published import forests
-    from sp_bench.published.page import page, pictures
-    from sp_bench.published.page import readme as with_table
-    from sp_bench.published.reading import read
-    from sp_bench.report.examples import PairExamples, draw_examples
-    from sp_bench.report.pages import write_whole
+    from sp_bench.report.html_report import write_whole
+    from sp_bench.report.prediction_figure import PairExamples, draw_examples
+    from sp_bench.results_page import forests
+    from sp_bench.results_page.page import page, pictures
+    from sp_bench.results_page.page import readme as with_table
+    from sp_bench.results_page.reading import read
 
     found = read(folder)
     docs.parent.mkdir(parents=True, exist_ok=True)

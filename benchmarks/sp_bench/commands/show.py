@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sp_bench.options import SPOption, sp_settings
+from sp_bench.cli_options import SPOption, sp_settings
 
 
 def show(
@@ -21,7 +21,7 @@ def show(
 ) -> None:
     """Draw what SP will ask, on your own pictures, before any training."""
     from sp_bench.data import list_pictures
-    from sp_bench.show import show_pairs
+    from sp_bench.preview import show_pairs
 
     config = sp_settings(sp)
     show_pairs(list_pictures(data), out, config=config, side=side, count=count, seed=seed)

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from sp_bench.cli_options import printer
 from sp_bench.errors import UsageError, stoppable
-from sp_bench.options import printer
 
 
 def speed(

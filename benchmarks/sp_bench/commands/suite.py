@@ -23,7 +23,7 @@ def suite(
 ) -> None:
     """Run whatever of a suite is not done yet: every method, arm and seed by itself."""
     try:
-        from sp_bench.suites.launch import launch
+        from sp_bench.sweeps.launch import launch
     except ImportError as error:
         raise UsageError(
             f"suite: takes {error.name}; pip install 'sp-plugin[bench]' brings it"

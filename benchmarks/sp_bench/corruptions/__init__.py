@@ -5,7 +5,7 @@ and scikit-image, makes one picture at a time and has the strengths for 224 px o
 made here, by torch and torchvision, from the formulas of the authors' ``make_cifar_c.py`` and
 ``make_imagenet_c.py`` (github.com/hendrycks/robustness). What differs from those files stands with
 each corruption. Figures compare with each other, not with published ones of CIFAR-10-C or
-ImageNet-C, whose files :mod:`sp_bench.corruptions.files` reads.
+ImageNet-C, whose files :mod:`sp_bench.corruptions.cifar_c` reads.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sp_bench.corruptions import blur, digital, noise, weather
-from sp_bench.corruptions.strengths import SEVERITIES, strength
+from sp_bench.corruptions.severities import SEVERITIES, strength
 from sp_plugin.isolation import generator_for
 
 Corruption = Callable[[Tensor, tuple[float, ...], float, torch.Generator], Tensor]

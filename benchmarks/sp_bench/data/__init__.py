@@ -4,10 +4,10 @@ Everything that the rest of the benchmark needs is here: :func:`load_data` turns
 given as ``--data`` into :class:`Splits`, whatever the source.
 """
 
+from sp_bench.data.dataset import DataError, Pictures, Splits
 from sp_bench.data.demo import DemoPictures
-from sp_bench.data.loading import load_data
-from sp_bench.data.pictures import DataError, Pictures, Splits
-from sp_bench.data.reading import list_pictures, open_picture
+from sp_bench.data.image_files import list_pictures, open_picture
+from sp_bench.data.load import load_data
 
 __all__ = [
     "DataError",

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sp_bench.data.pictures import DataError, Pictures, Splits
+from sp_bench.data.dataset import DataError, Pictures, Splits
 from sp_bench.data.render import Drawing, draw
 from sp_bench.data.scene import SIDE
 from sp_bench.data.staging import stage

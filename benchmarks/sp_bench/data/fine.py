@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from PIL import Image
 
+from sp_bench.data.dataset import DataError, Pictures, Splits
 from sp_bench.data.demo import DemoPictures
-from sp_bench.data.loading import load_data
-from sp_bench.data.pictures import DataError, Pictures, Splits
+from sp_bench.data.load import load_data
 
 
 class FinePictures(Pictures):

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sp_bench.report.wording import chance, change, interval, level, task_name, verdict
+from sp_bench.report.number_format import chance, change, interval, level, task_name, verdict
 from sp_bench.results import Figure, Results, Row
 from sp_bench.tasks import all_tasks
 

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from sp_bench.settings import Settings
+from sp_bench.config import Settings
 from sp_bench.speed.settings import SpeedSettings
 from sp_plugin.pairs import ALL, count_of
 
@@ -53,7 +53,7 @@ class Arm:
     Attributes:
         name: in a table.
         sp: settings of SP; None without SP.
-        peer: a name of `sp_bench.speed.beside.PEERS`, or empty.
+        peer: a name of `sp_bench.speed.peer_callback.PEERS`, or empty.
     """
 
     name: str

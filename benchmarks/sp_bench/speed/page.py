@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sp_bench.report.table import markdown_row
-from sp_bench.speed.cells import SpeedTable
+from sp_bench.speed.formatting import SpeedTable
 from sp_bench.speed.tables import tables
 
 _INTRODUCTION = """# What SP costs

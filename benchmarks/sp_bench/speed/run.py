@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
+from sp_bench.config import claim
+from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
-from sp_bench.machine import machine, versions
 from sp_bench.results import write_json
-from sp_bench.settings import claim
-from sp_bench.speed.crops import crop_jobs
-from sp_bench.speed.data import data_jobs
+from sp_bench.speed.crop_benchmark import crop_jobs
+from sp_bench.speed.dataloader_benchmark import data_jobs
 from sp_bench.speed.page import markdown
 from sp_bench.speed.settings import SpeedSettings
-from sp_bench.speed.steps import Jobs, k_jobs, peer_jobs, step_jobs
+from sp_bench.speed.step_benchmark import Jobs, k_jobs, peer_jobs, step_jobs
 
 RESULT, PAGE, PARTS = "speed.json", "speed.md", "parts.json"
 

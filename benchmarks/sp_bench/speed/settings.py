@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from sp_bench.config import fast_precision
 from sp_bench.errors import UsageError
-from sp_bench.settings import fast_precision
 from sp_plugin.checks import nearest
 
 PARTS = ("steps", "crops", "data", "peers", "k")

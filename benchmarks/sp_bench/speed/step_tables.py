@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sp_bench.goals import at_most
 from sp_bench.speed.cases import HOST, PLAIN, SP
-from sp_bench.speed.cells import (
+from sp_bench.speed.formatting import (
     NOTHING,
     Entries,
     SpeedTable,
@@ -15,7 +15,7 @@ from sp_bench.speed.cells import (
     once,
     share,
 )
-from sp_bench.speed.steps import BESIDE, CROPS, DRAWING, PARTS
+from sp_bench.speed.step_benchmark import BESIDE, CROPS, DRAWING, PARTS
 from sp_bench.speed.timing import ratio
 
 _OVER_FLOOR = (

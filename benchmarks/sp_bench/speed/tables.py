@@ -7,9 +7,17 @@ from functools import partial
 from typing import Any
 
 from sp_bench.goals import at_least, at_most
-from sp_bench.speed.cells import NOTHING, Entries, SpeedTable, estimate, milliseconds, once, share
-from sp_bench.speed.crops import EACH, FRACTIONAL, GRID, OURS, ROI
-from sp_bench.speed.data import WITH, WITHOUT
+from sp_bench.speed.crop_benchmark import EACH, FRACTIONAL, GRID, OURS, ROI
+from sp_bench.speed.dataloader_benchmark import WITH, WITHOUT
+from sp_bench.speed.formatting import (
+    NOTHING,
+    Entries,
+    SpeedTable,
+    estimate,
+    milliseconds,
+    once,
+    share,
+)
 from sp_bench.speed.step_tables import k_table, peer_table, step_table
 from sp_bench.speed.timing import Estimate, ratio, seconds
 

@@ -18,9 +18,9 @@ import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
-from sp_bench.data.loading import load_data
-from sp_bench.data.pictures import DataError, Splits
-from sp_bench.features import FrozenBackbone, UnmeasurableError
+from sp_bench.data.dataset import DataError, Splits
+from sp_bench.data.load import load_data
+from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import Figure
 from sp_plugin.checks import ConfigError, nearest
 from sp_plugin.isolation import generator_for, private_rng

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as image_ops
 
-from sp_bench.data.dense import DensePictures
-from sp_bench.features import FrozenBackbone, UnmeasurableError
+from sp_bench.data.dense_dataset import DensePictures
+from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.tasks import some
 from sp_plugin.checks import ConfigError
 from sp_plugin.encoding import feature_map

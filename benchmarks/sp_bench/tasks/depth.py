@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sp_bench.data.dense import DensePictures
-from sp_bench.data.depths import load_depths
-from sp_bench.features import FrozenBackbone, UnmeasurableError
+from sp_bench.data.dense_dataset import DensePictures
+from sp_bench.data.depth import load_depths
+from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import Figure
 from sp_bench.tasks import Subject, Task
 from sp_bench.tasks.dense_features import Maps, dense_maps, thinned, values_of

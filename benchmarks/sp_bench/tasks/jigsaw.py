@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 
-from sp_bench.data.unlabelled import pictures_alone
-from sp_bench.features import UnmeasurableError
+from sp_bench.data.unlabelled_folder import pictures_alone
+from sp_bench.frozen_backbone import UnmeasurableError
 from sp_bench.results import Figure
 from sp_bench.tasks import Subject, Task
 from sp_bench.tasks.jigsaw_probe import solve

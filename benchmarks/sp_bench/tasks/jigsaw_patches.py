@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as image_ops
 
-from sp_bench.data.pictures import Pictures
-from sp_bench.features import FrozenBackbone
+from sp_bench.data.dataset import Pictures
+from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.tasks import EVALUATION_SEED
 from sp_plugin import crop_resize
 from sp_plugin.isolation import generator_for

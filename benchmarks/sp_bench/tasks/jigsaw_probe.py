@@ -9,8 +9,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from sp_bench.data.pictures import Splits
-from sp_bench.features import FrozenBackbone
+from sp_bench.data.dataset import Splits
+from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.tasks import some
 from sp_bench.tasks.jigsaw_patches import encode_patches
 from sp_bench.tasks.linear import fit_probe

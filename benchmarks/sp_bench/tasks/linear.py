@@ -9,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sp_bench.data.pictures import Pictures
+from sp_bench.data.dataset import Pictures
 from sp_bench.data.stratify import split_off
-from sp_bench.features import FrozenBackbone, UnmeasurableError
+from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import Figure
 from sp_bench.tasks import EVALUATION_SEED, Subject, Task
 

@@ -11,13 +11,12 @@ import math
 import torch
 from torch import Tensor
 
-from sp_bench.data.pictures import Pictures
-from sp_bench.data.unlabelled import pictures_alone
-from sp_bench.features import FrozenBackbone, UnmeasurableError
+from sp_bench.data.dataset import Pictures
+from sp_bench.data.unlabelled_folder import pictures_alone
+from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import PAIR_CONTROLS, Figure
 from sp_bench.tasks import Subject, Task
-from sp_bench.tasks.pair_draws import Draws, draw_pairs, encode_pairs
-from sp_bench.tasks.pair_parts import PARTS, gains_by_part, parts_of
+from sp_bench.tasks.pair_breakdown import PARTS, gains_by_part, parts_of
 from sp_bench.tasks.pair_probe import (
     Pairs,
     from_both,
@@ -28,6 +27,7 @@ from sp_bench.tasks.pair_probe import (
     r2_of_one,
     shuffled,
 )
+from sp_bench.tasks.pair_sampling import Draws, draw_pairs, encode_pairs
 from sp_plugin.loss import r2
 
 COMPONENTS = ("dx", "dy", "scale")

@@ -15,9 +15,9 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as image_ops
 
 from sp_bench.corruptions import FAMILIES, NAMES, corrupt
-from sp_bench.corruptions.files import CorruptedFiles
-from sp_bench.corruptions.strengths import SEVERITIES
-from sp_bench.data.pictures import DataError, Splits
+from sp_bench.corruptions.cifar_c import CorruptedFiles
+from sp_bench.corruptions.severities import SEVERITIES
+from sp_bench.data.dataset import DataError, Splits
 from sp_bench.results import Figure
 from sp_bench.tasks import EVALUATION_SEED, Subject, Task, same_or_given, some
 from sp_bench.tasks.linear import probe_of

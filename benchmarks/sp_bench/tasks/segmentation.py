@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sp_bench.data.dense import VOID, DensePictures
-from sp_bench.data.masks import load_masks
-from sp_bench.features import FrozenBackbone, UnmeasurableError
+from sp_bench.data.dense_dataset import VOID, DensePictures
+from sp_bench.data.segmentation_masks import load_masks
+from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import Figure
 from sp_bench.tasks import Subject, Task
 from sp_bench.tasks.dense_features import Maps, dense_maps, thinned, values_of

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from sp_bench.data.cues import CuePictures, load_cues
-from sp_bench.data.demo_cues import DemoCues
-from sp_bench.features import FrozenBackbone, UnmeasurableError
+from sp_bench.data.cue_conflict import CuePictures, load_cues
+from sp_bench.data.demo_cue_conflict import DemoCues
+from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import Figure
 from sp_bench.tasks import Subject, Task
 from sp_bench.tasks.linear import probe_of

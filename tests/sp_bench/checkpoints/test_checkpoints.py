@@ -11,7 +11,7 @@ import torchvision
 from safetensors.torch import save_file
 from sp_bench.backbones import make_backbone
 from sp_bench.checkpoints import load_checkpoint, read_weights
-from sp_bench.checkpoints.reading import TRUST_OPTION
+from sp_bench.checkpoints.read import TRUST_OPTION
 from sp_bench.errors import UsageError
 from torch import Tensor, nn
 

@@ -13,7 +13,7 @@ from scipy.ndimage import convolve as scipy_convolve
 from scipy.ndimage import gaussian_filter
 from sp_bench.corruptions import FAMILIES, NAMES, corrupt
 from sp_bench.corruptions.filters import blur, convolve, motion_kernels, plasma
-from sp_bench.corruptions.strengths import LARGE, SMALL, strength
+from sp_bench.corruptions.severities import LARGE, SMALL, strength
 
 
 @pytest.fixture(scope="module")

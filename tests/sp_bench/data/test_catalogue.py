@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sp_bench.data import DataError, load_data
-from sp_bench.data.catalogue import CATALOGUE
+from sp_bench.data.torchvision_datasets import CATALOGUE
 from torchvision import datasets
 
 

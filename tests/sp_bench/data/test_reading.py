@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sp_bench.data import DataError, list_pictures, load_data, open_picture
-from sp_bench.data.reading import find_unreadable
+from sp_bench.data.image_files import find_unreadable
 
 
 def cut_short(path) -> None:

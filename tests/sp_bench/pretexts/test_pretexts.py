@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 import torch
+from sp_bench.config import Settings
 from sp_bench.data import load_data
-from sp_bench.pretexts import PRETEXTS
-from sp_bench.pretexts.augself import AugSelfCrops, differences
-from sp_bench.pretexts.relative_location import (
+from sp_bench.pretext_tasks import PRETEXTS
+from sp_bench.pretext_tasks.augself import AugSelfCrops, differences
+from sp_bench.pretext_tasks.relative_location import (
     DIRECTIONS,
     GridSampler,
     RelativeLocation,
     direction,
 )
 from sp_bench.pretrain import pretrain
-from sp_bench.settings import Settings
 from torch import nn
 
 from sp_plugin import SPConfig

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from sp_bench.errors import UsageError
-from sp_bench.published.goals import goals
-from sp_bench.published.page import BEGIN, END, page, pictures, readme
-from sp_bench.published.reading import headlines, read
 from sp_bench.results import Run
-from sp_bench.suites.collect import Evidence
+from sp_bench.results_page.goals import goals
+from sp_bench.results_page.page import BEGIN, END, page, pictures, readme
+from sp_bench.results_page.reading import headlines, read
+from sp_bench.sweeps.collect import Evidence
 
 from sp_plugin import SPConfig
 

@@ -4,9 +4,9 @@ import math
 
 import pytest
 from matplotlib.colors import to_hex
-from sp_bench.report import drawing
-from sp_bench.report.curves import curve_charts, mean_curve, points
-from sp_bench.report.forest import forest_charts, seed_differences
+from sp_bench.report import mpl_style
+from sp_bench.report.forest_plot import forest_charts, seed_differences
+from sp_bench.report.learning_curves import curve_charts, mean_curve, points
 from sp_bench.results import Results, Run
 
 
@@ -66,7 +66,7 @@ def test_curves_show_what_was_recorded_by_arm_and_seed(results: Results) -> None
     axes = charts["The host's own loss"].axes[0]
     assert len(axes.lines) == 8  # 3 seeds and their mean, twice
     thick = [line for line in axes.lines if line.get_linewidth() > 1]
-    assert [to_hex(line.get_color()) for line in thick] == [drawing.BASELINE, drawing.SP]
+    assert [to_hex(line.get_color()) for line in thick] == [mpl_style.BASELINE, mpl_style.SP]
     assert list(thick[0].get_ydata()) == [4.0, 3.0, 2.0]
 
 
@@ -79,7 +79,7 @@ def test_r2_of_dx_and_scale_share_a_scale(results: Results) -> None:
 
 
 def test_svg_takes_its_colours_from_the_page(results: Results) -> None:
-    drawn = drawing.svg(curve_charts(results.runs)["The host's own loss"], "loss")
+    drawn = mpl_style.svg(curve_charts(results.runs)["The host's own loss"], "loss")
     assert drawn.startswith("<svg") and "var(--baseline)" in drawn and "var(--sp)" in drawn
-    assert drawing.BASELINE not in drawn and "DejaVu" not in drawn
+    assert mpl_style.BASELINE not in drawn and "DejaVu" not in drawn
     assert "epoch</text>" in drawn  # text stays text

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sp_bench.report.controls import CONTROLS, TARGETS, is_control, pair_controls
+from sp_bench.report.pair_controls import CONTROLS, TARGETS, is_control, pair_controls
 from sp_bench.results import Figure, Results, Row
 from sp_bench.tasks.pair import TASK
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from matplotlib.axes import Axes
-from sp_bench.report.examples import PairExamples, draw_examples, view_margin
+from sp_bench.report.prediction_figure import PairExamples, draw_examples, view_margin
 
 INSIDE = [0.3, 0.3, 0.2, 0.4]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from sp_bench.report import PairExamples, write_report
-from sp_bench.report.pages import render
+from sp_bench.report.html_report import render
 from sp_bench.report.table import headline, lines
 from sp_bench.results import Results
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from sp_bench.errors import UsageError
-from sp_bench.report.columns import columns, find_run
-from sp_bench.report.runs import write_runs
+from sp_bench.report.multi_run_report import write_runs
+from sp_bench.report.run_table import columns, find_run
 from sp_bench.results import Results, Row, Run
 from sp_bench.stats import rows
 from sp_bench.tasks import all_tasks

@@ -6,8 +6,8 @@ import math
 
 import pytest
 from rich.console import Console
+from sp_bench.report.number_format import NOTHING, chance, interval, verdict
 from sp_bench.report.table import lines, markdown_table, print_table
-from sp_bench.report.wording import NOTHING, chance, interval, verdict
 from sp_bench.results import Figure, Results, Row
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from sp_bench.speed.crops import (
+from sp_bench.speed.crop_benchmark import (
     EACH,
     FRACTIONAL,
     GRID,
@@ -20,7 +20,7 @@ from sp_bench.speed.crops import (
     measure,
     one_by_one,
 )
-from sp_bench.speed.exact import by_definition
+from sp_bench.speed.reference_resize import by_definition
 from sp_bench.speed.settings import SpeedSettings
 
 from sp_plugin.boxes import corners

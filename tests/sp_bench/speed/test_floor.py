@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from sp_bench.compute import counted
+from sp_bench.flops import counted
 from sp_bench.speed.cases import (
     ALONE,
     HOST,
@@ -20,10 +20,10 @@ from sp_bench.speed.cases import (
     sp_arms,
     step_cases,
 )
-from sp_bench.speed.floor import Floor, counted_floor
+from sp_bench.speed.cost_lower_bound import Floor, counted_floor
 from sp_bench.speed.memory import peak_bytes
 from sp_bench.speed.settings import SpeedSettings
-from sp_bench.speed.steps import fitted_arm
+from sp_bench.speed.step_benchmark import fitted_arm
 from torch import nn
 
 from sp_plugin import SPConfig

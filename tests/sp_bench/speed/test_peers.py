@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import torch
-from sp_bench.speed.beside import _as_map
+from sp_bench.speed.peer_callback import _as_map
 from sp_bench.speed.peers import Augmented, AugSelf, Drloc, differences, distances
 from torch import nn
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from rich.console import Console
 from sp_bench.compare import compare
+from sp_bench.config import Settings
 from sp_bench.errors import UsageError
 from sp_bench.progress import Progress
-from sp_bench.settings import Settings
-from sp_bench.suites.collect import Evidence, collect
-from sp_bench.suites.job import settings_of
+from sp_bench.sweeps.collect import Evidence, collect
+from sp_bench.sweeps.job import settings_of
 
 BENCH = Path(__file__).parents[3] / "configs" / "bench"
 SMALL = ["limit=40", "epochs=2", "side=32", "batch_size=8", "tasks=[knn]", "precision=32-true"]

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sp_bench.data.demo_cues import DemoCues
-from sp_bench.data.dense import DensePictures
-from sp_bench.data.pictures import Pictures, Splits
-from sp_bench.features import FrozenBackbone
-from sp_bench.tasks import Subject, Task, dense_probe, relation_probe
+from sp_bench.data.dataset import Pictures, Splits
+from sp_bench.data.demo_cue_conflict import DemoCues
+from sp_bench.data.dense_dataset import DensePictures
+from sp_bench.frozen_backbone import FrozenBackbone
+from sp_bench.tasks import Subject, Task, dense_probe, pair_interaction_probe
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
@@ -49,7 +49,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Probes that are trained step by step take a few."""
     monkeypatch.setattr(dense_probe, "_EPOCHS", 2)
     monkeypatch.setattr(dense_probe, "_STEPS", 2)
-    monkeypatch.setattr(relation_probe, "_BATCHES", 1)
+    monkeypatch.setattr(pair_interaction_probe, "_BATCHES", 1)
 
 
 @pytest.fixture

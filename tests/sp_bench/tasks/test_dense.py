@@ -8,8 +8,8 @@ import torch
 import torchvision
 from PIL import Image
 from sp_bench.data import DataError, load_data
-from sp_bench.data.dense import VOID
-from sp_bench.features import FrozenBackbone, UnmeasurableError
+from sp_bench.data.dense_dataset import VOID
+from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.tasks import Subject, dense_probe, depth, measure, segmentation
 from sp_bench.tasks.dense_features import dense_maps, map_layer
 from sp_bench.tasks.dense_probe import fit_dense, predict_dense

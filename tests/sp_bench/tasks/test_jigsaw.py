@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
-from sp_bench.data.pictures import Splits
-from sp_bench.features import UnmeasurableError
+from sp_bench.data.dataset import Splits
+from sp_bench.frozen_backbone import UnmeasurableError
 from sp_bench.tasks import jigsaw_recognition, measure
 from sp_bench.tasks.jigsaw import TASK
 from sp_bench.tasks.jigsaw_patches import assemble, patch_boxes

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
-from sp_bench.data.pictures import Splits
-from sp_bench.features import UnmeasurableError
+from sp_bench.data.dataset import Splits
+from sp_bench.frozen_backbone import UnmeasurableError
 from sp_bench.tasks.linear import STRENGTHS, TASK, choose_strength, fit_probe
 
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from sp_bench.data.pictures import Splits
-from sp_bench.features import UnmeasurableError
+from sp_bench.data.dataset import Splits
+from sp_bench.frozen_backbone import UnmeasurableError
 from sp_bench.tasks import measure
 from sp_bench.tasks.pair import TASK
 from torch import Tensor, nn

@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sp_bench.features import FrozenBackbone
-from sp_bench.tasks.pair_draws import Draws, draw_pairs, encode_pairs
+from sp_bench.frozen_backbone import FrozenBackbone
+from sp_bench.tasks.pair_sampling import Draws, draw_pairs, encode_pairs
 from torch import Tensor, nn
 
 from sp_plugin import crop_resize

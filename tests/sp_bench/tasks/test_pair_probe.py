@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
-from sp_bench.tasks.pair_draws import Draws, draw_pairs
-from sp_bench.tasks.pair_parts import gains_by_part, parts_of
+from sp_bench.tasks.pair_breakdown import gains_by_part, parts_of
 from sp_bench.tasks.pair_probe import (
     Pairs,
     from_both,
@@ -25,6 +24,7 @@ from sp_bench.tasks.pair_probe import (
     shuffled,
     strangers,
 )
+from sp_bench.tasks.pair_sampling import Draws, draw_pairs
 from torch import Tensor
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from sp_bench.data import DataError, Splits
-from sp_bench.data.demo_cues import DemoCues, load_demo_cues
+from sp_bench.data.demo_cue_conflict import DemoCues, load_demo_cues
 from sp_bench.tasks import measure
 from sp_bench.tasks.shape_bias import TASK, decide, shape_bias
 from torch import Tensor, nn

@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from sp_bench.features import UnmeasurableError
+from sp_bench.frozen_backbone import UnmeasurableError
 from sp_bench.results import Figure
 from sp_bench.tasks import Task, all_tasks, find_tasks, measure
 

@@ -1,0 +1,126 @@
+"""Sampled pairs: where crop b lies, and where the head says that it does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from torch import Tensor
+
+from sp_bench.report.box_drawing import STYLES, draw_box, legend_lines
+from sp_plugin.boxes import corners
+
+LABELS = {
+    "a": "crop a, given",
+    "b": "crop b, where it is",
+    "predicted": "crop b, as predicted (with a's aspect)",
+}
+_MARGIN = 0.15  # of the picture's side, at most: beyond it a box is cut off
+_COLUMNS = 4
+
+
+@dataclass
+class PairExamples:
+    """Pictures, one pair of crops in each, and what SP's head predicts of it.
+
+    Attributes:
+        pictures: (N, 3, S, S), uint8.
+        a: (N, 4), boxes (cx, cy, w, h) as fractions of the picture.
+        b: (N, 4), likewise: the truth.
+        predicted: (N, 4), likewise: `TargetEncoder.decode` of the prediction; may leave the
+            picture.
+
+    Raises:
+        ValueError: The shapes do not fit each other.
+
+    >>> box = torch.tensor([[0.5, 0.5, 0.2, 0.2]])
+    >>> PairExamples(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), box, box, box + 1).a.shape
+    torch.Size([1, 4])
+    """
+
+    pictures: Tensor
+    a: Tensor
+    b: Tensor
+    predicted: Tensor
+
+    def __post_init__(self) -> None:
+        boxes = (self.a, self.b, self.predicted)
+        n = len(self.pictures)
+        bad = self.pictures.ndim != 4 or self.pictures.shape[1] != 3
+        if bad or self.pictures.dtype != torch.uint8 or any(x.shape != (n, 4) for x in boxes):
+            raise ValueError(
+                "PairExamples: takes uint8 pictures (N, 3, S, S) and boxes (N, 4), got "
+                f"{self.pictures.dtype} {tuple(self.pictures.shape)} and "
+                f"{', '.join(str(tuple(x.shape)) for x in boxes)}"
+            )
+
+    def save(self, path: Path) -> None:
+        """Write to a file of tensors."""
+        torch.save(vars(self), path)
+
+    @classmethod
+    def load(cls, path: Path) -> PairExamples:
+        """Read what `save` wrote."""
+        return cls(**torch.load(path, weights_only=True, map_location="cpu"))
+
+
+def draw_examples(examples: PairExamples) -> Figure:
+    """Draw each picture with box a, the true b and the predicted b.
+
+    All pictures are drawn to one scale, with as much margin as the boxes that leave a picture
+    need, 0.15 of its side at most. A prediction that lies beyond that is a triangle at the edge.
+
+    Args:
+        examples: What to draw.
+
+    Returns:
+        A figure about 9 inches wide.
+    """
+    margin = view_margin(examples)
+    columns = min(_COLUMNS, max(1, len(examples.pictures)))
+    rows = max(1, math.ceil(len(examples.pictures) / columns))
+    side = 9 / _COLUMNS
+    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
+    figure = Figure((max(side * columns, 5), side * rows + 0.45), layout=layout)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for i, axes in zip(range(len(examples.pictures)), grid.flat, strict=False):
+        axes.imshow(examples.pictures[i].permute(1, 2, 0).numpy(), extent=(0, 1, 1, 0))
+        axes.set(xlim=(-margin, 1 + margin), ylim=(1 + margin, -margin))
+        for name in LABELS:
+            draw_box(axes, getattr(examples, name)[i], name)
+        _point_outside(axes, examples.predicted[i], margin)
+    figure.legend(
+        handles=legend_lines(LABELS),
+        loc="outside lower center",
+        ncols=3,
+        fontsize=9,
+        frameon=False,
+        handlelength=3.2,
+    )
+    return figure
+
+
+def view_margin(examples: PairExamples) -> float:
+    """How far beyond the pictures the boxes go, in sides of a picture, in [0.02, 0.15]."""
+    edges = corners(torch.cat([examples.a, examples.b, examples.predicted]))
+    if not len(edges):
+        return 0.02
+    beyond = torch.cat([-edges[:, :2], edges[:, 2:] - 1]).nan_to_num().max().item()
+    return min(max(beyond + 0.02, 0.02), _MARGIN)
+
+
+def _point_outside(axes: Axes, box: Tensor, margin: float) -> None:
+    left, top, right, bottom = corners(box).tolist()
+    low, high = -margin, 1 + margin
+    if right > low and bottom > low and left < high and top < high:
+        return
+    x, y = box[:2].clamp(low + 0.05, high - 0.05).tolist()
+    style = {"color": STYLES["predicted"]["color"], "markeredgecolor": "#000000"}
+    axes.plot(x, y, marker="^", markersize=8, **style)

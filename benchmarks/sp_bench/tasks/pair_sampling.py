@@ -1,0 +1,92 @@
+"""Which crops the pair and relation tasks ask about, and their features: the same for every arm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sp_bench.frozen_backbone import FrozenBackbone
+from sp_bench.tasks import EVALUATION_SEED
+from sp_plugin import SPConfig, crop_resize
+from sp_plugin.isolation import generator_for
+from sp_plugin.sampling import uniform
+from sp_plugin.sharpness import shared_resolution
+from sp_plugin.targets import raw_targets
+
+_PER_PICTURE = 2
+
+
+@dataclass(frozen=True)
+class Draws:
+    """n pairs of crops, or n times k crops.
+
+    Attributes:
+        picture: (n,) int64, which picture each pair is cut from; none more than twice.
+        boxes: (k, n, 4), crops a and b in the picture, and further ones.
+        resolution: (n, 2), what all crops of a pair are low-passed to when equalised, in pixels.
+    """
+
+    picture: Tensor
+    boxes: Tensor
+    resolution: Tensor
+
+    @property
+    def targets(self) -> Tensor:
+        """(n, 3): dx and dy in fractions of the picture, and sigma = 1/2 ln(A_b / A_a)."""
+        return self.targets_of(torch.tensor([[0], [1]]))
+
+    def targets_of(self, pairs: Tensor) -> Tensor:
+        """The same for pairs (2, P) of the crops: (Pn, 3), the first n of the first pair."""
+        a, b = self.boxes[pairs].flatten(1, 2)
+        return raw_targets(a, b, "image")
+
+
+def draw_pairs(pictures: int, most: int, frame: int, crop: int, part: int, crops: int = 2) -> Draws:
+    """Draw two pairs a picture, or fewer from pictures taken at random, from nothing but this.
+
+    Args:
+        pictures: how many there are.
+        most: pairs at most.
+        frame: side of the pictures in pixels.
+        crop: side of the crops as the backbone is shown them, in pixels.
+        part: 0 to fit on, 1 to score on.
+        crops: how many belong together; more than two are in no order.
+
+    >>> draws = draw_pairs(pictures=10, most=15, frame=64, crop=32, part=0)
+    >>> draws.boxes.shape, int(draws.picture.bincount().max())
+    (torch.Size([2, 15, 4]), 2)
+    """
+    generator = generator_for(EVALUATION_SEED, part)
+    rounds = [torch.randperm(pictures, generator=generator) for _ in range(_PER_PICTURE)]
+    picture = torch.cat(rounds)[:most]
+    # Crops that hardly overlap, whatever SP itself is told to draw.
+    config = SPConfig(source="image", crops=crops, max_iou=0.1).resolve(frame)
+    boxes = config.sampler()(len(picture), generator)
+    numbers = uniform(len(picture), 1, generator=generator)
+    return Draws(picture, boxes, shared_resolution(boxes[..., 2:] * frame, crop, numbers))
+
+
+def encode_pairs(
+    backbone: FrozenBackbone, images: Tensor, draws: Draws, resolution: Tensor | None = None
+) -> Tensor:
+    """Features of all crops of each pair.
+
+    Args:
+        backbone: to ask.
+        images: (N, 3, frame, frame), uint8.
+        draws: n pairs.
+        resolution: (n, 2) to low-pass them to; None leaves them as they are.
+
+    Returns:
+        (k, n, D), float32, on the CPU.
+    """
+    features = []
+    # In parts: the crops of all pairs in floating point would not fit where pictures are large.
+    for rows in torch.split(torch.arange(len(draws.picture)), backbone.batch_size):
+        frames = images[draws.picture[rows]].to(backbone.device).float() / 255
+        to = None if resolution is None else resolution[rows].to(backbone.device)
+        crops = [crop_resize(frames, box, backbone.crop, to) for box in draws.boxes[:, rows]]
+        features.append(backbone.encode(torch.cat(crops)).unflatten(0, (len(crops), -1)))
+    return torch.cat(features, dim=1)
