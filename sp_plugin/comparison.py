@@ -1,4 +1,4 @@
-"""From the features of a picture's crops to SP's loss: what the head says of each pair of them.
+"""From the features of an image's crops to SP's loss: what the head says of each pair of them.
 
 All of it compiles without a graph break, and nothing in it makes a GPU's host wait.
 """
@@ -22,7 +22,7 @@ _LARGEST = 1e18  # the head's LayerNorm squares features in float32
 
 @dataclass
 class SPOutput:
-    """What one step of SP gives, for P pairs of crops in each of B pictures.
+    """What one step of SP gives, for P pairs of crops in each of B images.
 
     Attributes:
         loss: scalar, weighted, to be added to the host's own; backpropagates into backbone and
@@ -77,7 +77,7 @@ def compare(
     """Ask the head about pairs of crops, and hold its answers against where the crops lie.
 
     Args:
-        features: (k, B, D) of k crops of each picture. Where they or the loss are not finite,
+        features: (k, B, D) of k crops of each image. Where they or the loss are not finite,
             no gradient reaches them.
         boxes: (k, B, 4), of the same crops.
         pairs: (2, P), which crops are a and b of each pair.

@@ -90,10 +90,10 @@ class SPConfig:
         warmup: fraction of training over which the weight rises from 0 to its value.
         decay: fraction of training at its end over which the weight falls to 0; 0 for none.
         source: where crops come from. ``view``: the host's first full view, on the device;
-            ``image``: the original picture, by a transform of the data set; ``host``: the views
+            ``image``: the original image, by a transform of the data set; ``host``: the views
             that the host makes and encodes itself, and then nothing below that says how crops
             are drawn applies.
-        crops: how many crops of each picture, 2 to 8; each is encoded once.
+        crops: how many crops of each image, 2 to 8; each is encoded once.
         pairs: of these crops that SP asks about: ``all``, or how many are drawn in each step, the
             same ones for the whole batch.
         size: side in pixels that crops are resized to; null: half the frame, at most 96, or what
@@ -106,7 +106,7 @@ class SPConfig:
             frame; null: [0.5, 1] for ``image``, none ([1, 1]) for ``view``, whose frame is a
             random crop already.
         max_iou: largest overlap of a pair; two values move from the first to the last.
-        sharpness: ``equal`` low-passes all crops of a picture to one random resolution, so that
+        sharpness: ``equal`` low-passes all crops of an image to one random resolution, so that
             blur does not tell the scale; ``native`` leaves them.
         encoding: ``symmetric``, ``anchor`` or ``image``; see `sp_plugin.targets`.
         head: ``antisymmetric``, ``plain`` or ``difference``; null: antisymmetric, but plain for

@@ -1,4 +1,4 @@
-"""Crops: the local crops of each picture of a batch, and where they were cut."""
+"""Crops: the local crops of each image of a batch, and where they were cut."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sp_plugin.sharpness import shared_resolution
 
 
 class Crops(NamedTuple):
-    """What SP is to encode: k crops of each picture.
+    """What SP is to encode: k crops of each image.
 
     Attributes:
         boxes: (k, B, 4), each crop's (cx, cy, w, h), fractions of the frame that they share.

@@ -1,4 +1,4 @@
-"""Followed: what a host's own transform does to a picture, seen from beside it.
+"""Followed: what a host's own transform does to an image, seen from beside it.
 
 Each part of the transform is watched on its instance: the ``forward`` of a module is shadowed by an
 instance attribute, any other callable gets a stand-in where it is kept (a list, an attribute). No
@@ -41,9 +41,9 @@ class Followed:
     >>> from sp_plugin.places import Place
     >>> from sp_plugin.trails import trail_of
     >>> followed = Followed([lambda image: image * 2])
-    >>> picture = torch.ones(3, 8, 8)
-    >>> with trail_of(picture) as trail:
-    ...     view = followed.transform[0](picture)
+    >>> image = torch.ones(3, 8, 8)
+    >>> with trail_of(image) as trail:
+    ...     view = followed.transform[0](image)
     >>> trail.place(view) == Place()
     True
     >>> followed.remove()

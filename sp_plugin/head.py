@@ -17,7 +17,7 @@ class SPHead(nn.Module):
     - ``plain``: h(a, b).
     - ``difference``: f(b) - f(a), an ablation: it can only learn where each crop lies.
 
-    LayerNorm rather than BatchNorm: it works for one picture and shares nothing across ranks.
+    LayerNorm rather than BatchNorm: it works for one image and shares nothing across ranks.
 
     Args:
         feature_dim: width D of the features.

@@ -94,7 +94,7 @@ def peek() -> tuple[int, ...]:
     """Where the host's generators on the CPU stand, as numbers: looked at, and not moved.
 
     Hosts draw from torch's, Python's or NumPy's (where it is loaded): while one of them moves from
-    picture to picture, the others may stand still.
+    image to image, the others may stand still.
 
     >>> peek() == peek()
     True

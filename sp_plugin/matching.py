@@ -51,7 +51,7 @@ def match(calls: list[Tensor], views: list[Tensor]) -> Plan:
     """Find the views among what the student was given; waits for the device.
 
     A host calls its student once for each view, or with several views of one size in one tensor:
-    one after the other, or picture by picture.
+    one after the other, or image by image.
 
     Args:
         calls: (N, C, H, W) each, in their order.

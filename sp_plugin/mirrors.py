@@ -1,6 +1,6 @@
 """Targets of views that the host has flipped, each apart.
 
-A mirrored view shows its part of the picture from the other side, and its features know nothing
+A mirrored view shows its part of the image from the other side, and its features know nothing
 of it. The law: mirror both views of a pair and dx changes its sign; dy and sigma stay. Where one
 view alone is mirrored, "right of a" means the opposite to b, and no antisymmetric dx says both: it
 does not count in that pair. The encoding ``anchor`` is measured in a's own frame and has a's sign,
@@ -22,7 +22,7 @@ def as_seen(target: Tensor, flips: Tensor, encoding: str) -> tuple[Tensor, Tenso
     """Targets as the views show them, and what of each counts.
 
     Args:
-        target: (P, 3) of pairs of boxes in the picture as it is; NaN where a box is not known.
+        target: (P, 3) of pairs of boxes in the image as it is; NaN where a box is not known.
         flips: (2, P, 2), of views a and b: -1 where one is mirrored left to right, top to bottom,
             else 1.
         encoding: as in `sp_plugin.targets`.
@@ -61,7 +61,7 @@ def spread_of_views(boxes: Tensor, encoding: str) -> Tensor:
         (3,).
 
     Raises:
-        ConfigError: all views show the same part of their picture, or none has a box.
+        ConfigError: all views show the same part of their image, or none has a box.
     """
     first, second = torch.triu_indices(boxes.shape[1], boxes.shape[1], offset=1)
     raw = [
@@ -71,7 +71,7 @@ def spread_of_views(boxes: Tensor, encoding: str) -> Tensor:
     spread = told[told.isfinite().all(dim=1)].std(dim=0)
     if not (spread > STILL).any():
         raise ConfigError(
-            "source: got 'host', but all views show the same part of their picture; "
+            "source: got 'host', but all views show the same part of their image; "
             "take 'view' or 'image' with this host"
         )
     return spread

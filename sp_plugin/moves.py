@@ -1,4 +1,4 @@
-"""What each kind of transform does to the place that a picture shows.
+"""What each kind of transform does to the place that an image shows.
 
 Kinds are told by their class's name, which torchvision's v1 and v2 and what is derived from them
 share; so nothing of torchvision is imported.
@@ -12,12 +12,12 @@ from typing import Any
 
 from torch import Tensor
 
-from sp_plugin.pictures import size_of
+from sp_plugin.images import size_of
 from sp_plugin.places import LOST, Place
 
 # What a random crop said it drew: top, left, height and width in pixels; None: nothing usable.
 Drawn = tuple[int, int, int, int] | None
-# (the transform, the place before, the picture before, the picture after, what was drawn)
+# (the transform, the place before, the image before, the image after, what was drawn)
 Move = Callable[[Any, Place, Any, Any, Drawn], Place]
 
 
@@ -27,7 +27,7 @@ def colours(part: Any, place: Place, before: Any, after: Any, drawn: Drawn) -> P
 
 
 def drawn_crop(part: Any, place: Place, before: Any, after: Any, drawn: Drawn) -> Place:
-    """A random crop, resized or not; padding shows what is not of the picture."""
+    """A random crop, resized or not; padding shows what is not of the image."""
     if drawn is None or getattr(part, "padding", None) is not None:
         return LOST
     return _pixels(place, size_of(before), *drawn)

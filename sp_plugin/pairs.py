@@ -1,4 +1,4 @@
-"""Pairs: which two of a picture's crops are compared. Each crop is encoded once."""
+"""Pairs: which two of an image's crops are compared. Each crop is encoded once."""
 
 from __future__ import annotations
 

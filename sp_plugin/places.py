@@ -1,7 +1,7 @@
-"""Place: which part of the original picture a host's view shows, and whether it is mirrored.
+"""Place: which part of the original image a host's view shows, and whether it is mirrored.
 
 A host's transform crops and flips step by step; a `Place` follows it. Plain numbers, for it runs
-once for every picture in the data loader.
+once for every image in the data loader.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """A rectangle of the original picture, seen straight or mirrored.
+    """A rectangle of the original image, seen straight or mirrored.
 
     Attributes:
         left, top, width, height: fractions of the original's width and height.

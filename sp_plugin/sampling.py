@@ -1,4 +1,4 @@
-"""CropSampler: which crops of a picture SP encodes.
+"""CropSampler: which crops of an image SP encodes.
 
 Window first, then crops inside it, then a limit on their overlap. Why a window: a crop
 must fit its frame, so where one crop lies already tells part of the offset to the other. Over
@@ -40,7 +40,7 @@ def uniform(*shape: int, generator: torch.Generator) -> Tensor:
 
 
 class Numbers(NamedTuple):
-    """All that a sampler takes from its generator for n pictures, in the order of the draw.
+    """All that a sampler takes from its generator for n images, in the order of the draw.
 
     Attributes:
         side: (n, 1), of the windows.
@@ -58,7 +58,7 @@ class Numbers(NamedTuple):
 
 
 class CropSampler:
-    """Draws the boxes of a picture's crops from a private generator.
+    """Draws the boxes of an image's crops from a private generator.
 
     1. A window of side U[window] of the frame, placed at random.
     2. Two crops inside it: area log-uniform in ``area`` of the window, aspect log-uniform in
@@ -68,7 +68,7 @@ class CropSampler:
        kept. So it never fails and never loops for ever.
     4. Each further crop likewise: the first of ``tries`` whose IoU with every earlier crop is
        within ``max_iou``, or the one whose largest is the least. As later crops lie where the
-       earlier ones left room, the order is shuffled in the end, picture by picture: so every pair
+       earlier ones left room, the order is shuffled in the end, image by image: so every pair
        of crops has the same distribution.
 
     Args:
@@ -77,8 +77,8 @@ class CropSampler:
         ratio: least and largest aspect (width / height).
         window: least and largest side of the window, fractions of the frame; (1, 1) for none.
         max_iou: largest overlap of a pair in [0, 1]; or two, from the start to the end.
-        tries: how often a crop is drawn for each picture, at most.
-        crops: how many are kept of each picture, 2 or more.
+        tries: how often a crop is drawn for each image, at most.
+        crops: how many are kept of each image, 2 or more.
 
     >>> sampler = CropSampler()
     >>> a, b = sampler(8, torch.Generator().manual_seed(0))
@@ -105,10 +105,10 @@ class CropSampler:
     def __call__(
         self, n: int, generator: torch.Generator, progress: float | Tensor = 1.0
     ) -> Tensor:
-        """Draw the crops of ``n`` pictures.
+        """Draw the crops of ``n`` images.
 
         Args:
-            n: how many pictures.
+            n: how many images.
             generator: a private CPU generator; nothing else is drawn from.
             progress: how far training has come, in [0, 1]; a tensor (n,) gives each its own.
 
@@ -118,7 +118,7 @@ class CropSampler:
         return self.boxes(self.numbers(n, generator), progress)
 
     def numbers(self, n: int, generator: torch.Generator) -> Numbers:
-        """Draw what decides the crops of ``n`` pictures."""
+        """Draw what decides the crops of ``n`` images."""
         further = self.crops - 2
         return Numbers(
             side=uniform(n, 1, generator=generator),
@@ -144,7 +144,7 @@ class CropSampler:
         return place(boxes, self._window(numbers.side, numbers.centre))
 
     def windows(self, n: int, generator: torch.Generator) -> Tensor:
-        """The windows (n, 4) in the frame of the pictures that a call would draw."""
+        """The windows (n, 4) in the frame of the images that a call would draw."""
         return self._window(*self.numbers(n, generator)[:2])
 
     def _window(self, u_side: Tensor, u_centre: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ class CropSampler:
 
 
 def _first_good(tried: Tensor, overlap: Tensor, limit: float | Tensor) -> Tensor:
-    """Of each picture's tries the first whose overlap is within the limit, else the one of least.
+    """Of each image's tries the first whose overlap is within the limit, else the one of least.
 
     Args:
         tried: (m, tries, n, 4).

@@ -1,7 +1,7 @@
 """Sharpness: so that blur does not tell the scale.
 
 A small crop blown up to the output size is blurrier than a large one, and a network can read the
-scale off that without a look at the content. With ``sharpness="equal"`` all crops of a picture
+scale off that without a look at the content. With ``sharpness="equal"`` all crops of an image
 go through one grid of pixels, of a resolution that is drawn at random.
 """
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def shared_resolution(sides: Tensor, size: int, numbers: Tensor) -> Tensor:
-    """One resolution for all crops of a picture: a random part of the coarsest crop's own.
+    """One resolution for all crops of an image: a random part of the coarsest crop's own.
 
     Half of it at least. On 1/f noise a ridge probe reads the scale off the crops' sharpness with
     R2 0.98 from crops as they are, 0.54 when a filter of that width is all they share, and 0.01

@@ -2,7 +2,7 @@
 
     images -> CropSampler -> boxes -> crop_resize -> backbone -> SPHead -> SPLoss <- TargetEncoder
 
-Spatial Prediction is the task of arXiv 2605.09963: from one picture take two local views, encode
+Spatial Prediction is the task of arXiv 2605.09963: from one image take two local views, encode
 both, and predict their relative position and scale in a continuous space. Only the abstract of
 that paper could be read; what it leaves open is our choice and a setting of `SPConfig`.
 
@@ -175,7 +175,7 @@ class SpatialPrediction(nn.Module):
         Args:
             backbone: the host's student, in the mode it trains in; it is called once.
             images: (B, 3, H, W), as the backbone takes them (normalised), to draw crops from; or
-                the `Crops` that were drawn elsewhere, from the original pictures; or views that
+                the `Crops` that were drawn elsewhere, from the original images; or views that
                 the host has `Encoded` itself, and then the backbone is not called.
             step: counts the calls; with the seed and the rank it decides what is drawn.
             rank: of this process.
@@ -213,8 +213,8 @@ class SpatialPrediction(nn.Module):
         """Ask about pairs of crops whose features there are; the loss is not weighted.
 
         Args:
-            features: (k, B, D), pooled, of k crops of each picture.
-            boxes: (k, B, 4), where the crops lie in a frame that those of a picture share.
+            features: (k, B, D), pooled, of k crops of each image.
+            boxes: (k, B, 4), where the crops lie in a frame that those of an image share.
             flips: (k, B, 2), of crops that were mirrored each apart; see `comparison.compare`.
             step, rank: as for `forward`.
 

@@ -7,7 +7,7 @@ sigma = 1/2 ln(A_b / A_a), and
   antisymmetric, t(b, a) = -t(a, b).
 - ``anchor``: x = dx / w_a, y = dy / h_a: the code of R-CNN (Girshick et al. 2014, appendix C).
   The same under shift and zoom; not antisymmetric.
-- ``image``: x = dx, y = dy. Antisymmetric and additive; changes when the picture was cropped.
+- ``image``: x = dx, y = dy. Antisymmetric and additive; changes when the image was cropped.
 
 The paper speaks of a continuous geometric space; the encodings are our choice. Aspect is left
 out: half its log difference has a standard deviation of 0.117 only. Nothing is clipped.
@@ -62,8 +62,8 @@ class TargetEncoder(nn.Module):
     The constants are the standard deviations under the sampler in use, from a seeded draw made
     once, never batch statistics: so an MSE of 1 is chance in every encoding, and a weight means
     the same in each. A sampler that moves with training is averaged over the whole of it, so
-    that a target keeps its meaning. `CropSampler` shuffles a picture's crops, so that every pair
-    of them has one distribution, and the constants of some are those of all: over 100,000 pictures
+    that a target keeps its meaning. `CropSampler` shuffles an image's crops, so that every pair
+    of them has one distribution, and the constants of some are those of all: over 100,000 images
     with 4 or 8 crops no pair's standard deviation was off by more than 1%.
 
     Args:

@@ -1,7 +1,7 @@
-"""Trail: where each picture of one run of a transform lies in the original.
+"""Trail: where each image of one run of a transform lies in the original.
 
-Pictures are told by identity: what a part returns is where its input was, moved as that kind of
-part moves (`sp_plugin.moves`). A picture that came out of something unseen (a closure, a function
+Images are told by identity: what a part returns is where its input was, moved as that kind of
+part moves (`sp_plugin.moves`). An image that came out of something unseen (a closure, a function
 called in between) has no known place, and what is made of it neither. So no place is ever guessed.
 """
 
@@ -15,13 +15,13 @@ from typing import Any
 
 from torch import nn
 
+from sp_plugin.images import is_image
 from sp_plugin.moves import Drawn, blank_crop, colours, drawn_of, lost, move_of
-from sp_plugin.pictures import is_picture
 from sp_plugin.places import Place
 
 
 class Trail:
-    """Where each picture of one run of a transform lies in the original.
+    """Where each image of one run of a transform lies in the original.
 
     Args:
         image: the original.
@@ -32,12 +32,12 @@ class Trail:
     def __init__(self, image: Any, dry: bool = False) -> None:
         self.dry = dry
         self.drawn: Drawn = None
-        # With the pictures themselves: an identity is good only as long as its object lives.
+        # With the images themselves: an identity is good only as long as its object lives.
         self._places: dict[int, tuple[Any, Place | None]] = {id(image): (image, Place())}
 
-    def place(self, picture: Any) -> Place | None:
+    def place(self, image: Any) -> Place | None:
         """Where it lies; None: it came out of something unseen."""
-        return self._places.get(id(picture), (None, None))[1]
+        return self._places.get(id(image), (None, None))[1]
 
     def step(self, part: Part, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a part of the transform, and note where what it returns lies."""
@@ -49,7 +49,7 @@ class Trail:
             output = part.call(*args, **kwargs)
         if id(output) in self._places:  # unchanged, or seen inside: so it is of most parts
             return output
-        after = _first_picture(output)
+        after = _first_image(output)
         if after is not None and id(after) not in self._places:
             self._places[id(after)] = after, self._moved(part, self._given(args, kwargs), after)
         return output
@@ -57,7 +57,7 @@ class Trail:
     def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if args and id(args[0]) in self._places:
             return args[0]
-        return _first_picture((args, kwargs))
+        return _first_image((args, kwargs))
 
     def _moved(self, part: Part, before: Any, after: Any) -> Place | None:
         start = self.place(before)
@@ -74,7 +74,7 @@ _trail: ContextVar[Trail | None] = ContextVar("sp_trail", default=None)
 
 @contextlib.contextmanager
 def trail_of(image: Any, dry: bool = False) -> Iterator[Trail]:
-    """Follow a picture through a `Followed` transform for the length of a block."""
+    """Follow an image through a `Followed` transform for the length of a block."""
     trail = Trail(image, dry)
     token = _trail.set(trail)
     try:
@@ -140,11 +140,11 @@ class Drawing:
         return told
 
 
-def _first_picture(item: Any) -> Any:
-    if is_picture(item):
+def _first_image(item: Any) -> Any:
+    if is_image(item):
         return item
     if isinstance(item, Mapping):
         item = list(item.values())
     if not isinstance(item, (list, tuple)):
         return None
-    return next((found for part in item if (found := _first_picture(part)) is not None), None)
+    return next((found for part in item if (found := _first_image(part)) is not None), None)

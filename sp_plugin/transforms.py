@@ -1,10 +1,10 @@
-"""Crops from the original picture, made in the data set beside the host's own views.
+"""Crops from the original image, made in the data set beside the host's own views.
 
-With ``source="image"`` SP asks about the picture itself rather than about the host's random crop
+With ``source="image"`` SP asks about the image itself rather than about the host's random crop
 of it, and each crop has its own colours: jitter, grey and blur, drawn apart, so that light that
-drifts across a picture does not tell where a crop lies. Flips are of the whole picture.
+drifts across an image does not tell where a crop lies. Flips are of the whole image.
 
-Needs torchvision, as every pipeline of pictures does; nothing else in the package does.
+Needs torchvision, as every pipeline of images does; nothing else in the package does.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torchvision.transforms import v2
 
 from sp_plugin import boxes as geometry
 from sp_plugin.config import Resolved, SPConfig
+from sp_plugin.images import cut, fingerprint, size_of
 from sp_plugin.isolation import generator_for, key_of, peek, private_rng
-from sp_plugin.pictures import cut, fingerprint, size_of
 from sp_plugin.sampling import uniform
 from sp_plugin.sharpness import shared_resolution
 
@@ -29,12 +29,12 @@ _JITTER = (0.4, 0.4, 0.2, 0.1)  # brightness, contrast, saturation, hue
 
 
 class ImageCrops:
-    """The crops of a picture and their boxes.
+    """The crops of an image and their boxes.
 
-    The frame in which the boxes lie is the largest square that fits the picture, placed at
-    random: a crop then keeps its shape whatever the picture's is.
+    The frame in which the boxes lie is the largest square that fits the image, placed at
+    random: a crop then keeps its shape whatever the image's is.
 
-    What is drawn depends on the seed, the picture and the state of the host's generators, which
+    What is drawn depends on the seed, the image and the state of the host's generators, which
     are looked at and left as they were: where a host draws alike, so does SP.
 
     Args:
@@ -43,7 +43,7 @@ class ImageCrops:
         photometric: applied to each crop apart, a PIL image or a tensor in [0, 1] (C, S, S);
             None: jitter (0.4, 0.4, 0.2, 0.1; p 0.8), grey (p 0.2) and blur (p 0.5) of SimCLR
             (arXiv 2002.05709, appendix A).
-        flip: how often the whole picture is flipped before it is cropped, in [0, 1].
+        flip: how often the whole image is flipped before it is cropped, in [0, 1].
         frame: shorter side of the host's views in pixels, for the settings that are left open;
             None: `suit` tells, or 224.
 
@@ -83,11 +83,11 @@ class ImageCrops:
             self.settle(self._given, _side(views))
 
     def key(self, image: Any) -> int:
-        """What decides the draws for a picture; from the host's generators, which do not move."""
+        """What decides the draws for an image; from the host's generators, which do not move."""
         return key_of(self.config.seed, *peek(), fingerprint(image))
 
     def __call__(self, image: Any, key: int | None = None) -> dict[str, Tensor]:
-        """Draw the crops of one picture.
+        """Draw the crops of one image.
 
         Args:
             image: a PIL image, or a tensor (C, H, W), floating point in [0, 1] or uint8.
@@ -109,7 +109,7 @@ class ImageCrops:
             numbers = uniform(1, 1, generator=generator)
             grid = shared_resolution(boxes[:, None, 2:] * side, self.config.size, numbers)[0]
         mirrored = flip < self.flip
-        # A crop of the mirrored picture is the mirrored crop of the picture, from the other side.
+        # A crop of the mirrored image is the mirrored crop of the image, from the other side.
         inside = (geometry.flip(boxes) if mirrored else boxes) * side
         with private_rng(key):
             crops = []
@@ -130,7 +130,7 @@ class SPTransform:
     """A host's transform with SP's crops beside its views, which stay bit for bit what they were.
 
     Args:
-        transform: of the host: from a picture to views of any form.
+        transform: of the host: from an image to views of any form.
         config: settings of SP. An `SPCallback` that finds this transform in the data set hands
             it its own.
         **settings: settings by name, over those of ``config``.
@@ -152,7 +152,7 @@ class SPTransform:
         self.crops = ImageCrops({**given, **settings}, find_normalize(transform))
 
     def settle(self, config: SPConfig) -> None:
-        """Take other settings; before any picture is read."""
+        """Take other settings; before any image is read."""
         self.crops.settle(config)
 
     def __call__(self, image: Any) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""The host's own views as SP's crops: where they lie in the picture, recorded as they are made.
+"""The host's own views as SP's crops: where they lie in the image, recorded as they are made.
 
 With ``source="host"`` SP draws nothing and encodes nothing: it asks about views that the host
 makes and encodes anyway. `SPViews` stands round the host's transform in the data set, and tells
-for each view its box in the original picture and its flips.
+for each view its box in the original image and its flips.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch import Tensor
 
 from sp_plugin.checks import ConfigError
 from sp_plugin.following import Followed
+from sp_plugin.images import is_image
 from sp_plugin.isolation import private_rng
-from sp_plugin.pictures import is_picture
 from sp_plugin.places import LOST
 from sp_plugin.trails import trail_of
 
-_SIDE = 256  # px of the blank picture that places are drawn on
+_SIDE = 256  # px of the blank image that places are drawn on
 _DRAWS = 256
 _INSTEAD = (
     "SP follows torchvision's crops and flips and what is built of them; take 'view' or 'image'"
@@ -28,10 +28,10 @@ _INSTEAD = (
 
 
 class Places(NamedTuple):
-    """Where the views of a batch lie in their pictures.
+    """Where the views of a batch lie in their images.
 
     Attributes:
-        boxes: (V, B, 4), (cx, cy, w, h) as fractions of the original picture; NaN where a view
+        boxes: (V, B, 4), (cx, cy, w, h) as fractions of the original image; NaN where a view
             cannot be followed to it.
         flips: (V, B, 2), -1 where a view is mirrored left to right, top to bottom, else 1.
     """
@@ -60,10 +60,10 @@ class SPViews:
     pairs with it do not count.
 
     Args:
-        transform: of the host: from a picture to views of any form.
+        transform: of the host: from an image to views of any form.
 
     Raises:
-        ConfigError: at a picture of which no view can be followed.
+        ConfigError: at an image of which no view can be followed.
 
     >>> sample = SPViews(lambda image: [image, image])(torch.rand(3, 32, 32))
     >>> sample["sp"]["boxes"][0].tolist()
@@ -84,7 +84,7 @@ class SPViews:
         return self._run(image)
 
     def draw(self, n: int = _DRAWS, seed: int = 0) -> Tensor:
-        """Boxes of ``n`` runs on a blank square picture, the host's generators untouched.
+        """Boxes of ``n`` runs on a blank square image, the host's generators untouched.
 
         Parts that neither crop nor flip are left out.
 
@@ -92,7 +92,7 @@ class SPViews:
             (n, V, 4).
 
         Raises:
-            ConfigError: no view can be followed, or the transform takes no blank picture.
+            ConfigError: no view can be followed, or the transform takes no blank image.
         """
         blank = torch.zeros(3, 1, 1, device="cpu").expand(3, _SIDE, _SIDE)
         with private_rng(seed):
@@ -100,7 +100,7 @@ class SPViews:
                 return torch.stack([self._run(blank, dry=True)["sp"]["boxes"] for _ in range(n)])
             except ConfigError:
                 raise
-            except Exception as error:  # whatever a transform says of a picture it does not take
+            except Exception as error:  # whatever a transform says of an image it does not take
                 raise ConfigError(f"{self._refused}: {error}; {_INSTEAD}") from error
 
     def _run(self, image: Any, dry: bool = False) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class SPViews:
     @property
     def _refused(self) -> str:
         name = getattr(self.original, "__name__", type(self.original).__name__)
-        return f"source: got 'host', but no view of {name} can be followed to its picture"
+        return f"source: got 'host', but no view of {name} can be followed to its image"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_followed": None}  # whoever put it on takes it off, no copy
@@ -128,7 +128,7 @@ class SPViews:
 
 def _views(item: Any) -> Iterator[Any]:
     """The views in what a transform gave, depth first: floating point (3, H, W)."""
-    if is_picture(item):
+    if is_image(item):
         if not isinstance(item, Tensor) or (item.shape[0] == 3 and item.is_floating_point()):
             yield item
         return

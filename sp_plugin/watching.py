@@ -24,11 +24,11 @@ from sp_plugin.views import Places
 
 
 class Encoded(NamedTuple):
-    """Views of each picture that the host has encoded already, for SP to ask about.
+    """Views of each image that the host has encoded already, for SP to ask about.
 
     Attributes:
         features: (k, B, D), pooled, on the host's own graph.
-        boxes: (k, B, 4), where they lie in their picture; NaN where a view does not count.
+        boxes: (k, B, 4), where they lie in their image; NaN where a view does not count.
         flips: (k, B, 2), -1 where a view is mirrored left to right, top to bottom, else 1.
     """
 
@@ -47,7 +47,7 @@ class Watch:
     """Keeps what the student encodes while it is open; calls without gradients do not count.
 
     A student that is asked by a method of its own (lightly's ``encode``) is seen by the first part
-    of it that takes pictures; then ``layer`` must say which part gives the features.
+    of it that takes images; then ``layer`` must say which part gives the features.
 
     Args:
         backbone: the host's student.
@@ -113,9 +113,9 @@ class Watch:
     def _enters(self, _: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         if self._open and torch.is_grad_enabled():
             given = (*args, *kwargs.values())
-            pictures = (item for item in given if isinstance(item, Tensor) and item.ndim == 4)
+            images = (item for item in given if isinstance(item, Tensor) and item.ndim == 4)
             # One for every call, that the layer's answer may not be taken for another call's.
-            self._calls.append(_Call(next(pictures, torch.empty(0))))
+            self._calls.append(_Call(next(images, torch.empty(0))))
         self._within = True
 
     def _enters_within(self, stem: nn.Module, args: Any) -> None:
@@ -139,7 +139,7 @@ class Watch:
 
         Raises:
             ConfigError: places of other views; or, in the first step, a student that encodes no
-                two views of one size, or views that cannot be followed to their picture.
+                two views of one size, or views that cannot be followed to their image.
         """
         if len(places.boxes) != len(views):
             raise _refused(

@@ -1,4 +1,4 @@
-"""Spatial Prediction for lightly: its transforms with SP's crops of the original picture beside.
+"""Spatial Prediction for lightly: its transforms with SP's crops of the original image beside.
 
 >>> from lightly.transforms import SimCLRTransform
 >>> transform = SPTransform(SimCLRTransform(input_size=32), size=16)

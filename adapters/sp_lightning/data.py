@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from sp_plugin import ConfigError, Crops, SPConfig
 from sp_plugin.views import Places
 
-# What came with a batch beside the host's own: crops of the pictures, or where the views lie.
+# What came with a batch beside the host's own: crops of the images, or where the views lie.
 Beside = Crops | Places
 
 

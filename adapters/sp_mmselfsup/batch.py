@@ -14,7 +14,7 @@ from sp_plugin.views import Places
 def first_view(inputs: Any) -> Tensor:
     """The host's first full view.
 
-    Lists of views put the full ones first, small crops and the target's picture after them;
+    Lists of views put the full ones first, small crops and the target's image after them;
     single-view algorithms of MMPretrain get one tensor.
 
     >>> full, small = torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 4, 4)
@@ -26,10 +26,10 @@ def first_view(inputs: Any) -> Tensor:
 
 
 def crops_of(data_samples: Any, preprocessor: Any) -> Crops:
-    """The crops that `SPCrops` drew from the original pictures, normalised as the views are.
+    """The crops that `SPCrops` drew from the original images, normalised as the views are.
 
     Args:
-        data_samples: one for each picture, with ``sp_crops`` (k, 3, S, S) and ``sp_boxes`` (k, 4).
+        data_samples: one for each image, with ``sp_crops`` (k, 3, S, S) and ``sp_boxes`` (k, 4).
         preprocessor: the host's, for its mean, its deviation and its order of channels.
 
     Raises:
@@ -45,10 +45,10 @@ def crops_of(data_samples: Any, preprocessor: Any) -> Crops:
 
 
 def places_of(data_samples: Any) -> Places:
-    """Where the host's views lie in their pictures, as `SPViews` found.
+    """Where the host's views lie in their images, as `SPViews` found.
 
     Args:
-        data_samples: one for each picture, with ``sp_boxes`` (V, 4) and ``sp_flips`` (V, 2).
+        data_samples: one for each image, with ``sp_boxes`` (V, 4) and ``sp_flips`` (V, 2).
 
     Raises:
         ConfigError: there are no places in the samples.
@@ -70,7 +70,7 @@ def _stacked(data_samples: Any, *names: str) -> dict[str, Tensor]:
 
 
 def _normalised(crops: Tensor, preprocessor: Any) -> Tensor:
-    """As mmengine's ImgDataPreprocessor treats pictures that were loaded in BGR, 0 to 255."""
+    """As mmengine's ImgDataPreprocessor treats images that were loaded in BGR, 0 to 255."""
     if not preprocessor._channel_conversion:
         crops = crops.flip(-3)
     crops = crops * 255

@@ -83,15 +83,15 @@ def listening(transform: Any, drawing: Drawing | None) -> Iterator[list[tuple[Si
             vars(transform)[drawing.method] = own
 
 
-def size_of(picture: Any) -> Size:
+def size_of(image: Any) -> Size:
     """Of an array or of a PIL image."""
-    if hasattr(picture, "shape"):
-        return tuple(picture.shape[:2])
-    return picture.height, picture.width
+    if hasattr(image, "shape"):
+        return tuple(image.shape[:2])
+    return image.height, image.width
 
 
 def fractions(size: Size, left: int, top: int, right: int, bottom: int) -> Box:
-    """What of a crop lies inside of the picture."""
+    """What of a crop lies inside of the image."""
     height, width = size
     left, right = max(0, left), min(width, right)
     top, bottom = max(0, top), min(height, bottom)

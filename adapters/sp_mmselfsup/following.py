@@ -1,6 +1,6 @@
-"""How the transforms of MMCV, MMSelfSup and MMPretrain move a picture, told by the instances.
+"""How the transforms of MMCV, MMSelfSup and MMPretrain move an image, told by the instances.
 
-Each transform of a pipeline runs as it is, between a look at the picture before and one after, and
+Each transform of a pipeline runs as it is, between a look at the image before and one after, and
 the `Track` among the results follows. What is drawn and what is done stay the host's own.
 """
 
@@ -27,7 +27,7 @@ _COLOURS = """
     RandomGaussianBlur RandomGrayscale RandomSolarize Sharpness SimMIMMaskGenerator Solarize
     SolarizeAdd ToTensor
 """
-# ... or the whole picture takes another size or form: fractions of it stay the same.
+# ... or the whole image takes another size or form: fractions of it stay the same.
 _WHOLE = "NumpyToPIL PILToNumpy RandomChoiceResize RandomResize Resize ResizeEdge ToNumpy ToPIL"
 _OF_TORCHVISION = "TorchVisonTransformWrapper"  # MMPretrain's spelling
 _RUNS = ("transform", "forward", "__call__")
@@ -82,7 +82,7 @@ class Followed:
         if not changed or self._colours:
             return results
         if track is None:
-            raise ConfigError(f"SPViews: a picture comes to {self.name} without its track")
+            raise ConfigError(f"SPViews: an image comes to {self.name} without its track")
         track.place = self._moved(track.place, size_of(before), results, crops)
         return results
 
@@ -96,7 +96,7 @@ class Followed:
     def _moved(self, place: Place, size: Any, results: Any, crops: list[Any]) -> Place:
         if self._kind is None:
             raise ConfigError(
-                f"SPViews: cannot tell how {self.name} moves the picture; if it leaves each pixel "
+                f"SPViews: cannot tell how {self.name} moves the image; if it leaves each pixel "
                 f"in its place, say still=['{self.name}']"
             )
         if self._kind in _WHOLE.split():

@@ -44,7 +44,7 @@ class ToNumpy(HostToNumpy):
 
 
 class OfTorchvision:
-    """A transform of torchvision for the picture in ``results``; subclasses name it."""
+    """A transform of torchvision for the image in ``results``; subclasses name it."""
 
     transform: Any = None
 

@@ -1,4 +1,4 @@
-"""SPCrops: crops of the original picture, beside what the host's own pipeline makes of it."""
+"""SPCrops: crops of the original image, beside what the host's own pipeline makes of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sp_plugin import ConfigError
 
 
 class SPCrops:
-    """The host's pipeline with crops of the picture that it loads, for ``source="image"``.
+    """The host's pipeline with crops of the image that it loads, for ``source="image"``.
 
     The pipeline runs as it is and draws what it would have drawn; its result's ``data_samples``
     gain ``sp_crops`` (k, 3, S, S), RGB in [0, 1], and ``sp_boxes`` (k, 4). In a config it takes
@@ -25,7 +25,7 @@ class SPCrops:
         sp: the settings that `SPAlgorithm` has.
 
     Raises:
-        ConfigError: a bad setting; when called: a pipeline that loads no picture, or that packs
+        ConfigError: a bad setting; when called: a pipeline that loads no image, or that packs
             no ``data_samples``.
 
     >>> SPCrops(pipeline=[], sp=dict(soucre="image"))
@@ -44,13 +44,13 @@ class SPCrops:
         packed: Any = results
         for transform in self.pipeline.transforms:
             packed = transform(packed)
-            if packed is None:  # a picture that the host leaves out
+            if packed is None:  # an image that the host leaves out
                 return None
             if image is None and "img" in packed:
-                image = _picture(packed["img"])
+                image = _image(packed["img"])
                 key = self.crops.key(image)
         if image is None:
-            raise ConfigError("SPCrops: the pipeline loads no picture under the name 'img'")
+            raise ConfigError("SPCrops: the pipeline loads no image under the name 'img'")
         return self._add(packed, image, key)
 
     def _add(self, packed: dict[str, Any], image: Any, key: int | None) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def sample_of(packed: dict[str, Any], wrapper: str) -> Any:
     return packed["data_samples"]
 
 
-def _picture(image: Any) -> Any:
+def _image(image: Any) -> Any:
     """A PIL image in RGB, from what LoadImageFromFile gives: an array (H, W, 3) in BGR."""
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""Track: goes with a picture through a pipeline of MMEngine, and keeps its place."""
+"""Track: goes with an image through a pipeline of MMEngine, and keeps its place."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Any
 
 from sp_plugin.places import Place
 
-KEY = "sp_track"  # where a picture's track lies among the results
+KEY = "sp_track"  # where an image's track lies among the results
 
 
 class Track:
-    """Where the picture in the results lies in the original, for as long as the pipeline runs.
+    """Where the image in the results lies in the original, for as long as the pipeline runs.
 
-    A copy is the track of a picture of its own: ``MultiView`` copies the results for each view.
+    A copy is the track of an image of its own: ``MultiView`` copies the results for each view.
 
     Attributes:
-        place: of the picture as it stands.
+        place: of the image as it stands.
         copies: the tracks of the copies, in the order in which they were made.
         dry: only where crops and flips lead is wanted; what changes colours is left out.
 
@@ -38,5 +38,5 @@ class Track:
 
     @property
     def views(self) -> list[Place]:
-        """Where the views lie that were made of the picture; the picture itself, if none were."""
+        """Where the views lie that were made of the image; the image itself, if none were."""
         return [track.place for track in self.copies or [self]]

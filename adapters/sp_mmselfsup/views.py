@@ -1,4 +1,4 @@
-"""SPViews: where each of the host's own views lies in the picture, for ``source="host"``."""
+"""SPViews: where each of the host's own views lies in the image, for ``source="host"``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SPViews:
     """The host's pipeline, which tells where its views were cut, for ``source="host"``.
 
     The pipeline runs as it is and draws what it would have drawn; its result's ``data_samples``
-    gain ``sp_boxes`` (V, 4), where each of V views lies in the picture, and ``sp_flips`` (V, 2),
+    gain ``sp_boxes`` (V, 4), where each of V views lies in the image, and ``sp_flips`` (V, 2),
     -1 where a view is mirrored left to right, top to bottom, else 1. A view that was rotated,
     warped or padded has no box but NaN. In a config it takes the pipeline's place::
 
@@ -35,11 +35,11 @@ class SPViews:
 
     Args:
         pipeline: the host's transforms: the first ones load ``img``, the last one packs.
-        still: names of transforms of your own that leave each pixel of the picture in its place.
+        still: names of transforms of your own that leave each pixel of the image in its place.
 
     Raises:
-        ConfigError: when called: a pipeline that packs no ``data_samples``, or more pictures than
-            there are views; a transform of your own that changes the picture and is not named in
+        ConfigError: when called: a pipeline that packs no ``data_samples``, or more images than
+            there are views; a transform of your own that changes the image and is not named in
             ``still``.
 
     >>> SPViews(pipeline=[])({"img_path": "a.png"})
@@ -62,19 +62,19 @@ class SPViews:
     def __call__(self, results: dict[str, Any]) -> dict[str, Any] | None:
         track = Track()
         packed = self.pipeline({**results, KEY: track})
-        if packed is None:  # a picture that the host leaves out
+        if packed is None:  # an image that the host leaves out
             return None
         sample = sample_of(packed, "SPViews")
         count = len(packed["inputs"]) if isinstance(packed["inputs"], list) else 1
         places = track.views
         if count != len(places):
-            raise ConfigError(f"SPViews: {count} pictures are made of {len(places)} views")
+            raise ConfigError(f"SPViews: {count} images are made of {len(places)} views")
         sample.sp_boxes = torch.tensor([place.box for place in places])
         sample.sp_flips = torch.tensor([place.flips for place in places], dtype=torch.float32)
         return packed
 
     def draw(self, seed: int = 0) -> Tensor:
-        """Boxes of runs on a blank square picture, the host's generators untouched.
+        """Boxes of runs on a blank square image, the host's generators untouched.
 
         Transforms that neither crop nor flip nor resize are left out.
 

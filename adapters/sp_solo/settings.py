@@ -53,7 +53,7 @@ def resolve(config: SPConfig, cfg: DictConfig, backbone: nn.Module) -> SPConfig:
         ConfigError: ``source=host`` with a method or augmentations that have no two views for it.
     """
     if config.source != "view" and OmegaConf.select(cfg, "data.format") == "dali":
-        warnings.warn("SP: source is 'view', DALI hands out no pictures to crop", stacklevel=2)
+        warnings.warn("SP: source is 'view', DALI hands out no images to crop", stacklevel=2)
         config = dataclasses.replace(config, source="view")
     if config.source == "host":
         _check_views(cfg)
@@ -69,7 +69,7 @@ def _check_views(cfg: DictConfig) -> None:
     for augmentation in cfg.augmentations:
         sizes[augmentation.crop_size] += augmentation.num_crops
     if cfg.method == "mae":
-        why = "mae's backbone is shown a masked picture"
+        why = "mae's backbone is shown a masked image"
     elif max(sizes.values()) < 2:
         why = "the augmentations make no two views of one size"
     elif not any(augmentation.rrc.enabled for augmentation in cfg.augmentations):

@@ -1,4 +1,4 @@
-"""Backbones: small ones for small pictures, torchvision's ResNets, and any name of timm."""
+"""Backbones: small ones for small images, torchvision's ResNets, and any name of timm."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def suit_attention(module: nn.Module) -> None:
     """Compute timm's attention as matrix products where there is no GPU.
 
     On a CPU in bfloat16 torch's fused kernel took several times as long, most of all in the
-    backward pass and with the few tokens of small pictures.
+    backward pass and with the few tokens of small images.
     """
     if torch.cuda.is_available():
         return

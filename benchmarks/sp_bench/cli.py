@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from sp_bench.cli_options import spread
+from sp_bench.cli_options import expand_list_options
 from sp_bench.commands.compare import compare
 from sp_bench.commands.evaluate import evaluate
 from sp_bench.commands.report import report
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line. What the user has to mend is one line and exit code 2."""
     from sp_bench.data import DataError
 
-    given = spread(sys.argv[1:] if arguments is None else arguments)
+    given = expand_list_options(sys.argv[1:] if arguments is None else arguments)
     try:
         app(given)
     except (UsageError, ConfigError, DataError) as error:

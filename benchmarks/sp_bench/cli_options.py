@@ -20,7 +20,7 @@ DataOption = Annotated[
     list[str] | None,
     typer.Option(
         help="demo, a folder of images in classes, or cifar10 and its like; TASK=DATA gives a "
-        "task pictures of its own; repeat."
+        "task images of its own; repeat."
     ),
 ]
 TasksOption = Annotated[
@@ -60,7 +60,7 @@ def sp_settings(given: list[str] | None) -> SPConfig:
 
 
 def asked_of(data: list[str] | None, tasks: str, tasks_from: Path | None) -> Asked:
-    """``--data``, ``--tasks`` and ``--tasks-from`` as tasks and their pictures."""
+    """``--data``, ``--tasks`` and ``--tasks-from`` as tasks and their images."""
     from sp_bench.task_selection import ask  # not for a command that asks nothing
 
     return ask(data or [], tasks, tasks_from)
@@ -71,7 +71,7 @@ def printer(console: Console) -> Callable[[str], None]:
     return lambda line: console.print(line, soft_wrap=True, highlight=False)
 
 
-def spread(arguments: list[str]) -> list[str]:
+def expand_list_options(arguments: list[str]) -> list[str]:
     """``--seeds 0 1 2`` as ``--seeds 0 --seeds 1 --seeds 2``, which is what click reads.
 
     ``--from`` likewise.

@@ -6,14 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from sp_bench.config import Settings, claim
+from sp_bench.config import Settings, claim_output_dir
 from sp_bench.environment import machine, versions
 from sp_bench.pretrain import check
 from sp_bench.progress import Progress
 from sp_bench.report.html_report import write_report
 from sp_bench.report.prediction_figure import PairExamples
 from sp_bench.results import ARMS, LONGER, Results, Run
-from sp_bench.run import finished, pictures_for, resolved, run_name
+from sp_bench.run import finished, images_for, resolved, run_name
 from sp_bench.stats import rows
 from sp_bench.sweeps.compute_matched import longer
 from sp_bench.tasks import find_tasks
@@ -37,9 +37,9 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
         UsageError, DataError, ConfigError: one line that says what the user has to mend.
     """
     tasks = find_tasks(settings.tasks)
-    splits, sources = pictures_for(settings, tasks)
+    splits, sources = images_for(settings, tasks)
     check(settings, splits.train)
-    claim(out, settings)
+    claim_output_dir(out, settings)
     progress.skipped(splits.skipped)
     arms = (*ARMS, LONGER) if settings.longer else ARMS
     done: list[Run] = []

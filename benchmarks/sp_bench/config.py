@@ -28,17 +28,17 @@ class Settings:
         backbone: see `sp_bench.backbones`.
         data: ``demo``, a folder, or a name of torchvision.
         epochs: of pre-training.
-        side: of the host's full views in pixels; pictures are evaluated at this side too.
-        batch_size: pictures in a step.
+        side: of the host's full views in pixels; images are evaluated at this side too.
+        batch_size: images in a step.
         learning_rate: for a batch of 256.
         weight_decay: of AdamW.
-        limit: use this many training pictures at most.
-        validation: hold a fifth of the training pictures out, and evaluate on these: the test
-            pictures stay unseen while settings are chosen.
-        workers: processes that load pictures; the views depend on their number.
+        limit: use this many training images at most.
+        validation: hold a fifth of the training images out, and evaluate on these: the test
+            images stay unseen while settings are chosen.
+        workers: processes that load images; the views depend on their number.
         precision: as Lightning names it.
         tasks: what is evaluated.
-        task_data: the source of each task that is asked about other pictures than ``data``.
+        task_data: the source of each task that is asked about other images than ``data``.
         sp: settings of SP, in the SP arm.
         longer: whether a third arm, a baseline, is given SP's extra compute as more epochs.
         pretext: what stands beside the method in the SP arm: ``sp``, or a peer in its place.
@@ -91,7 +91,7 @@ def usual_backbone(method: str) -> str:
 
 
 def half_the_cores() -> int:
-    """Workers to load pictures: half the cores, 8 at most; training computes on the others."""
+    """Workers to load images: half the cores, 8 at most; training computes on the others."""
     return max(1, min(8, (os.cpu_count() or 2) // 2))
 
 
@@ -110,7 +110,7 @@ class Plain(Protocol):
         """As they stand in JSON."""
 
 
-def claim(out: Path, settings: Plain) -> None:
+def claim_output_dir(out: Path, settings: Plain) -> None:
     """Make ``out`` the folder of these settings, or go on in it if it is already.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Views for pre-training: the same pictures, order and augmentations for both arms of a pair."""
+"""Views for pre-training: the same images, order and augmentations for both arms of a pair."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from sp_bench.data import Pictures
+from sp_bench.data import ImageDataset
 from sp_plugin.isolation import generator_for, key_of
 
 
 class Views(Dataset[Any]):
-    """Views of pictures, and each picture's index; labels stay out of pre-training."""
+    """Views of images, and each image's index; labels stay out of pre-training."""
 
-    def __init__(self, pictures: Pictures, transform: Callable[[Any], list[Tensor]]) -> None:
-        self.pictures = pictures
+    def __init__(self, images: ImageDataset, transform: Callable[[Any], list[Tensor]]) -> None:
+        self.images = images
         self.transform = transform
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[list[Tensor], int]:
-        picture, _ = self.pictures[index]
-        return self.transform(picture), index
+        image, _ = self.images[index]
+        return self.transform(image), index
 
 
 class PretrainingData(pl.LightningDataModule):

@@ -14,7 +14,7 @@ from torch import nn
 
 from sp_bench.backbones import SMALL, make_backbone
 from sp_bench.checkpoints import load_checkpoint
-from sp_bench.config import claim
+from sp_bench.config import claim_output_dir
 from sp_bench.data import DataError, load_data
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
@@ -23,7 +23,7 @@ from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.results import write_json
 from sp_bench.task_data import Sources
 from sp_bench.task_runner import all_figures, answered
-from sp_bench.tasks import Subject, Task, find_tasks
+from sp_bench.tasks import Task, TaskContext, find_tasks
 from sp_plugin import SPConfig
 from sp_plugin.isolation import private_rng
 
@@ -40,14 +40,14 @@ class EvalSettings:
         checkpoint: a file; empty for random weights.
         prefix: of the backbone's names in the checkpoint; None: what matches best.
         trust: as for `read_weights`.
-        data: the pictures of all tasks; None where each task has its own.
+        data: the images of all tasks; None where each task has its own.
         task_data: the source of each task that has its own.
         tasks: what is asked.
-        side: of the pictures that the backbone is shown, in pixels; None: 64 for the small
+        side: of the images that the backbone is shown, in pixels; None: 64 for the small
             backbones, 224 for others.
         pool: of token outputs, ``mean`` or ``cls``.
         layer: whose output is taken; None for the last.
-        limit: training pictures of ``data``, at most.
+        limit: training images of ``data``, at most.
         seed: of the random backbone that some tasks compare with.
     """
 
@@ -96,7 +96,7 @@ def run_evaluation(
         settings: what is asked, of which backbone.
         out: a new or empty folder, or one of the same settings.
         tell: is told, a line at a time.
-        sources: the pictures; read by ``settings`` where they are not given.
+        sources: the images; read by ``settings`` where they are not given.
 
     Returns:
         What is in ``eval.json``: settings, checkpoint, figures, seconds, compute, data, versions,
@@ -107,7 +107,7 @@ def run_evaluation(
     """
     tasks = find_tasks(settings.tasks)
     if (out / RESULT).exists():  # before anything is built or read for it
-        claim(out, settings)
+        claim_output_dir(out, settings)
         done = _read(out / RESULT)
         tell(done["checkpoint"]["told"])
         return done
@@ -115,11 +115,11 @@ def run_evaluation(
     tell(loaded["told"])
     sources = sources or _sources(settings)
     splits = {task.name: sources.of(task) for task in tasks}
-    claim(out, settings)
+    claim_output_dir(out, settings)
     pair = _frozen(settings, backbone), _frozen(settings, _random(settings))
 
-    def subject(task: Task) -> Subject:
-        return Subject(*pair, splits[task.name], settings.seed)
+    def subject(task: Task) -> TaskContext:
+        return TaskContext(*pair, splits[task.name], settings.seed)
 
     answers = answered(tasks, subject, out, tell)
     result = {
@@ -148,7 +148,7 @@ def _sources(settings: EvalSettings) -> Sources:
     if settings.data is not None:
         main = load_data(settings.data, limit=settings.limit)
     elif settings.limit is not None:
-        raise DataError("limit: takes pictures of all tasks, --data DATA, to choose from")
+        raise DataError("limit: takes images of all tasks, --data DATA, to choose from")
     return Sources(main, settings.task_data)
 
 

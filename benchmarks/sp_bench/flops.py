@@ -27,7 +27,7 @@ def counted(work: Callable[[], object]) -> float:
 
 
 def forward_flops(backbone: nn.Module, side: int) -> dict[str, float]:
-    """Operations of one picture's forward pass, as `counted`, and the backbone's parameters.
+    """Operations of one image's forward pass, as `counted`, and the backbone's parameters.
 
     Args:
         backbone: takes (B, 3, side, side).

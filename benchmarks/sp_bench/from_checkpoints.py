@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sp_bench.checkpoints import find_checkpoint
-from sp_bench.config import claim
+from sp_bench.config import claim_output_dir
 from sp_bench.data import load_data
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
@@ -95,7 +95,7 @@ def compare_checkpoints(settings: FromSettings, out: Path, tell: Callable[[str],
     }
     main = load_data(asked.data, limit=asked.limit) if asked.data else None
     sources = Sources(main, asked.task_data)
-    claim(out, settings)
+    claim_output_dir(out, settings)
     runs = []
     for seed in range(len(found[BASELINE])):
         for arm, paths in found.items():

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as image_ops
 
-from sp_bench.data.dataset import Pictures
+from sp_bench.data.dataset import ImageDataset
 from sp_plugin.encoding import encode, feature_map
 from sp_plugin.isolation import evaluating, frozen_statistics, generator_for, private_rng
 from sp_plugin.probing import fit
 
 # By the set and the side, for all backbones of a comparison; gone when the set is.
-_decoded: WeakKeyDictionary[Pictures, dict[int, Tensor]] = WeakKeyDictionary()
+_decoded: WeakKeyDictionary[ImageDataset, dict[int, Tensor]] = WeakKeyDictionary()
 
 
 class UnmeasurableError(ValueError):
@@ -29,20 +29,20 @@ class UnmeasurableError(ValueError):
 class FrozenBackbone:
     """A backbone as the tasks see it: in evaluation mode, without gradients, never changed.
 
-    What it makes of a set of pictures is kept: make a new one when the weights have moved. The
-    pictures are decoded once for all backbones and stay in memory, 3 side^2 bytes each: 83 MB
+    What it makes of a set of images is kept: make a new one when the weights have moved. The
+    images are decoded once for all backbones and stay in memory, 3 side^2 bytes each: 83 MB
     for 3,000 of 96 px, 7.5 GB for 50,000 of 224 px.
 
     Args:
         backbone: takes (B, 3, S, S), on any device; a copy is used where ``device`` is another.
-        side: of the whole pictures it is shown, in pixels.
+        side: of the whole images it is shown, in pixels.
         crop: side of the crops it is shown, in pixels. A backbone of fixed size gets the size it
             takes, in either case.
         pool: of token outputs, ``mean`` or ``cls``.
         layer: dotted name of a submodule whose output is taken instead of the last.
         device: where it computes.
         batch_size: images in a batch.
-        workers: processes that decode pictures; 0 for none but this.
+        workers: processes that decode images; 0 for none but this.
 
     Attributes:
         side, crop: as given, or what the backbone takes.
@@ -74,35 +74,35 @@ class FrozenBackbone:
         self.crop = fit(self.backbone, crop, pool, layer).size
         self.pool, self.layer = pool, layer
         self.batch_size, self.workers = batch_size, workers
-        self._kept: WeakKeyDictionary[Pictures, dict[str, Any]] = WeakKeyDictionary()
+        self._kept: WeakKeyDictionary[ImageDataset, dict[str, Any]] = WeakKeyDictionary()
 
-    def pictures(self, pictures: Pictures) -> Tensor:
-        """The pictures as this backbone is shown them, (N, 3, side, side), uint8, on the CPU.
+    def images(self, images: ImageDataset) -> Tensor:
+        """The images as this backbone is shown them, (N, 3, side, side), uint8, on the CPU.
 
         Shorter side resized, antialiased, and the centre cut out. Not to be written to.
         """
-        sides = _decoded.setdefault(pictures, {})
+        sides = _decoded.setdefault(images, {})
         if self.side not in sides:
-            sides[self.side] = _decode(pictures, self.side, self.workers)
+            sides[self.side] = _decode(images, self.side, self.workers)
         return sides[self.side]
 
-    def features(self, pictures: Pictures) -> Tensor:
-        """Features of a set of pictures, (N, D), float32, on the CPU. Not to be written to.
+    def features(self, images: ImageDataset) -> Tensor:
+        """Features of a set of images, (N, D), float32, on the CPU. Not to be written to.
 
         Raises:
             UnmeasurableError: as `encode`.
         """
-        return self.kept(pictures, "features", lambda: self.encode(self.pictures(pictures)))
+        return self.cached(images, "features", lambda: self.encode(self.images(images)))
 
-    def kept(self, pictures: Pictures, name: str, make: Callable[[], Any]) -> Any:
-        """What ``make`` gives for a set of pictures, made once and kept for all tasks.
+    def cached(self, images: ImageDataset, name: str, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives for a set of images, made once and kept for all tasks.
 
         Args:
-            pictures: what it is made of; it is gone when they are.
+            images: what it is made of; it is gone when they are.
             name: of what is made.
             make: called the first time.
         """
-        made = self._kept.setdefault(pictures, {})
+        made = self._kept.setdefault(images, {})
         if name not in made:
             made[name] = make()
         return made[name]
@@ -173,26 +173,26 @@ def _on(device: torch.device, backbone: nn.Module) -> nn.Module:
 
 
 class _Squares(Dataset[Tensor]):
-    """Pictures as squares of one side, uint8."""
+    """Images as squares of one side, uint8."""
 
-    def __init__(self, pictures: Pictures, side: int) -> None:
-        self.source, self.side = pictures, side
+    def __init__(self, images: ImageDataset, side: int) -> None:
+        self.source, self.side = images, side
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Tensor:
-        picture, _ = self.source[index]
-        picture = image_ops.center_crop(image_ops.resize(picture, [self.side]), [self.side])
-        pixels: Tensor = image_ops.pil_to_tensor(picture)
+        image, _ = self.source[index]
+        image = image_ops.center_crop(image_ops.resize(image, [self.side]), [self.side])
+        pixels: Tensor = image_ops.pil_to_tensor(image)
         return pixels
 
 
-def _decode(pictures: Pictures, side: int, workers: int) -> Tensor:
-    out = torch.empty(len(pictures), 3, side, side, dtype=torch.uint8)
+def _decode(images: ImageDataset, side: int, workers: int) -> Tensor:
+    out = torch.empty(len(images), 3, side, side, dtype=torch.uint8)
     # A loader draws a seed for its workers: not from the global generator.
     loader = DataLoader(
-        _Squares(pictures, side), 256, num_workers=workers, generator=generator_for(0)
+        _Squares(images, side), 256, num_workers=workers, generator=generator_for(0)
     )
     first = 0
     for batch in loader:

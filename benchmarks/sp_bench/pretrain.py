@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from sp_bench.backbones import make_backbone, suit_attention
 from sp_bench.callbacks import EpochSeed, Record, Ticks
 from sp_bench.config import Settings
-from sp_bench.data import Pictures
+from sp_bench.data import ImageDataset
 from sp_bench.datamodule import PretrainingData, Views
 from sp_bench.errors import UsageError
 from sp_bench.methods import METHODS, Method
@@ -58,17 +58,17 @@ def new_method(settings: Settings, seed: int) -> Method:
     return method
 
 
-def check(settings: Settings, pictures: Pictures) -> None:
+def check(settings: Settings, images: ImageDataset) -> None:
     """Refuse what would fail in the first run, before anything is written.
 
     Raises:
-        UsageError: fewer pictures than a batch, no such backbone, or one that the method cannot
+        UsageError: fewer images than a batch, no such backbone, or one that the method cannot
             take.
     """
     new_method(settings, seed=0)
-    if len(pictures) < settings.batch_size:
+    if len(images) < settings.batch_size:
         raise UsageError(
-            f"batch_size: got {settings.batch_size}, takes at most the {len(pictures)} pictures"
+            f"batch_size: got {settings.batch_size}, takes at most the {len(images)} images"
         )
 
 
@@ -76,7 +76,7 @@ def pretrain(
     settings: Settings,
     arm: str,
     seed: int,
-    pictures: Pictures,
+    images: ImageDataset,
     folder: Path,
     tell: Callable[[int, float], None],
 ) -> Pretrained:
@@ -89,13 +89,13 @@ def pretrain(
         arm: ``baseline`` and ``longer`` are the method alone, for the last with more epochs in
             ``settings``; any other has SP, or a peer in its place, beside it.
         seed: of weights, order, augmentations and SP.
-        pictures: training pictures; their labels are not used.
+        images: training images; their labels are not used.
         folder: of this run alone.
         tell: called after each step with the epoch and the share of it that is done.
     """
     method = new_method(settings, seed)
     method.to(memory_format=torch.channels_last)
-    views = Views(pictures, method.transform(settings.side))
+    views = Views(images, method.transform(settings.side))
     data = PretrainingData(views, settings.batch_size, settings.workers, seed)
     sp = None
     if arm not in ALONE:
@@ -116,7 +116,7 @@ def pretrain(
         trainer.save_checkpoint(folder / FINAL)
     for path in folder.glob("epoch*.ckpt"):
         path.unlink()
-    steps = len(pictures) // settings.batch_size * settings.epochs
+    steps = len(images) // settings.batch_size * settings.epochs
     seen = steps * settings.batch_size
     return Pretrained(method, sp.sp if sp else None, record, seen, steps * record.flops)
 
@@ -125,7 +125,7 @@ def pretrain(
 def _beside(workers: int) -> Iterator[None]:
     """Compute on the cores that the loading workers leave.
 
-    More threads than free cores wait for each other: 25 ms a picture instead of 6 were measured
+    More threads than free cores wait for each other: 25 ms an image instead of 6 were measured
     on 2 cores.
     """
     threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""What SP will ask, drawn on pictures of one's own before any training."""
+"""What SP will ask, drawn on images of one's own before any training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as image_ops
 
-from sp_bench.data.image_files import open_picture
+from sp_bench.data.image_files import open_image
 from sp_bench.errors import UsageError
 from sp_bench.report.pair_preview import Asked, draw_asked
 from sp_plugin import SpatialPrediction, SPConfig
@@ -34,15 +34,15 @@ def show_pairs(
     """Draw pairs as SP will ask about them, with the answers that it wants, as a PNG.
 
     Args:
-        paths: Picture files. Unreadable ones are passed over, and counted in the drawing.
+        paths: Image files. Unreadable ones are passed over, and counted in the drawing.
         out: The PNG file; its folder is made where it is missing.
         config: Settings of SP; what they leave open is chosen for frames of ``side``.
         side: Of the host's frame, in pixels.
-        count: How many pictures; fewer where there are fewer.
-        seed: Which pictures, and which pairs in them.
+        count: How many images; fewer where there are fewer.
+        seed: Which images, and which pairs in them.
 
     Raises:
-        UsageError: Nothing to draw: a count or a side below its least, or no readable picture.
+        UsageError: Nothing to draw: a count or a side below its least, or no readable image.
     """
     figure = draw_asked(ask(paths, config=config, side=side, count=count, seed=seed))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def show_pairs(
 def ask(
     paths: Sequence[Path], *, config: SPConfig, side: int, count: int = 8, seed: int = 0
 ) -> Asked:
-    """Draw one pair in each of some pictures, by the code that draws them in training.
+    """Draw one pair in each of some images, by the code that draws them in training.
 
     Args and errors are those of `show_pairs`.
     """
@@ -62,7 +62,7 @@ def ask(
         raise UsageError(f"side: got {side}, takes a number of pixels from 16 up")
     frames, unreadable = read_frames(paths, side, count, seed)
     if unreadable:
-        log.warning("show: %d unreadable pictures were passed over", unreadable)
+        log.warning("show: %d unreadable images were passed over", unreadable)
     sp = SpatialPrediction(1, config.resolve(side))
     boxes, crops = sp.draw(frames.float() / 255, generator_for(seed))
     crops = crops.unflatten(0, boxes.shape[:2])
@@ -80,10 +80,10 @@ def ask(
 
 
 def read_frames(paths: Sequence[Path], side: int, count: int, seed: int) -> tuple[Tensor, int]:
-    """Read some pictures as the host's frames: shorter side resized, the centre cut out.
+    """Read some images as the host's frames: shorter side resized, the centre cut out.
 
     Args:
-        paths: Picture files.
+        paths: Image files.
         side: Of the frames, in pixels.
         count: How many are wanted.
         seed: Which ones.
@@ -101,12 +101,12 @@ def read_frames(paths: Sequence[Path], side: int, count: int, seed: int) -> tupl
         if len(frames) == count:
             break
         try:
-            picture = open_picture(path)
+            image = open_image(path)
         except Exception:  # PIL's decoders raise errors of many kinds on damaged files
             unreadable += 1
             continue
-        picture = image_ops.center_crop(image_ops.resize(picture, [side]), [side])
-        frames.append(image_ops.pil_to_tensor(picture))
+        image = image_ops.center_crop(image_ops.resize(image, [side]), [side])
+        frames.append(image_ops.pil_to_tensor(image))
     if not frames:
-        raise UsageError(f"data: none of the {len(paths)} files can be read as a picture")
+        raise UsageError(f"data: none of the {len(paths)} files can be read as an image")
     return torch.stack(frames), unreadable

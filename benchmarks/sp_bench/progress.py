@@ -10,7 +10,7 @@ from rich.console import Console
 
 from sp_bench.results import Run
 
-_NAMED = 5  # unreadable pictures; results.json has them all
+_NAMED = 5  # unreadable images; results.json has them all
 
 
 class Progress:
@@ -44,7 +44,7 @@ class Progress:
             yield
 
     def skipped(self, names: Sequence[str]) -> None:
-        """Pictures that could not be read are left out; say which."""
+        """Images that could not be read are left out; say which."""
         if names:
             more = ", ..." if len(names) > _NAMED else ""
             self.console.print(

@@ -32,7 +32,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Figure:
+class MetricSpec:
     """One number that a task gives, and how to read it.
 
     Attributes:
@@ -59,11 +59,11 @@ class Run:
     Attributes:
         arm: ``baseline``, ``sp`` or ``longer``.
         seed: shared by the runs of a pair.
-        figures: by `Figure.key`.
+        figures: by `MetricSpec.key`.
         curve: one dict an epoch, with ``epoch``, ``loss`` (the host's own) and, for SP,
             ``sp_loss``, ``sp_r2_dx``, ``sp_r2_dy``, ``sp_r2_scale``, ``sp_weight``.
         seconds: of pre-training, wall clock.
-        images_seen: pictures that pre-training went through.
+        images_seen: images that pre-training went through.
         flops: forward operations of pre-training, SP's among them.
         checkpoint: path relative to results.json.
     """
@@ -82,7 +82,7 @@ class Run:
 class Row:
     """A line of the table: means over seeds, and the paired difference with its interval."""
 
-    figure: Figure
+    figure: MetricSpec
     baseline: float
     sp: float
     difference: float
@@ -99,7 +99,7 @@ class Results:
         settings: as resolved, plain values.
         versions: of Python and of the libraries.
         machine: processor, cores, device, precision.
-        data: name, classes, pictures in train and test, skipped files.
+        data: name, classes, images in train and test, skipped files.
         runs: every finished run.
         rows: one for each figure, headline or not.
         longer: the same against the longer baseline in place of the baseline; empty without one.
@@ -122,7 +122,9 @@ class Results:
         """Read what `save` wrote."""
         told = json.loads(path.read_text())
         tables = {
-            name: [Row(**{**row, "figure": Figure(**row["figure"])}) for row in told.pop(name, [])]
+            name: [
+                Row(**{**row, "figure": MetricSpec(**row["figure"])}) for row in told.pop(name, [])
+            ]
             for name in ("rows", "longer")
         }
         return cls(**{**told, **tables, "runs": [Run(**run) for run in told["runs"]]})

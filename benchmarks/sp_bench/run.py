@@ -27,8 +27,8 @@ def run_name(seed: int, arm: str) -> str:
     return f"seed{seed}-{arm}"
 
 
-def pictures_for(settings: Settings, tasks: Sequence[Task]) -> tuple[Splits, Sources]:
-    """The pictures to pre-train on, and those of all tasks.
+def images_for(settings: Settings, tasks: Sequence[Task]) -> tuple[Splits, Sources]:
+    """The images to pre-train on, and those of all tasks.
 
     Raises:
         UsageError, DataError: one line that says what is wrong with them.
@@ -36,7 +36,7 @@ def pictures_for(settings: Settings, tasks: Sequence[Task]) -> tuple[Splits, Sou
     if settings.validation and settings.task_data:
         name, source = next(iter(settings.task_data.items()))
         raise UsageError(
-            f"validation: {name}={source} would be asked about its test pictures; takes tasks on "
+            f"validation: {name}={source} would be asked about its test images; takes tasks on "
             "--data alone"
         )
     splits = load_data(settings.data, limit=settings.limit, validation=settings.validation)
@@ -61,7 +61,7 @@ def finished(
         settings: what is measured.
         arm: ``baseline`` and ``longer`` are trained without SP, any other with it.
         seed: of weights, order, augmentations and SP.
-        sources: the pictures; the main ones are pre-trained on.
+        sources: the images; the main ones are pre-trained on.
         tasks: what is asked.
         folder: of this run alone.
         progress: is told what happens.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from sp_bench.results import BASELINE, SP, Figure, Row, Run
+from sp_bench.results import BASELINE, SP, MetricSpec, Row, Run
 
 
 class Paired(NamedTuple):
@@ -60,7 +60,7 @@ def paired(baseline: Sequence[float], sp: Sequence[float], confidence: float = 0
 
 
 def rows(
-    runs: Sequence[Run], figures: Sequence[Figure], baseline: str = BASELINE, arm: str = SP
+    runs: Sequence[Run], figures: Sequence[MetricSpec], baseline: str = BASELINE, arm: str = SP
 ) -> list[Row]:
     """The table: a row for each figure, over the seeds that both arms have it of.
 
@@ -74,7 +74,7 @@ def rows(
         Rows whose means are over the same seeds as the difference; NaN where no seed is shared.
 
     >>> runs = [Run("baseline", 0, {"knn": 0.5}), Run("sp", 0, {"knn": 0.75}), Run("sp", 1)]
-    >>> row = rows(runs, [Figure("knn", "kNN")])[0]
+    >>> row = rows(runs, [MetricSpec("knn", "kNN")])[0]
     >>> row.baseline, row.sp, row.difference, row.seeds
     (0.5, 0.75, 0.25, 1)
     """
@@ -93,7 +93,7 @@ def over_hosts(found: Sequence[Row]) -> Row:
     Returns:
         A row whose ``seeds`` counts hosts.
 
-    >>> knn = Figure("knn", "kNN")
+    >>> knn = MetricSpec("knn", "kNN")
     >>> row = over_hosts([Row(knn, 1, 2, 1, 0, 2, 3), Row(knn, 1, 4, 3, 3, 3, 2)])
     >>> row.difference, round(row.low, 1), round(row.high, 1), row.seeds
     (2.0, -10.7, 14.7, 2)
@@ -104,7 +104,7 @@ def over_hosts(found: Sequence[Row]) -> Row:
     return Row(found[0].figure, _mean(theirs), _mean(ours), difference, low, high, n)
 
 
-def _row(runs: Sequence[Run], figure: Figure, baseline: str, arm: str) -> Row:
+def _row(runs: Sequence[Run], figure: MetricSpec, baseline: str, arm: str) -> Row:
     other, sp = (_by_seed(runs, name, figure.key) for name in (baseline, arm))
     shared = sorted(other.keys() & sp.keys())
     ours, theirs = [sp[seed] for seed in shared], [other[seed] for seed in shared]

@@ -1,4 +1,4 @@
-"""Which pictures each task is asked about: from ``--data`` to splits, each source read once."""
+"""Which images each task is asked about: from ``--data`` to splits, each source read once."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sp_plugin.checks import nearest
 
 
 class Sources:
-    """The pictures of all tasks, and those that some tasks were given as their own.
+    """The images of all tasks, and those that some tasks were given as their own.
 
-    Tasks that name the same source share its pictures, so that their features are extracted once.
+    Tasks that name the same source share its images, so that their features are extracted once.
 
     Args:
-        main: the pictures of all tasks, or None.
+        main: the images of all tasks, or None.
         given: a source for each task that has its own.
     """
 
@@ -27,7 +27,7 @@ class Sources:
         self._read: dict[tuple[Any, str | None], Splits] = {}
 
     def of(self, task: Task) -> Splits:
-        """The pictures that a task is asked about.
+        """The images that a task is asked about.
 
         Raises:
             DataError: there are none, or they will not do; the line names the task.

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from sp_bench.results import write_json
-from sp_bench.tasks import Subject, Task, measure
+from sp_bench.tasks import Task, TaskContext, run_task
 
 ANSWERS = "tasks.json"
 
 
 def answered(
     tasks: Sequence[Task],
-    subject: Callable[[Task], Subject],
+    subject: Callable[[Task], TaskContext],
     folder: Path,
     tell: Callable[[str], None],
 ) -> dict[str, dict[str, Any]]:
@@ -37,7 +37,7 @@ def answered(
         if task.name in kept:
             continue
         start = time.perf_counter()
-        figures = measure(task, subject(task))
+        figures = run_task(task, subject(task))
         kept[task.name] = {"figures": figures, "seconds": round(time.perf_counter() - start, 1)}
         write_json(path, kept)
         tell(f"{task.name}: {kept[task.name]['seconds']:.0f} s")

@@ -1,6 +1,6 @@
-"""What is asked of which pictures: from the command line, or from a file.
+"""What is asked of which images: from the command line, or from a file.
 
-The file is TOML: ``data``, the pictures of all tasks; ``tasks``; and a table ``[task_data]`` with
+The file is TOML: ``data``, the images of all tasks; ``tasks``; and a table ``[task_data]`` with
 the source of each task that has its own.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from sp_bench.errors import UsageError
 from sp_bench.task_data import parse_sources
-from sp_bench.tasks import USUAL, all_tasks
+from sp_bench.tasks import DEFAULT_TASKS, all_tasks
 from sp_plugin.checks import nearest
 
 if sys.version_info >= (3, 11):
@@ -27,10 +27,10 @@ _KEYS = ("data", "tasks", "task_data")
 
 @dataclass(frozen=True)
 class Asked:
-    """Tasks and their pictures.
+    """Tasks and their images.
 
     Attributes:
-        data: the pictures of all tasks, or None.
+        data: the images of all tasks, or None.
         task_data: the source of each task that has its own.
         tasks: in order.
     """
@@ -63,7 +63,7 @@ def ask(data: Sequence[str], tasks: str, tasks_from: Path | None) -> Asked:
     if tasks == "all":
         names = tuple(all_tasks())
     else:
-        usual = () if own and main is None else USUAL
+        usual = () if own and main is None else DEFAULT_TASKS
         asked = [name for name in tasks.split(",") if name]
         names = tuple(dict.fromkeys(asked or [*usual, *own]))
     unasked = [name for name in own if name not in names]
@@ -97,7 +97,7 @@ def _read(path: Path) -> Asked:
     for name in (*own, *tasks):
         if name not in all_tasks():
             raise UsageError(f"tasks-from: {path}: no task {name!r}; {nearest(name, all_tasks())}")
-    here = path.resolve().parent  # a file beside its pictures can be moved with them
+    here = path.resolve().parent  # a file beside its images can be moved with them
     return Asked(
         absolute(main, here) if main else None,
         {name: absolute(source, here) for name, source in own.items()},

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from PIL import Image
 from sp_bench.cli import main
-from sp_bench.cli_options import sp_settings, spread
+from sp_bench.cli_options import expand_list_options, sp_settings
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pictures")
+    root = tmp_path_factory.mktemp("images")
     for name in ("cat", "dog"):
         (root / name).mkdir()
         for i in range(12):
@@ -49,7 +49,7 @@ def refused(capsys: Any, *arguments: str) -> str:
         (["--sp", "max_iou=2"], "max_iou: got 2, takes a number in [0, 1], or two"),
         (["--tasks", "lineer"], "tasks: there is no 'lineer'; did you mean 'linear'?"),
         (["--epochs", "0"], "epochs: got 0, takes a whole number from 1 up"),
-        (["--batch-size", "4000"], "batch_size: got 4000, takes at most the 40 pictures"),
+        (["--batch-size", "4000"], "batch_size: got 4000, takes at most the 40 images"),
         (["--method", "mae", "--backbone", "tiny_resnet"], "backbone: mae takes a ViT"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -108,7 +108,9 @@ def test_unknown_options_are_click_s_own_business(capsys: Any) -> None:
 
 
 def test_seeds_are_given_side_by_side() -> None:
-    found = spread(["compare", "--seeds", "0", "1", "2", "--epochs", "3", "--out", "4"])
+    found = expand_list_options(
+        ["compare", "--seeds", "0", "1", "2", "--epochs", "3", "--out", "4"]
+    )
     assert found == [
         "compare", "--seeds", "0", "--seeds", "1", "--seeds", "2", "--epochs", "3", "--out", "4",
     ]  # fmt: skip
@@ -125,8 +127,8 @@ def test_show_writes_a_picture(capsys: Any, folder: Path, tmp_path: Path) -> Non
     out = tmp_path / "pairs.png"
     main_exits_well(["show", "--data", str(folder), "--out", str(out), "--side", "64"])
     assert str(out) in capsys.readouterr().out.replace("\n", "")
-    with Image.open(out) as picture:
-        assert min(picture.size) > 300 and len(picture.convert("RGB").getcolors(1 << 24) or []) > 20
+    with Image.open(out) as image:
+        assert min(image.size) > 300 and len(image.convert("RGB").getcolors(1 << 24) or []) > 20
 
 
 def test_compare_prints_the_table(capsys: Any, folder: Path, tmp_path: Path) -> None:
@@ -145,7 +147,7 @@ def test_unreadable_pictures_are_named_and_left_out(capsys: Any, tmp_path: Path)
         (tmp_path / "data" / name).mkdir(parents=True)
         for i in range(60):
             Image.new("RGB", (40, 40), (i * 4, 90, 30)).save(tmp_path / "data" / name / f"{i}.png")
-    (tmp_path / "data" / "dog" / "broken.png").write_bytes(b"not a picture")
+    (tmp_path / "data" / "dog" / "broken.png").write_bytes(b"not an image")
     main_exits_well(
         ["compare", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--epochs",
          "1", "--side", "32", "--batch-size", "32", "--seeds", "0", "--tasks", "knn"]

@@ -22,7 +22,7 @@ from sp_bench.evaluate import examples
 from sp_bench.pretrain import new_method
 from sp_bench.progress import Progress
 from sp_bench.results import ARMS, Results
-from sp_bench.tasks import Subject, Task
+from sp_bench.tasks import Task, TaskContext
 
 from sp_plugin import SpatialPrediction, SPConfig
 from sp_plugin.isolation import generator_for
@@ -172,9 +172,9 @@ def test_a_stopped_evaluation_goes_on_with_the_task_that_is_next(
 ) -> None:
     settings = dataclasses.replace(SETTINGS, tasks=("knn", "linear"))
     asked: list[str] = []
-    measure = task_runner.measure
+    measure = task_runner.run_task
 
-    def stop_at_first_linear(task: Task, subject: Subject) -> dict[str, float]:
+    def stop_at_first_linear(task: Task, subject: TaskContext) -> dict[str, float]:
         asked.append(task.name)
         if asked == ["knn", "linear"]:
             raise Killed

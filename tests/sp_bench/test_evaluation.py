@@ -35,12 +35,12 @@ def checkpoint(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two classes of 12 pictures."""
+    """Two classes of 12 images."""
     for label, name in enumerate(("cat", "dog")):
         (tmp_path / "pets" / name).mkdir(parents=True)
         for i in range(12):
-            picture = Image.new("RGB", (40, 40), (i * 20, 90, 200 * label))
-            picture.save(tmp_path / "pets" / name / f"{i}.png")
+            image = Image.new("RGB", (40, 40), (i * 20, 90, 200 * label))
+            image.save(tmp_path / "pets" / name / f"{i}.png")
     return tmp_path / "pets"
 
 
@@ -67,7 +67,7 @@ def test_it_asks_the_backbone_of_the_checkpoint(tmp_path, sources, checkpoint):
 
 def test_a_finished_one_is_read_and_a_stopped_one_goes_on(tmp_path, sources, monkeypatch):
     asked = []
-    measure = task_runner.measure
+    measure = task_runner.run_task
 
     def stop_at_linear(task, subject):
         asked.append(task.name)
@@ -109,8 +109,8 @@ def refused(capsys: Any, *arguments: str) -> str:
         (["--checkpoint", "no.ckpt"], "no.ckpt is not there"),
         (["--pool", "max"], "pool: got 'max', takes mean or cls"),
         (["--side", "3"], "side: got 3, takes a whole number from 16 up"),
-        (["--tasks", "knn"], "task knn: it takes pictures in classes"),
-        (["--tasks", "segmentation", "--data", "no/such"], "task segmentation: it takes pictures"),
+        (["--tasks", "knn"], "task knn: it takes images in classes"),
+        (["--tasks", "segmentation", "--data", "no/such"], "task segmentation: it takes images"),
         (["--data", "segmentation=no/such"], "task segmentation: data='no/such': the folder does"),
         (["--data", "knn=demo", "--tasks", "pair"], "data: given for knn, which is not among"),
         (["--tasks-from", "no.toml"], "tasks-from: no.toml cannot be read: No such file"),

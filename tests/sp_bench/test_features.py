@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from sp_bench import frozen_backbone
-from sp_bench.data.dataset import Pictures
+from sp_bench.data.dataset import ImageDataset
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from torch import Tensor, nn
 from torchvision import transforms
@@ -17,8 +17,8 @@ MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 
-class Few(Pictures):
-    """Six pictures of noise, 50 x 40, which count how often they are read."""
+class Few(ImageDataset):
+    """Six images of noise, 50 x 40, which count how often they are read."""
 
     classes = ("one", "other")
 
@@ -27,7 +27,7 @@ class Few(Pictures):
         self.pixels = np.random.default_rng(0).integers(0, 256, (6, 40, 50, 3), np.uint8)
         self.read = 0
 
-    def picture(self, index: int) -> Image.Image:
+    def image(self, index: int) -> Image.Image:
         self.read += 1
         return Image.fromarray(self.pixels[index])
 
@@ -53,59 +53,59 @@ def net() -> nn.Sequential:
 
 
 def test_pictures_are_resized_and_cut_as_torchvision_does():
-    pictures = Few()
-    shown = FrozenBackbone(net(), side=32, crop=16).pictures(pictures)
+    dataset = Few()
+    shown = FrozenBackbone(net(), side=32, crop=16).images(dataset)
     crop = transforms.Compose([transforms.Resize(32), transforms.CenterCrop(32)])
-    expected = np.stack([np.asarray(crop(Image.fromarray(p))) for p in pictures.pixels])
+    expected = np.stack([np.asarray(crop(Image.fromarray(p))) for p in dataset.pixels])
     assert shown.dtype == torch.uint8
     np.testing.assert_array_equal(shown.permute(0, 2, 3, 1).numpy(), expected)
 
 
 def test_workers_decode_the_same():
-    alone = FrozenBackbone(net(), side=32, crop=16).pictures(Few())
-    assert torch.equal(FrozenBackbone(net(), side=32, crop=16, workers=1).pictures(Few()), alone)
+    alone = FrozenBackbone(net(), side=32, crop=16).images(Few())
+    assert torch.equal(FrozenBackbone(net(), side=32, crop=16, workers=1).images(Few()), alone)
 
 
 def test_pictures_are_decoded_once_for_all_backbones_and_once_for_each_side():
-    pictures = Few()
+    dataset = Few()
     for _ in range(2):
         frozen = FrozenBackbone(net(), side=32, crop=16)
-        frozen.features(pictures)
-        frozen.pictures(pictures)
-    assert pictures.read == 6
-    assert FrozenBackbone(net(), side=24, crop=16).pictures(pictures).shape == (6, 3, 24, 24)
-    assert pictures.read == 12
+        frozen.features(dataset)
+        frozen.images(dataset)
+    assert dataset.read == 6
+    assert FrozenBackbone(net(), side=24, crop=16).images(dataset).shape == (6, 3, 24, 24)
+    assert dataset.read == 12
 
 
 def test_features_are_computed_once():
-    pictures, backbone = Few(), net()
+    dataset, backbone = Few(), net()
     frozen = FrozenBackbone(backbone, side=32, crop=16)
-    once = frozen.features(pictures)
+    once = frozen.features(dataset)
     with torch.no_grad():
         backbone[0].weight.zero_()
-    assert torch.equal(frozen.features(pictures), once)
-    assert not torch.equal(FrozenBackbone(backbone, side=32, crop=16).features(pictures), once)
+    assert torch.equal(frozen.features(dataset), once)
+    assert not torch.equal(FrozenBackbone(backbone, side=32, crop=16).features(dataset), once)
 
 
 def test_decoded_pictures_go_when_the_set_goes():
     gc.collect()
     before = len(frozen_backbone._decoded)
-    pictures = Few()
+    dataset = Few()
     frozen = FrozenBackbone(net(), side=32, crop=16)
-    frozen.features(pictures)
+    frozen.features(dataset)
     assert len(frozen_backbone._decoded) == before + 1
-    del pictures
+    del dataset
     gc.collect()
     assert len(frozen_backbone._decoded) == before
     assert len(frozen._kept) == 0
 
 
 def test_features_are_those_of_the_normalised_pictures_in_evaluation_mode():
-    pictures, backbone = Few(), net()
+    dataset, backbone = Few(), net()
     backbone[1].running_mean += 1
     frozen = FrozenBackbone(backbone.train(), side=32, crop=16, batch_size=4)
-    found = frozen.features(pictures)
-    images = (frozen.pictures(pictures) / 255 - MEAN) / STD
+    found = frozen.features(dataset)
+    images = (frozen.images(dataset) / 255 - MEAN) / STD
     with torch.no_grad():
         expected = backbone.eval()(images).mean(dim=(2, 3))
     assert found.dtype == torch.float32

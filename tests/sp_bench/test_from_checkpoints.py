@@ -25,7 +25,7 @@ def state(seed: int) -> dict[str, Any]:
 
 @pytest.fixture
 def hosts(tmp_path: Path) -> Path:
-    """Runs as solo-learn and MMSelfSup leave them, and two classes of pictures."""
+    """Runs as solo-learn and MMSelfSup leave them, and two classes of images."""
     solo, mm = tmp_path / "solo", tmp_path / "mm"
     (solo / "x1").mkdir(parents=True)
     mm.mkdir()
@@ -37,8 +37,8 @@ def hosts(tmp_path: Path) -> Path:
     for label, name in enumerate(("cat", "dog")):
         (tmp_path / "pets" / name).mkdir(parents=True)
         for i in range(12):
-            picture = Image.new("RGB", (32, 32), (i * 20, 90, 200 * label))
-            picture.save(tmp_path / "pets" / name / f"{i}.png")
+            image = Image.new("RGB", (32, 32), (i * 20, 90, 200 * label))
+            image.save(tmp_path / "pets" / name / f"{i}.png")
     return tmp_path
 
 

@@ -17,11 +17,11 @@ VIT = ("dino", "mae")
 
 
 @pytest.fixture(scope="module")
-def pictures() -> Any:
+def images() -> Any:
     return load_data("demo", size=BATCH * STEPS).train
 
 
-def weights(method: str, arm: str, pictures: Any, folder: Path, **sp: Any) -> dict[str, Any]:
+def weights(method: str, arm: str, images: Any, folder: Path, **sp: Any) -> dict[str, Any]:
     settings = Settings(
         method=method,
         backbone="tiny_vit" if method in VIT else "tiny_resnet",
@@ -31,7 +31,7 @@ def weights(method: str, arm: str, pictures: Any, folder: Path, **sp: Any) -> di
         sp=sp,
     )
     folder.mkdir()
-    trained = pretrain(settings, arm, 0, pictures, folder, lambda *_: None)
+    trained = pretrain(settings, arm, 0, images, folder, lambda *_: None)
     return trained.method.state_dict()
 
 
@@ -41,11 +41,11 @@ def test_every_method_is_named_once() -> None:
 
 @pytest.mark.parametrize("method", METHOD_NAMES)
 def test_weight_0_is_the_baseline_and_weight_1_is_not(
-    method: str, pictures: Any, tmp_path: Path
+    method: str, images: Any, tmp_path: Path
 ) -> None:
-    baseline = weights(method, "baseline", pictures, tmp_path / "baseline")
-    off = weights(method, "sp", pictures, tmp_path / "off", weight=0)
-    on = weights(method, "sp", pictures, tmp_path / "on", weight=1, warmup=0)
+    baseline = weights(method, "baseline", images, tmp_path / "baseline")
+    off = weights(method, "sp", images, tmp_path / "off", weight=0)
+    on = weights(method, "sp", images, tmp_path / "on", weight=1, warmup=0)
     assert baseline.keys() == off.keys() == on.keys()
     assert [key for key in baseline if not torch.equal(baseline[key], off[key])] == []
     changed = [key for key in baseline if not torch.equal(baseline[key], on[key])]

@@ -18,23 +18,23 @@ from sp_plugin.isolation import generator_for
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[Path]:
-    """Six readable pictures, wider than high, and two that are not."""
+def images(tmp_path: Path) -> list[Path]:
+    """Six readable images, wider than high, and two that are not."""
     noise = np.random.default_rng(0).integers(0, 256, (6, 40, 56, 3), dtype=np.uint8)
     paths = [tmp_path / f"{i}.png" for i in range(6)]
     for path, pixels in zip(paths, noise, strict=True):
         Image.fromarray(pixels).save(path)
     (tmp_path / "torn.png").write_bytes(paths[0].read_bytes()[:200])
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no image")
     return [*paths, tmp_path / "torn.png", tmp_path / "text.jpg"]
 
 
 @pytest.mark.parametrize(
     "more", [{"sharpness": "equal"}, {"sharpness": "native"}, {"crops": 3}], ids=str
 )
-def test_what_is_shown_is_what_training_draws(pictures: list[Path], more: dict[str, Any]) -> None:
+def test_what_is_shown_is_what_training_draws(images: list[Path], more: dict[str, Any]) -> None:
     config = SPConfig(**more, encoding="anchor")
-    asked = ask(pictures[:6], config=config, side=32, count=4, seed=5)
+    asked = ask(images[:6], config=config, side=32, count=4, seed=5)
     sp = SpatialPrediction(8, config.resolve(32))
     boxes, crops = sp.draw(asked.frames.float() / 255, generator_for(5))
     assert torch.equal(asked.boxes, boxes[:2])
@@ -44,8 +44,8 @@ def test_what_is_shown_is_what_training_draws(pictures: list[Path], more: dict[s
     assert asked.windows is None  # the view is the window
 
 
-def test_window_holds_both_crops(pictures: list[Path]) -> None:
-    asked = ask(pictures[:6], config=SPConfig(source="image"), side=32, count=6, seed=1)
+def test_window_holds_both_crops(images: list[Path]) -> None:
+    asked = ask(images[:6], config=SPConfig(source="image"), side=32, count=6, seed=1)
     assert asked.windows is not None and bool((asked.windows[:, 2] < 1).all())
     window, inside = corners(asked.windows), corners(asked.boxes)
     assert bool((inside[..., :2] >= window[:, :2] - 1e-5).all())
@@ -61,27 +61,27 @@ def test_frames_are_resized_by_the_shorter_side_and_cut_at_the_centre(tmp_path: 
     assert bool((frames[0, 0] == 200).all())
 
 
-def test_seed_chooses_the_pictures(pictures: list[Path]) -> None:
-    one, again, other = (read_frames(pictures[:6], 16, 3, seed)[0] for seed in (0, 0, 1))
+def test_seed_chooses_the_pictures(images: list[Path]) -> None:
+    one, again, other = (read_frames(images[:6], 16, 3, seed)[0] for seed in (0, 0, 1))
     assert torch.equal(one, again) and not torch.equal(one, other)
 
 
 def test_unreadable_pictures_are_passed_over_and_counted(
-    pictures: list[Path], caplog: pytest.LogCaptureFixture
+    images: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked = ask(pictures, config=SPConfig(), side=32, count=8)
+    asked = ask(images, config=SPConfig(), side=32, count=8)
     assert len(asked.frames) == 6 and asked.unreadable == 2
-    assert "2 unreadable pictures" in caplog.text
+    assert "2 unreadable images" in caplog.text
     assert "passed over: 2" in footnote(asked)
 
 
-def test_nothing_to_draw_is_told_in_a_line(pictures: list[Path]) -> None:
-    with pytest.raises(UsageError, match=r"^data: none of the 2 files can be read as a picture$"):
-        ask(pictures[6:], config=SPConfig(), side=32)
+def test_nothing_to_draw_is_told_in_a_line(images: list[Path]) -> None:
+    with pytest.raises(UsageError, match=r"^data: none of the 2 files can be read as an image$"):
+        ask(images[6:], config=SPConfig(), side=32)
     with pytest.raises(UsageError, match=r"^count: got 0, "):
-        ask(pictures, config=SPConfig(), side=32, count=0)
+        ask(images, config=SPConfig(), side=32, count=0)
     with pytest.raises(UsageError, match=r"^side: got 8, "):
-        ask(pictures, config=SPConfig(), side=8)
+        ask(images, config=SPConfig(), side=8)
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_nothing_to_draw_is_told_in_a_line(pictures: list[Path]) -> None:
         ((0.9, 0.3, 0.8, 0.8), "symmetric", "1.0 crop sides right of a, level with it;\n"
          "it is larger, its side 4.00 times a's"),
         ((0.9, 0.3, 0.8, 0.8), "anchor", "2.0 sides of a right of a, level with it;\n"),
-        ((0.5, 0.2, 0.1, 0.1), "image", "0.10 of the picture straight above a;\n"
+        ((0.5, 0.2, 0.1, 0.1), "image", "0.10 of the image straight above a;\n"
          "it is smaller, its side 0.50 times a's"),
-        ((0.5, 0.6, 0.2, 0.2), "image", "0.30 of the picture straight below a;"),
+        ((0.5, 0.6, 0.2, 0.2), "image", "0.30 of the image straight below a;"),
         ((0.5, 0.3, 0.4, 0.1), "symmetric", "b has its centre on a's;\nit is as large as a"),
     ],
 )  # fmt: skip
@@ -103,28 +103,28 @@ def test_words_of_the_answer(b: tuple[float, ...], encoding: str, said: str) -> 
     assert said in answer(a, torch.tensor(b), encoding)
 
 
-def test_drawing_has_each_pair_its_boxes_crops_and_answer(pictures: list[Path]) -> None:
-    asked = ask(pictures[:6], config=SPConfig(source="image"), side=32, count=3)
+def test_drawing_has_each_pair_its_boxes_crops_and_answer(images: list[Path]) -> None:
+    asked = ask(images[:6], config=SPConfig(source="image"), side=32, count=3)
     axes = draw_asked(asked).axes
-    assert len(axes) == 9  # a picture and two crops for each
+    assert len(axes) == 9  # an image and two crops for each
     for i in range(3):
-        picture, crop_a, crop_b = axes[3 * i : 3 * i + 3]
-        drawn = [patch.get_bbox().extents for patch in picture.patches]
+        image, crop_a, crop_b = axes[3 * i : 3 * i + 3]
+        drawn = [patch.get_bbox().extents for patch in image.patches]
         assert asked.windows is not None
         wanted = corners(torch.stack([asked.windows[i], *asked.boxes[:, i]]))
         assert np.allclose(drawn, wanted)
-        assert answer(*asked.boxes[:, i], "symmetric") in picture.texts[0].get_text()
-        assert f"x {asked.targets[i, 0]:+.2f}" in picture.texts[0].get_text()
+        assert answer(*asked.boxes[:, i], "symmetric") in image.texts[0].get_text()
+        assert f"x {asked.targets[i, 0]:+.2f}" in image.texts[0].get_text()
         for crop, shown in zip(asked.crops[:, i], (crop_a, crop_b), strict=True):
             pixels = shown.images[0].get_array()
             assert np.abs(pixels / 255.0 - crop.permute(1, 2, 0).numpy()).max() < 0.51 / 255
 
 
 def test_png_is_written_into_a_new_folder_at_a_moderate_size(
-    pictures: list[Path], tmp_path: Path
+    images: list[Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "new" / "pairs.anything"
-    show_pairs(pictures, out, config=SPConfig(), side=32, count=5)
+    show_pairs(images, out, config=SPConfig(), side=32, count=5)
     with Image.open(out) as image:
         assert image.format == "PNG"
         assert 1000 < image.width < 1600 and 1000 < image.height < 1600

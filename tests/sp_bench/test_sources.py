@@ -1,4 +1,4 @@
-"""Which pictures each task gets, and what is said where there are none."""
+"""Which images each task gets, and what is said where there are none."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def test_a_source_is_read_once_for_the_tasks_that_name_it(flat):
 def test_a_fifth_of_a_flat_folder_is_held_out(flat):
     splits = Sources(None, {"pair": str(flat)}).of(TASKS["pair"])
     assert (len(splits.train), len(splits.test)) == (16, 4)
-    shades = [part.picture(i).getpixel((0, 0))[0] for part in (splits.train, splits.test)
+    shades = [part.image(i).getpixel((0, 0))[0] for part in (splits.train, splits.test)
               for i in range(len(part))]  # fmt: skip
     assert sorted(shades) == list(range(20))
 
 
 def test_what_a_task_lacks_is_said_with_its_name(flat):
-    with pytest.raises(DataError, match=r"^task knn: it takes pictures in classes$"):
+    with pytest.raises(DataError, match=r"^task knn: it takes images in classes$"):
         Sources(None, {}).of(TASKS["knn"])
-    with pytest.raises(DataError, match=r"^task knn: data='.*': pictures but no classes"):
+    with pytest.raises(DataError, match=r"^task knn: data='.*': images but no classes"):
         Sources(None, {"knn": str(flat)}).of(TASKS["knn"])
     for path in sorted(flat.iterdir())[5:]:
         path.unlink()
-    with pytest.raises(DataError, match=r"^task pair: data='.*': 5 pictures; it takes at least 10"):
+    with pytest.raises(DataError, match=r"^task pair: data='.*': 5 images; it takes at least 10"):
         Sources(None, {"pair": str(flat)}).of(TASKS["pair"])
 
 

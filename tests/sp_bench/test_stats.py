@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
-from sp_bench.results import Figure, Run
+from sp_bench.results import MetricSpec, Run
 from sp_bench.stats import paired, rows
 
 FIGURE = st.floats(-100, 100)
 PAIRS = st.lists(st.tuples(FIGURE, FIGURE), min_size=2, max_size=8)
-KNN = Figure("knn", "kNN")
+KNN = MetricSpec("knn", "kNN")
 
 
 def test_the_interval_of_three_seeds_by_hand():
@@ -100,7 +100,7 @@ def test_rows_pair_the_seeds_that_both_arms_finished():
 
 
 def test_rows_stand_in_the_order_of_the_figures_each_with_its_own_seeds():
-    linear, absent = Figure("linear", "linear"), Figure("jigsaw", "jigsaw")
+    linear, absent = MetricSpec("linear", "linear"), MetricSpec("jigsaw", "jigsaw")
     runs = [
         Run("baseline", 0, {"knn": 1.0, "linear": 5.0}),
         Run("sp", 0, {"knn": 2.0, "linear": 7.0}),

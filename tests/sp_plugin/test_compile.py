@@ -44,7 +44,7 @@ def test_from_numbers_to_boxes_whatever_the_progress():
     assert boxes.counter.frame_count <= 2  # of the first value, and of any other
 
 
-@pytest.mark.parametrize("side", [40, 100])  # a CPU cuts large pictures first, which no graph can
+@pytest.mark.parametrize("side", [40, 100])  # a CPU cuts large images first, which no graph can
 @pytest.mark.parametrize("sharpness", ["equal", "native"])
 def test_from_boxes_to_crops(side: int, sharpness: str):
     sampler = CropSampler(crops=2)

@@ -1,4 +1,4 @@
-"""More than two crops of a picture: where they lie."""
+"""More than two crops of an image: where they lie."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _draw(sampler: CropSampler, n: int = 64, seed: int = 0) -> Tensor:
 
 
 def _pairs(boxes: Tensor) -> Tensor:
-    """(2, P, n, 4), every two of the crops of each picture."""
+    """(2, P, n, 4), every two of the crops of each image."""
     return boxes[choose_pairs(len(boxes))]
 
 

@@ -17,7 +17,7 @@ encodings = st.sampled_from(ENCODINGS)
 
 
 def boxes(n: int, k: int = 2, seed: int = 0) -> torch.Tensor:
-    """(k, n, 4), anywhere in the picture."""
+    """(k, n, 4), anywhere in the image."""
     sides = 0.1 + 0.4 * torch.rand(k, n, 2, generator=torch.Generator().manual_seed(seed))
     place = torch.rand(k, n, 2, generator=torch.Generator().manual_seed(seed + 1))
     return torch.cat([sides / 2 + place * (1 - sides), sides], dim=-1)
@@ -47,12 +47,12 @@ def test_mirroring_both_views_turns_one_sign_and_nothing_else(same, encoding) ->
     mirrored, _ = asked(where, straight * torch.tensor(same), encoding)
     assert torch.equal(mirrored.target, plain.target * torch.tensor([*same, 1.0]))
     assert torch.equal(mirrored.prediction, plain.prediction)
-    # The same numbers as of the picture's mirror image, seen straight.
-    picture = where.clone()
+    # The same numbers as of the image's mirror image, seen straight.
+    image = where.clone()
     for axis, sign in enumerate(same):
         if sign < 0:
-            picture[..., axis] = 1 - picture[..., axis]
-    again, _ = asked(picture, straight, encoding)
+            image[..., axis] = 1 - image[..., axis]
+    again, _ = asked(image, straight, encoding)
     assert torch.allclose(again.target, mirrored.target, atol=1e-5)
     assert torch.allclose(again.loss, mirrored.loss, atol=1e-6)
 

@@ -1,4 +1,4 @@
-"""More than two crops of a picture: each encoded once, compared in pairs."""
+"""More than two crops of an image: each encoded once, compared in pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Places: what a chain of crops and flips leaves of a picture, checked on the pixels themselves."""
+"""Places: what a chain of crops and flips leaves of an image, checked on the pixels themselves."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def test_equal_sharpness_does_not_tell_the_scale_and_native_sharpness_does():
 
 
 def test_width_and_height_each_keep_a_resolution_of_their_own():
-    # A wide picture: crops of some 40 x 5 pixels, hence fine from left to right alone.
+    # A wide image: crops of some 40 x 5 pixels, hence fine from left to right alone.
     sp = SpatialPrediction(8, SPConfig(size=32, area=(0.1, 0.1), ratio=(1, 1)))
     _, crops = sp.draw(torch.randn(64, 1, 16, 128), torch.Generator().manual_seed(0))
     across = (crops[..., 1:] - crops[..., :-1]).std()

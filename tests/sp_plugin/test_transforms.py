@@ -1,4 +1,4 @@
-"""Crops from the original picture: the right pixels, the right boxes, and nothing disturbed."""
+"""Crops from the original image: the right pixels, the right boxes, and nothing disturbed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sp_plugin.transforms import ImageCrops, SPTransform, find_normalize
 PLAIN = {"sharpness": "native", "size": 16}
 
 
-def picture(width: int = 60, height: int = 60, seed: int = 0) -> Image.Image:
+def make_image(width: int = 60, height: int = 60, seed: int = 0) -> Image.Image:
     coarse = np.random.default_rng(seed).integers(0, 255, (height // 4, width // 4, 3), np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -36,7 +36,7 @@ def unchanged(crop: Any) -> Any:
 @pytest.mark.parametrize("count", (2, 4))
 @pytest.mark.parametrize("flip", (0.0, 1.0))
 def test_crops_are_what_the_boxes_say_of_the_flipped_picture(flip: float, count: int) -> None:
-    image = picture()
+    image = make_image()
     sample = ImageCrops({**PLAIN, "crops": count}, photometric=unchanged, flip=flip)(image)
     whole = as_float(v2.functional.hflip(image) if flip else image).expand(count, -1, -1, -1)
     expected = crop_resize(whole, sample["boxes"], 16)
@@ -46,7 +46,7 @@ def test_crops_are_what_the_boxes_say_of_the_flipped_picture(flip: float, count:
 
 
 def test_a_tensor_gives_the_crops_of_the_same_pil_image() -> None:
-    image = picture()
+    image = make_image()
     crops = ImageCrops({**PLAIN, "sharpness": "equal"}, photometric=unchanged)
     from_pil = crops(image, key=3)
     for tensor in (as_float(image), v2.functional.pil_to_tensor(image)):
@@ -75,7 +75,7 @@ def test_the_hosts_views_and_generators_are_what_they_were() -> None:
 
     def draw(transform: Any) -> tuple[list[Any], tuple[Any, ...]]:
         torch.manual_seed(0), random.seed(0)
-        views = [transform(picture(seed=i)) for i in range(4)]
+        views = [transform(make_image(seed=i)) for i in range(4)]
         return views, (torch.get_rng_state().tolist(), random.getstate())
 
     plain, left = draw(host)
@@ -91,16 +91,16 @@ def test_draws_follow_the_hosts_generator_the_picture_and_the_seed() -> None:
         return crops(image)["boxes"]
 
     crops = ImageCrops(PLAIN)
-    first = boxes_of(crops, picture(), 0)
-    assert torch.equal(first, boxes_of(crops, picture(), 0))
-    assert not torch.equal(first, boxes_of(crops, picture(), 1))
-    assert not torch.equal(first, boxes_of(crops, picture(seed=1), 0))
-    assert not torch.equal(first, boxes_of(ImageCrops({**PLAIN, "seed": 1}), picture(), 0))
+    first = boxes_of(crops, make_image(), 0)
+    assert torch.equal(first, boxes_of(crops, make_image(), 0))
+    assert not torch.equal(first, boxes_of(crops, make_image(), 1))
+    assert not torch.equal(first, boxes_of(crops, make_image(seed=1), 0))
+    assert not torch.equal(first, boxes_of(ImageCrops({**PLAIN, "seed": 1}), make_image(), 0))
 
 
 def test_draws_follow_whichever_generator_the_host_draws_from() -> None:
     """solo-learn blurs by Python's, MMSelfSup crops by NumPy's; torch's may stand still."""
-    crops, image = ImageCrops(PLAIN), picture()
+    crops, image = ImageCrops(PLAIN), make_image()
     for move in (torch.rand, random.random, np.random.rand):
         before = crops.key(image)
         assert crops.key(image) == before
@@ -112,9 +112,9 @@ def test_settings_that_are_handed_over_hold_from_the_first_picture_on() -> None:
     made = SPTransform(lambda _: torch.zeros(3, 64, 64), PLAIN)
     made.settle(SPConfig(seed=7))
     torch.manual_seed(0)
-    first = made(picture())["sp"]
+    first = made(make_image())["sp"]
     torch.manual_seed(0)
-    assert torch.equal(first["boxes"], made(picture())["sp"]["boxes"])
+    assert torch.equal(first["boxes"], made(make_image())["sp"]["boxes"])
     assert first["crops"].shape[-1] == 32
 
 
@@ -146,7 +146,7 @@ def test_crops_are_normalised_as_the_hosts_views() -> None:
     made = SPTransform(host, PLAIN)
     made.crops._photometric = unchanged
     plain = ImageCrops(PLAIN, photometric=unchanged)
-    made.crops.normalize, image = find_normalize(host), picture()
+    made.crops.normalize, image = find_normalize(host), make_image()
     assert torch.allclose(
         made.crops(image, 1)["crops"], torch.stack([normalize(c) for c in plain(image, 1)["crops"]])
     )
@@ -155,14 +155,14 @@ def test_crops_are_normalised_as_the_hosts_views() -> None:
 def test_open_settings_follow_the_hosts_views() -> None:
     for side, size in ((64, 32), (224, 96)):
         made = SPTransform(lambda _, side=side: [torch.zeros(3, side, side)])
-        assert made(picture(300, 300))["sp"]["crops"].shape[-1] == size
+        assert made(make_image(300, 300))["sp"]["crops"].shape[-1] == size
         assert made.crops.config.window == (0.5, 1.0)
 
 
 @pytest.mark.parametrize("count", (2, 3))
 def test_collated_samples_are_crops_that_sp_takes(count: int) -> None:
     crops = ImageCrops({"size": 8, "crops": count})
-    samples = [crops(picture(seed=i)) for i in range(5)]
+    samples = [crops(make_image(seed=i)) for i in range(5)]
     collated = Crops.collated(default_collate(samples))
     assert torch.equal(collated.pixels[5 + 3], samples[3]["crops"][1])
     assert torch.equal(collated.boxes[1, 3], samples[3]["boxes"][1])
@@ -188,7 +188,7 @@ def test_crops_of_another_size_are_resized_to_what_the_backbone_takes() -> None:
 
 def test_it_is_picklable_for_workers_that_are_spawned() -> None:
     made = pickle.loads(pickle.dumps(SPTransform(v1.ToTensor(), PLAIN)))
-    assert made(picture())["sp"]["crops"].shape == (4, 3, 16, 16)
+    assert made(make_image())["sp"]["crops"].shape == (4, 3, 16, 16)
 
 
 @pytest.mark.parametrize("settings", ({"max_iou": (1.0, 0.1)}, {"area": ((0.3, 0.6), (0.1, 0.3))}))

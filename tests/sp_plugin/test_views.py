@@ -25,7 +25,7 @@ from sp_plugin.views import Places, SPViews, views_in
 BOTH = pytest.mark.parametrize("T", (v1, v2), ids=("v1", "v2"))
 
 
-def picture(width: int = 61, height: int = 47, seed: int = 0) -> Image.Image:
+def make_image(width: int = 61, height: int = 47, seed: int = 0) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), np.uint8)
     return Image.fromarray(pixels)
 
@@ -70,7 +70,7 @@ def test_boxes_and_flips_replay_to_the_very_pixels(T: Any, flips_first: bool) ->
     seeded()
     told = set()
     for seed in range(12):
-        image = picture(seed=seed)
+        image = make_image(seed=seed)
         sample = host(image)
         for n, view in enumerate(sample["views"]["views"]):
             box, seen = sample["sp"]["boxes"][n], sample["sp"]["flips"][n]
@@ -124,7 +124,7 @@ def test_what_no_box_can_say_is_lost_and_so_is_all_that_comes_of_it(T: Any, bend
     host = SPViews(Several(bent, straight))
     for seed in range(8):
         seeded(seed)
-        boxes = host(picture(48, 48))["sp"]["boxes"]
+        boxes = host(make_image(48, 48))["sp"]["boxes"]
         assert boxes[0].isnan().all() and boxes[1].isfinite().all()
 
 
@@ -166,7 +166,7 @@ def test_callables_of_ones_own() -> None:
         v1.Compose([lambda image: image.crop((0, 0, 12, 12)), *tail, v1.ToTensor()]),
     )  # fmt: skip
     seeded()
-    boxes = SPViews(host)(picture(24, 24))["sp"]["boxes"]
+    boxes = SPViews(host)(make_image(24, 24))["sp"]["boxes"]
     assert boxes.isnan().all(dim=1).tolist() == [False, True, True, True, True]
 
 
@@ -177,7 +177,7 @@ def test_where_nothing_can_be_followed_one_line_says_so() -> None:
         return [F.to_tensor(one(image)) for _ in range(2)]  # of a closure nothing is seen
 
     host = SPViews(hidden)
-    for ask in (lambda: host(picture()), lambda: host.draw(2)):
+    for ask in (lambda: host(make_image()), lambda: host.draw(2)):
         with pytest.raises(ConfigError) as caught:
             ask()
         line = str(caught.value)
@@ -205,7 +205,7 @@ def test_views_and_generators_are_what_they_were_and_all_is_taken_off(T: Any) ->
 
     def run(host: Any) -> tuple[Any, ...]:
         seeded()
-        views = [host(picture(seed=seed)) for seed in range(4)]
+        views = [host(make_image(seed=seed)) for seed in range(4)]
         return views, torch.rand(1), random.random()
 
     plain, *left = run(made())
@@ -236,9 +236,9 @@ def test_transforms_that_share_parts(T: Any) -> None:
     for host in (alone, *hosts[:2]):
         assert torch.equal(host.draw(4), alone.draw(4))
         seeded()
-        seen = host(picture())["sp"]
+        seen = host(make_image())["sp"]
         seeded()
-        wanted = alone(picture())["sp"]
+        wanted = alone(make_image())["sp"]
         assert all(torch.equal(seen[key], wanted[key]) for key in wanted)
     assert hosts[2].draw(4).isfinite().all()
     for host in reversed(hosts):
@@ -255,9 +255,9 @@ def test_a_drawing_moves_no_generator_and_is_the_same_each_time() -> None:
     assert boxes.shape[1:] == (2, 4) and torch.equal(boxes, host.draw())
     areas = boxes[..., 2] * boxes[..., 3]
     assert 0.09 < areas.min() < 0.12 and 0.38 < areas.max() < 0.41
-    # What the very transform does to pictures of that size.
+    # What the very transform does to images of that size.
     seeded()
-    seen = torch.stack([host(picture(256, 256))["sp"]["boxes"] for _ in range(200)])
+    seen = torch.stack([host(make_image(256, 256))["sp"]["boxes"] for _ in range(200)])
     assert torch.allclose(seen.std(dim=(0, 1)), boxes.std(dim=(0, 1)), rtol=0.15)
 
 

@@ -39,16 +39,16 @@ def compare(
         list[int] | None, typer.Option(help="Each is run with and without SP: --seeds 0 1 2.")
     ] = None,
     side: Annotated[int, typer.Option(help="Of the views, in pixels.")] = 64,
-    batch_size: Annotated[int, typer.Option(help="Pictures in a step.")] = 128,
+    batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 128,
     learning_rate: Annotated[float, typer.Option(help="For a batch of 256.")] = 2e-3,
     weight_decay: Annotated[float, typer.Option(help="Of AdamW.")] = 1e-4,
-    limit: Annotated[int | None, typer.Option(help="Training pictures, at most.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Training images, at most.")] = None,
     validation: Annotated[
         bool,
         typer.Option("--validation", help="Evaluate on a fifth of the training ones, left out."),
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that load pictures; half the cores.")
+        int | None, typer.Option(help="Processes that load images; half the cores.")
     ] = None,
     precision: Annotated[
         str, typer.Option(help="As Lightning names it; auto: bfloat16 where it is fast.")

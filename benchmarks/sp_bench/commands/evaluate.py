@@ -33,10 +33,10 @@ def evaluate(
     trust_checkpoint: TrustOption = False,
     data: DataOption = None,
     tasks: TasksOption = "",
-    side: Annotated[int | None, typer.Option(help="Of the pictures shown, in pixels.")] = None,
+    side: Annotated[int | None, typer.Option(help="Of the images shown, in pixels.")] = None,
     pool: Annotated[str, typer.Option(help="Of token outputs: mean or cls.")] = "mean",
     layer: Annotated[str | None, typer.Option(help="Whose output is taken.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Training pictures, at most.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Training images, at most.")] = None,
     seed: Annotated[int, typer.Option(help="Of the random backbone beside it.")] = 0,
     tasks_from: TasksFromOption = None,
 ) -> None:

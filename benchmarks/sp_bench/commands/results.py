@@ -28,7 +28,7 @@ def results(
     folder: Annotated[Path, typer.Argument(help="With SUITE/HOST.json.")] = Path(
         "benchmarks/results"
     ),
-    docs: Annotated[Path, typer.Option(help="The page; pictures go beside it.")] = Path(
+    docs: Annotated[Path, typer.Option(help="The page; images go beside it.")] = Path(
         "docs/results.md"
     ),
     readme: Annotated[
@@ -37,21 +37,21 @@ def results(
     ] = None,
     pairs: Annotated[
         Path | None,
-        typer.Option(help="A run's examples.pt, for a picture of pairs with its head's answers."),
+        typer.Option(help="A run's examples.pt, for an image of pairs with its head's answers."),
     ] = None,
 ) -> None:
     """Make the page of results from the JSON of suites."""
     from sp_bench.report.html_report import write_whole
     from sp_bench.report.prediction_figure import PairExamples, draw_examples
     from sp_bench.results_page import forests
-    from sp_bench.results_page.page import page, pictures
+    from sp_bench.results_page.page import images, page
     from sp_bench.results_page.page import readme as with_table
     from sp_bench.results_page.reading import read
 
     found = read(folder)
     docs.parent.mkdir(parents=True, exist_ok=True)
     tell = printer(Console())
-    for path in pictures(found, docs.parent):
+    for path in images(found, docs.parent):
         tell(f"written: {path}")
     if pairs is not None:
         forests.save(draw_examples(PairExamples.load(pairs)), docs.parent / "pairs.png")

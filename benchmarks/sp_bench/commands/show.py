@@ -12,17 +12,17 @@ from sp_bench.cli_options import SPOption, sp_settings
 
 
 def show(
-    data: Annotated[Path, typer.Option(help="Folder of pictures, in classes or not.")],
+    data: Annotated[Path, typer.Option(help="Folder of images, in classes or not.")],
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("pairs.png"),
     side: Annotated[int, typer.Option(help="Of the host's view, in pixels.")] = 224,
-    count: Annotated[int, typer.Option(help="Pictures to draw.")] = 8,
-    seed: Annotated[int, typer.Option(help="Which pictures and which pairs.")] = 0,
+    count: Annotated[int, typer.Option(help="Images to draw.")] = 8,
+    seed: Annotated[int, typer.Option(help="Which images and which pairs.")] = 0,
     sp: SPOption = None,
 ) -> None:
-    """Draw what SP will ask, on your own pictures, before any training."""
-    from sp_bench.data import list_pictures
+    """Draw what SP will ask, on your own images, before any training."""
+    from sp_bench.data import list_images
     from sp_bench.preview import show_pairs
 
     config = sp_settings(sp)
-    show_pairs(list_pictures(data), out, config=config, side=side, count=count, seed=seed)
+    show_pairs(list_images(data), out, config=config, side=side, count=count, seed=seed)
     Console().print(f"written: {out}", soft_wrap=True, highlight=False)

@@ -21,7 +21,7 @@ def speed(
     ] = "",
     repeats: Annotated[int, typer.Option(help="Turns of each arm.")] = 6,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Tiny nets and pictures, to see that all runs.")
+        bool, typer.Option("--quick", help="Tiny nets and images, to see that all runs.")
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     data: Annotated[

@@ -1,7 +1,7 @@
 """The 15 common corruptions of Hendrycks and Dietterich (ICLR 2019, arXiv 1903.12261), batchwise.
 
 No library fits: ``imagecorruptions`` (2020) fails on NumPy 2, and its fork asks for OpenCV, numba
-and scikit-image, makes one picture at a time and has the strengths for 224 px only. So they are
+and scikit-image, makes one image at a time and has the strengths for 224 px only. So they are
 made here, by torch and torchvision, from the formulas of the authors' ``make_cifar_c.py`` and
 ``make_imagenet_c.py`` (github.com/hendrycks/robustness). What differs from those files stands with
 each corruption. Figures compare with each other, not with published ones of CIFAR-10-C or
@@ -52,7 +52,7 @@ _BATCH = 128
 
 
 def corrupt(images: Tensor, name: str, severity: int, seed: int = 0) -> Tensor:
-    """Corrupt square pictures, the same for the same pictures, order and seed.
+    """Corrupt square images, the same for the same images, order and seed.
 
     Args:
         images: (N, 3, S, S), uint8.
@@ -80,6 +80,6 @@ def corrupt(images: Tensor, name: str, severity: int, seed: int = 0) -> Tensor:
     return torch.cat(parts)
 
 
-def _eight_bits(pictures: Tensor) -> Tensor:
+def _eight_bits(images: Tensor) -> Tensor:
     # Cut, not rounded, as the authors' np.uint8 does; a little more, for 99.99999 is 100.
-    return (pictures.clamp(0, 1) * 255 + 1e-3).to(torch.uint8)
+    return (images.clamp(0, 1) * 255 + 1e-3).to(torch.uint8)

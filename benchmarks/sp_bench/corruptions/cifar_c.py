@@ -1,4 +1,4 @@
-"""Corrupted pictures from files, laid out as CIFAR-10-C is: ``NAME.npy`` and ``labels.npy``."""
+"""Corrupted images from files, laid out as CIFAR-10-C is: ``NAME.npy`` and ``labels.npy``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sp_bench.data.dataset import DataError
 
 
 class CorruptedFiles:
-    """The pictures of a folder such as ``CIFAR-10-C``; each file is opened when it is asked for.
+    """The images of a folder such as ``CIFAR-10-C``; each file is opened when it is asked for.
 
     Each ``NAME.npy`` holds (5 N, H, W, 3) uint8, the five severities one after the other, and
     ``labels.npy`` the (5 N,) labels, in the order of the classes' names.
@@ -44,8 +44,8 @@ class CorruptedFiles:
             if shape[0] != len(labels) or len(shape) != 4 or shape[-1] != 3:
                 raise self._error(f"{name}.npy", str(shape), f"({len(labels)}, H, W, 3)")
 
-    def pictures(self, name: str, severity: int, few: Tensor) -> Tensor:
-        """Some pictures of one corruption at one severity, (m, 3, H, W), uint8."""
+    def images(self, name: str, severity: int, few: Tensor) -> Tensor:
+        """Some images of one corruption at one severity, (m, 3, H, W), uint8."""
         start = (severity - 1) * len(self.labels)
         pixels = self._read(name)[start + few.numpy()]
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))

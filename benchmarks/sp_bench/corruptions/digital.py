@@ -1,4 +1,4 @@
-"""What is done to pictures after they were taken."""
+"""What is done to images after they were taken."""
 
 from __future__ import annotations
 
@@ -34,19 +34,17 @@ def pixelate(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator
     side, less = x.shape[-1], int(x.shape[-1] * c[0])
     # PIL's box filter, as the authors': torch's "area" blurs where the sides nearly agree.
     made = [
-        to_pil_image(picture)
+        to_pil_image(image)
         .resize((less, less), Image.Resampling.BOX)
         .resize((side, side), Image.Resampling.BOX)
-        for picture in (x * 255).round().to(torch.uint8)
+        for image in (x * 255).round().to(torch.uint8)
     ]
-    return torch.stack([pil_to_tensor(picture) for picture in made]) / 255
+    return torch.stack([pil_to_tensor(image) for image in made]) / 255
 
 
 def jpeg(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) -> Tensor:
     """Stored as JPEG of quality c and read again."""
-    stored = [
-        encode_jpeg(picture, quality=int(c[0])) for picture in (x * 255).round().to(torch.uint8)
-    ]
+    stored = [encode_jpeg(image, quality=int(c[0])) for image in (x * 255).round().to(torch.uint8)]
     return torch.stack([decode_jpeg(each, mode=ImageReadMode.RGB) for each in stored]) / 255
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 def convolve(x: Tensor, kernels: Tensor) -> Tensor:
-    """Each picture with its own kernel, or all with one; edges are reflected.
+    """Each image with its own kernel, or all with one; edges are reflected.
 
     Args:
         x: (B, C, S, S).
@@ -77,7 +77,7 @@ def motion_kernels(angles: Tensor, radius: float, sigma: float) -> Tensor:
 
 
 def zoomed(x: Tensor, factor: float) -> Tensor:
-    """The middle of each picture, enlarged to its size.
+    """The middle of each image, enlarged to its size.
 
     >>> zoomed(torch.ones(1, 1, 4, 4), 1.5).shape
     torch.Size([1, 1, 4, 4])
@@ -113,7 +113,7 @@ def plasma(count: int, side: int, decay: float, rng: torch.Generator) -> Tensor:
 
 
 def _padded(x: Tensor, pad: int) -> Tensor:
-    # Reflection reaches no further than the picture.
+    # Reflection reaches no further than the image.
     near = min(pad, x.shape[-1] - 1)
     x = F.pad(x, (near,) * 4, mode="reflect")
     return F.pad(x, (pad - near,) * 4, mode="replicate") if pad > near else x

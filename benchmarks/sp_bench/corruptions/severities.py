@@ -72,7 +72,7 @@ LARGE: Strengths = {
 
 
 def strength(name: str, severity: int, side: int) -> tuple[tuple[float, ...], float]:
-    """The numbers of a corruption for pictures of this side, and by what to multiply lengths.
+    """The numbers of a corruption for images of this side, and by what to multiply lengths.
 
     The authors made sets of 32 and of 224 px. Other sides take the numbers of the nearer one, by
     ratio, with lengths in proportion to the side.
@@ -80,7 +80,7 @@ def strength(name: str, severity: int, side: int) -> tuple[tuple[float, ...], fl
     Args:
         name: of the corruption.
         severity: 1 to 5.
-        side: of the pictures, in pixels.
+        side: of the images, in pixels.
 
     >>> strength("contrast", 5, 64), strength("contrast", 1, 112)
     (((0.15,), 2.0), ((0.4,), 0.5))

@@ -13,7 +13,7 @@ _GREY = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 def snow(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) -> Tensor:
     """Flakes from noise N(c[0], c[1]) enlarged by c[2] and cut at c[3], that fall.
 
-    They are drawn out by c[4] and c[5] pixels, one way and the other; under them the picture is
+    They are drawn out by c[4] and c[5] pixels, one way and the other; under them the image is
     whitened by 1 - c[6].
     """
     b, _, side, _ = x.shape
@@ -28,7 +28,7 @@ def snow(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) ->
 
 
 def frost(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) -> Tensor:
-    """The picture times c[0] and frost times c[1].
+    """The image times c[0] and frost times c[1].
 
     The authors lay photographs of frost over it; here it is drawn: pale blue, with bright veins.
     """
@@ -40,7 +40,7 @@ def frost(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) -
 
 
 def fog(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) -> Tensor:
-    """Clouds times c[0], of decay c[1], over a picture that is dimmed to make room for them."""
+    """Clouds times c[0], of decay c[1], over an image that is dimmed to make room for them."""
     brightest = x.amax(dim=(1, 2, 3), keepdim=True)
     clouds = plasma(len(x), x.shape[-1], c[1], rng)
     return (x + c[0] * clouds) * brightest / (brightest + c[0])

@@ -1,4 +1,4 @@
-"""Cue-conflict pictures: the shape of one class with the texture of another (Geirhos 2019)."""
+"""Cue-conflict images: the shape of one class with the texture of another (Geirhos 2019)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from sp_bench.data.dataset import DataError, Pictures, Splits
+from sp_bench.data.dataset import DataError, ImageDataset, Splits
 from sp_bench.data.demo_cue_conflict import load_demo_cues
 from sp_bench.data.image_files import find_files
-from sp_bench.data.image_folder import FolderPictures
+from sp_bench.data.image_folder import FolderDataset
 
 _CLASSES_FILE = "classes.json"
 _NAME = re.compile(r"(?P<shape>.*?)\d*-(?P<texture>.*?)\d*")
 
 
-class CuePictures(Pictures):
-    """Pictures with two classes each.
+class CueConflictDataset(ImageDataset):
+    """Images with two classes each.
 
     Args:
         paths: (N,) files.
@@ -41,24 +41,24 @@ class CuePictures(Pictures):
         textures: Sequence[int],
         classes: tuple[str, ...],
     ) -> None:
-        self._files = FolderPictures(paths, shapes, classes)
+        self._files = FolderDataset(paths, shapes, classes)
         self.labels, self.classes = self._files.labels, classes
         self.textures = torch.tensor(textures, dtype=torch.int64)
 
-    def picture(self, index: int) -> Image.Image:
-        return self._files.picture(index)
+    def image(self, index: int) -> Image.Image:
+        return self._files.image(index)
 
 
 def load_cues(given: str | None, main: Splits | None) -> Splits:
-    """Pictures to fit a probe on, and cue-conflict pictures of the classes that both have.
+    """Images to fit a probe on, and cue-conflict images of the classes that both have.
 
     Args:
         given: ``demo``, or a folder of ``SHAPE/SHAPE<n>-TEXTURE<n>.png``; None takes the demo's
             where it is what all tasks are asked about.
-        main: the pictures of all tasks, which the probe is fitted on; not used for ``demo``.
+        main: the images of all tasks, which the probe is fitted on; not used for ``demo``.
 
     Returns:
-        ``train`` of ``main``, and cue-conflict pictures for ``test``, whose shape and texture are
+        ``train`` of ``main``, and cue-conflict images for ``test``, whose shape and texture are
         of different classes.
 
     Raises:
@@ -70,12 +70,12 @@ def load_cues(given: str | None, main: Splits | None) -> Splits:
     if given == "demo" or (given is None and main is not None and main.name == "demo"):
         return load_demo_cues()
     if given is None:
-        raise DataError("it takes cue-conflict pictures: demo, or a folder of them")
+        raise DataError("it takes cue-conflict images: demo, or a folder of them")
     folder = Path(given).expanduser()
     if not folder.is_dir():
         raise DataError(f"data={given!r}: the folder does not exist")
     if main is None:
-        raise DataError(f"data={given!r}: it takes pictures of classes too, to fit the probe on")
+        raise DataError(f"data={given!r}: it takes images of classes too, to fit the probe on")
     files = _find(folder)
     label_of = _match(folder, {name for _, *names in files for name in names}, main.train.classes)
     known = [
@@ -84,13 +84,15 @@ def load_cues(given: str | None, main: Splits | None) -> Splits:
         if shape in label_of and texture in label_of and label_of[shape] != label_of[texture]
     ]
     if not known:
-        raise DataError(f"data={given!r}: no picture's shape and texture are of two known classes")
+        raise DataError(f"data={given!r}: no image's shape and texture are of two known classes")
     paths, shapes, textures = zip(*known, strict=True)
-    return Splits(main.name, main.train, CuePictures(paths, shapes, textures, main.train.classes))
+    return Splits(
+        main.name, main.train, CueConflictDataset(paths, shapes, textures, main.train.classes)
+    )
 
 
 def _find(folder: Path) -> list[tuple[str, str, str]]:
-    """Path, shape and texture of each picture."""
+    """Path, shape and texture of each image."""
     found = []
     for path in find_files(folder):
         name = _NAME.fullmatch(Path(path).stem)
@@ -101,7 +103,7 @@ def _find(folder: Path) -> list[tuple[str, str, str]]:
             )
         found.append((path, name["shape"], name["texture"]))
     if not found:
-        raise DataError(f"data={str(folder)!r}: no pictures in it")
+        raise DataError(f"data={str(folder)!r}: no images in it")
     return found
 
 

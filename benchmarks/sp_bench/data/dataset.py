@@ -1,4 +1,4 @@
-"""What a set of pictures is to the benchmark, whatever it was made from."""
+"""What a set of images is to the benchmark, whatever it was made from."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class DataError(ValueError):
     """
 
 
-class Pictures(Dataset[tuple[Image.Image, int]], ABC):
-    """Pictures with one class each: ``pictures[i]`` is ``(picture, label)``.
+class ImageDataset(Dataset[tuple[Image.Image, int]], ABC):
+    """Images with one class each: ``images[i]`` is ``(image, label)``.
 
-    A picture is a ``PIL.Image`` in RGB. A set can be pickled and read from forked workers.
+    An image is a ``PIL.Image`` in RGB. A set can be pickled and read from forked workers.
 
     Attributes:
         labels: (N,) int64, each in ``[0, len(classes))``.
@@ -33,9 +33,9 @@ class Pictures(Dataset[tuple[Image.Image, int]], ABC):
 
     Example:
         >>> from sp_bench.data import load_data
-        >>> pictures = load_data("demo", size=60).train
-        >>> picture, label = pictures[0]
-        >>> picture.size, pictures.labels.shape, label == int(pictures.labels[0])
+        >>> images = load_data("demo", size=60).train
+        >>> image, label = images[0]
+        >>> image.size, images.labels.shape, label == int(images.labels[0])
         ((96, 96), torch.Size([60]), True)
     """
 
@@ -46,31 +46,31 @@ class Pictures(Dataset[tuple[Image.Image, int]], ABC):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        """Reads one picture.
+        """Reads one image.
 
         Args:
             index: In ``[-N, N)``.
 
         Returns:
-            The picture in RGB and its label.
+            The image in RGB and its label.
 
         Raises:
-            IndexError: There is no such picture.
+            IndexError: There is no such image.
         """
         index = range(len(self))[index]
-        return self.picture(index), int(self.labels[index])
+        return self.image(index), int(self.labels[index])
 
     @abstractmethod
-    def picture(self, index: int) -> Image.Image:
-        """The picture at ``index``, in ``[0, N)``, in RGB."""
+    def image(self, index: int) -> Image.Image:
+        """The image at ``index``, in ``[0, N)``, in RGB."""
 
 
-class Selection(Pictures):
-    """Some pictures of another set, in the order given.
+class Selection(ImageDataset):
+    """Some images of another set, in the order given.
 
     Args:
-        pictures: The whole set.
-        indices: (M,) which of its pictures, each in ``[0, len(pictures))``.
+        images: The whole set.
+        indices: (M,) which of its images, each in ``[0, len(images))``.
 
     Example:
         >>> from sp_bench.data import load_data
@@ -79,25 +79,25 @@ class Selection(Pictures):
         True
     """
 
-    def __init__(self, pictures: Pictures, indices: Sequence[int] | np.ndarray) -> None:
-        self._pictures = pictures
+    def __init__(self, images: ImageDataset, indices: Sequence[int] | np.ndarray) -> None:
+        self._images = images
         self._indices = np.asarray(indices, dtype=np.int64)
-        self.labels = pictures.labels[torch.from_numpy(self._indices)]
-        self.classes = pictures.classes
+        self.labels = images.labels[torch.from_numpy(self._indices)]
+        self.classes = images.classes
 
-    def picture(self, index: int) -> Image.Image:
-        """The picture at ``index`` of the selection, in RGB."""
-        return self._pictures.picture(int(self._indices[index]))
+    def image(self, index: int) -> Image.Image:
+        """The image at ``index`` of the selection, in RGB."""
+        return self._images.image(int(self._indices[index]))
 
 
 @dataclass(frozen=True)
 class Splits:
-    """A source of pictures, parted into what is trained on and what is held out.
+    """A source of images, parted into what is trained on and what is held out.
 
     Attributes:
         name: What the source is called in tables and reports.
-        train: The pictures to train on.
-        test: The held-out pictures, with the same classes.
+        train: The images to train on.
+        test: The held-out images, with the same classes.
         skipped: The unreadable files that were left out, by path.
 
     Example:
@@ -108,8 +108,8 @@ class Splits:
     """
 
     name: str
-    train: Pictures
-    test: Pictures
+    train: ImageDataset
+    test: ImageDataset
     skipped: tuple[str, ...] = ()
 
     def told(self) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The demo's pictures: made by the program, the same everywhere, with masks and depth."""
+"""The demo's images: made by the program, the same everywhere, with masks and depth."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sp_bench.data.dataset import DataError, Pictures, Splits
+from sp_bench.data.dataset import DataError, ImageDataset, Splits
 from sp_bench.data.render import Drawing, draw
 from sp_bench.data.scene import SIDE
 from sp_bench.data.staging import stage
@@ -17,21 +17,21 @@ _SPLITS = ("train", "test")
 _KINDS = [(toy, fine) for fine in range(len(TOYS[0].changes)) for toy in range(len(TOYS))]
 
 
-class DemoPictures(Pictures):
+class DemoDataset(ImageDataset):
     """Toys in scenes, drawn when the set is made.
 
-    Picture ``i`` depends on the seed, the split and ``i`` alone. The classes take turns, so the
-    first n pictures hold them equally often; so do the finer classes.
+    Image ``i`` depends on the seed, the split and ``i`` alone. The classes take turns, so the
+    first n images hold them equally often; so do the finer classes.
 
     Args:
-        count: How many pictures to make.
-        split: ``train`` or ``test``; they have no picture in common.
+        count: How many images to make.
+        split: ``train`` or ``test``; they have no image in common.
         seed: At least 0.
 
     Attributes:
-        labels: (N,) int64, the class of each picture.
+        labels: (N,) int64, the class of each image.
         classes: The names of the classes.
-        fine_labels: (N,) int64, the finer class of each picture.
+        fine_labels: (N,) int64, the finer class of each image.
         fine_classes: The names of the finer classes.
         part_names: The kinds of parts: value k of a part mask is ``part_names[k - 1]``.
 
@@ -39,10 +39,10 @@ class DemoPictures(Pictures):
         DataError: The seed or the count is negative, or there is no such split.
 
     Example:
-        >>> pictures = DemoPictures(4)
-        >>> [pictures.classes[label] for label in pictures.labels]
+        >>> images = DemoDataset(4)
+        >>> [images.classes[label] for label in images.labels]
         ['wagon', 'clown', 'lamp', 'table']
-        >>> pictures.part_mask(0).shape, bool((pictures.depth(0) > 0).all())
+        >>> images.part_mask(0).shape, bool((images.depth(0) > 0).all())
         ((96, 96), True)
     """
 
@@ -58,7 +58,7 @@ class DemoPictures(Pictures):
         if seed < 0:
             raise DataError(f"seed={seed}: it takes a whole number, at least 0")
         if count < 0:
-            raise DataError(f"count={count}: it takes a number of pictures, at least 0")
+            raise DataError(f"count={count}: it takes a number of images, at least 0")
         self._key = (seed, _SPLITS.index(split))
         kinds = [_KINDS[index % len(_KINDS)] for index in range(count)]
         self.labels = torch.tensor([toy for toy, _ in kinds], dtype=torch.int64)
@@ -69,12 +69,12 @@ class DemoPictures(Pictures):
         for index in range(count):
             self._images[index] = self._draw(index).image
 
-    def picture(self, index: int) -> Image.Image:
-        """The picture at ``index``, 96 x 96, in RGB."""
+    def image(self, index: int) -> Image.Image:
+        """The image at ``index``, 96 x 96, in RGB."""
         return Image.fromarray(self._images[index])
 
     def part_mask(self, index: int) -> np.ndarray:
-        """Which part of the toy is seen in each pixel of a picture.
+        """Which part of the toy is seen in each pixel of an image.
 
         Args:
             index: In ``[-N, N)``.
@@ -86,7 +86,7 @@ class DemoPictures(Pictures):
         return self._draw(index).part_mask
 
     def depth(self, index: int) -> np.ndarray:
-        """How far away what is seen in each pixel of a picture is.
+        """How far away what is seen in each pixel of an image is.
 
         Args:
             index: In ``[-N, N)``.
@@ -108,14 +108,14 @@ def load_demo(*, seed: int = 0, size: int | None = None, limit: int | None = Non
 
     Args:
         seed: At least 0.
-        size: How many pictures to train on; a third of it is made to be held out.
+        size: How many images to train on; a third of it is made to be held out.
         limit: Make at most so many to train on; fewer than ``size`` are then the first of them.
 
     Returns:
-        Both splits as :class:`DemoPictures`, with every class equally often.
+        Both splits as :class:`DemoDataset`, with every class equally often.
 
     Raises:
-        DataError: There are too few pictures for every class to be in both splits.
+        DataError: There are too few images for every class to be in both splits.
 
     Example:
         >>> splits = load_demo(size=30)
@@ -129,4 +129,4 @@ def load_demo(*, seed: int = 0, size: int | None = None, limit: int | None = Non
     count = size if limit is None else min(size, limit)
     if count < len(TOYS):
         raise DataError(f"limit={limit}: it takes at least one for each of {len(TOYS)} classes")
-    return Splits("demo", DemoPictures(count, "train", seed), DemoPictures(size // 3, "test", seed))
+    return Splits("demo", DemoDataset(count, "train", seed), DemoDataset(size // 3, "test", seed))

@@ -1,4 +1,4 @@
-"""The demo's cue-conflict pictures: a part's outline, filled with a pattern of its own or not."""
+"""The demo's cue-conflict images: a part's outline, filled with a pattern of its own or not."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sp_bench.data.dataset import Pictures, Splits
+from sp_bench.data.dataset import ImageDataset, Splits
 from sp_bench.data.scene import SIDE
 from sp_bench.data.shapes import OUTLINES
 from sp_bench.data.texture import look_up
 from sp_bench.data.world import PART_NAMES
 
-# The pattern of each part in the pictures that a probe is fitted on: strokes, marble, cobbles,
+# The pattern of each part in the images that a probe is fitted on: strokes, marble, cobbles,
 # bricks, weave and speckles.
 _PATTERNS = (3, 6, 7, 9, 10, 11)
 _ASPECTS = (0.6, 1.0, 1.0, 0.3, 1.0, 0.6)  # height by width, of each part
@@ -22,11 +22,11 @@ _KEY = 30_001
 _TRAIN, _TEST = 600, 300
 
 
-class DemoCues(Pictures):
+class DemoCues(ImageDataset):
     """Parts on plain ground, each filled with a pattern.
 
     Args:
-        count: how many pictures; a multiple of 30 has every pair of classes equally often.
+        count: how many images; a multiple of 30 has every pair of classes equally often.
         conflict: whether the pattern is that of another part than the outline's.
 
     Attributes:
@@ -34,7 +34,7 @@ class DemoCues(Pictures):
         textures: (N,) int64, the class that the pattern belongs to.
 
     >>> cues = DemoCues(30, conflict=True)
-    >>> bool((cues.labels != cues.textures).all()), cues.picture(0).size
+    >>> bool((cues.labels != cues.textures).all()), cues.image(0).size
     (True, (96, 96))
     """
 
@@ -48,14 +48,14 @@ class DemoCues(Pictures):
         self.textures = (self.labels + step) % kinds
         self._conflict = conflict
 
-    def picture(self, index: int) -> Image.Image:
+    def image(self, index: int) -> Image.Image:
         rng = np.random.default_rng((_KEY, int(self._conflict), index))
         shape, texture = int(self.labels[index]), int(self.textures[index])
         return Image.fromarray(_draw(shape, _PATTERNS[texture], rng))
 
 
 def load_demo_cues() -> Splits:
-    """Pictures whose pattern fits the outline, to fit on, and ones whose pattern does not."""
+    """Images whose pattern fits the outline, to fit on, and ones whose pattern does not."""
     return Splits("demo cues", DemoCues(_TRAIN, conflict=False), DemoCues(_TEST, conflict=True))
 
 

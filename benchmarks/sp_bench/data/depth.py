@@ -1,4 +1,4 @@
-"""Pictures with depth: folders of picture and depth, and the demo's."""
+"""Images with depth: folders of image and depth, and the demo's."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _MILLIMETRE = 0.001
 
 
 class FileDepths(FileValues):
-    """Pictures and depths from files.
+    """Images and depths from files.
 
     Args:
-        pictures: (N,) files.
+        images: (N,) files.
         depths: (N,) files: ``.npy`` in metres, ``.png`` of 16 bits in units.
         unit: of a PNG, in metres.
     """
 
-    def __init__(self, pictures: list[str], depths: list[str], unit: float) -> None:
-        super().__init__(pictures, depths)
+    def __init__(self, images: list[str], depths: list[str], unit: float) -> None:
+        super().__init__(images, depths)
         self._unit = unit
 
     def read(self, path: str) -> np.ndarray:
@@ -34,15 +34,15 @@ class FileDepths(FileValues):
 
 
 def load_depths(given: str | None, main: Splits | None) -> Splits:
-    """Pictures with depth.
+    """Images with depth.
 
     Args:
         given: ``demo``, or a folder with ``train``, ``traindepth``, ``test`` (or ``val``) and its
             own; None takes the demo's where it is what all tasks are asked about.
-        main: the pictures of all tasks, or None.
+        main: the images of all tasks, or None.
 
     Returns:
-        Splits of `DensePictures`.
+        Splits of `DenseDataset`.
 
     Raises:
         DataError: there are none, or they cannot be used.
@@ -54,7 +54,7 @@ def load_depths(given: str | None, main: Splits | None) -> Splits:
         train, test = (DemoValues(part, part.depth) for part in demo)
         return Splits("demo", train, test)
     if given is None:
-        raise DataError("it takes pictures with depth: demo, or a folder with train, traindepth")
+        raise DataError("it takes images with depth: demo, or a folder with train, traindepth")
     folder = Path(given).expanduser()
     pairs = find_pairs(folder, "depth", (".png", ".npy"))
     unit = _unit(folder)

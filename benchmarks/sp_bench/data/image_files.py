@@ -1,4 +1,4 @@
-"""Picture files: finding them, opening them, and telling the unreadable ones."""
+"""Image files: finding them, opening them, and telling the unreadable ones."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from sp_bench.data.dataset import DataError
 MAX_UNREADABLE = 0.01  # a share of all files: above it, something is wrong with the copy
 
 
-def open_picture(path: str | Path) -> Image.Image:
-    """Reads a picture file, upright as its EXIF orientation says.
+def open_image(path: str | Path) -> Image.Image:
+    """Reads an image file, upright as its EXIF orientation says.
 
     Args:
         path: A file that PIL can read.
 
     Returns:
-        The decoded picture in RGB.
+        The decoded image in RGB.
 
     Raises:
-        OSError: The file is missing, is no picture, or is cut short.
+        OSError: The file is missing, is no image, or is cut short.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     Image.new("L", (4, 3)).save(f"{folder}/grey.png")
-        ...     open_picture(f"{folder}/grey.png").mode
+        ...     open_image(f"{folder}/grey.png").mode
         'RGB'
     """
     with Image.open(path) as image:
         return ImageOps.exif_transpose(image).convert("RGB")
 
 
-def is_picture_name(name: str) -> bool:
-    """Whether a file of this name is taken for a picture; hidden files are not."""
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is taken for an image; hidden files are not."""
     return not name.startswith(".") and name.lower().endswith(IMG_EXTENSIONS)
 
 
-def list_pictures(folder: Path) -> list[Path]:
-    """Finds the picture files in a folder and in the folders below it.
+def list_images(folder: Path) -> list[Path]:
+    """Finds the image files in a folder and in the folders below it.
 
     Args:
         folder: Where to look.
@@ -53,31 +53,31 @@ def list_pictures(folder: Path) -> list[Path]:
         Their paths, sorted.
 
     Raises:
-        DataError: The folder is missing, or no file in it has the name of a picture.
+        DataError: The folder is missing, or no file in it has the name of an image.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     Image.new("RGB", (4, 3)).save(f"{folder}/sea.png")
-        ...     [path.name for path in list_pictures(Path(folder))]
+        ...     [path.name for path in list_images(Path(folder))]
         ['sea.png']
     """
     folder = Path(folder).expanduser()
     if not folder.exists():
         raise DataError(f"data={str(folder)!r}: the folder does not exist")
     if not folder.is_dir():
-        raise DataError(f"data={str(folder)!r}: this is a file; it takes a folder of pictures")
+        raise DataError(f"data={str(folder)!r}: this is a file; it takes a folder of images")
     paths = find_files(folder)
     if not paths:
-        raise DataError(f"data={str(folder)!r}: no pictures in it; it takes {_endings()}")
+        raise DataError(f"data={str(folder)!r}: no images in it; it takes {_endings()}")
     return [Path(path) for path in paths]
 
 
 def find_files(folder: Path) -> list[str]:
-    """The picture files in a folder and below it, sorted; none is no error."""
+    """The image files in a folder and below it, sorted; none is no error."""
     walk = os.walk(folder, followlinks=True)
     paths = [Path(parent, name) for parent, _, names in walk for name in names]
-    return [str(path) for path in sorted(paths) if is_picture_name(path.name)]
+    return [str(path) for path in sorted(paths) if is_image_name(path.name)]
 
 
 def find_unreadable(paths: Sequence[str]) -> list[int]:
@@ -104,7 +104,7 @@ def find_unreadable(paths: Sequence[str]) -> list[int]:
     unreadable = [index for index, good in enumerate(readable) if not good]
     if len(unreadable) > MAX_UNREADABLE * len(paths):
         raise DataError(
-            f"{len(unreadable)} of {len(paths)} pictures cannot be read, more than "
+            f"{len(unreadable)} of {len(paths)} images cannot be read, more than "
             f"{MAX_UNREADABLE:.0%}; the first is {str(paths[unreadable[0]])!r}: "
             "copy them again or remove them"
         )

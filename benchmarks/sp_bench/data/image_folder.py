@@ -1,4 +1,4 @@
-"""A folder of pictures in classes, parted already or to be parted here."""
+"""A folder of images in classes, parted already or to be parted here."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sp_bench.data.dataset import DataError, Pictures, Selection, Splits
-from sp_bench.data.image_files import find_files, find_unreadable, is_picture_name, open_picture
+from sp_bench.data.dataset import DataError, ImageDataset, Selection, Splits
+from sp_bench.data.image_files import find_files, find_unreadable, is_image_name, open_image
 from sp_bench.data.stratify import split_off
 
 TEST_NAMES = ("test", "val", "validation")
 TEST_SHARE = 0.2
 
-Files = list[tuple[str, str]]  # (class, path) of each picture
+Files = list[tuple[str, str]]  # (class, path) of each image
 
 
-class FolderPictures(Pictures):
-    """Pictures read from their files when they are asked for.
+class FolderDataset(ImageDataset):
+    """Images read from their files when they are asked for.
 
     Args:
         paths: (N,) the files.
@@ -29,8 +29,8 @@ class FolderPictures(Pictures):
         classes: The names of the classes, by label.
 
     Example:
-        >>> pictures = FolderPictures(["sea.jpg"], [0], ("coast",))
-        >>> len(pictures), pictures.classes
+        >>> images = FolderDataset(["sea.jpg"], [0], ("coast",))
+        >>> len(images), images.classes
         (1, ('coast',))
     """
 
@@ -42,26 +42,26 @@ class FolderPictures(Pictures):
         self.labels = torch.tensor(labels, dtype=torch.int64)
         self.classes = classes
 
-    def picture(self, index: int) -> Image.Image:
-        """Decodes the picture at ``index``, in RGB."""
-        return open_picture(os.fsdecode(bytes(self._paths[index])))
+    def image(self, index: int) -> Image.Image:
+        """Decodes the image at ``index``, in RGB."""
+        return open_image(os.fsdecode(bytes(self._paths[index])))
 
 
 def load_folder(folder: Path, *, seed: int = 0) -> Splits:
     """Reads ``FOLDER/train/CLASS/*`` and ``FOLDER/test/CLASS/*``, or ``FOLDER/CLASS/*``.
 
     ``val`` or ``validation`` will do for ``test``. Without them, a fifth of each class is held
-    out. Class folders without pictures are passed over.
+    out. Class folders without images are passed over.
 
     Args:
-        folder: Where the pictures are.
+        folder: Where the images are.
         seed: Of the choice of what is held out.
 
     Returns:
         The two splits, and the files that could not be read.
 
     Raises:
-        DataError: There is no such folder; it has no pictures, no classes or one class; a class
+        DataError: There is no such folder; it has no images, no classes or one class; a class
             of the test part is missing in the training part; or more than 1 % of the files cannot
             be read.
 
@@ -93,7 +93,7 @@ def _load_parted(folder: Path) -> Splits:
     unknown = sorted({name for name, _ in test} - set(classes))
     if unknown:
         raise DataError(
-            f"data={str(folder)!r}: class {unknown[0]!r} is in {test_name}/ but has no pictures "
+            f"data={str(folder)!r}: class {unknown[0]!r} is in {test_name}/ but has no images "
             f"in train/ ({len(unknown)} such in all); train/ takes every class of {test_name}/"
         )
     return Splits(folder.name, _build(train, classes), _build(test, classes), unreadable)
@@ -106,7 +106,7 @@ def _load_whole(folder: Path, seed: int) -> Splits:
     classes = _classes(folder, files)
     if "train" in classes and set(TEST_NAMES) & set(classes):
         raise DataError(
-            f"data={str(folder)!r}: its train/ holds pictures but no classes; "
+            f"data={str(folder)!r}: its train/ holds images but no classes; "
             "it takes train/CLASS/* and test/CLASS/*, or CLASS/*"
         )
     whole = _build(files, classes)
@@ -114,7 +114,7 @@ def _load_whole(folder: Path, seed: int) -> Splits:
     counts = np.bincount(labels)
     if counts.min() < 2:
         raise DataError(
-            f"data={str(folder)!r}: class {classes[int(counts.argmin())]!r} has 1 picture; "
+            f"data={str(folder)!r}: class {classes[int(counts.argmin())]!r} has 1 image; "
             "each takes at least 2, one of them to be held out"
         )
     train, test = split_off(labels, TEST_SHARE, seed)
@@ -122,7 +122,7 @@ def _load_whole(folder: Path, seed: int) -> Splits:
 
 
 def _find(folder: Path) -> Files:
-    """The picture files in the class folders of a folder."""
+    """The image files in the class folders of a folder."""
     return [(name, path) for name in _folders(folder) for path in find_files(folder / name)]
 
 
@@ -143,15 +143,15 @@ def _classes(folder: Path, files: Files) -> tuple[str, ...]:
     where = f"data={str(folder)!r}"
     if classes:
         raise DataError(f"{where}: one class only, {classes[0]!r}; it takes at least 2")
-    if any(is_picture_name(file.name) for file in folder.iterdir()):
-        raise DataError(f"{where}: pictures but no classes; put them in a folder for each class")
-    raise DataError(f"{where}: no pictures in it; it takes folders of pictures, one for each class")
+    if any(is_image_name(file.name) for file in folder.iterdir()):
+        raise DataError(f"{where}: images but no classes; put them in a folder for each class")
+    raise DataError(f"{where}: no images in it; it takes folders of images, one for each class")
 
 
-def _build(files: Files, classes: tuple[str, ...]) -> FolderPictures:
+def _build(files: Files, classes: tuple[str, ...]) -> FolderDataset:
     label_of = {name: label for label, name in enumerate(classes)}
     paths = [path for _, path in files]
-    return FolderPictures(paths, [label_of[name] for name, _ in files], classes)
+    return FolderDataset(paths, [label_of[name] for name, _ in files], classes)
 
 
 def _folders(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""From what was given as ``--data`` to pictures."""
+"""From what was given as ``--data`` to images."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def load_data(
     validation: bool = False,
     download_root: Path = DOWNLOAD_ROOT,
 ) -> Splits:
-    """Loads the pictures to train on and those held out.
+    """Loads the images to train on and those held out.
 
     Args:
-        spec: ``demo``, a folder of pictures in classes, or a name of torchvision such as
+        spec: ``demo``, a folder of images in classes, or a name of torchvision such as
             ``cifar10``.
         seed: Of the demo, of what is held out of a folder, and of what ``limit`` keeps.
-        size: How many training pictures the demo makes (3000 unless given); a third of it is
+        size: How many training images the demo makes (3000 unless given); a third of it is
             made to be held out. For the demo only.
-        limit: Use at most so many training pictures, each class in its share.
-        validation: Hold out a fifth of the training pictures in place of the test pictures, the
+        limit: Use at most so many training images, each class in its share.
+        validation: Hold out a fifth of the training images in place of the test images, the
             same whatever the limit: to choose settings by.
         download_root: Where torchvision keeps what it downloads.
 
@@ -53,7 +53,7 @@ def load_data(
         sp_bench.data.dataset.DataError: data='cifr10': unknown; did you mean 'cifar10'?
     """
     if limit is not None and limit < 1:
-        raise DataError(f"limit={limit}: it takes a number of pictures, at least 1")
+        raise DataError(f"limit={limit}: it takes a number of images, at least 1")
     if spec != "demo" and size is not None:
         raise DataError(f"size={size}: only 'demo' has it, not data={spec!r}; use limit")
     if spec == "demo" and not validation:
@@ -88,7 +88,7 @@ def _why_unknown(spec: str, name: str) -> str:
     if near:
         return f"unknown; did you mean {near[0]!r}?"
     known = ", ".join(CATALOGUE)
-    return f"no such folder or name; it takes demo, a folder of pictures in classes, or {known}"
+    return f"no such folder or name; it takes demo, a folder of images in classes, or {known}"
 
 
 def _limited(splits: Splits, limit: int | None, seed: int) -> Splits:
@@ -97,7 +97,5 @@ def _limited(splits: Splits, limit: int | None, seed: int) -> Splits:
     labels = splits.train.labels.numpy()
     classes = len(set(labels.tolist()))
     if limit < classes:
-        raise DataError(
-            f"limit={limit}: it takes at least one picture for each of {classes} classes"
-        )
+        raise DataError(f"limit={limit}: it takes at least one image for each of {classes} classes")
     return replace(splits, train=Selection(splits.train, take(labels, limit, seed)))

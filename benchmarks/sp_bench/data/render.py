@@ -1,4 +1,4 @@
-"""Drawing a scene: the picture, and what is where in it."""
+"""Drawing a scene: the image, and what is where in it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class _Cutout:
-    """A shape on its own patch of the picture: where it covers it, and how it bulges there."""
+    """A shape on its own patch of the image: where it covers it, and how it bulges there."""
 
     shape: Shape
     window: tuple[slice, slice]
@@ -52,7 +52,7 @@ def draw(scene: Scene) -> Drawing:
         scene: What to draw.
 
     Returns:
-        The picture, its part mask and its depth, which agree pixel by pixel.
+        The image, its part mask and its depth, which agree pixel by pixel.
 
     Example:
         >>> from sp_bench.data.staging import stage
@@ -107,7 +107,7 @@ def _unit(values: np.ndarray) -> np.ndarray:
 
 
 def _span(centre: float, reach: float) -> tuple[int, int]:
-    """The rows or columns of the picture that a shape touches; none if it is outside."""
+    """The rows or columns of the image that a shape touches; none if it is outside."""
     low = min(max(math.floor(centre - reach) - _RIM, 0), SIDE)
     high = min(max(math.ceil(centre + reach) + _RIM, low), SIDE)
     return low, high

@@ -1,6 +1,6 @@
 """One scene of the demo world: where everything stands, and in which light.
 
-Lengths are in metres, places in the picture in pixels (x to the right, y downwards). The camera
+Lengths are in metres, places in the image in pixels (x to the right, y downwards). The camera
 looks straight ahead: a thing z metres away is FOCAL / z pixels large for each of its metres, and
 stands on the ground FOCAL * camera height / z pixels below the horizon.
 """
@@ -41,7 +41,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Shape:
-    """A part as it stands in the picture.
+    """A part as it stands in the image.
 
     Attributes:
         kind: Which outline.
@@ -76,7 +76,7 @@ class Thing:
 
     Attributes:
         shapes: The hindmost first.
-        foot: The row of the picture where it stands on the ground.
+        foot: The row of the image where it stands on the ground.
         z: How far away, in metres.
         shadow: Whether it casts one on the ground.
     """
@@ -89,7 +89,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that a picture shows.
+    """Everything that an image shows.
 
     Attributes:
         horizon: The row at the height of the camera, in pixels.

@@ -1,4 +1,4 @@
-"""Pictures with class masks: folders as CamVid's, Pascal VOC by name, and the demo's parts."""
+"""Images with class masks: folders as CamVid's, Pascal VOC by name, and the demo's parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sp_bench.data.dataset import DataError, Splits
 from sp_bench.data.dense_dataset import (
     VOID,
     DemoValues,
-    DensePictures,
+    DenseDataset,
     FileValues,
     demo_of,
     find_pairs,
@@ -30,16 +30,16 @@ _VOC = (
 
 
 class FileMasks(FileValues):
-    """Pictures and masks from files.
+    """Images and masks from files.
 
     Args:
-        pictures: (N,) files.
+        images: (N,) files.
         masks: (N,) files of one channel; a value that is none of the classes' is void.
         names: of the classes, by value.
     """
 
-    def __init__(self, pictures: list[str], masks: list[str], names: tuple[str, ...]) -> None:
-        super().__init__(pictures, masks)
+    def __init__(self, images: list[str], masks: list[str], names: tuple[str, ...]) -> None:
+        super().__init__(images, masks)
         self.names = names
 
     def read(self, path: str) -> np.ndarray:
@@ -48,7 +48,7 @@ class FileMasks(FileValues):
         return np.where(mask < len(self.names), mask, VOID).astype(np.uint8)
 
 
-class VOCMasks(DensePictures):
+class VOCMasks(DenseDataset):
     """torchvision's ``VOCSegmentation``."""
 
     names = _VOC
@@ -56,9 +56,9 @@ class VOCMasks(DensePictures):
     def __init__(self, dataset: Any) -> None:
         self.source, self._dataset = self, dataset
         self.labels = torch.zeros(len(dataset), dtype=torch.int64)
-        self.classes = ("picture",)
+        self.classes = ("image",)
 
-    def picture(self, index: int) -> Image.Image:
+    def image(self, index: int) -> Image.Image:
         image: Image.Image = self._dataset[index][0]
         return image.convert("RGB")
 
@@ -67,15 +67,15 @@ class VOCMasks(DensePictures):
 
 
 def load_masks(given: str | None, main: Splits | None) -> Splits:
-    """Pictures with masks.
+    """Images with masks.
 
     Args:
         given: ``demo``, ``voc``, or a folder with ``train``, ``trainannot``, ``test`` (or
             ``val``) and its own; None takes the demo's where it is what all tasks are asked about.
-        main: the pictures of all tasks, or None.
+        main: the images of all tasks, or None.
 
     Returns:
-        Splits of `DensePictures`.
+        Splits of `DenseDataset`.
 
     Raises:
         DataError: there are none, or they cannot be used.
@@ -88,7 +88,7 @@ def load_masks(given: str | None, main: Splits | None) -> Splits:
         train, test = (DemoValues(part, part.part_mask, names) for part in demo)
         return Splits("demo", train, test)
     if given is None:
-        raise DataError("it takes pictures with masks: demo, voc, or a folder as CamVid's")
+        raise DataError("it takes images with masks: demo, voc, or a folder as CamVid's")
     folder = Path(given).expanduser()
     if given.lower() == "voc" and not folder.exists():
         return _load_voc(DOWNLOAD_ROOT.expanduser())
@@ -106,7 +106,7 @@ def read_mask(path: str) -> np.ndarray:
     try:
         with Image.open(path) as image:
             if image.mode not in ("L", "P", "I", "I;16"):
-                raise DataError(f"{path!r}: a picture of mode {image.mode}; it takes one channel")
+                raise DataError(f"{path!r}: an image of mode {image.mode}; it takes one channel")
             return np.asarray(image)
     except OSError as error:
         raise DataError(f"{path!r}: cannot be read: {error}") from error

@@ -34,7 +34,7 @@ def stage(pieces: tuple[Piece, ...], rng: np.random.Generator) -> Scene:
         rng: Where every choice comes from.
 
     Returns:
-        The scene; the toy stands wholly in the picture, though other things may hide some of it.
+        The scene; the toy stands wholly in the image, though other things may hide some of it.
 
     Example:
         >>> from sp_bench.data.world import TOYS
@@ -49,7 +49,7 @@ def stage(pieces: tuple[Piece, ...], rng: np.random.Generator) -> Scene:
     outdoors = rng.random() < 0.6
     back_z = SKY if outdoors else toy.z * rng.uniform(1.4, 3.0)
     clutter = [_clutter(toy, horizon, height, back_z, rng) for _ in range(rng.integers(2, 6))]
-    nearest = FOCAL * height / (SIDE - horizon)  # the ground at the lower edge of the picture
+    nearest = FOCAL * height / (SIDE - horizon)  # the ground at the lower edge of the image
     things = sorted([toy, *clutter], key=lambda thing: -thing.z) + _foreground(nearest, rng)
     back, back_low = draw_sky(rng) if outdoors else draw_wall(back_z, rng)
     return Scene(
@@ -72,7 +72,7 @@ def stage(pieces: tuple[Piece, ...], rng: np.random.Generator) -> Scene:
 def _place_toy(
     pieces: tuple[Piece, ...], unit: float, height: float, rng: np.random.Generator
 ) -> Thing:
-    """The toy on the ground, anywhere in the picture that holds it and leaves a horizon."""
+    """The toy on the ground, anywhere in the image that holds it and leaves a horizon."""
     shapes = _put_together(pieces, unit, rng)
     left, right = min(s.x - s.reach[0] for s in shapes), max(s.x + s.reach[0] for s in shapes)
     top, bottom = min(s.y - s.reach[1] for s in shapes), max(s.y + s.reach[1] for s in shapes)

@@ -13,8 +13,8 @@ def class_ranks(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         seed: Of the shuffle.
 
     Returns:
-        Two arrays of (N,): the place of each picture among those of its class, from 0, and the
-        number of pictures in its class.
+        Two arrays of (N,): the place of each image among those of its class, from 0, and the
+        number of images in its class.
 
     Example:
         >>> ranks, counts = class_ranks(np.array([7, 7, 9]), seed=0)
@@ -32,11 +32,11 @@ def class_ranks(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def split_off(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Parts the pictures in two, each class alike; scikit-learn's needs larger classes.
+    """Parts the images in two, each class alike; scikit-learn's needs larger classes.
 
     Args:
-        labels: (N,) integers; each class has two pictures or more.
-        share: Of each class that goes to the second part, in (0, 1); at least one picture does.
+        labels: (N,) integers; each class has two images or more.
+        share: Of each class that goes to the second part, in (0, 1); at least one image does.
         seed: Of the choice.
 
     Returns:
@@ -53,7 +53,7 @@ def split_off(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, 
 
 
 def take(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Chooses ``count`` pictures, in proportion to the classes and at least one of each.
+    """Chooses ``count`` images, in proportion to the classes and at least one of each.
 
     A smaller choice is part of a larger one with the same seed.
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
-from sp_bench.data.dataset import DataError, Pictures, Splits
+from sp_bench.data.dataset import DataError, ImageDataset, Splits
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ CATALOGUE: dict[str, Entry] = {
 }
 
 
-class TorchvisionPictures(Pictures):
+class TorchvisionDataset(ImageDataset):
     """One or more parts of a torchvision data set, one after the other.
 
     Args:
@@ -64,7 +64,7 @@ class TorchvisionPictures(Pictures):
     Example:
         >>> from types import SimpleNamespace
         >>> part = SimpleNamespace(targets=[0, 1], classes=["cat", "dog"])
-        >>> TorchvisionPictures([part, part]).labels.tolist()
+        >>> TorchvisionDataset([part, part]).labels.tolist()
         [0, 1, 0, 1]
     """
 
@@ -77,8 +77,8 @@ class TorchvisionPictures(Pictures):
         # Imagenette gives each class as a tuple of synonyms.
         self.classes = tuple(str(n[0]) if isinstance(n, tuple) else str(n) for n in names)
 
-    def picture(self, index: int) -> Image.Image:
-        """The picture at ``index``, in RGB."""
+    def image(self, index: int) -> Image.Image:
+        """The image at ``index``, in RGB."""
         part = int(np.searchsorted(self._ends, index, side="right"))
         start = int(self._ends[part - 1]) if part else 0
         image: Image.Image = self._parts[part][index - start][0]
@@ -114,7 +114,7 @@ def load_torchvision(name: str, *, root: Path) -> Splits:
             f"data={name!r}: it is not in {str(root)!r} and could not be downloaded ({reason}); "
             "it takes a network, or the files of torchvision put there by hand"
         ) from error
-    return Splits(name, TorchvisionPictures(train), TorchvisionPictures([test]))
+    return Splits(name, TorchvisionDataset(train), TorchvisionDataset([test]))
 
 
 def _labels(part: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What stands in the demo's pictures: toys, told apart by their parts and how these are joined.
+"""What stands in the demo's images: toys, told apart by their parts and how these are joined.
 
 There are three sets of parts and three toys of each set. The toys of a set are made of the very
 same parts in the same sizes, so only the arrangement tells them apart; each toy comes in three

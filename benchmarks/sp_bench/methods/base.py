@@ -10,9 +10,9 @@ import torch
 from lightly.utils.scheduler import CosineWarmupScheduler
 from torch import Tensor, nn
 
-# The blur's sigma as a share of the picture: lightly's 0.1 to 2 px are meant for 224 px.
+# The blur's sigma as a share of the image: lightly's 0.1 to 2 px are meant for 224 px.
 _BLUR = (0.1 / 224, 2 / 224)
-# lightly's 0.08 is meant for 224 px too: of a small picture it leaves a patch. MoCo v2's share.
+# lightly's 0.08 is meant for 224 px too: of a small image it leaves a patch. MoCo v2's share.
 LEAST_AREA = 0.2
 
 
@@ -30,7 +30,7 @@ class Method(pl.LightningModule):
         side: of the full views, in pixels.
         learning_rate: for a batch of 256; scaled linearly with the batch.
         weight_decay: of AdamW.
-        batch_size: pictures in a step.
+        batch_size: images in a step.
     """
 
     pool = "cls"  # what evaluation takes of a backbone with a class token

@@ -1,4 +1,4 @@
-"""Methods that compare two views of a picture, both encoded by the student."""
+"""Methods that compare two views of an image, both encoded by the student."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SimCLR(_TwoViews):
 
     @staticmethod
     def transform(side: int) -> Callable[[Any], list[Tensor]]:
-        # Half the colours' strength, as the paper has for small pictures (appendix B.9).
+        # Half the colours' strength, as the paper has for small images (appendix B.9).
         return SimCLRTransform(
             input_size=side, sigmas=blur_sigmas(side), min_scale=LEAST_AREA, cj_strength=0.5
         )
@@ -67,7 +67,7 @@ class BarlowTwins(_TwoViews):
 
 
 def byol_views(side: int) -> Callable[[Any], list[Tensor]]:
-    """BYOL's two asymmetric views of a picture, ``side`` pixels each."""
+    """BYOL's two asymmetric views of an image, ``side`` pixels each."""
     sigmas = blur_sigmas(side)
     return BYOLTransform(
         BYOLView1Transform(input_size=side, sigmas=sigmas, min_scale=LEAST_AREA),

@@ -85,7 +85,7 @@ class RelativeLocation(SpatialPrediction):
         self.sampler = GridSampler()
 
     def ask(self, features: Tensor, boxes: Tensor, *_: Any, **when: Any) -> SPOutput:
-        """As SP's, for the two patches of each picture."""
+        """As SP's, for the two patches of each image."""
         asked, usable = guarded(features)
         true = direction(boxes)
         with torch.autocast(features.device.type, enabled=False):

@@ -1,4 +1,4 @@
-"""What a comparison found: its table, its page, and pictures of what SP asks."""
+"""What a comparison found: its table, its page, and images of what SP asks."""
 
 from sp_bench.report.html_report import write_report
 from sp_bench.report.prediction_figure import PairExamples, draw_examples

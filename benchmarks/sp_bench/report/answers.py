@@ -9,7 +9,7 @@ from sp_plugin.targets import raw_targets
 _UNITS = {
     "symmetric": "crop sides",
     "anchor": "sides of a",
-    "image": "of the picture",
+    "image": "of the image",
 }
 
 
@@ -17,9 +17,9 @@ def answer(a: Tensor, b: Tensor, encoding: str) -> str:
     """Where b lies as seen from a, and how large it is, as the encoding measures it.
 
     Args:
-        a, b: Boxes (4,), (cx, cy, w, h) as fractions of the picture.
+        a, b: Boxes (4,), (cx, cy, w, h) as fractions of the image.
         encoding: ``symmetric`` (shifts in crop sides, the geometric mean of the two crops'),
-            ``anchor`` (in sides of a) or ``image`` (in parts of the picture).
+            ``anchor`` (in sides of a) or ``image`` (in parts of the image).
 
     Returns:
         Two lines: the shift, and the side of b in sides of a.

@@ -1,4 +1,4 @@
-"""Boxes drawn over pictures: one style for each kind of box, seen on sky and on shade alike."""
+"""Boxes drawn over images: one style for each kind of box, seen on sky and on shade alike."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _WIDTH = 1.8
 
 
 def draw_box(axes: Axes, box: Tensor, style: str) -> None:
-    """Draw a box in axes where the picture's sides go from 0 to 1, y downwards.
+    """Draw a box in axes where the image's sides go from 0 to 1, y downwards.
 
     Args:
-        axes: Where the picture is.
-        box: (4,), (cx, cy, w, h) as fractions of the picture.
+        axes: Where the image is.
+        box: (4,), (cx, cy, w, h) as fractions of the image.
         style: One of ``STYLES``.
     """
     left, top, right, bottom = corners(box).tolist()

@@ -11,17 +11,19 @@ from matplotlib.figure import Figure as Chart
 
 from sp_bench.report.mpl_style import FAINT, INK, new_chart
 from sp_bench.report.number_format import task_name, verdict
-from sp_bench.results import BASELINE, SP, Figure, Results, Row, Run
+from sp_bench.results import BASELINE, SP, MetricSpec, Results, Row, Run
 
 POINTS, R2 = "percentage points", "R²"
 _LABEL_WIDTH = 30  # characters of a line
 
 
-def unit(figure: Figure) -> str:
+def unit(figure: MetricSpec) -> str:
     """What a figure's difference is measured in; figures of one unit share a plot.
 
-    >>> unit(Figure("knn", "kNN", percent=True)), unit(Figure("pair_dx_gain", "pair dx (R2)"))
-    ('percentage points', 'R²')
+    >>> unit(MetricSpec("knn", "kNN", percent=True))
+    'percentage points'
+    >>> unit(MetricSpec("pair_dx_gain", "pair dx (R2)"))
+    'R²'
     """
     if figure.percent:
         return POINTS
@@ -108,7 +110,7 @@ def draw_difference(axes: Axes, place: int, row: Row, seeds: Sequence[float]) ->
     )
 
 
-def _label(figure: Figure) -> str:
+def _label(figure: MetricSpec) -> str:
     # The axis says the unit.
     name = task_name(figure).replace(" (R2)", "")
     return "\n".join(textwrap.wrap(name, _LABEL_WIDTH))

@@ -23,7 +23,7 @@ def write_report(results: Results, examples: PairExamples | None, path: Path) ->
 
     Args:
         results: What was measured.
-        examples: Pairs with the head's predictions; None leaves the pictures out.
+        examples: Pairs with the head's predictions; None leaves the images out.
         path: The HTML file.
     """
     write_whole(path, render(results, examples))

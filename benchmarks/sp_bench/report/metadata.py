@@ -64,7 +64,7 @@ def data_facts(data: Mapping[str, Any]) -> tuple[Facts, list[str]]:
 
 
 def times(runs: Sequence[Run]) -> Facts:
-    """Seconds and pictures of pre-training by arm, and what SP's cost is as a ratio.
+    """Seconds and images of pre-training by arm, and what SP's cost is as a ratio.
 
     >>> runs = [Run("baseline", 0, seconds=10, images_seen=50), Run("sp", 0, seconds=15)]
     >>> times(runs)[-1]
@@ -75,8 +75,8 @@ def times(runs: Sequence[Run]) -> Facts:
     seen = {arm: [run.images_seen for run in runs if run.arm == arm] for arm in ARMS}
     for arm, name in ((BASELINE, "baseline"), (SP, "SP")):
         if seconds[arm]:
-            mean, pictures = fmean(seconds[arm]), fmean(seen[arm])
-            told.append((name, f"{mean:,.0f} s, {pictures:,.0f} pictures seen"))
+            mean, images = fmean(seconds[arm]), fmean(seen[arm])
+            told.append((name, f"{mean:,.0f} s, {images:,.0f} images seen"))
     if all(seconds.values()) and fmean(seconds[BASELINE]) > 0:
         ratio = fmean(seconds[SP]) / fmean(seconds[BASELINE])
         told.append(("ratio, SP to baseline", f"{ratio:.2f}"))

@@ -4,42 +4,44 @@ from __future__ import annotations
 
 import math
 
-from sp_bench.results import Figure, Row
+from sp_bench.results import MetricSpec, Row
 
 NOTHING = "\N{EN DASH}"
 
 
-def task_name(figure: Figure) -> str:
+def task_name(figure: MetricSpec) -> str:
     """What a figure is called in a table, with its direction where that is the unusual one.
 
-    >>> task_name(Figure("depth_rmse", "depth RMSE", higher_is_better=False))
+    >>> task_name(MetricSpec("depth_rmse", "depth RMSE", higher_is_better=False))
     'depth RMSE, lower is better'
     """
     return figure.label if figure.higher_is_better else f"{figure.label}, lower is better"
 
 
-def chance(figure: Figure) -> str:
+def chance(figure: MetricSpec) -> str:
     """What guessing gives, in words; empty where that is 0 or not known.
 
-    >>> chance(Figure("jigsaw", "2x2 jigsaw", percent=True, chance=1 / 24))
+    >>> chance(MetricSpec("jigsaw", "2x2 jigsaw", percent=True, chance=1 / 24))
     'chance 4.2'
     """
     return f"chance {level(figure, figure.chance)}" if figure.chance else ""
 
 
-def level(figure: Figure, value: float) -> str:
+def level(figure: MetricSpec, value: float) -> str:
     """A figure's value: percent with 1 decimal, anything else with 3, from 10 up with 1.
 
-    >>> level(Figure("knn", "kNN", percent=True), 0.7821), level(Figure("r2", "R2"), -0.1306)
-    ('78.2', '-0.131')
+    >>> level(MetricSpec("knn", "kNN", percent=True), 0.7821)
+    '78.2'
+    >>> level(MetricSpec("r2", "R2"), -0.1306)
+    '-0.131'
     """
     return _number(figure, value, sign="")
 
 
-def change(figure: Figure, value: float) -> str:
+def change(figure: MetricSpec, value: float) -> str:
     """A difference between two values of a figure, with its sign; percent in points.
 
-    >>> change(Figure("knn", "kNN", percent=True), 0.003)
+    >>> change(MetricSpec("knn", "kNN", percent=True), 0.003)
     '+0.3'
     """
     return _number(figure, value, sign="+")
@@ -48,7 +50,7 @@ def change(figure: Figure, value: float) -> str:
 def interval(row: Row) -> str:
     """The 95% interval of a row's difference; one seed has none.
 
-    >>> interval(Row(Figure("knn", "kNN", percent=True), 0.5, 0.503, 0.003, -0.002, 0.008, 3))
+    >>> interval(Row(MetricSpec("knn", "kNN", percent=True), 0.5, 0.503, 0.003, -0.002, 0.008, 3))
     '[-0.2, +0.8]'
     """
     if row.seeds == 1:
@@ -61,7 +63,7 @@ def interval(row: Row) -> str:
 def verdict(row: Row) -> str:
     """``better`` or ``worse`` where the interval excludes 0, else the empty string.
 
-    >>> row = Row(Figure("knn", "kNN", percent=True), 0.5, 0.49, -0.01, -0.02, -0.005, 3)
+    >>> row = Row(MetricSpec("knn", "kNN", percent=True), 0.5, 0.49, -0.01, -0.02, -0.005, 3)
     >>> verdict(row)
     'worse'
     """
@@ -72,7 +74,7 @@ def verdict(row: Row) -> str:
     return ""
 
 
-def _number(figure: Figure, value: float, sign: str) -> str:
+def _number(figure: MetricSpec, value: float, sign: str) -> str:
     if not math.isfinite(value):
         return NOTHING
     if figure.percent:

@@ -1,4 +1,4 @@
-"""What SP asks of pictures, drawn: the pair in its picture, the two crops, the answer."""
+"""What SP asks of images, drawn: the pair in its image, the two crops, the answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CHARACTERS = 13  # of the footnote, in an inch
 
 @dataclass
 class Asked:
-    """Pairs as SP asks about them, one for each picture.
+    """Pairs as SP asks about them, one for each image.
 
     Attributes:
         frames: (N, 3, S, S), uint8, the host's frames.
@@ -49,7 +49,7 @@ class Asked:
 
 
 def draw_asked(asked: Asked) -> Figure:
-    """Draw every pair: picture and boxes, the crops beneath, and the answer in words."""
+    """Draw every pair: image and boxes, the crops beneath, and the answer in words."""
     columns = min(_COLUMNS, max(2, len(asked.frames)))
     rows = math.ceil(len(asked.frames) / columns)
     width = 2 * _EDGE + columns * _PICTURE + (columns - 1) * _SPACE
@@ -76,12 +76,12 @@ def headline(config: SPConfig) -> str:
 def footnote(asked: Asked) -> str:
     """What a reader must know to read the drawing."""
     told = [
-        "Beneath each picture: the crops as the backbone gets them, and their size in the frame. "
+        "Beneath each image: the crops as the backbone gets them, and their size in the frame. "
         "Target: what the head must say of x (to the right), y (downwards) and scale, in standard "
         "deviations."
     ]
     if asked.config.crops > 2:
-        told.append(f"Shown is one pair of the {asked.config.crops} crops of each picture.")
+        told.append(f"Shown is one pair of the {asked.config.crops} crops of each image.")
     if asked.config.source == "image":
         told.append("In training each crop also gets colour jitter, grey and blur of its own.")
     if asked.unreadable:
@@ -129,7 +129,7 @@ def _draw_pair(figure: Figure, asked: Asked, i: int, left: float, top: float) ->
 
 
 def _place(figure: Figure, left: float, top: float, side: float, pixels: Tensor) -> Axes:
-    """Axes of ``side`` inches that show a picture (3, H, W), its own sides from 0 to 1."""
+    """Axes of ``side`` inches that show an image (3, H, W), its own sides from 0 to 1."""
     width, height = figure.get_size_inches()
     axes = figure.add_axes(
         (left / width, (top - side) / height, side / width, side / height), frameon=False

@@ -20,20 +20,20 @@ LABELS = {
     "b": "crop b, where it is",
     "predicted": "crop b, as predicted (with a's aspect)",
 }
-_MARGIN = 0.15  # of the picture's side, at most: beyond it a box is cut off
+_MARGIN = 0.15  # of the image's side, at most: beyond it a box is cut off
 _COLUMNS = 4
 
 
 @dataclass
 class PairExamples:
-    """Pictures, one pair of crops in each, and what SP's head predicts of it.
+    """ImageDataset, one pair of crops in each, and what SP's head predicts of it.
 
     Attributes:
-        pictures: (N, 3, S, S), uint8.
-        a: (N, 4), boxes (cx, cy, w, h) as fractions of the picture.
+        images: (N, 3, S, S), uint8.
+        a: (N, 4), boxes (cx, cy, w, h) as fractions of the image.
         b: (N, 4), likewise: the truth.
         predicted: (N, 4), likewise: `TargetEncoder.decode` of the prediction; may leave the
-            picture.
+            image.
 
     Raises:
         ValueError: The shapes do not fit each other.
@@ -43,19 +43,19 @@ class PairExamples:
     torch.Size([1, 4])
     """
 
-    pictures: Tensor
+    images: Tensor
     a: Tensor
     b: Tensor
     predicted: Tensor
 
     def __post_init__(self) -> None:
         boxes = (self.a, self.b, self.predicted)
-        n = len(self.pictures)
-        bad = self.pictures.ndim != 4 or self.pictures.shape[1] != 3
-        if bad or self.pictures.dtype != torch.uint8 or any(x.shape != (n, 4) for x in boxes):
+        n = len(self.images)
+        bad = self.images.ndim != 4 or self.images.shape[1] != 3
+        if bad or self.images.dtype != torch.uint8 or any(x.shape != (n, 4) for x in boxes):
             raise ValueError(
-                "PairExamples: takes uint8 pictures (N, 3, S, S) and boxes (N, 4), got "
-                f"{self.pictures.dtype} {tuple(self.pictures.shape)} and "
+                "PairExamples: takes uint8 images (N, 3, S, S) and boxes (N, 4), got "
+                f"{self.images.dtype} {tuple(self.images.shape)} and "
                 f"{', '.join(str(tuple(x.shape)) for x in boxes)}"
             )
 
@@ -70,9 +70,9 @@ class PairExamples:
 
 
 def draw_examples(examples: PairExamples) -> Figure:
-    """Draw each picture with box a, the true b and the predicted b.
+    """Draw each image with box a, the true b and the predicted b.
 
-    All pictures are drawn to one scale, with as much margin as the boxes that leave a picture
+    All images are drawn to one scale, with as much margin as the boxes that leave an image
     need, 0.15 of its side at most. A prediction that lies beyond that is a triangle at the edge.
 
     Args:
@@ -82,16 +82,16 @@ def draw_examples(examples: PairExamples) -> Figure:
         A figure about 9 inches wide.
     """
     margin = view_margin(examples)
-    columns = min(_COLUMNS, max(1, len(examples.pictures)))
-    rows = max(1, math.ceil(len(examples.pictures) / columns))
+    columns = min(_COLUMNS, max(1, len(examples.images)))
+    rows = max(1, math.ceil(len(examples.images) / columns))
     side = 9 / _COLUMNS
     layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
     figure = Figure((max(side * columns, 5), side * rows + 0.45), layout=layout)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    for i, axes in zip(range(len(examples.pictures)), grid.flat, strict=False):
-        axes.imshow(examples.pictures[i].permute(1, 2, 0).numpy(), extent=(0, 1, 1, 0))
+    for i, axes in zip(range(len(examples.images)), grid.flat, strict=False):
+        axes.imshow(examples.images[i].permute(1, 2, 0).numpy(), extent=(0, 1, 1, 0))
         axes.set(xlim=(-margin, 1 + margin), ylim=(1 + margin, -margin))
         for name in LABELS:
             draw_box(axes, getattr(examples, name)[i], name)
@@ -108,7 +108,7 @@ def draw_examples(examples: PairExamples) -> Figure:
 
 
 def view_margin(examples: PairExamples) -> float:
-    """How far beyond the pictures the boxes go, in sides of a picture, in [0.02, 0.15]."""
+    """How far beyond the images the boxes go, in sides of an image, in [0.02, 0.15]."""
     edges = corners(torch.cat([examples.a, examples.b, examples.predicted]))
     if not len(edges):
         return 0.02

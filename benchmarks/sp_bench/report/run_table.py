@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sp_bench.errors import UsageError
 from sp_bench.report.number_format import change, interval, level, task_name
-from sp_bench.results import BASELINE, LONGER, SP, Figure, Results, Row, Run
+from sp_bench.results import BASELINE, LONGER, SP, MetricSpec, Results, Row, Run
 
 _EVALUATION, _COMPARISON = "eval.json", "results.json"
 _ARMS = {BASELINE: "baseline", SP: "SP", LONGER: "longer baseline"}
@@ -96,7 +96,7 @@ def _means(results: Results, arm: str) -> dict[str, float]:
 def _spent(runs: Sequence[Run]) -> dict[str, str]:
     """Means of what pre-training took, where it is known."""
     known: dict[str, list[float]] = {
-        "pictures seen": [run.images_seen for run in runs],
+        "images seen": [run.images_seen for run in runs],
         "seconds of pre-training": [run.seconds for run in runs],
         "forward FLOPs of pre-training": [run.flops for run in runs],
     }
@@ -110,7 +110,7 @@ def _spent(runs: Sequence[Run]) -> dict[str, str]:
 
 def _evaluated(told: Mapping[str, Any]) -> dict[str, str]:
     compute = told["compute"]
-    shown = f"forward FLOPs of a picture of {compute['side']:.0f} px"
+    shown = f"forward FLOPs of an image of {compute['side']:.0f} px"
     return {
         "parameters": f"{compute['parameters']:,.0f}",
         shown: f"{compute['forward_flops']:.2e}",
@@ -119,7 +119,7 @@ def _evaluated(told: Mapping[str, Any]) -> dict[str, str]:
 
 
 def figure_rows(
-    shown: Sequence[Column], known: Mapping[str, Figure]
+    shown: Sequence[Column], known: Mapping[str, MetricSpec]
 ) -> list[tuple[str, list[str]]]:
     """Name of each figure, its chance with it, and its value in each column; headlines first."""
     given = {key for column in shown for key in column.figures}
@@ -134,7 +134,7 @@ def figure_rows(
     ]
 
 
-def _order(known: Mapping[str, Figure]) -> dict[str, tuple[bool, int]]:
+def _order(known: Mapping[str, MetricSpec]) -> dict[str, tuple[bool, int]]:
     return {key: (not known[key].headline, place) for place, key in enumerate(known)}
 
 
@@ -145,7 +145,7 @@ def compute_rows(shown: Sequence[Column]) -> list[tuple[str, list[str]]]:
 
 
 def difference_rows(rows: Iterable[Row]) -> list[tuple[str, str, str]]:
-    """Figure, difference and interval of each headline."""
+    """MetricSpec, difference and interval of each headline."""
     return [
         (task_name(row.figure), change(row.figure, row.difference), interval(row))
         for row in rows
@@ -153,5 +153,5 @@ def difference_rows(rows: Iterable[Row]) -> list[tuple[str, str, str]]:
     ]
 
 
-def _chance(figure: Figure) -> str:
+def _chance(figure: MetricSpec) -> str:
     return f" (chance {level(figure, figure.chance)})" if figure.chance else ""

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sp_bench.report.number_format import chance, change, interval, level, task_name, verdict
-from sp_bench.results import Figure, Results, Row
+from sp_bench.results import MetricSpec, Results, Row
 from sp_bench.tasks import all_tasks
 
 HEADER = ("task", "baseline", "SP", "difference", "95% interval", "seeds")
@@ -47,8 +47,8 @@ class Line(NamedTuple):
 def lines(rows: Iterable[Row]) -> list[Line]:
     """The rows in words, in their order.
 
-    >>> from sp_bench.results import Figure
-    >>> row = Row(Figure("knn", "kNN", percent=True), 0.782, 0.785, 0.003, -0.002, 0.008, 3)
+    >>> from sp_bench.results import MetricSpec
+    >>> row = Row(MetricSpec("knn", "kNN", percent=True), 0.782, 0.785, 0.003, -0.002, 0.008, 3)
     >>> lines([row])[0].interval
     '[-0.2, +0.8]'
     """
@@ -114,7 +114,7 @@ def print_figures(figures: Mapping[str, float], console: Console | None = None) 
     (console or Console()).print(table)
 
 
-def known_figures() -> dict[str, Figure]:
+def known_figures() -> dict[str, MetricSpec]:
     """Every figure of every task, by key."""
     return {figure.key: figure for task in all_tasks().values() for figure in task.figures}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sp_bench.report.number_format import change, interval, level, task_name, verdict
 from sp_bench.report.table import HEADER, lines, markdown_row
-from sp_bench.results import BASELINE, SP, Figure, Row, Run
+from sp_bench.results import BASELINE, SP, MetricSpec, Row, Run
 from sp_bench.results_page.reading import seeds_of
 from sp_bench.stats import over_hosts, rows
 from sp_bench.sweeps.collect import Evidence
@@ -27,7 +27,9 @@ def host_name(evidence: Evidence) -> str:
     return f"{evidence.settings['method']}, {evidence.settings['backbone']}"
 
 
-def beside(hosts: Sequence[Evidence], figures: Sequence[Figure], baseline: str, arm: str) -> str:
+def beside(
+    hosts: Sequence[Evidence], figures: Sequence[MetricSpec], baseline: str, arm: str
+) -> str:
     """A row for each figure and a column for each host: difference and interval; seeds and cost.
 
     Two hosts and more have their mean in a last column.
@@ -72,7 +74,7 @@ def _cell(row: Row) -> str:
     return told if row.seeds == 1 else f"{told} {interval(row)}"
 
 
-def whole(evidence: Evidence, figures: Sequence[Figure]) -> str:
+def whole(evidence: Evidence, figures: Sequence[MetricSpec]) -> str:
     """One host's table: both arms' means, the difference, its interval."""
     out = [markdown_row(HEADER), "|---|--:|--:|--:|--:|--:|\n"]
     for line in lines(row for row in rows(evidence.runs, figures) if row.seeds):
@@ -83,7 +85,7 @@ def whole(evidence: Evidence, figures: Sequence[Figure]) -> str:
     return "".join(out)
 
 
-def trials(evidence: Evidence, figures: Sequence[Figure]) -> str:
+def trials(evidence: Evidence, figures: Sequence[MetricSpec]) -> str:
     """A row for each trial: what was changed, what that did to each figure, and what it cost."""
     first = next((run for run in evidence.runs if run.arm == BASELINE), None)
     names = [*map(_short, figures), "cost"]
@@ -152,5 +154,5 @@ def _plain(value: Any) -> str:
     return str(value).replace(" ", "")
 
 
-def _short(figure: Figure) -> str:
+def _short(figure: MetricSpec) -> str:
     return figure.key.replace("_", " ")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Chart
 
 from sp_bench.report.forest_plot import R2, draw_difference, quiet_places, seed_differences, unit
 from sp_bench.report.mpl_style import FAINT, INK, quiet
-from sp_bench.results import Figure
+from sp_bench.results import MetricSpec
 from sp_bench.results_page.cells import OVER_HOSTS, host_name
 from sp_bench.stats import over_hosts, rows
 from sp_bench.sweeps.collect import Evidence
@@ -19,7 +19,7 @@ from sp_bench.sweeps.collect import Evidence
 _COLUMNS = 3
 
 
-def forests(hosts: Sequence[Evidence], figures: Sequence[Figure]) -> Chart:
+def forests(hosts: Sequence[Evidence], figures: Sequence[MetricSpec]) -> Chart:
     """A panel for each figure, a line for each host, and one for the mean of two and more.
 
     Args:
@@ -46,7 +46,7 @@ def save(chart: Chart, path: Path) -> None:
     chart.savefig(path, format="png", dpi=130, metadata={"Software": None})
 
 
-def _panel(axes: Axes, figure: Figure, hosts: Sequence[Evidence], named: bool) -> None:
+def _panel(axes: Axes, figure: MetricSpec, hosts: Sequence[Evidence], named: bool) -> None:
     quiet(axes, size=8)
     names = _names(hosts)
     quiet_places(axes, len(names))
@@ -71,7 +71,7 @@ def _names(hosts: Sequence[Evidence]) -> list[str]:
     return [*map(host_name, hosts), *[OVER_HOSTS] * (len(hosts) > 1)]
 
 
-def _title(figure: Figure) -> str:
+def _title(figure: MetricSpec) -> str:
     short = figure.label.replace(", gain over one view (R2)", "").replace(" (top-1)", "")
     short = short.split(" (chance")[0].replace("sharpness equalised", "equalised")
     return short.removesuffix(" (R2)")  # stands below

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sp_bench.errors import UsageError
 from sp_bench.report.table import known_figures, markdown_row
-from sp_bench.results import BASELINE, SP, Figure
+from sp_bench.results import BASELINE, SP, MetricSpec
 from sp_bench.results_page import cells, forests
 from sp_bench.results_page.goals import goals
 from sp_bench.results_page.reading import headlines, paired
@@ -26,7 +26,7 @@ beside another. Of the paper nothing is claimed.
 """
 _PAIRS = """## Pairs
 
-Held-out pictures of the demo world, and what SP's own head says of them after `make demo`.
+Held-out images of the demo world, and what SP's own head says of them after `make demo`.
 
 ![](pairs.png)
 """
@@ -68,7 +68,7 @@ def page(found: Mapping[str, Sequence[Evidence]], folder: Path, pairs: bool = Fa
     Args:
         found: evidence by suite.
         folder: that the JSON was read from; a suite's ``notes.md`` there is put in its section.
-        pairs: whether a picture of pairs lies beside the page.
+        pairs: whether an image of pairs lies beside the page.
     """
     parts, shown = [_INTRODUCTION], _shown(found)
     for suite in sorted(shown, key=_place):
@@ -77,7 +77,7 @@ def page(found: Mapping[str, Sequence[Evidence]], folder: Path, pairs: bool = Fa
     return "\n".join([*parts, _PAIRS] if pairs else parts)
 
 
-def pictures(found: Mapping[str, Sequence[Evidence]], folder: Path) -> list[Path]:
+def images(found: Mapping[str, Sequence[Evidence]], folder: Path) -> list[Path]:
     """The forest plot of each suite that is no suite of trials; the files that were written."""
     paths = []
     for suite, hosts in _shown(found).items():
@@ -142,7 +142,7 @@ def _trials(suite: str, hosts: Sequence[Evidence], notes: str) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _some(keys: Sequence[str], hosts: Sequence[Evidence]) -> list[Figure]:
+def _some(keys: Sequence[str], hosts: Sequence[Evidence]) -> list[MetricSpec]:
     every = {figure.key: figure for figure in (*known_figures().values(), *headlines(hosts))}
     had = {key for each in hosts for run in each.runs for key in run.figures}
     return [every[key] for key in keys if key in had and key in every]
@@ -157,7 +157,7 @@ def _circumstances(hosts: Sequence[Evidence]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in first.versions.items())
     return (
         f"`{first.command}`: {first.data['name']}, "
-        f"{first.data['train']:,} pictures to train on, {first.data['test']:,} held out, "
+        f"{first.data['train']:,} images to train on, {first.data['test']:,} held out, "
         f"{first.epochs} epochs, batches of {told['batch_size']}, views of {told['side']} px. "
         f"{days}, {made['device']} ({made['processor']}), {made['precision']}; {versions}.\n"
     )

@@ -9,17 +9,17 @@ from pathlib import Path
 from sp_bench.config import METHOD_NAMES
 from sp_bench.errors import UsageError
 from sp_bench.report.table import known_figures
-from sp_bench.results import BASELINE, SP, Figure, Run
+from sp_bench.results import BASELINE, SP, MetricSpec, Run
 from sp_bench.sweeps.collect import Evidence
 
 _COMPONENTS = ("dx", "dy", "scale")
 
-EQUAL_GAIN = Figure(
+EQUAL_GAIN = MetricSpec(
     "pair_equal_gain",
     "pair: mean of dx, dy and scale, sharpness equalised, gain over one view (R2)",
     chance=0.0,
 )
-DX_GAIN = Figure(
+DX_GAIN = MetricSpec(
     "pair_dx_equal_gain", "pair: dx, sharpness equalised, gain over one view (R2)", chance=0.0
 )
 
@@ -68,7 +68,7 @@ def paired(hosts: Sequence[Evidence]) -> list[Evidence]:
     return [each for each in hosts if seeds_of(each)]
 
 
-def headlines(hosts: Sequence[Evidence]) -> list[Figure]:
+def headlines(hosts: Sequence[Evidence]) -> list[MetricSpec]:
     """The headline figures that a run of these hosts has, in the order of the tasks."""
     had = {key for each in hosts for run in each.runs for key in run.figures}
     known = [figure for figure in known_figures().values() if figure.headline]

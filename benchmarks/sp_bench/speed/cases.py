@@ -21,7 +21,7 @@ class Case:
         method: of `sp_bench.methods`.
         backbone: see `sp_bench.backbones`.
         side: of the full views, in pixels.
-        batch_size: pictures in a step.
+        batch_size: images in a step.
     """
 
     method: str

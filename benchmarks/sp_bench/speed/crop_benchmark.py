@@ -1,4 +1,4 @@
-"""Crops: `crop_resize` beside the other ways to cut one box out of each picture of a batch."""
+"""Crops: `crop_resize` beside the other ways to cut one box out of each image of a batch."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ MISSING = "kornia is not installed"
 _SHAPES = ((64, 224, 96), (256, 224, 96), (64, 32, 16), (256, 32, 16))
 _QUICK = ((4, 48, 16), (4, 32, 16))
 _CALLS = 3  # in a turn
-_EXACT = 8  # pictures that are cut by the definition, which is slow
+_EXACT = 8  # images that are cut by the definition, which is slow
 
 
 class Boxes(NamedTuple):
-    """One box for each picture, as SP draws them.
+    """One box for each image, as SP draws them.
 
     Attributes:
         edges: (B, 4), whole pixels (left, top, right, bottom), on the CPU.
@@ -60,13 +60,13 @@ def crop_jobs(settings: SpeedSettings) -> dict[str, Callable[[], dict[str, Any]]
 
 
 def measure(batch: int, side: int, size: int, settings: SpeedSettings) -> dict[str, Any]:
-    """Time every way on the same pictures and boxes, and compare what they give.
+    """Time every way on the same images and boxes, and compare what they give.
 
-    The pictures are noise, on which a filter's faults are largest.
+    The images are noise, on which a filter's faults are largest.
 
     Returns:
         ``seconds``, rounds by way; ``errors``, by way on whole-pixel boxes, ``max`` and ``mean``
-        difference from torchvision's antialiased crop where the picture's range is 1;
+        difference from torchvision's antialiased crop where the image's range is 1;
         ``fractional_errors``, the same on the boxes as drawn, from the filter's definition;
         ``missing``, ways that could not be tried, and why.
     """
@@ -118,7 +118,7 @@ def all_ways(images: Tensor, boxes: Boxes, size: int) -> dict[str, Callable[[], 
 
 
 def one_by_one(images: Tensor, edges: list[list[int]], size: int) -> Tensor:
-    """torchvision's antialiased crop, picture by picture."""
+    """torchvision's antialiased crop, image by image."""
     crops = [
         resized_crop(image, top, left, bottom - top, right - left, [size, size], antialias=True)
         for image, (left, top, right, bottom) in zip(images, edges, strict=True)

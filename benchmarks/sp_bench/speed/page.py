@@ -25,7 +25,7 @@ _ONLY_CPU = """
 Only a CPU was measured. The same command takes a GPU where there is one.
 """
 _QUICK = """
-**A quick run, with tiny nets and pictures: its figures say nothing.**
+**A quick run, with tiny nets and images: its figures say nothing.**
 """
 
 

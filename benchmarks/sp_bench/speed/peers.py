@@ -1,7 +1,7 @@
 """Peers of SP, for what they cost: small references, written anew from their papers.
 
 Both ask about features that the host computes anyway, so they add no pass through the backbone,
-and neither compares two local views of one picture.
+and neither compares two local views of one image.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Augmented(NamedTuple):
     """What a view's augmentations did to it.
 
     Attributes:
-        crop: (B, 4), centre y and x, height and width, fractions of the picture.
+        crop: (B, 4), centre y and x, height and width, fractions of the image.
         colour: (B, 4), strengths of brightness, contrast, saturation and hue, each in [0, 1].
         flip: (B,), 1 where it was flipped, else 0.
     """

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def by_definition(images: Tensor, edges: Tensor, size: int) -> Tensor:
-    """One box out of each picture, output pixel by output pixel.
+    """One box out of each image, output pixel by output pixel.
 
     Each is the mean of the input pixels along both axes, with the weight of a triangle around its
     own centre, as wide to either side as the coarser of an input and an output pixel, times the

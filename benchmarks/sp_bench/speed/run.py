@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sp_bench.config import claim
+from sp_bench.config import claim_output_dir
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
 from sp_bench.results import write_json
@@ -50,7 +50,7 @@ def run_speed(settings: SpeedSettings, out: Path, tell: Callable[[str], None]) -
         UsageError, DataError: one line that says what the user has to mend.
     """
     jobs = {part: _JOBS[part](settings) for part in settings.only}
-    claim(out, settings)
+    claim_output_dir(out, settings)
     if (out / RESULT).exists():
         tell("measured before")
         return read(out / RESULT)

@@ -23,9 +23,9 @@ class SpeedSettings:
     Attributes:
         only: which parts, of ``PARTS``.
         repeats: turns of each arm.
-        quick: tiny nets and pictures, to see that everything runs; its figures say nothing.
+        quick: tiny nets and images, to see that everything runs; its figures say nothing.
         device: ``auto`` takes a GPU where there is one.
-        data: a folder of photographs for the part ``data``; None: JPEGs of the demo's pictures.
+        data: a folder of photographs for the part ``data``; None: JPEGs of the demo's images.
 
     Raises:
         UsageError: one line that says what a setting takes.

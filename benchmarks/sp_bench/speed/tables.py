@@ -72,10 +72,10 @@ def crop_table(entries: Entries, gpu: bool = False) -> SpeedTable:
             "fractional: largest", "fractional: mean",
         ),
         [(name, *row) for name, row in zip(once(names), rows, strict=True)],
-        f"One box out of each picture, the same boxes for all. Times as fast: as {EACH}. Errors "
+        f"One box out of each image, the same boxes for all. Times as fast: as {EACH}. Errors "
         "are differences from that on whole-pixel boxes, and on fractional ones "
         f"({FRACTIONAL}; {GRID}; {ROI}) from the filter's definition, in units of 1/255 of the "
-        "pictures' range; the pictures are noise.",
+        "images' range; the images are noise.",
         [
             at_most("crop_resize: error at most 1/255", 1 / 255, errors, ".1e"),
             at_least(f"crop_resize: {wanted} torchvision one by one", least, speeds, why=_SLOWER),
@@ -96,11 +96,11 @@ def data_table(entries: Entries) -> SpeedTable:
     return SpeedTable(
         "Data path",
         1,
-        ("pipeline", "pictures a second", "with source=image", "cost", "pixels"),
+        ("pipeline", "images a second", "with source=image", "cost", "pixels"),
         rows,
-        "Decoding and transforming in one process; with source=image each picture is decoded once "
+        "Decoding and transforming in one process; with source=image each image is decoded once "
         "for the host's views and SP's crops. Pixels: of SP's crops, in percent of the views'. "
-        f"Pictures: {source}.",
+        f"ImageDataset: {source}.",
         [at_most("source=image costs under 15% of the pipeline", 0.15, costs, ".1%", _DATA)],
     )
 

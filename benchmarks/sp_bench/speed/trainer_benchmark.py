@@ -28,7 +28,7 @@ STEPS = 2  # that count, in a turn
 class OneBatch(Dataset[Any]):
     """The same batch as often as it is asked for, made by ``transform`` when it is first needed.
 
-    The pictures are noise: what is in them costs nothing.
+    The images are noise: what is in them costs nothing.
     """
 
     def __init__(self, case: Case, transform: Callable[[Any], Any]) -> None:
@@ -44,9 +44,9 @@ class OneBatch(Dataset[Any]):
         if self._batch is None:
             rng, side = np.random.default_rng(0), self._case.side
             pixels = rng.integers(0, 256, (self._case.batch_size, side, side, 3), np.uint8)
-            pictures = [Image.fromarray(each) for each in pixels]
+            images = [Image.fromarray(each) for each in pixels]
             self._batch = default_collate(
-                [(self.transform(picture), i) for i, picture in enumerate(pictures)]
+                [(self.transform(image), i) for i, image in enumerate(images)]
             )
         return self._batch
 

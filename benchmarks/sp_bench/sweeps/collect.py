@@ -28,7 +28,7 @@ class Evidence:
         settings: what all runs share.
         arms: by name: SP's settings, ``pretext``, ``epochs``, and the ``prediction`` that was
             written before.
-        data: name, classes, pictures.
+        data: name, classes, images.
         versions, machine: of the runs.
         dates: on which they were begun, first and last.
         runs: every finished one.

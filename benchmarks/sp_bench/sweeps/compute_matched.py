@@ -8,22 +8,22 @@ from pathlib import Path
 
 from sp_bench.callbacks import COUNTED
 from sp_bench.config import Settings
-from sp_bench.data import Pictures
+from sp_bench.data import ImageDataset
 from sp_bench.data.dataset import Selection
 from sp_bench.pretrain import pretrain
 from sp_bench.results import BASELINE, SP
 
 
-def epochs_for(settings: Settings, pictures: Pictures) -> int:
+def epochs_for(settings: Settings, images: ImageDataset) -> int:
     """As many epochs more for the baseline as SP's forward operations beside the method's.
 
     Both are counted in a few steps, so that this run waits for no other.
 
     Args:
         settings: of the SP arm.
-        pictures: a batch of them is taken.
+        images: a batch of them is taken.
     """
-    batch = Selection(pictures, range(settings.batch_size))
+    batch = Selection(images, range(settings.batch_size))
     few = dataclasses.replace(settings, epochs=COUNTED)  # of one step each
     flops = {}
     for arm in (BASELINE, SP):

@@ -11,13 +11,13 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from sp_bench.config import Settings, claim, fast_precision, usual_backbone
+from sp_bench.config import Settings, claim_output_dir, fast_precision, usual_backbone
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
 from sp_bench.pretrain import check
 from sp_bench.progress import Progress
 from sp_bench.results import BASELINE, LONGER, Run, write_json
-from sp_bench.run import RUN, finished, pictures_for
+from sp_bench.run import RUN, finished, images_for
 from sp_bench.sweeps.compute_matched import epochs_for
 from sp_bench.sweeps.paths import folder_of
 from sp_bench.task_selection import absolute
@@ -44,9 +44,9 @@ def run_job(told: dict[str, Any]) -> Run:
         torch.set_num_threads(int(told["threads"]))
     folder = folder_of(told)
     tasks = find_tasks(settings.tasks)
-    splits, sources = pictures_for(settings, tasks)
+    splits, sources = images_for(settings, tasks)
     check(settings, splits.train)
-    claim(folder, settings)
+    claim_output_dir(folder, settings)
     if not (folder / RUN).exists():
         if arm == LONGER:
             settings = dataclasses.replace(settings, epochs=epochs_for(settings, splits.train))

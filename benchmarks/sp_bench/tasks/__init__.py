@@ -21,7 +21,7 @@ from torch import Tensor
 from sp_bench.data.dataset import DataError, Splits
 from sp_bench.data.load import load_data
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
-from sp_bench.results import Figure
+from sp_bench.results import MetricSpec
 from sp_plugin.checks import ConfigError, nearest
 from sp_plugin.isolation import generator_for, private_rng
 
@@ -30,17 +30,17 @@ log = logging.getLogger("sp_bench")
 EVALUATION_SEED = 2605
 
 # What a comparison measures where it is not told what.
-USUAL = ("knn", "linear", "pair")
+DEFAULT_TASKS = ("knn", "linear", "pair")
 
 
 @dataclass(frozen=True)
-class Subject:
+class TaskContext:
     """What a task is about.
 
     Attributes:
         backbone: pre-trained.
         untrained: the same architecture with random weights, a control.
-        splits: the task's pictures; probes are fitted on ``train`` and scored on ``test``.
+        splits: the task's images; probes are fitted on ``train`` and scored on ``test``.
         seed: of the pre-training.
     """
 
@@ -54,11 +54,11 @@ Load = Callable[[str | None, Splits | None], Splits]
 
 
 def same_or_given(given: str | None, main: Splits | None) -> Splits:
-    """The pictures in classes that were given for a task, else those of all tasks.
+    """The images in classes that were given for a task, else those of all tasks.
 
     Args:
         given: as `load_data` takes it, or None.
-        main: the pictures of all tasks, or None.
+        main: the images of all tasks, or None.
 
     Raises:
         DataError: neither was given, or they cannot be used.
@@ -66,7 +66,7 @@ def same_or_given(given: str | None, main: Splits | None) -> Splits:
     if given is not None:
         return load_data(given)
     if main is None:
-        raise DataError("it takes pictures in classes")
+        raise DataError("it takes images in classes")
     return main
 
 
@@ -77,21 +77,21 @@ class Task:
     Attributes:
         name: as it is asked for.
         figures: in the order of the table; no key may be another task's.
-        run: from a subject to `Figure.key` and value. It raises `UnmeasurableError` where there
+        run: from a subject to `MetricSpec.key` and value. It raises `UnmeasurableError` where there
             is no number to give.
-        load: from what was given as the task's own data, and the pictures of all tasks, to those
+        load: from what was given as the task's own data, and the images of all tasks, to those
             that it is asked about. It raises `DataError` where they will not do; None stands for
             what was not given.
     """
 
     name: str
-    figures: tuple[Figure, ...]
-    run: Callable[[Subject], dict[str, float]]
+    figures: tuple[MetricSpec, ...]
+    run: Callable[[TaskContext], dict[str, float]]
     load: Load = same_or_given
 
 
-def some(count: int, most: int) -> Tensor:
-    """Which of ``count`` pictures are asked about: all, or ``most`` at random, the same for all.
+def subsample(count: int, most: int) -> Tensor:
+    """Which of ``count`` images are asked about: all, or ``most`` at random, the same for all.
 
     >>> some(3, 5).tolist(), len(some(100, 5))
     ([0, 1, 2], 5)
@@ -110,7 +110,7 @@ def _found() -> tuple[Task, ...]:
 def all_tasks() -> dict[str, Task]:
     """Every task of this folder by name, in the order of their files' names.
 
-    >>> [name for name in all_tasks() if name in USUAL]
+    >>> [name for name in all_tasks() if name in DEFAULT_TASKS]
     ['knn', 'linear', 'pair']
     """
     return {task.name: task for task in _found()}
@@ -133,7 +133,7 @@ def find_tasks(names: Sequence[str]) -> list[Task]:
     return [known[name] for name in dict.fromkeys(names)]
 
 
-def measure(task: Task, subject: Subject) -> dict[str, float]:
+def run_task(task: Task, subject: TaskContext) -> dict[str, float]:
     """Run a task and hold it to what it promised.
 
     The global generators are left as they were; scikit-learn takes as many threads as torch.

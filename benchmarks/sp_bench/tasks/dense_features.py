@@ -1,4 +1,4 @@
-"""Features place by place, of whole pictures, and the values that belong to them."""
+"""Features place by place, of whole images, and the values that belong to them."""
 
 from __future__ import annotations
 
@@ -9,56 +9,56 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as image_ops
 
-from sp_bench.data.dense_dataset import DensePictures
+from sp_bench.data.dense_dataset import DenseDataset
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
-from sp_bench.tasks import some
+from sp_bench.tasks import subsample
 from sp_plugin.checks import ConfigError
 from sp_plugin.encoding import feature_map
 from sp_plugin.isolation import evaluating, frozen_statistics, private_rng
 from sp_plugin.probing import fit
 
-MOST = 1000  # pictures: each has a map of features in memory
+MOST = 1000  # images: each has a map of features in memory
 _LARGEST = 224  # pixels
 
 
 @dataclass(frozen=True)
 class Maps:
-    """Features of some pictures and where to find their values.
+    """Features of some images and where to find their values.
 
     Attributes:
         features: (m, D, h, w), float32, on the CPU.
-        few: (m,), which pictures.
-        pictures: the set.
+        few: (m,), which images.
+        images: the set.
     """
 
     features: Tensor
     few: Tensor
-    pictures: DensePictures
+    images: DenseDataset
 
 
-def dense_maps(backbone: FrozenBackbone, pictures: DensePictures) -> Maps:
-    """Features of pictures place by place, at most 1,000 of them.
+def dense_maps(backbone: FrozenBackbone, images: DenseDataset) -> Maps:
+    """Features of images place by place, at most 1,000 of them.
 
-    Pictures are shown whole, made square (so that nothing is cut off), as large as they are and
+    Images are shown whole, made square (so that nothing is cut off), as large as they are and
     224 px at most, or as large as the backbone takes.
 
     Raises:
         UnmeasurableError: no layer of the backbone gives a map.
     """
-    few = some(len(pictures), MOST)
-    source = pictures.source
+    few = subsample(len(images), MOST)
+    source = images.source
     wanted = min(_LARGEST, max(source[0][0].size))
     side = fit(backbone.backbone, wanted, backbone.pool, backbone.layer).size
 
     def make() -> Tensor:
         layer = backbone.layer or map_layer(backbone, side)
         batches = [
-            backbone.encode_maps(_squares(pictures, part, side), layer)
+            backbone.encode_maps(_squares(images, part, side), layer)
             for part in torch.split(few, 64)
         ]
         return torch.cat(batches)
 
-    return Maps(backbone.kept(source, "maps", make), few, pictures)
+    return Maps(backbone.cached(source, "maps", make), few, images)
 
 
 def map_layer(backbone: FrozenBackbone, side: int) -> str | None:
@@ -104,17 +104,17 @@ def _last_map(backbone: nn.Module, images: Tensor) -> str | None:
 
 
 def values_of(maps: Maps, index: int) -> np.ndarray:
-    """The values of the picture at a place in ``few``, as large as the picture."""
-    return maps.pictures.values(int(maps.few[index]))
+    """The values of the image at a place in ``few``, as large as the image."""
+    return maps.images.values(int(maps.few[index]))
 
 
 def thinned(maps: Maps, most: int) -> Tensor:
-    """The values of all pictures, thinned to ``most`` pixels a side to fit a probe on.
+    """The values of all images, thinned to ``most`` pixels a side to fit a probe on.
 
     Of a square of pixels one is taken, never a mean: between two classes there is no third.
 
     Returns:
-        (m, h, w), one size for all pictures.
+        (m, h, w), one size for all images.
     """
     first = values_of(maps, 0).shape
     scale = min(1.0, most / max(first))
@@ -128,8 +128,8 @@ def thinned(maps: Maps, most: int) -> Tensor:
     return torch.stack(out)
 
 
-def _squares(pictures: DensePictures, few: Tensor, side: int) -> Tensor:
-    shown = [pictures.picture(index) for index in few.tolist()]
+def _squares(images: DenseDataset, few: Tensor, side: int) -> Tensor:
+    shown = [images.image(index) for index in few.tolist()]
     return torch.stack(
-        [image_ops.pil_to_tensor(image_ops.resize(picture, [side, side])) for picture in shown]
+        [image_ops.pil_to_tensor(image_ops.resize(image, [side, side])) for image in shown]
     )

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from sp_bench.tasks import EVALUATION_SEED
 from sp_plugin.isolation import generator_for, private_rng
 
-# 20 epochs, or as many as make 500 steps: of few pictures an epoch is a step or two.
+# 20 epochs, or as many as make 500 steps: of few images an epoch is a step or two.
 _EPOCHS, _STEPS, _BATCH, _RATE = 20, 500, 32, 1e-2
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -51,7 +51,7 @@ def fit_dense(features: Tensor, values: Tensor, outputs: int, loss: Loss) -> nn.
 
 @torch.no_grad()
 def predict_dense(probe: nn.Module, features: Tensor, size: tuple[int, ...]) -> Tensor:
-    """What the probe says of one picture, (outputs, H, W), from its features (D, h, w)."""
+    """What the probe says of one image, (outputs, H, W), from its features (D, h, w)."""
     return enlarged(probe(features[None]), size)[0]
 
 

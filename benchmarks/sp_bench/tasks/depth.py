@@ -11,11 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sp_bench.data.dense_dataset import DensePictures
+from sp_bench.data.dense_dataset import DenseDataset
 from sp_bench.data.depth import load_depths
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
-from sp_bench.results import Figure
-from sp_bench.tasks import Subject, Task
+from sp_bench.results import MetricSpec
+from sp_bench.tasks import Task, TaskContext
 from sp_bench.tasks.dense_features import Maps, dense_maps, thinned, values_of
 from sp_bench.tasks.dense_probe import fit_dense, predict_dense
 
@@ -49,11 +49,11 @@ def errors(truth: Tensor, found: Tensor) -> Errors:
     return _means(_sums(truth, found))
 
 
-def run(subject: Subject) -> dict[str, float]:
-    """Errors of this backbone, of a random one, and of the training pictures' median depth."""
+def run(subject: TaskContext) -> dict[str, float]:
+    """Errors of this backbone, of a random one, and of the training images' median depth."""
     train, test = subject.splits.train, subject.splits.test
-    if not isinstance(train, DensePictures) or not isinstance(test, DensePictures):
-        raise UnmeasurableError("data: depth takes pictures with depth")
+    if not isinstance(train, DenseDataset) or not isinstance(test, DenseDataset):
+        raise UnmeasurableError("data: depth takes images with depth")
     told, constant = _errors(subject.backbone, train, test)
     random, _ = _errors(subject.untrained, train, test)
     named = {"": told, "_random": random, "_constant": constant}
@@ -65,13 +65,13 @@ def run(subject: Subject) -> dict[str, float]:
 
 
 def _errors(
-    backbone: FrozenBackbone, train: DensePictures, test: DensePictures
+    backbone: FrozenBackbone, train: DenseDataset, test: DenseDataset
 ) -> tuple[Errors, Errors]:
     fit = dense_maps(backbone, train)
     depths = thinned(fit, _FIT_SIDE)
     known = depths[depths > 0]
     if not len(known):
-        raise UnmeasurableError("data: no depth is known in the training pictures")
+        raise UnmeasurableError("data: no depth is known in the training images")
     middle = known.median().log()
     # From the middle on, for a probe that begins at 0.
     logs = torch.where(depths > 0, depths.clamp_min(1e-6).log() - middle, torch.nan)
@@ -87,7 +87,7 @@ def _scored(probe: torch.nn.Module, maps: Maps, middle: Tensor) -> tuple[Errors,
         total += _sums(truth, found)
         constant += _sums(truth, middle.exp().expand_as(truth))
     if not total[3]:
-        raise UnmeasurableError("data: no depth is known in the test pictures")
+        raise UnmeasurableError("data: no depth is known in the test images")
     return _means(total), _means(constant)
 
 
@@ -113,15 +113,15 @@ def _loss(told: Tensor, logs: Tensor) -> Tensor:
     return error.square().sum() / known.sum().clamp_min(1)
 
 
-def _figures() -> tuple[Figure, ...]:
+def _figures() -> tuple[MetricSpec, ...]:
     words = {"": "", "_random": ", random backbone", "_constant": ", median depth everywhere"}
     figures = []
     for end, told in words.items():
         own = {"headline": not end, "higher_is_better": False}
         figures += [
-            Figure(f"depth_rmse{end}", f"depth: RMSE [m]{told}", **own),
-            Figure(f"depth_abs_rel{end}", f"depth: AbsRel{told}", **own),
-            Figure(f"depth_delta{end}", f"depth: delta < 1.25{told}", True, not end),
+            MetricSpec(f"depth_rmse{end}", f"depth: RMSE [m]{told}", **own),
+            MetricSpec(f"depth_abs_rel{end}", f"depth: AbsRel{told}", **own),
+            MetricSpec(f"depth_delta{end}", f"depth: delta < 1.25{told}", True, not end),
         ]
     return tuple(figures)
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from sp_bench.data.fine import load_fine
-from sp_bench.results import Figure
-from sp_bench.tasks import Subject, Task
+from sp_bench.results import MetricSpec
+from sp_bench.tasks import Task, TaskContext
 from sp_bench.tasks.knn import predict
 from sp_bench.tasks.linear import probe_of
 
 
 def class_mean(truth: Tensor, found: Tensor) -> float:
-    """Mean over the classes in truth of the share of their pictures that was put right.
+    """Mean over the classes in truth of the share of their images that was put right.
 
     >>> class_mean(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 1]))
     0.8333333333333333
@@ -26,8 +26,8 @@ def class_mean(truth: Tensor, found: Tensor) -> float:
     return float((hits[counts > 0] / counts[counts > 0]).mean())
 
 
-def run(subject: Subject) -> dict[str, float]:
-    """Class means on the test pictures."""
+def run(subject: TaskContext) -> dict[str, float]:
+    """Class means on the test images."""
     backbone, train, test = subject.backbone, subject.splits.train, subject.splits.test
     probe = probe_of(backbone, train)
     bank, queries = backbone.features(train), backbone.features(test)
@@ -44,9 +44,9 @@ def run(subject: Subject) -> dict[str, float]:
 TASK = Task(
     "fine_grained",
     (
-        Figure("fine_grained_linear", "fine-grained: linear probe (class mean)", percent=True),
-        Figure("fine_grained_knn", "fine-grained: kNN (class mean)", percent=True),
-        Figure("fine_grained_chance", "fine-grained: chance", percent=True, headline=False),
+        MetricSpec("fine_grained_linear", "fine-grained: linear probe (class mean)", percent=True),
+        MetricSpec("fine_grained_knn", "fine-grained: kNN (class mean)", percent=True),
+        MetricSpec("fine_grained_chance", "fine-grained: chance", percent=True, headline=False),
     ),
     run,
     load_fine,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as image_ops
 
-from sp_bench.data.dataset import Pictures
+from sp_bench.data.dataset import ImageDataset
 from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.tasks import EVALUATION_SEED
 from sp_plugin import crop_resize
@@ -17,37 +17,37 @@ from sp_plugin.isolation import generator_for
 _PATCH = 64 / 75
 
 
-def patch_boxes(pictures: int, n: int, part: int) -> Tensor:
+def patch_boxes(images: int, n: int, part: int) -> Tensor:
     """Where the patches lie: one in each cell of an n x n grid, at random in its cell.
 
     Args:
-        pictures: how many.
+        images: how many.
         n: cells across and down.
         part: 0 to fit on, 1 to score on.
 
     Returns:
-        (pictures, n * n, 4), boxes as fractions of the picture, row by row.
+        (images, n * n, 4), boxes as fractions of the image, row by row.
 
-    >>> boxes = patch_boxes(pictures=5, n=2, part=0)
+    >>> boxes = patch_boxes(images=5, n=2, part=0)
     >>> boxes.shape, bool((boxes[:, 0, :2] < 0.5).all())
     (torch.Size([5, 4, 4]), True)
     """
     room = (1 - _PATCH) / n
-    shift = torch.rand(pictures, n * n, 2, generator=generator_for(EVALUATION_SEED, n, part))
+    shift = torch.rand(images, n * n, 2, generator=generator_for(EVALUATION_SEED, n, part))
     rows, columns = torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij")
     corner = torch.stack([columns, rows], dim=-1).view(-1, 2) / n
-    side = torch.full((pictures, n * n, 2), _PATCH / n)
+    side = torch.full((images, n * n, 2), _PATCH / n)
     return torch.cat([corner + shift * room + side / 2, side], dim=-1)
 
 
 def encode_patches(
-    backbone: FrozenBackbone, pictures: Pictures, few: Tensor, n: int, part: int
+    backbone: FrozenBackbone, images: ImageDataset, few: Tensor, n: int, part: int
 ) -> Tensor:
-    """Features of the patches of some pictures.
+    """Features of the patches of some images.
 
     Args:
         backbone: to ask; patches are resized to its ``crop``.
-        pictures: the set.
+        images: the set.
         few: (m,) which of them.
         n: cells across and down.
         part: 0 to fit on, 1 to score on.
@@ -56,7 +56,7 @@ def encode_patches(
         (m, n * n, D), float32, on the CPU, row by row.
     """
     boxes = patch_boxes(len(few), n, part)
-    shown = backbone.pictures(pictures)
+    shown = backbone.images(images)
     features = []
     for rows in torch.split(torch.arange(len(few)), max(1, backbone.batch_size // n**2)):
         frames = shown[few[rows]].to(backbone.device).float() / 255
@@ -68,7 +68,7 @@ def encode_patches(
 
 
 def assemble(frames: Tensor, boxes: Tensor, places: Tensor) -> Tensor:
-    """Pictures put together from their patches, each as large as a cell: no gap is left to see.
+    """Images put together from their patches, each as large as a cell: no gap is left to see.
 
     Args:
         frames: (m, 3, S, S), uint8, which the patches are cut from.

@@ -1,4 +1,4 @@
-"""Which place each patch of a picture is given: a linear probe's scores, each place given once."""
+"""Which place each patch of an image is given: a linear probe's scores, each place given once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sp_bench.data.dataset import Splits
 from sp_bench.frozen_backbone import FrozenBackbone
-from sp_bench.tasks import some
+from sp_bench.tasks import subsample
 from sp_bench.tasks.jigsaw_patches import encode_patches
 from sp_bench.tasks.linear import fit_probe
 
@@ -20,10 +20,10 @@ _FIT_PICTURES, _SCORE_PICTURES = 1500, 1000
 
 @dataclass(frozen=True)
 class Solved:
-    """The puzzles of some test pictures, as the probe puts them together.
+    """The puzzles of some test images, as the probe puts them together.
 
     Attributes:
-        few: (m,) which test pictures.
+        few: (m,) which test images.
         places: (m, n * n), the place that each patch is given, by its true place.
     """
 
@@ -42,7 +42,7 @@ class Solved:
 
     @property
     def perfect(self) -> float:
-        """Share of pictures wholly right."""
+        """Share of images wholly right."""
         return float((self.places == torch.arange(self.places.shape[1])).all(1).double().mean())
 
 
@@ -65,22 +65,22 @@ def decode(scores: np.ndarray) -> Tensor:
 
 
 def solve(backbone: FrozenBackbone, splits: Splits, n: int) -> Solved:
-    """Fit the probe on patches of training pictures, put those of test pictures together.
+    """Fit the probe on patches of training images, put those of test images together.
 
-    Made once for a backbone and its test pictures: two tasks ask for it.
+    Made once for a backbone and its test images: two tasks ask for it.
 
     Args:
         backbone: to ask.
-        splits: at most 1,500 of the training and 1,000 of the test pictures are taken.
+        splits: at most 1,500 of the training and 1,000 of the test images are taken.
         n: cells across and down.
     """
-    return backbone.kept(splits.test, f"jigsaw {n}", lambda: _solve(backbone, splits, n))
+    return backbone.cached(splits.test, f"jigsaw {n}", lambda: _solve(backbone, splits, n))
 
 
 def _solve(backbone: FrozenBackbone, splits: Splits, n: int) -> Solved:
     fit_on, score_on = (
-        some(len(splits.train), _FIT_PICTURES),
-        some(len(splits.test), _SCORE_PICTURES),
+        subsample(len(splits.train), _FIT_PICTURES),
+        subsample(len(splits.test), _SCORE_PICTURES),
     )
     fit = encode_patches(backbone, splits.train, fit_on, n, part=0)
     score = encode_patches(backbone, splits.test, score_on, n, part=1)

@@ -1,6 +1,6 @@
-"""Recognition after a jigsaw: are pictures still known when they are put together from patches?
+"""Recognition after a jigsaw: are images still known when they are put together from patches?
 
-The linear probe of whole pictures is asked about test pictures made of their patches: in place,
+The linear probe of whole images is asked about test images made of their patches: in place,
 put together by the jigsaw's probe, and in disorder. The first is what the second can reach, the
 third what it is worth to put nothing in order.
 """
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import torch
 
-from sp_bench.results import Figure
-from sp_bench.tasks import EVALUATION_SEED, Subject, Task
+from sp_bench.results import MetricSpec
+from sp_bench.tasks import EVALUATION_SEED, Task, TaskContext
 from sp_bench.tasks.jigsaw import GRIDS
 from sp_bench.tasks.jigsaw_patches import assemble, patch_boxes
 from sp_bench.tasks.jigsaw_probe import solve
@@ -24,9 +24,9 @@ _ORDERS = {
 }
 
 
-def _figures() -> tuple[Figure, ...]:
+def _figures() -> tuple[MetricSpec, ...]:
     figures = [
-        Figure(
+        MetricSpec(
             f"jigsaw_{n}x{n}_{order}",
             f"jigsaw {n}x{n}: recognition, {words} (top-1)",
             percent=True,
@@ -35,7 +35,7 @@ def _figures() -> tuple[Figure, ...]:
         for n in GRIDS
         for order, words in _ORDERS.items()
     ]
-    chance = Figure(
+    chance = MetricSpec(
         "jigsaw_recognition_chance",
         "jigsaw: recognition, most frequent class",
         percent=True,
@@ -44,15 +44,15 @@ def _figures() -> tuple[Figure, ...]:
     return *figures, chance
 
 
-def run(subject: Subject) -> dict[str, float]:
-    """Top-1 on pictures made of patches, for each grid and each order of the patches."""
+def run(subject: TaskContext) -> dict[str, float]:
+    """Top-1 on images made of patches, for each grid and each order of the patches."""
     backbone, test = subject.backbone, subject.splits.test
     probe = probe_of(backbone, subject.splits.train)
     labels = test.labels.numpy()
     figures = {"jigsaw_recognition_chance": float(test.labels.bincount().max() / len(test))}
     for n in GRIDS:
         solved = solve(backbone, subject.splits, n)
-        frames = backbone.pictures(test)[solved.few]
+        frames = backbone.images(test)[solved.few]
         boxes = patch_boxes(len(frames), n, part=1)
         generator = generator_for(EVALUATION_SEED, n)
         orders = {

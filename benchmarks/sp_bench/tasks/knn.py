@@ -1,4 +1,4 @@
-"""kNN: does a picture lie near those of its class? Cosine similarity, votes of exp(s / 0.1).
+"""kNN: does an image lie near those of its class? Cosine similarity, votes of exp(s / 0.1).
 
 The rule of Wu et al. 2018 (arXiv 1805.01978), as lightly has it.
 """
@@ -10,8 +10,8 @@ from lightly.utils.benchmarking import knn_predict
 from torch import Tensor
 from torch.nn import functional as F
 
-from sp_bench.results import Figure
-from sp_bench.tasks import Subject, Task
+from sp_bench.results import MetricSpec
+from sp_bench.tasks import Task, TaskContext
 
 _TEMPERATURE = 0.1
 _LARGE_BANK = 50_000
@@ -53,8 +53,8 @@ def predict(bank: Tensor, labels: Tensor, queries: Tensor, classes: int) -> Tens
     return torch.cat(votes)
 
 
-def run(subject: Subject) -> dict[str, float]:
-    """Top-1 on the test pictures, with the training pictures as the bank."""
+def run(subject: TaskContext) -> dict[str, float]:
+    """Top-1 on the test images, with the training images as the bank."""
     train, test, device = subject.splits.train, subject.splits.test, subject.backbone.device
     bank, queries = (subject.backbone.features(part).to(device) for part in (train, test))
     found = predict(bank, train.labels.to(device), queries, len(train.classes))
@@ -62,4 +62,4 @@ def run(subject: Subject) -> dict[str, float]:
 
 
 # Chance is the share of the most frequent class: it depends on the data.
-TASK = Task("knn", (Figure("knn", "kNN (top-1)", percent=True),), run)
+TASK = Task("knn", (MetricSpec("knn", "kNN (top-1)", percent=True),), run)

@@ -9,11 +9,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sp_bench.data.dataset import Pictures
+from sp_bench.data.dataset import ImageDataset
 from sp_bench.data.stratify import split_off
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
-from sp_bench.results import Figure
-from sp_bench.tasks import EVALUATION_SEED, Subject, Task
+from sp_bench.results import MetricSpec
+from sp_bench.tasks import EVALUATION_SEED, Task, TaskContext
 
 # scikit-learn's C, from strong L2 to weak, in half decades.
 STRENGTHS = np.logspace(-4, 1, 11)
@@ -25,11 +25,11 @@ def choose_strength(features: np.ndarray, labels: np.ndarray) -> float:
     """The C with the best accuracy on a fifth of each class; of equals the strongest L2.
 
     Args:
-        features: (N, D) of the training pictures.
+        features: (N, D) of the training images.
         labels: (N,).
 
     Returns:
-        One of ``STRENGTHS``; the one in the middle where too few pictures are left to try them.
+        One of ``STRENGTHS``; the one in the middle where too few images are left to try them.
     """
     kept, held_out = split_off(labels, _HELD_OUT, EVALUATION_SEED)
     if len(np.unique(labels[kept])) < 2:
@@ -49,7 +49,7 @@ def fit_probe(features: np.ndarray, labels: np.ndarray) -> Any:
     """Multinomial logistic regression by L-BFGS on standardised features, L2 chosen.
 
     Args:
-        features: (N, D) of the training pictures.
+        features: (N, D) of the training images.
         labels: (N,), at least two classes.
 
     Returns:
@@ -60,22 +60,22 @@ def fit_probe(features: np.ndarray, labels: np.ndarray) -> Any:
     return probe.fit(features, labels)
 
 
-def probe_of(backbone: FrozenBackbone, train: Pictures) -> Any:
-    """The probe fitted on a set's pictures, once for all tasks that ask it.
+def probe_of(backbone: FrozenBackbone, train: ImageDataset) -> Any:
+    """The probe fitted on a set's images, once for all tasks that ask it.
 
     Raises:
-        UnmeasurableError: all of the pictures are of one class.
+        UnmeasurableError: all of the images are of one class.
     """
     if len(set(train.labels.tolist())) < 2:
-        raise UnmeasurableError("data: all training pictures are of one class, takes two or more")
+        raise UnmeasurableError("data: all training images are of one class, takes two or more")
     labels = train.labels.numpy()
-    return backbone.kept(
+    return backbone.cached(
         train, "probe", lambda: fit_probe(backbone.features(train).numpy(), labels)
     )
 
 
-def run(subject: Subject) -> dict[str, float]:
-    """Top-1 on the test pictures of a probe fitted on the training pictures."""
+def run(subject: TaskContext) -> dict[str, float]:
+    """Top-1 on the test images of a probe fitted on the training images."""
     test = subject.splits.test
     probe = probe_of(subject.backbone, subject.splits.train)
     score = subject.backbone.features(test).numpy()
@@ -83,4 +83,4 @@ def run(subject: Subject) -> dict[str, float]:
 
 
 # Chance is the share of the most frequent class: it depends on the data.
-TASK = Task("linear", (Figure("linear", "linear probe (top-1)", percent=True),), run)
+TASK = Task("linear", (MetricSpec("linear", "linear probe (top-1)", percent=True),), run)

@@ -11,11 +11,11 @@ import math
 import torch
 from torch import Tensor
 
-from sp_bench.data.dataset import Pictures
-from sp_bench.data.unlabelled_folder import pictures_alone
+from sp_bench.data.dataset import ImageDataset
+from sp_bench.data.unlabelled_folder import images_without_labels
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
-from sp_bench.results import PAIR_CONTROLS, Figure
-from sp_bench.tasks import Subject, Task
+from sp_bench.results import PAIR_CONTROLS, MetricSpec
+from sp_bench.tasks import Task, TaskContext
 from sp_bench.tasks.pair_breakdown import PARTS, gains_by_part, parts_of
 from sp_bench.tasks.pair_probe import (
     Pairs,
@@ -38,22 +38,22 @@ _FIT_PAIRS, _SCORE_PAIRS = 3000, 1500
 
 _MLP = {"mlp": "both views", "mlp_one": "one view alone", "mlp_gain": "gain over one view"}
 
-_UNITS = ("of the picture's width", "of the picture's height", "in log2 of the side")
+_UNITS = ("of the image's width", "of the image's height", "in log2 of the side")
 
 
-def _figures() -> tuple[Figure, ...]:
+def _figures() -> tuple[MetricSpec, ...]:
     gains = [
-        Figure(f"pair_{name}_gain", f"pair: {name}, gain over one view (R2)", chance=0.0)
+        MetricSpec(f"pair_{name}_gain", f"pair: {name}, gain over one view (R2)", chance=0.0)
         for name in COMPONENTS
     ]
     equal = "pair: scale, sharpness equalised, gain over one view (R2)"
     controls = [
-        Figure(f"pair_{name}_{key}", f"pair: {name}, {label} (R2)", headline=False, chance=0.0)
+        MetricSpec(f"pair_{name}_{key}", f"pair: {name}, {label} (R2)", headline=False, chance=0.0)
         for key, label in PAIR_CONTROLS.items()
         for name in COMPONENTS
     ]
     errors = [
-        Figure(
+        MetricSpec(
             f"pair_{name}_error",
             f"pair: {name}, mean absolute error {unit}",
             headline=False,
@@ -62,12 +62,14 @@ def _figures() -> tuple[Figure, ...]:
         for name, unit in zip(COMPONENTS, _UNITS, strict=True)
     ]
     mlps = [
-        Figure(f"pair_{name}_{key}", f"pair: {name}, MLP, {label} (R2)", headline=False, chance=0.0)
+        MetricSpec(
+            f"pair_{name}_{key}", f"pair: {name}, MLP, {label} (R2)", headline=False, chance=0.0
+        )
         for key, label in _MLP.items()
         for name in COMPONENTS
     ]
     parts = [
-        Figure(
+        MetricSpec(
             f"pair_{what}_gain_{part}",
             f"pair: {what}, gain over one view, {label} (R2)",
             headline=False,
@@ -76,15 +78,15 @@ def _figures() -> tuple[Figure, ...]:
         for part, label in PARTS.items()
         for what in ("shift", "scale")
     ]
-    last = Figure("pair_scale_equal_gain", equal, chance=0.0)
+    last = MetricSpec("pair_scale_equal_gain", equal, chance=0.0)
     return *gains, last, *controls, *errors, *mlps, *parts
 
 
-def run(subject: Subject) -> dict[str, float]:
-    """Fit probes on pairs from the training pictures, score them on pairs from the others."""
+def run(subject: TaskContext) -> dict[str, float]:
+    """Fit probes on pairs from the training images, score them on pairs from the others."""
     train, test, backbone = subject.splits.train, subject.splits.test, subject.backbone
     if min(len(train), len(test)) < 2:
-        raise UnmeasurableError("data: pairs of another picture take two pictures in each split")
+        raise UnmeasurableError("data: pairs of another image take two images in each split")
     frame, crop = backbone.side, backbone.crop
     parts = [
         (train, draw_pairs(len(train), _FIT_PAIRS, frame, crop, part=0)),
@@ -124,10 +126,10 @@ def run(subject: Subject) -> dict[str, float]:
 
 
 def _pairs(
-    backbone: FrozenBackbone, pictures: Pictures, draws: Draws, resolution: Tensor | None = None
+    backbone: FrozenBackbone, images: ImageDataset, draws: Draws, resolution: Tensor | None = None
 ) -> Pairs:
-    views = encode_pairs(backbone, backbone.pictures(pictures), draws, resolution)
-    return Pairs(views, draws.targets, draws.picture)
+    views = encode_pairs(backbone, backbone.images(images), draws, resolution)
+    return Pairs(views, draws.targets, draws.image)
 
 
-TASK = Task("pair", _figures(), run, pictures_alone)
+TASK = Task("pair", _figures(), run, images_without_labels)

@@ -26,7 +26,7 @@ _LEAST = 20  # pairs: of fewer, R2 tells nothing
 def parts_of(draws: Draws) -> dict[str, Tensor]:
     """Which pairs are of each part.
 
-    Thirds by the distance of centres in the picture; by whether the crops overlap; and halves by
+    Thirds by the distance of centres in the image; by whether the crops overlap; and halves by
     how much larger one is, whichever it is.
 
     Returns:

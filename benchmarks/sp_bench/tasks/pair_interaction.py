@@ -9,18 +9,18 @@ tells), a random backbone.
 
 from __future__ import annotations
 
-from sp_bench.data.dataset import Pictures
-from sp_bench.data.unlabelled_folder import pictures_alone
+from sp_bench.data.dataset import ImageDataset
+from sp_bench.data.unlabelled_folder import images_without_labels
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
-from sp_bench.results import Figure
-from sp_bench.tasks import Subject, Task
+from sp_bench.results import MetricSpec
+from sp_bench.tasks import Task, TaskContext
 from sp_bench.tasks.pair import COMPONENTS
 from sp_bench.tasks.pair_interaction_probe import Crops, apart, one_alone, together
 from sp_bench.tasks.pair_sampling import Draws, draw_pairs, encode_pairs
 from sp_plugin.loss import r2
 from sp_plugin.pairs import choose_pairs
 
-# Four crops of a picture are six pairs for the price of two: encoding is most of the cost.
+# Four crops of an image are six pairs for the price of two: encoding is most of the cost.
 _CROPS = 4
 _FIT_PICTURES, _SCORE_PICTURES = 4000, 1500
 
@@ -32,31 +32,35 @@ _CONTROLS = {
 }
 
 
-def _figures() -> tuple[Figure, ...]:
+def _figures() -> tuple[MetricSpec, ...]:
     gains = [
-        Figure(f"relation_{name}_gain", f"relation: {name}, gain over one view (R2)", chance=0.0)
+        MetricSpec(
+            f"relation_{name}_gain", f"relation: {name}, gain over one view (R2)", chance=0.0
+        )
         for name in COMPONENTS
     ]
     controls = [
-        Figure(
+        MetricSpec(
             f"relation_{name}_{key}", f"relation: {name}, {label} (R2)", headline=False, chance=0.0
         )
         for key, label in _CONTROLS.items()
         for name in COMPONENTS
     ]
     return (
-        Figure("relation_gain", "relation: mean, gain over one view (R2)", chance=0.0),
-        Figure("relation_beyond", "relation: mean, gain over views asked apart (R2)", chance=0.0),
+        MetricSpec("relation_gain", "relation: mean, gain over one view (R2)", chance=0.0),
+        MetricSpec(
+            "relation_beyond", "relation: mean, gain over views asked apart (R2)", chance=0.0
+        ),
         *gains,
         *controls,
     )
 
 
-def run(subject: Subject) -> dict[str, float]:
-    """Fit MLPs on crops of the training pictures, score them on crops of the others."""
+def run(subject: TaskContext) -> dict[str, float]:
+    """Fit MLPs on crops of the training images, score them on crops of the others."""
     train, test, backbone = subject.splits.train, subject.splits.test, subject.backbone
     if min(len(train), len(test)) < 2:
-        raise UnmeasurableError("data: a relation takes two pictures in each split")
+        raise UnmeasurableError("data: a relation takes two images in each split")
     frame, crop = backbone.side, backbone.crop
     parts = [
         (train, draw_pairs(len(train), _FIT_PICTURES, frame, crop, 0, _CROPS)),
@@ -84,10 +88,10 @@ def run(subject: Subject) -> dict[str, float]:
     }
 
 
-def _crops(backbone: FrozenBackbone, pictures: Pictures, draws: Draws) -> Crops:
-    shown = backbone.pictures(pictures)
+def _crops(backbone: FrozenBackbone, images: ImageDataset, draws: Draws) -> Crops:
+    shown = backbone.images(images)
     features = encode_pairs(backbone, shown, draws, draws.resolution)
     return Crops(features, draws.targets_of(choose_pairs(len(features))))
 
 
-TASK = Task("relation", _figures(), run, pictures_alone)
+TASK = Task("relation", _figures(), run, images_without_labels)

@@ -24,7 +24,7 @@ Rule = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Crops:
-    """Features of k crops of each of n pictures, and the truth of all their P pairs.
+    """Features of k crops of each of n images, and the truth of all their P pairs.
 
     Attributes:
         features: (k, n, D). The crops are in no order: what crop a tells of a pair, b tells too.
@@ -88,7 +88,7 @@ def _predict(fit: Crops, score: Crops, rule: Rule) -> Tensor:
 
 
 def _train(mlp: nn.Module, loss_of: Callable[[Tensor], Tensor], n: int) -> None:
-    """Fit on n pictures, some in each step; ``loss_of`` takes which."""
+    """Fit on n images, some in each step; ``loss_of`` takes which."""
     size = math.ceil(n / _BATCHES)
     optimizer = torch.optim.AdamW(mlp.parameters(), lr=_RATE, weight_decay=_DECAY)
     steps = _EPOCHS * math.ceil(n / size)

@@ -30,12 +30,12 @@ class Pairs:
     Attributes:
         views: (2, n, D), features of crops a and b.
         targets: (n, 3), dx, dy and scale.
-        picture: (n,), which picture each pair is of.
+        image: (n,), which image each pair is of.
     """
 
     views: Tensor
     targets: Tensor
-    picture: Tensor
+    image: Tensor
 
 
 def predict(fit: Tensor, targets: Tensor, score: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def r2_of_both(fit: Pairs, score: Pairs) -> Tensor:
 def r2_of_one(fit: Pairs, score: Pairs) -> Tensor:
     """R2, (3,), of the better of two probes that see one view each, component by component.
 
-    A crop must fit its picture, so where one lies already tells part of the way to the other.
+    A crop must fit its image, so where one lies already tells part of the way to the other.
     To take the better one on the scored pairs favours the control.
     """
     return torch.maximum(*(r2(told, score.targets.double()) for told in from_one(fit, score)))
@@ -126,7 +126,7 @@ def from_one(fit: Pairs, score: Pairs, rule: Rule = predict) -> list[Tensor]:
 
 
 def shuffled(pairs: Pairs) -> Pairs:
-    """The same with the second view taken from a pair of another picture.
+    """The same with the second view taken from a pair of another image.
 
     As many numbers as both views have, but no more truth than one: R2 should be that of one.
 
@@ -135,23 +135,23 @@ def shuffled(pairs: Pairs) -> Pairs:
     >>> pairs.views[1, :, 0].tolist()
     [1.0, 0.0, 3.0, 2.0]
     """
-    partner = strangers(pairs.picture)
+    partner = strangers(pairs.image)
     return replace(pairs, views=torch.stack([pairs.views[0], pairs.views[1][partner]]))
 
 
-def strangers(picture: Tensor) -> Tensor:
-    """For each pair another one, of another picture; each is taken once.
+def strangers(image: Tensor) -> Tensor:
+    """For each pair another one, of another image; each is taken once.
 
     Args:
-        picture: (n,) which picture each pair is of; none makes up more than half of them.
+        image: (n,) which image each pair is of; none makes up more than half of them.
 
     Returns:
         (n,) indices.
     """
-    order = picture.argsort(stable=True)
-    # In this order the pairs of a picture stand together: this far on, none is of the same.
+    order = image.argsort(stable=True)
+    # In this order the pairs of an image stand together: this far on, none is of the same.
     partner = torch.empty_like(order)
-    partner[order] = order.roll(-int(picture.bincount().max()))
+    partner[order] = order.roll(-int(image.bincount().max()))
     return partner
 
 

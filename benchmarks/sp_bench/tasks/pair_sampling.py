@@ -23,18 +23,18 @@ class Draws:
     """n pairs of crops, or n times k crops.
 
     Attributes:
-        picture: (n,) int64, which picture each pair is cut from; none more than twice.
-        boxes: (k, n, 4), crops a and b in the picture, and further ones.
+        image: (n,) int64, which image each pair is cut from; none more than twice.
+        boxes: (k, n, 4), crops a and b in the image, and further ones.
         resolution: (n, 2), what all crops of a pair are low-passed to when equalised, in pixels.
     """
 
-    picture: Tensor
+    image: Tensor
     boxes: Tensor
     resolution: Tensor
 
     @property
     def targets(self) -> Tensor:
-        """(n, 3): dx and dy in fractions of the picture, and sigma = 1/2 ln(A_b / A_a)."""
+        """(n, 3): dx and dy in fractions of the image, and sigma = 1/2 ln(A_b / A_a)."""
         return self.targets_of(torch.tensor([[0], [1]]))
 
     def targets_of(self, pairs: Tensor) -> Tensor:
@@ -43,29 +43,29 @@ class Draws:
         return raw_targets(a, b, "image")
 
 
-def draw_pairs(pictures: int, most: int, frame: int, crop: int, part: int, crops: int = 2) -> Draws:
-    """Draw two pairs a picture, or fewer from pictures taken at random, from nothing but this.
+def draw_pairs(images: int, most: int, frame: int, crop: int, part: int, crops: int = 2) -> Draws:
+    """Draw two pairs an image, or fewer from images taken at random, from nothing but this.
 
     Args:
-        pictures: how many there are.
+        images: how many there are.
         most: pairs at most.
-        frame: side of the pictures in pixels.
+        frame: side of the images in pixels.
         crop: side of the crops as the backbone is shown them, in pixels.
         part: 0 to fit on, 1 to score on.
         crops: how many belong together; more than two are in no order.
 
-    >>> draws = draw_pairs(pictures=10, most=15, frame=64, crop=32, part=0)
-    >>> draws.boxes.shape, int(draws.picture.bincount().max())
+    >>> draws = draw_pairs(images=10, most=15, frame=64, crop=32, part=0)
+    >>> draws.boxes.shape, int(draws.image.bincount().max())
     (torch.Size([2, 15, 4]), 2)
     """
     generator = generator_for(EVALUATION_SEED, part)
-    rounds = [torch.randperm(pictures, generator=generator) for _ in range(_PER_PICTURE)]
-    picture = torch.cat(rounds)[:most]
+    rounds = [torch.randperm(images, generator=generator) for _ in range(_PER_PICTURE)]
+    image = torch.cat(rounds)[:most]
     # Crops that hardly overlap, whatever SP itself is told to draw.
     config = SPConfig(source="image", crops=crops, max_iou=0.1).resolve(frame)
-    boxes = config.sampler()(len(picture), generator)
-    numbers = uniform(len(picture), 1, generator=generator)
-    return Draws(picture, boxes, shared_resolution(boxes[..., 2:] * frame, crop, numbers))
+    boxes = config.sampler()(len(image), generator)
+    numbers = uniform(len(image), 1, generator=generator)
+    return Draws(image, boxes, shared_resolution(boxes[..., 2:] * frame, crop, numbers))
 
 
 def encode_pairs(
@@ -83,9 +83,9 @@ def encode_pairs(
         (k, n, D), float32, on the CPU.
     """
     features = []
-    # In parts: the crops of all pairs in floating point would not fit where pictures are large.
-    for rows in torch.split(torch.arange(len(draws.picture)), backbone.batch_size):
-        frames = images[draws.picture[rows]].to(backbone.device).float() / 255
+    # In parts: the crops of all pairs in floating point would not fit where images are large.
+    for rows in torch.split(torch.arange(len(draws.image)), backbone.batch_size):
+        frames = images[draws.image[rows]].to(backbone.device).float() / 255
         to = None if resolution is None else resolution[rows].to(backbone.device)
         crops = [crop_resize(frames, box, backbone.crop, to) for box in draws.boxes[:, rows]]
         features.append(backbone.encode(torch.cat(crops)).unflatten(0, (len(crops), -1)))

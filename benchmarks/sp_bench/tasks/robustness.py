@@ -1,4 +1,4 @@
-"""Robustness: what is left of the linear probe on corrupted pictures it was not fitted on.
+"""Robustness: what is left of the linear probe on corrupted images it was not fitted on.
 
 Accuracy is the mean over 15 corruptions at 5 severities (Hendrycks and Dietterich, ICLR 2019).
 Their mCE is relative to a network of theirs, and is not given.
@@ -18,32 +18,34 @@ from sp_bench.corruptions import FAMILIES, NAMES, corrupt
 from sp_bench.corruptions.cifar_c import CorruptedFiles
 from sp_bench.corruptions.severities import SEVERITIES
 from sp_bench.data.dataset import DataError, Splits
-from sp_bench.results import Figure
-from sp_bench.tasks import EVALUATION_SEED, Subject, Task, same_or_given, some
+from sp_bench.results import MetricSpec
+from sp_bench.tasks import EVALUATION_SEED, Task, TaskContext, same_or_given, subsample
 from sp_bench.tasks.linear import probe_of
 
 # 75 times as many are encoded; 1,000 tell an accuracy to 1.5 points, a difference of two
-# backbones on the same pictures to less.
+# backbones on the same images to less.
 _PICTURES = 1000
 
 Corrupted = Callable[[str, int], Tensor]
 
 
-def _figures() -> tuple[Figure, ...]:
+def _figures() -> tuple[MetricSpec, ...]:
     families = [
-        Figure(f"robustness_{family}", f"robustness: {family} (top-1)", percent=True)
+        MetricSpec(f"robustness_{family}", f"robustness: {family} (top-1)", percent=True)
         for family in FAMILIES
     ]
     single = [
-        Figure(f"robustness_{name}", f"robustness: {name} (top-1)", percent=True, headline=False)
+        MetricSpec(
+            f"robustness_{name}", f"robustness: {name} (top-1)", percent=True, headline=False
+        )
         for name in NAMES
     ]
     return (
-        Figure("robustness", "robustness: mean of 15 corruptions (top-1)", percent=True),
-        Figure("robustness_relative", "robustness: relative to clean", percent=True),
+        MetricSpec("robustness", "robustness: mean of 15 corruptions (top-1)", percent=True),
+        MetricSpec("robustness_relative", "robustness: relative to clean", percent=True),
         *families,
-        Figure("robustness_clean", "robustness: clean (top-1)", percent=True, headline=False),
-        Figure(
+        MetricSpec("robustness_clean", "robustness: clean (top-1)", percent=True, headline=False),
+        MetricSpec(
             "robustness_chance",
             "robustness: most frequent class",
             percent=True,
@@ -55,7 +57,7 @@ def _figures() -> tuple[Figure, ...]:
 
 @dataclass(frozen=True)
 class WithFiles(Splits):
-    """Clean pictures, and corrupted ones from files.
+    """Clean images, and corrupted ones from files.
 
     Attributes:
         files: the corrupted ones.
@@ -65,17 +67,17 @@ class WithFiles(Splits):
 
 
 def load(given: str | None, main: Splits | None) -> Splits:
-    """Pictures to corrupt, or a folder of corrupted ones beside those of all tasks."""
+    """Images to corrupt, or a folder of corrupted ones beside those of all tasks."""
     folder = Path(given).expanduser() if given else None
     if folder is None or not (folder / "labels.npy").exists():
         return same_or_given(given, main)
     if main is None:
-        raise DataError(f"data={str(folder)!r}: it takes clean pictures too, to fit the probe on")
+        raise DataError(f"data={str(folder)!r}: it takes clean images too, to fit the probe on")
     files = CorruptedFiles(folder, len(main.train.classes))
     return WithFiles(main.name, main.train, main.test, main.skipped, files)
 
 
-def run(subject: Subject) -> dict[str, float]:
+def run(subject: TaskContext) -> dict[str, float]:
     """Mean accuracy, whole, by family and by corruption."""
     backbone, splits = subject.backbone, subject.splits
     probe = probe_of(backbone, splits.train)
@@ -85,8 +87,8 @@ def run(subject: Subject) -> dict[str, float]:
         return float((found == labels).double().mean())
 
     clean = splits.test
-    few = some(len(clean), _PICTURES)
-    shown, labels = backbone.pictures(clean)[few], clean.labels[few]
+    few = subsample(len(clean), _PICTURES)
+    shown, labels = backbone.images(clean)[few], clean.labels[few]
     figures = {
         "robustness_clean": accuracy(shown, labels),
         "robustness_chance": float(labels.bincount().max() / len(labels)),
@@ -106,15 +108,15 @@ def run(subject: Subject) -> dict[str, float]:
 
 
 def _from(splits: Splits, shown: Tensor, labels: Tensor, side: int) -> tuple[Corrupted, Tensor]:
-    """Where corrupted pictures come from, and their labels."""
+    """Where corrupted images come from, and their labels."""
     files = splits.files if isinstance(splits, WithFiles) else None
     if files is None:
         return lambda name, severity: corrupt(shown, name, severity, EVALUATION_SEED), labels
-    few = some(len(files.labels), _PICTURES)
+    few = subsample(len(files.labels), _PICTURES)
 
     def read(name: str, severity: int) -> Tensor:
-        pictures = files.pictures(name, severity, few)
-        resized = image_ops.resize(pictures, [side], antialias=True)
+        images = files.images(name, severity, few)
+        resized = image_ops.resize(images, [side], antialias=True)
         return image_ops.center_crop(resized, [side])
 
     return read, files.labels[few]

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sp_bench.data.dense_dataset import VOID, DensePictures
+from sp_bench.data.dense_dataset import VOID, DenseDataset
 from sp_bench.data.segmentation_masks import load_masks
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
-from sp_bench.results import Figure
-from sp_bench.tasks import Subject, Task
+from sp_bench.results import MetricSpec
+from sp_bench.tasks import Task, TaskContext
 from sp_bench.tasks.dense_features import Maps, dense_maps, thinned, values_of
 from sp_bench.tasks.dense_probe import fit_dense, predict_dense
 
@@ -53,11 +53,11 @@ def mean_iou(table: Tensor) -> float:
     return float((both[either > 0] / either[either > 0]).mean())
 
 
-def run(subject: Subject) -> dict[str, float]:
+def run(subject: TaskContext) -> dict[str, float]:
     """mIoU and accuracy of this backbone, of a random one, and of the most frequent class."""
     train, test = subject.splits.train, subject.splits.test
-    if not isinstance(train, DensePictures) or not isinstance(test, DensePictures):
-        raise UnmeasurableError("data: segmentation takes pictures with masks")
+    if not isinstance(train, DenseDataset) or not isinstance(test, DenseDataset):
+        raise UnmeasurableError("data: segmentation takes images with masks")
     table = _table(subject.backbone, train, test)
     random = _table(subject.untrained, train, test)
     constant = torch.zeros_like(table)
@@ -71,7 +71,7 @@ def run(subject: Subject) -> dict[str, float]:
     }
 
 
-def _table(backbone: FrozenBackbone, train: DensePictures, test: DensePictures) -> Tensor:
+def _table(backbone: FrozenBackbone, train: DenseDataset, test: DenseDataset) -> Tensor:
     classes = len(train.names)
     fit = dense_maps(backbone, train)
     probe = fit_dense(fit.features, thinned(fit, _FIT_SIDE).long(), classes, _loss)
@@ -98,21 +98,21 @@ def _loss(told: Tensor, truth: Tensor) -> Tensor:
 TASK = Task(
     "segmentation",
     (
-        Figure("segmentation_miou", "segmentation: mIoU", percent=True),
-        Figure("segmentation_accuracy", "segmentation: pixels", percent=True, headline=False),
-        Figure(
+        MetricSpec("segmentation_miou", "segmentation: mIoU", percent=True),
+        MetricSpec("segmentation_accuracy", "segmentation: pixels", percent=True, headline=False),
+        MetricSpec(
             "segmentation_miou_random",
             "segmentation: mIoU, random backbone",
             percent=True,
             headline=False,
         ),
-        Figure(
+        MetricSpec(
             "segmentation_miou_constant",
             "segmentation: mIoU, most frequent class everywhere",
             percent=True,
             headline=False,
         ),
-        Figure(
+        MetricSpec(
             "segmentation_accuracy_constant",
             "segmentation: pixels, most frequent class everywhere",
             percent=True,

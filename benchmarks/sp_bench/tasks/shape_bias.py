@@ -1,19 +1,19 @@
 """Shape bias: where shape and texture say different things, which does the probe go by?
 
 Geirhos et al., ICLR 2019 (arXiv 1811.12231): N_shape / (N_shape + N_texture) over cue-conflict
-pictures. The probe is the linear one of ordinary pictures; it chooses among the classes that the
-cue-conflict pictures have.
+images. The probe is the linear one of ordinary images; it chooses among the classes that the
+cue-conflict images have.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from sp_bench.data.cue_conflict import CuePictures, load_cues
+from sp_bench.data.cue_conflict import CueConflictDataset, load_cues
 from sp_bench.data.demo_cue_conflict import DemoCues
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
-from sp_bench.results import Figure
-from sp_bench.tasks import Subject, Task
+from sp_bench.results import MetricSpec
+from sp_bench.tasks import Task, TaskContext
 from sp_bench.tasks.linear import probe_of
 
 
@@ -40,11 +40,11 @@ def shape_bias(decided: np.ndarray, shapes: np.ndarray, textures: np.ndarray) ->
     return by_shape / (by_shape + by_texture) if by_shape + by_texture else 0.5
 
 
-def run(subject: Subject) -> dict[str, float]:
+def run(subject: TaskContext) -> dict[str, float]:
     """Decisions by shape and by texture, their share and their counts; of a random backbone too."""
     test = subject.splits.test
-    if not isinstance(test, (CuePictures, DemoCues)):
-        raise UnmeasurableError("data: shape_bias takes cue-conflict pictures")
+    if not isinstance(test, (CueConflictDataset, DemoCues)):
+        raise UnmeasurableError("data: shape_bias takes cue-conflict images")
     shapes, textures = test.labels.numpy(), test.textures.numpy()
     among = np.union1d(shapes, textures)
     decided = _decided(subject.backbone, subject, among)
@@ -53,7 +53,7 @@ def run(subject: Subject) -> dict[str, float]:
     return {
         "shape_bias": shape_bias(decided, shapes, textures),
         "shape_bias_decided": float(by_shape + by_texture),
-        "shape_bias_pictures": float(len(test)),
+        "shape_bias_images": float(len(test)),
         "shape_bias_by_shape": by_shape / len(test),
         "shape_bias_by_texture": by_texture / len(test),
         "shape_bias_by_chance": 1 / len(among),
@@ -61,10 +61,10 @@ def run(subject: Subject) -> dict[str, float]:
     }
 
 
-def _decided(backbone: FrozenBackbone, subject: Subject, among: np.ndarray) -> np.ndarray:
+def _decided(backbone: FrozenBackbone, subject: TaskContext, among: np.ndarray) -> np.ndarray:
     probe = probe_of(backbone, subject.splits.train)
     if not set(among) <= set(probe.classes_):
-        raise UnmeasurableError("data: some classes of the cues have no training pictures")
+        raise UnmeasurableError("data: some classes of the cues have no training images")
     scores = probe.predict_proba(backbone.features(subject.splits.test).numpy())
     # The probe's columns are the classes that it has seen.
     whole = np.zeros((len(scores), int(max(probe.classes_)) + 1))
@@ -75,13 +75,13 @@ def _decided(backbone: FrozenBackbone, subject: Subject, among: np.ndarray) -> n
 TASK = Task(
     "shape_bias",
     (
-        Figure("shape_bias", "shape bias: N_shape / (N_shape + N_texture)", True, chance=0.5),
-        Figure("shape_bias_decided", "shape bias: N_shape + N_texture"),
-        Figure("shape_bias_pictures", "shape bias: pictures", headline=False),
-        Figure("shape_bias_by_shape", "shape bias: decided by shape", True, False),
-        Figure("shape_bias_by_texture", "shape bias: decided by texture", True, False),
-        Figure("shape_bias_by_chance", "shape bias: either by chance", True, False),
-        Figure("shape_bias_random", "shape bias: random backbone", True, False, chance=0.5),
+        MetricSpec("shape_bias", "shape bias: N_shape / (N_shape + N_texture)", True, chance=0.5),
+        MetricSpec("shape_bias_decided", "shape bias: N_shape + N_texture"),
+        MetricSpec("shape_bias_images", "shape bias: images", headline=False),
+        MetricSpec("shape_bias_by_shape", "shape bias: decided by shape", True, False),
+        MetricSpec("shape_bias_by_texture", "shape bias: decided by texture", True, False),
+        MetricSpec("shape_bias_by_chance", "shape bias: either by chance", True, False),
+        MetricSpec("shape_bias_random", "shape bias: random backbone", True, False, chance=0.5),
     ),
     run,
     load_cues,

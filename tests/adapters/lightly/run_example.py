@@ -1,6 +1,6 @@
 """Runs one of lightly's example files, unedited, small enough for a CPU: FILE OUT MODE [LAYER].
 
-What is put in its way are the downloads (its data sets become pictures made here), the size of
+What is put in its way are the downloads (its data sets become images made here), the size of
 its batches, and a Trainer that stops after two steps and, by MODE, has an SPCallback.
 """
 

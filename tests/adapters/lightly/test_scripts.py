@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("images")
     (root / "a").mkdir()
     for seed in range(8):
         coarse = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), np.uint8)
@@ -48,13 +48,13 @@ def test_there_is_a_script_for_each_family() -> None:
     "name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in SCRIPTS]
 )
 def test_a_script_trains_with_sp_and_weight_0_is_the_baseline(
-    name: str, pictures: Path, tmp_path: Path
+    name: str, images: Path, tmp_path: Path
 ) -> None:
     small = ("--side", 32, "--batch-size", 4, "--epochs", 1, "--workers", 0)
     script = folder("lightly") / f"{name}.py"
     states = {}
     for arm in ((), ("--sp", 0, "--source", "image"), ("--sp", 1)):
-        ran(cwd := tmp_path / f"arm{len(states)}", script, "--data", pictures, *small, *arm)
+        ran(cwd := tmp_path / f"arm{len(states)}", script, "--data", images, *small, *arm)
         (checkpoint,) = cwd.glob("lightning_logs/**/*.ckpt")
         states[len(states)] = torch.load(checkpoint, weights_only=True)["state_dict"]
     baseline, zero, on = states.values()
@@ -63,12 +63,12 @@ def test_a_script_trains_with_sp_and_weight_0_is_the_baseline(
     assert not all(torch.equal(value, on[key]) for key, value in baseline.items())
 
 
-def test_the_loop_without_a_framework(pictures: Path, tmp_path: Path) -> None:
+def test_the_loop_without_a_framework(images: Path, tmp_path: Path) -> None:
     script = ROOT / "examples" / "plain_torch.py"
     assert len(script.read_text().splitlines()) <= 60
     small = script.read_text().replace("64, 64, 10", "32, 4, 2")
     (tmp_path / "small.py").write_text(small)
-    said = {w: ran(tmp_path, "small.py", pictures, w).splitlines() for w in (0, 1)}
+    said = {w: ran(tmp_path, "small.py", images, w).splitlines() for w in (0, 1)}
     assert len(said[0]) == len(said[1]) == 2
     first, last = (float(line.split("SP ")[1]) for line in said[1])
     assert 0 < last < 2 and 0 < first < 2

@@ -19,7 +19,7 @@ from torchvision.datasets import ImageFolder
 from sp_plugin import Crops
 from sp_plugin.transforms import find_normalize
 
-# Each transform of lightly that takes a picture; the others want masks, tokens or several.
+# Each transform of lightly that takes an image; the others want masks, tokens or several.
 NAMES = (
     "AIMTransform", "BYOLTransform", "CAPITransform", "DINOTransform", "DenseCLTransform",
     "DetConSTransform",    "FDATransform", "FastSiamTransform", "IBOTTransform",
@@ -29,7 +29,7 @@ NAMES = (
 )  # fmt: skip
 
 
-def picture(seed: int = 0) -> Image.Image:
+def image(seed: int = 0) -> Image.Image:
     coarse = np.random.default_rng(seed).integers(0, 255, (12, 16, 3), np.uint8)
     return Image.fromarray(coarse).resize((320, 240), Image.Resampling.BICUBIC)
 
@@ -39,7 +39,7 @@ def drawn(transform: Any) -> tuple[list[Any], float, float]:
     torch.manual_seed(0)
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002
-    samples = [transform(picture(seed)) for seed in range(2)]
+    samples = [transform(image(seed)) for seed in range(2)]
     return samples, float(torch.rand(())), random.random()
 
 
@@ -68,7 +68,7 @@ def test_no_transform_of_a_picture_is_forgotten() -> None:
         if not name.endswith("Transform") or "View" in name:  # one view of several
             continue
         try:
-            getattr(T, name)()(picture())
+            getattr(T, name)()(image())
         except Exception:  # wants another input: not of this list
             continue
         taken.add(name)
@@ -86,7 +86,7 @@ def test_crops_are_normalised_as_lightlys_views() -> None:
 def test_data_sets_and_default_collate_carry_them(kind: str, workers: int, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     for seed in range(4):
-        picture(seed).save(tmp_path / "a" / f"{seed}.png")
+        image(seed).save(tmp_path / "a" / f"{seed}.png")
     transform = SPTransform(T.SimCLRTransform(input_size=32))
     data = (
         ImageFolder(str(tmp_path), transform)

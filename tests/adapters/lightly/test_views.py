@@ -50,7 +50,7 @@ TRANSFORMS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def picture(seed: int = 0, width: int = 160, height: int = 120) -> Image.Image:
+def make_image(seed: int = 0, width: int = 160, height: int = 120) -> Image.Image:
     return Image.fromarray(
         np.random.default_rng(seed).integers(0, 255, (height, width, 3), np.uint8)
     )
@@ -72,7 +72,7 @@ def test_boxes_and_flips_replay_to_the_very_pixels(name: str) -> None:
     host, told = SPViews(transform), set()
     seeded()
     for seed in range(3):
-        image = picture(seed)
+        image = make_image(seed)
         sample = host(image)
         boxes, flips = sample["sp"]["boxes"], sample["sp"]["flips"]
         views = [leaf for leaf in leaves(sample["views"]) if leaf.shape[0] == 3]
@@ -94,13 +94,15 @@ def test_boxes_and_flips_replay_to_the_very_pixels(name: str) -> None:
 def test_a_turned_view_is_lost_and_the_others_are_not() -> None:
     seeded()
     boxes = torch.stack([
-        SPViews(L.SimCLRTransform(32, rr_prob=0.5, rr_degrees=degrees))(picture(n))["sp"]["boxes"]
+        SPViews(L.SimCLRTransform(32, rr_prob=0.5, rr_degrees=degrees))(
+            make_image(n)
+        )["sp"]["boxes"]
         for n in range(8) for degrees in (None, 30)
     ])  # fmt: skip
     assert 4 < boxes.isnan().any(dim=2).sum() < 28
 
 
-class Pictures(Dataset[Any]):
+class RandomImages(Dataset[Any]):
     def __init__(self) -> None:
         self.transform = L.DINOTransform(global_crop_size=32, local_crop_size=16)
 
@@ -108,7 +110,7 @@ class Pictures(Dataset[Any]):
         return 8
 
     def __getitem__(self, index: int) -> Any:
-        return self.transform(picture(index, 64, 48)), index
+        return self.transform(make_image(index, 64, 48)), index
 
 
 class DINO(pl.LightningModule):
@@ -147,7 +149,7 @@ class DINO(pl.LightningModule):
 
 @pytest.mark.parametrize("workers", (0, 2))
 def test_dino_with_six_local_crops(workers: int) -> None:
-    """Weight 0 is the baseline bit for bit; weight 1 trains; no picture is encoded once more."""
+    """Weight 0 is the baseline bit for bit; weight 1 trains; no image is encoded once more."""
 
     def run(*callbacks: Any) -> tuple[dict[str, Tensor], int]:
         pl.seed_everything(0)
@@ -157,7 +159,7 @@ def test_dino_with_six_local_crops(workers: int) -> None:
             max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
             enable_progress_bar=False, enable_model_summary=False, callbacks=list(callbacks),
         )  # fmt: skip
-        trainer.fit(module, DataLoader(Pictures(), 4, shuffle=True, num_workers=workers))
+        trainer.fit(module, DataLoader(RandomImages(), 4, shuffle=True, num_workers=workers))
         return module.state_dict(), module.rows
 
     (baseline, rows), (zero, rows_zero) = run(), run(SPCallback(source="host", weight=0))

@@ -16,7 +16,7 @@ SIDE = 32
 
 
 class Views(Dataset[Any]):
-    """Pictures made from their index: ``sides`` says how many views there are, and how large."""
+    """Images made from their index: ``sides`` says how many views there are, and how large."""
 
     def __init__(self, sides: tuple[int, ...] = (SIDE, SIDE), n: int = 16) -> None:
         self.sides, self.n = sides, n

@@ -45,7 +45,7 @@ class Host:
         return [part(image) for part in self.parts]
 
 
-class Pictures(Dataset[Any]):
+class RandomImages(Dataset[Any]):
     def __init__(self, transform: Any) -> None:
         self.transform = transform
 
@@ -57,7 +57,7 @@ class Pictures(Dataset[Any]):
         return self.transform(torch.rand(3, 48, 64, generator=generator)), index
 
 
-class Seeded(Pictures):
+class Seeded(RandomImages):
     """Views that do not depend on where a run was cut."""
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
@@ -71,7 +71,7 @@ def fitted(
     ckpt_path: Any = None, **options: Any,
 ) -> tuple[dict[str, Tensor], Any]:  # fmt: skip
     module = kit.new(host) if isinstance(host, str) else host
-    data = data or Pictures(Host(HOSTS.get(host, (32, 32))))
+    data = data or RandomImages(Host(HOSTS.get(host, (32, 32))))
     draws = torch.Generator().manual_seed(0)  # not the host's own
     loader = DataLoader(data, 8, shuffle=shuffle, num_workers=workers, generator=draws)
     kit.trainer(*callbacks, **options).fit(module, loader, ckpt_path=ckpt_path)
@@ -79,12 +79,12 @@ def fitted(
 
 
 def rows(kit: Any, host: str, *callbacks: Any) -> int:
-    """How many pictures went through the student in training."""
+    """How many images went through the student in training."""
     module, seen = kit.new(host), []
     module.backbone.register_forward_hook(
         lambda net, given, _: seen.append(len(given[0]) if net.training else 0)
     )
-    loader = DataLoader(Pictures(Host(HOSTS[host])), batch_size=8)
+    loader = DataLoader(RandomImages(Host(HOSTS[host])), batch_size=8)
     kit.trainer(*callbacks).fit(module, loader)
     return sum(seen)
 
@@ -121,7 +121,7 @@ def test_only_the_gradient_differs(kit: Any, workers: int) -> None:
     def run(*callbacks: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
         module, seen = kit.new("multi_crop"), []
         module.on_train_batch_start = lambda batch, _: seen.extend(batch[0])
-        data = Pictures(Host(HOSTS["multi_crop"]))
+        data = RandomImages(Host(HOSTS["multi_crop"]))
         once = {"max_epochs": 1, "limit_train_batches": 1}
         fitted(kit, module, *callbacks, data=data, workers=workers, **once)
         return [*seen, torch.get_rng_state()], dict(module.named_buffers())
@@ -138,7 +138,7 @@ def test_the_figures_are_those_of_the_local_crops(kit: Any) -> None:
             self.figures = dict(trainer.callback_metrics)
 
     log, callback = Log(), SPCallback(source="host", weight=1, warmup=0)
-    data = Pictures(Host(HOSTS["multi_crop"]))
+    data = RandomImages(Host(HOSTS["multi_crop"]))
     fitted(kit, "multi_crop", callback, log, data=data)
     assert log.figures["train_sp_skipped"] == 0 and log.figures["train_sp_loss"] > 0
     # The measure of targets is that of the two small views, drawn from the transform itself.
@@ -149,7 +149,7 @@ def test_the_figures_are_those_of_the_local_crops(kit: Any) -> None:
 
 
 def test_all_is_taken_off_again(kit: Any) -> None:
-    data = Pictures(host := Host((32, 32)))
+    data = RandomImages(host := Host((32, 32)))
     before = pickle.dumps(host)
     _, module = fitted(kit, "two_views", SPCallback(source="host"), data=data)
     assert data.transform is host and pickle.dumps(host) == before
@@ -167,7 +167,7 @@ def test_all_is_taken_off_again(kit: Any) -> None:
 def test_data_sets_that_share_a_transform(kit: Any) -> None:
     host = Host((32, 32))
     before = pickle.dumps(host)
-    parts = [Pictures(host), Pictures(host)]
+    parts = [RandomImages(host), RandomImages(host)]
     fitted(kit, "two_views", SPCallback(source="host", weight=1), data=ConcatDataset(parts))
     assert pickle.dumps(host) == before and all(part.transform is host for part in parts)
 
@@ -228,9 +228,9 @@ def test_what_cannot_be_is_said_in_one_line(kit: Any) -> None:
         line = refused(host)
         assert line.startswith("source: got 'host', but the backbone is called, with gradients, on")
         assert line.endswith("take 'view' or 'image' with this host")
-    beside = Pictures(SPViews(Host((32, 32))))
+    beside = RandomImages(SPViews(Host((32, 32))))
     assert "say SPCallback(source='host')" in refused("two_views", beside, source="view")
-    beside = Pictures(SPTransform(Host((32, 32))))
+    beside = RandomImages(SPTransform(Host((32, 32))))
     assert "say SPCallback(source='image')" in refused("two_views", beside, source="view")
     with pytest.raises(ConfigError, match="the batch brings no places of its views: wrap"):
         kit.fit(kit.new("two_views"), SPCallback(source="host"))
@@ -238,6 +238,6 @@ def test_what_cannot_be_is_said_in_one_line(kit: Any) -> None:
         SPCallback(source="host", encode=lambda net, crops: net(crops))
     still = Host(())
     still.parts = [T.Compose([T.Resize(32), T.CenterCrop(32)])] * 2
-    assert "all views show the same part" in refused("two_views", Pictures(still))
-    twice = T.Compose([view(32), lambda picture: [picture, picture.clone()]])
-    assert "makes views out of sight" in refused("two_views", Pictures(twice))
+    assert "all views show the same part" in refused("two_views", RandomImages(still))
+    twice = T.Compose([view(32), lambda image: [image, image.clone()]])
+    assert "makes views out of sight" in refused("two_views", RandomImages(twice))

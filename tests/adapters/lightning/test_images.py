@@ -27,7 +27,7 @@ class TwoViews:
         return [self.one(image), self.one(image)]
 
 
-class Pictures(Dataset[Any]):
+class RandomImages(Dataset[Any]):
     def __init__(self, transform: Any) -> None:
         self.transform = transform
 
@@ -47,7 +47,7 @@ def fitted(
     seen: list[Any] = []
     module.on_train_batch_start = lambda batch, _: seen.append(batch)
     loader = DataLoader(
-        data or Pictures(TwoViews()), batch_size=8, shuffle=True, num_workers=workers
+        data or RandomImages(TwoViews()), batch_size=8, shuffle=True, num_workers=workers
     )
     trainer = kit.trainer(*callbacks)
     if through == "module":
@@ -78,7 +78,7 @@ def test_weight_0_ends_in_the_baselines_weights_on_the_same_views(kit: Any, work
 def test_sp_learns_from_the_picture_and_puts_the_transform_back(
     kit: Any, through: str, more: dict[str, Any]
 ) -> None:
-    data = Pictures(host := TwoViews())
+    data = RandomImages(host := TwoViews())
     callback = SPCallback(source="image", weight=1, warmup=0, **more)
     state, seen = fitted(kit, callback, data=data, through=through)
     assert not kit.same(fitted(kit, through=through)[0], state)
@@ -90,7 +90,7 @@ def test_sp_learns_from_the_picture_and_puts_the_transform_back(
 def test_a_host_that_takes_its_batch_apart_before_the_transfer(kit: Any) -> None:
     """As VICRegL's example does; it must find its own batch, not what SP put beside."""
     module = kit.new("nested")
-    loader = DataLoader(Pictures(TwoViews()), batch_size=8)
+    loader = DataLoader(RandomImages(TwoViews()), batch_size=8)
     kit.trainer(callback := SPCallback(source="image", weight=1)).fit(module, loader)
     assert callback.step == 4
 
@@ -101,7 +101,7 @@ def test_the_same_seed_gives_the_same_run(kit: Any) -> None:
 
 
 def test_a_subset_is_looked_into(kit: Any) -> None:
-    data = Pictures(TwoViews())
+    data = RandomImages(TwoViews())
     fitted(kit, SPCallback(source="image"), data=Subset(data, range(16)))
 
 
@@ -109,7 +109,7 @@ def test_data_sets_of_torchvision_that_keep_a_second_copy_of_it(kit: Any) -> Non
     """VOC, COCO and their kin call ``transforms``, made from ``transform`` at the start."""
 
     class Voc(VisionDataset):
-        __len__ = Pictures.__len__
+        __len__ = RandomImages.__len__
 
         def __getitem__(self, index: int) -> tuple[Any, int]:
             generator = torch.Generator().manual_seed(index)
@@ -124,13 +124,13 @@ def test_data_sets_of_torchvision_that_keep_a_second_copy_of_it(kit: Any) -> Non
 
 def test_a_transform_that_is_wrapped_already_takes_the_callbacks_settings(kit: Any) -> None:
     wrapped = SPTransform(TwoViews())
-    fitted(kit, SPCallback(source="image", size=20), data=Pictures(wrapped))
+    fitted(kit, SPCallback(source="image", size=20), data=RandomImages(wrapped))
     assert wrapped.crops.config.size == 20
 
 
 def test_settings_that_do_not_fit_the_data_are_refused(kit: Any) -> None:
     with pytest.raises(ConfigError, match=r"say SPCallback\(source='image'\)"):
-        fitted(kit, SPCallback(), data=Pictures(SPTransform(TwoViews())))
+        fitted(kit, SPCallback(), data=RandomImages(SPTransform(TwoViews())))
     with pytest.raises(ConfigError, match="the batch brings no crops"):
         kit.fit(kit.new("two_views"), SPCallback(source="image"))
 

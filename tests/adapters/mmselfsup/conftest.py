@@ -1,4 +1,4 @@
-"""The hosts, real ones, on a folder of six pictures."""
+"""The hosts, real ones, on a folder of six images."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def one_thread() -> Any:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return mm_hosts.pictures(tmp_path_factory.mktemp("data"), 2 * mm_hosts.STEPS)
+    return mm_hosts.images(tmp_path_factory.mktemp("data"), 2 * mm_hosts.STEPS)
 
 
 @pytest.fixture
-def picture(data: Path) -> dict[str, Any]:
+def image_info(data: Path) -> dict[str, Any]:
     """What a data set tells of one of them."""
     return {"img_path": str(data / "train" / "class0" / "0.png"), "gt_label": 0}
 

@@ -74,8 +74,8 @@ _count = itertools.count()
 _SHORT = {"length": 6, "neg_num": 8, "queue_len": 64}
 
 
-def pictures(folder: Path, count: int) -> Path:
-    """A folder of two classes with ``count`` pictures between them, the same each time."""
+def images(folder: Path, count: int) -> Path:
+    """A folder of two classes with ``count`` images between them, the same each time."""
     rng = np.random.default_rng(0)
     names = []
     for index in range(count):

@@ -82,7 +82,7 @@ def row(host: str, name: str) -> dict[str, str]:
     torch.set_num_threads(1)
     told: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as place:
-        data = mm_hosts.pictures(Path(place) / "data", 2 * mm_hosts.STEPS)
+        data = mm_hosts.images(Path(place) / "data", 2 * mm_hosts.STEPS)
 
         def run(column: str, **sp: Any) -> dict[str, torch.Tensor]:
             work = Path(place) / column.replace(" ", "-")

@@ -49,7 +49,7 @@ def as_one_rank(config: Any, model: Any, clusters: int) -> None:
     os.environ["LOCAL_RANK"] = "0"
     for part, norm in ((model.backbone, "BN"), (model.neck, "BN1d")):
         part.norm_cfg = {"type": norm}  # SyncBN refuses a CPU
-    # A cluster for each picture, since none may be empty; none is too small.
+    # A cluster for each image, since none may be empty; none is too small.
     model.head.num_classes = model.memory_bank.num_classes = clusters
     model.memory_bank.min_cluster = 1
     config.launcher = "pytorch"
@@ -58,7 +58,7 @@ def as_one_rank(config: Any, model: Any, clusters: int) -> None:
 
 @MODELS.register_module(force=True)  # pytest reads this file for doctests too
 class RandomCLIP(torch.nn.Module):
-    """Features and attention of the sizes that CLIP ViT-B/16 gives, out of the picture's mean."""
+    """Features and attention of the sizes that CLIP ViT-B/16 gives, out of the image's mean."""
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         tokens = (images.shape[-1] // 16) ** 2 + 1
@@ -70,7 +70,7 @@ class RandomCLIP(torch.nn.Module):
 
 @HOOKS.register_module(force=True)  # pytest reads this file for doctests too
 class FixedLabels(Hook):
-    """In the place of DeepClusterHook: every picture's cluster is its index."""
+    """In the place of DeepClusterHook: every image's cluster is its index."""
 
     def __init__(self, init_memory: bool) -> None:
         self.init_memory = init_memory

@@ -21,9 +21,9 @@ MIX = {
     "feedforward_channels": 32,
 }
 SMALL = {"img_size": 32, "patch_size": 8, "arch": VIT}
-NONE = torch.zeros(4, 4, 4)  # what is masked of 4 pictures of 4 x 4 patches
+NONE = torch.zeros(4, 4, 4)  # what is masked of 4 images of 4 x 4 patches
 
-# Backbone, its settings, and what its own forward takes besides pictures to mask nothing.
+# Backbone, its settings, and what its own forward takes besides images to mask nothing.
 MASKED: dict[str, dict[str, tuple[dict[str, Any], tuple[Any, ...]]]] = {
     "mmselfsup": {
         "BEiTViT": (SMALL, (NONE,)),

@@ -1,4 +1,4 @@
-"""How each kind of transform moves a picture, as SPViews follows it."""
+"""How each kind of transform moves an image, as SPViews follows it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ STEPS = st.sampled_from(
 
 
 class AsItIs:
-    """Packs the picture as it is, floats and all."""
+    """Packs the image as it is, floats and all."""
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         class Sample:
@@ -59,7 +59,7 @@ class AsItIs:
 @settings(deadline=None)
 @given(st.lists(STEPS, max_size=5), st.integers(0, 2**31))
 def test_any_chain_of_crops_flips_and_resizes_is_followed(steps: Any, number: int) -> None:
-    """A picture of its own coordinates tells where each of its pixels came from."""
+    """An image of its own coordinates tells where each of its pixels came from."""
     y, x = np.mgrid[0:120, 0:160].astype(np.float32)
     image = np.stack([(x + 0.5) / 160, (y + 0.5) / 120, 0 * x], axis=-1)
     seed(number)
@@ -79,10 +79,10 @@ def middle_and_extent(line: Any) -> tuple[float, float]:
     return (a + b) / 2, (b - a) / (len(line) - 1 - 2 * first) * len(line)
 
 
-def boxes_of(picture: Any, *steps: Any, **settings: Any) -> torch.Tensor:
+def boxes_of(image_info: Any, *steps: Any, **settings: Any) -> torch.Tensor:
     pipeline = [LOAD, *steps, PACK]
     with DefaultScope.overwrite_default_scope("mmselfsup"):
-        return SPViews(pipeline, **settings)(dict(picture))["data_samples"].sp_boxes
+        return SPViews(pipeline, **settings)(dict(image_info))["data_samples"].sp_boxes
 
 
 @pytest.mark.parametrize(
@@ -98,36 +98,36 @@ def boxes_of(picture: Any, *steps: Any, **settings: Any) -> torch.Tensor:
     ],
     ids=lambda step: step["type"],
 )
-def test_a_picture_that_is_moved_otherwise_has_no_box(step: Any, picture: Any) -> None:
+def test_a_picture_that_is_moved_otherwise_has_no_box(step: Any, image_info: Any) -> None:
     seed(0)
-    assert boxes_of(picture, step).isnan().all()
+    assert boxes_of(image_info, step).isnan().all()
     crop = {"type": "RandomResizedCrop", "size": 64}
     seed(0)
-    assert boxes_of(picture, step, crop).isnan().all()  # and it does not come back
+    assert boxes_of(image_info, step, crop).isnan().all()  # and it does not come back
 
 
 @pytest.mark.parametrize("name", ("Rotate", "Shear"))
-def test_a_move_that_was_not_made_is_none(name: str, picture: Any) -> None:
+def test_a_move_that_was_not_made_is_none(name: str, image_info: Any) -> None:
     setting = {"angle": 30.0} if name == "Rotate" else {"magnitude": 0.3}
     step = {"type": f"mmcls.{name}", "prob": 0.0, **setting}
-    assert boxes_of(picture, step).tolist() == [[0.5, 0.5, 1.0, 1.0]]
+    assert boxes_of(image_info, step).tolist() == [[0.5, 0.5, 1.0, 1.0]]
 
 
 def mine(results: dict[str, Any]) -> dict[str, Any]:
     return {**results, "img": results["img"] // 2}
 
 
-def test_a_transform_of_the_users_own_is_asked_about(picture: Any) -> None:
+def test_a_transform_of_the_users_own_is_asked_about(image_info: Any) -> None:
     with pytest.raises(ConfigError) as error:
-        boxes_of(picture, mine)
+        boxes_of(image_info, mine)
     assert str(error.value) == (
-        "SPViews: cannot tell how mine moves the picture; if it leaves each pixel in its place, "
+        "SPViews: cannot tell how mine moves the image; if it leaves each pixel in its place, "
         "say still=['mine']"
     )
-    assert boxes_of(picture, mine, still=["mine"]).tolist() == [[0.5, 0.5, 1.0, 1.0]]
+    assert boxes_of(image_info, mine, still=["mine"]).tolist() == [[0.5, 0.5, 1.0, 1.0]]
 
 
-def test_a_subclass_is_its_host_until_it_moves_pictures_itself(picture: Any) -> None:
+def test_a_subclass_is_its_host_until_it_moves_pictures_itself(image_info: Any) -> None:
     from mmcv.transforms import RandomFlip
 
     class Named(RandomFlip):
@@ -139,30 +139,30 @@ def test_a_subclass_is_its_host_until_it_moves_pictures_itself(picture: Any) -> 
 
     with DefaultScope.overwrite_default_scope("mmselfsup"):
         pipeline = [LOAD, Named(prob=1.0), PACK]
-        sample = SPViews(pipeline)(dict(picture))["data_samples"]
+        sample = SPViews(pipeline)(dict(image_info))["data_samples"]
     assert sample.sp_flips.tolist() == [[-1.0, 1.0]]
-    with pytest.raises(ConfigError, match="SPViews: cannot tell how Moves moves the picture"):
-        boxes_of(picture, Moves(prob=1.0))
+    with pytest.raises(ConfigError, match="SPViews: cannot tell how Moves moves the image"):
+        boxes_of(image_info, Moves(prob=1.0))
 
 
-def test_transforms_that_were_built_already_are_left_as_they_were(picture: Any) -> None:
+def test_transforms_that_were_built_already_are_left_as_they_were(image_info: Any) -> None:
     from mmcv.transforms import RandomApply
     from mmselfsup.datasets.transforms import RandomResizedCrop
 
     crop = RandomResizedCrop(size=64)
     built = RandomApply([crop], prob=1.0)
     before = dict(vars(crop))
-    boxes_of(picture, built)
+    boxes_of(image_info, built)
     assert vars(crop) == before and built.transforms.transforms == [crop]
 
 
-def test_pictures_that_are_no_views_are_refused(picture: Any) -> None:
-    with pytest.raises(ConfigError, match="SPViews: 9 pictures are made of 1 view"):
-        boxes_of(picture, {"type": "Resize", "scale": 292}, {"type": "RandomPatchWithLabels"})
+def test_pictures_that_are_no_views_are_refused(image_info: Any) -> None:
+    with pytest.raises(ConfigError, match="SPViews: 9 images are made of 1 view"):
+        boxes_of(image_info, {"type": "Resize", "scale": 292}, {"type": "RandomPatchWithLabels"})
 
 
 @pytest.mark.parametrize("wrapped", (False, True))
-def test_transforms_of_torchvision_are_followed_too(picture: Any, wrapped: bool) -> None:
+def test_transforms_of_torchvision_are_followed_too(image_info: Any, wrapped: bool) -> None:
     """By MMPretrain's names for them, ``torchvision/...``; padding by 8 px loses a view."""
     from torchvision.transforms import functional as F
 
@@ -179,11 +179,11 @@ def test_transforms_of_torchvision_are_followed_too(picture: Any, wrapped: bool)
     with DefaultScope.overwrite_default_scope("mmselfsup"):
         views = SPViews([*steps, AsItIs()])
         padded = SPViews([*steps[:3], {"type": f"{name}Pad", "padding": 8}, AsItIs()])
-    original = Image.open(picture["img_path"]).convert("RGB")
+    original = Image.open(image_info["img_path"]).convert("RGB")
     mirrored = set()
     for number in range(8):
         seed(number)
-        packed = views(dict(picture))
+        packed = views(dict(image_info))
         ((cx, cy, w, h),) = packed["data_samples"].sp_boxes.double().tolist()
         box = [(cy - h / 2) * 256, (cx - w / 2) * 320, h * 256, w * 320]
         again = F.resized_crop(original, *map(round, box), [64, 64])
@@ -192,5 +192,5 @@ def test_transforms_of_torchvision_are_followed_too(picture: Any, wrapped: bool)
         assert torch.equal(packed["inputs"], expected)
         mirrored.add(across)
     assert mirrored == {1.0, -1.0}
-    assert padded(dict(picture))["data_samples"].sp_boxes.isnan().all()
+    assert padded(dict(image_info))["data_samples"].sp_boxes.isnan().all()
     assert views.draw().isfinite().all()

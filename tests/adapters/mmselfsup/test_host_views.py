@@ -158,7 +158,7 @@ def test_pairs_are_of_the_most_local_views_and_of_all_of_them(train: Any) -> Non
     train("swav", ON, with_views, watch=lambda *call: seen.append(call[-1]))
     assert len(seen) == mm_hosts.STEPS
     for out in seen:
-        assert out.boxes.shape == (2, 15 * 2, 4)  # pairs of six views, two pictures
+        assert out.boxes.shape == (2, 15 * 2, 4)  # pairs of six views, two images
         assert (out.boxes[..., 2] * out.boxes[..., 3]).max() < 0.15
     train("swav", {**ON, "pairs": 4}, with_views, watch=lambda *call: seen.append(call[-1]))
     assert seen[-1].boxes.shape == (2, 4 * 2, 4)

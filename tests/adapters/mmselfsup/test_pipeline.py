@@ -1,4 +1,4 @@
-"""SPCrops: crops of the picture itself, beside the host's views, which stay what they were."""
+"""SPCrops: crops of the image itself, beside the host's views, which stay what they were."""
 
 from __future__ import annotations
 
@@ -36,45 +36,45 @@ def scope() -> Any:
         yield
 
 
-def packed(picture: dict[str, Any], number: int = 0, **sp: Any) -> Any:
+def packed(image_info: dict[str, Any], number: int = 0, **sp: Any) -> Any:
     seed(number)
-    return SPCrops([LOAD, *VIEWS, PACK], sp)(dict(picture))
+    return SPCrops([LOAD, *VIEWS, PACK], sp)(dict(image_info))
 
 
-def test_views_and_what_the_host_draws_stay_what_they_were(picture: Any) -> None:
+def test_views_and_what_the_host_draws_stay_what_they_were(image_info: Any) -> None:
     from mmengine.dataset import Compose
 
     seed(0)
-    plain = Compose([LOAD, *VIEWS, PACK])(dict(picture))
+    plain = Compose([LOAD, *VIEWS, PACK])(dict(image_info))
     drawn = one_of_each()
     seed(0)
-    ours = SPCrops([LOAD, *VIEWS, PACK], IMAGE)(dict(picture))
+    ours = SPCrops([LOAD, *VIEWS, PACK], IMAGE)(dict(image_info))
     assert torch.equal(ours["inputs"][0], plain["inputs"][0])
     assert drawn == one_of_each()
 
 
-def test_crops_are_of_the_size_that_suits_the_views(picture: Any) -> None:
-    sample = packed(picture, **IMAGE)["data_samples"]
+def test_crops_are_of_the_size_that_suits_the_views(image_info: Any) -> None:
+    sample = packed(image_info, **IMAGE)["data_samples"]
     assert sample.sp_crops.shape == (4, 3, 32, 32) and sample.sp_boxes.shape == (4, 4)
     assert sample.sp_crops.min() >= 0 and sample.sp_crops.max() <= 1
 
 
 @pytest.mark.parametrize("moves", (random.seed, np.random.seed, torch.manual_seed))
-def test_crops_change_with_each_of_the_hosts_generators(picture: Any, moves: Any) -> None:
+def test_crops_change_with_each_of_the_hosts_generators(image_info: Any, moves: Any) -> None:
     transform = SPCrops([LOAD, *VIEWS, PACK], IMAGE)
     seed(0)
-    first = transform(dict(picture))["data_samples"].sp_boxes
+    first = transform(dict(image_info))["data_samples"].sp_boxes
     seed(0)
     moves(1)
-    assert not torch.equal(first, transform(dict(picture))["data_samples"].sp_boxes)
+    assert not torch.equal(first, transform(dict(image_info))["data_samples"].sp_boxes)
 
 
-def test_crops_change_with_the_hosts_draws_and_only_with_them(picture: Any) -> None:
-    boxes = [packed(picture, seed, **IMAGE)["data_samples"].sp_boxes for seed in (0, 0, 1)]
+def test_crops_change_with_the_hosts_draws_and_only_with_them(image_info: Any) -> None:
+    boxes = [packed(image_info, seed, **IMAGE)["data_samples"].sp_boxes for seed in (0, 0, 1)]
     assert torch.equal(boxes[0], boxes[1]) and not torch.equal(boxes[0], boxes[2])
 
 
-def test_crops_are_the_pictures_own_in_the_models_channels(picture: Any, tmp_path: Path) -> None:
+def test_crops_are_the_pictures_own_in_the_models_channels(image_info: Any, tmp_path: Path) -> None:
     red = Image.fromarray(np.full((40, 40, 3), (200, 10, 10), np.uint8))
     red.save(tmp_path / "red.png")
     transform = SPCrops([LOAD, PACK], IMAGE)
@@ -108,7 +108,7 @@ def test_it_trains_and_weight_0_is_the_baseline(train: Any, name: str) -> None:
     four = with_crops({**IMAGE, "crops": 4, "pairs": 2}).state_dict()
     assert not mm_hosts.same(mm_hosts.without_sp(four), dict(baseline))
     on = with_crops(IMAGE)
-    assert on.sp.config.window == (0.5, 1.0)  # of a picture, not of a view
+    assert on.sp.config.window == (0.5, 1.0)  # of a image_info, not of a view
     from_view = train(name, {**IMAGE, "source": "view"}).model.state_dict()
     trained = mm_hosts.without_sp(on.state_dict())
     assert all(value.isfinite().all() for value in trained.values())
@@ -124,13 +124,13 @@ def test_a_batch_without_crops_is_refused(train: Any) -> None:
 @pytest.mark.parametrize(
     ("pipeline", "says"),
     [
-        ([PACK], "SPCrops: the pipeline loads no picture under the name 'img'"),
+        ([PACK], "SPCrops: the pipeline loads no image under the name 'img'"),
         ([LOAD], "SPCrops: the pipeline packs no 'data_samples'; end it with PackSelfSupInputs"),
     ],
 )
-def test_a_pipeline_it_cannot_use_is_refused(picture: Any, pipeline: Any, says: str) -> None:
+def test_a_pipeline_it_cannot_use_is_refused(image_info: Any, pipeline: Any, says: str) -> None:
     with pytest.raises(ConfigError) as error:
-        SPCrops(pipeline, IMAGE)(dict(picture))
+        SPCrops(pipeline, IMAGE)(dict(image_info))
     assert str(error.value) == says
 
 

@@ -1,4 +1,4 @@
-"""SPViews: where each view of the host lies in the picture; the views stay what they were."""
+"""SPViews: where each view of the host lies in the image; the views stay what they were."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def crop_of(pipeline: list[Any], view: int) -> dict[str, Any]:
 
 
 def replayed(image: Any, box: torch.Tensor, flips: torch.Tensor, crop: dict[str, Any]) -> Any:
-    """The view, cut out of the original picture anew by what was recorded, with mmcv."""
+    """The view, cut out of the original image anew by what was recorded, with mmcv."""
     height, width = image.shape[:2]
     cx, cy, w, h = (box.double() * torch.tensor([width, height] * 2)).tolist()
     edges = np.round([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]).astype(int) - [0, 0, 1, 1]
@@ -98,30 +98,30 @@ def as_list(inputs: Any) -> list[torch.Tensor]:
     return inputs if isinstance(inputs, list) else [inputs]
 
 
-def test_views_and_what_the_host_draws_stay_what_they_were(shipped: Any, picture: Any) -> None:
+def test_views_and_what_the_host_draws_stay_what_they_were(shipped: Any, image_info: Any) -> None:
     name, pipeline = shipped
     plain, ours = Compose(copy.deepcopy(pipeline)), SPViews(pipeline)
     for number in range(2):
         seed(number)
-        theirs = as_list(plain(dict(picture))["inputs"])
+        theirs = as_list(plain(dict(image_info))["inputs"])
         drawn = one_of_each()
         seed(number)
-        packed = ours(dict(picture))
+        packed = ours(dict(image_info))
         assert drawn == one_of_each()
         views = as_list(packed["inputs"])
         assert len(views) == len(theirs) == VIEWS.get(name, 2)
         assert all(torch.equal(a, b) for a, b in zip(views, theirs, strict=True))
 
 
-def test_boxes_and_flips_replay_to_the_views_themselves(shipped: Any, picture: Any) -> None:
+def test_boxes_and_flips_replay_to_the_views_themselves(shipped: Any, image_info: Any) -> None:
     name, pipeline = shipped
     pipeline = only_geometric(pipeline)
-    image = mmcv.imread(picture["img_path"])
+    image = mmcv.imread(image_info["img_path"])
     views = SPViews(pipeline)
     mirrored = set()
     for number in range(8):
         seed(number)
-        packed = views(dict(picture))
+        packed = views(dict(image_info))
         sample, made = packed["data_samples"], as_list(packed["inputs"])
         assert (
             sample.sp_boxes.shape == (VIEWS.get(name, 2), 4)
@@ -159,23 +159,23 @@ def test_what_comes_through_a_loader_replays(host: str, workers: int, data: Path
     assert len(seen) == len(set(seen)) == 2 * mm_hosts.STEPS * 8
 
 
-def test_it_goes_to_a_spawned_worker(picture: Any, shipped: Any) -> None:
+def test_it_goes_to_a_spawned_worker(image_info: Any, shipped: Any) -> None:
     _, pipeline = shipped
     views = SPViews(pipeline)
     seed(0)
-    here = views(dict(picture))
+    here = views(dict(image_info))
     seed(0)
-    there = pickle.loads(pickle.dumps(views))(dict(picture))
+    there = pickle.loads(pickle.dumps(views))(dict(image_info))
     assert torch.equal(here["data_samples"].sp_boxes, there["data_samples"].sp_boxes)
     assert torch.equal(here["data_samples"].sp_flips, there["data_samples"].sp_flips)
 
 
-def test_views_begin_where_the_picture_stood_that_they_are_made_of(picture: Any) -> None:
+def test_views_begin_where_the_picture_stood_that_they_are_made_of(image_info: Any) -> None:
     flip = {"type": "RandomFlip", "prob": 1.0}
     views = {"type": "MultiView", "num_views": [1, 2], "transforms": [[], [flip]]}
     pipeline = [LOAD, flip, {"type": "mmcv.CenterCrop", "crop_size": (160, 256)}, views, PACK]
     with DefaultScope.overwrite_default_scope("mmselfsup"):
-        sample = SPViews(pipeline)(dict(picture))["data_samples"]
+        sample = SPViews(pipeline)(dict(image_info))["data_samples"]
     assert sample.sp_boxes.tolist() == [[0.5, 0.5, 0.5, 1.0]] * 3
     assert sample.sp_flips.tolist() == [[-1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
 

@@ -26,7 +26,7 @@ collect_ignore = ["compose.py", "no_gpu", "reseed"]
 
 # Where a method's file has another name; ``base`` has none.
 _FILE = {"barlow_twins": "barlow", "base": "simclr"}
-# Whitening wants more pictures than features, and the batch is small here.
+# Whitening wants more images than features, and the batch is small here.
 _NEEDS = {
     "wmse": (
         "++method_kwargs.whitening_size=16", "++method_kwargs.proj_output_dim=8",
@@ -56,7 +56,7 @@ def checkout() -> Path | None:
     return next((place for place in places if (place / "main_pretrain.py").is_file()), None)
 
 
-def pictures(root: Path) -> Path:
+def images(root: Path) -> Path:
     """A tiny image folder: 5 classes (solo-learn's top-5 wants them), 40 to train on, 20 more."""
     random = np.random.default_rng(0)
     for split, count in (("train", 8), ("val", 4)):
@@ -202,4 +202,4 @@ def solo(tmp_path_factory: pytest.TempPathFactory) -> Solo:
     root = checkout()
     if root is None:
         pytest.skip(HOW_TO)
-    return Solo(root, pictures(tmp_path_factory.mktemp("pictures")))
+    return Solo(root, images(tmp_path_factory.mktemp("images")))

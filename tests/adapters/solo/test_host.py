@@ -149,7 +149,7 @@ def test_a_plain_checkpoint_may_be_gone_on_from_with_sp(solo: Any, runs: Any, tm
     [
         ("++sp.wieght=1", "sp.wieght: no such setting of SP; did you mean 'weight'?"),
         ("++sp.enable=true", "sp.enable: no such setting of SP; did you mean 'enabled'?"),
-        ("++sp.source=picture", "sp.source: got 'picture', takes one of view, image, host"),
+        ("++sp.source=image", "sp.source: got 'image', takes one of view, image, host"),
     ],
 )
 def test_a_bad_setting_stops_the_run_before_any_data_are_read(
@@ -206,12 +206,12 @@ def test_main_knn_and_main_umap_take_an_sp_checkpoint_as_a_baselines(
 def test_h5_data_serve_both_sources(solo: Any, tmp_path: Path) -> None:
     import h5py
 
-    path = tmp_path / "pictures.h5"
+    path = tmp_path / "images.h5"
     with h5py.File(path, "w") as file:
         for folder in sorted((solo.data / "train").iterdir()):
-            for picture in sorted(folder.iterdir()):
-                told = torch.frombuffer(bytearray(picture.read_bytes()), dtype=torch.uint8)
-                file[f"{folder.name}/{picture.name}"] = told.numpy()
+            for image in sorted(folder.iterdir()):
+                told = torch.frombuffer(bytearray(image.read_bytes()), dtype=torch.uint8)
+                file[f"{folder.name}/{image.name}"] = told.numpy()
     h5 = (
         "++data.dataset=imagenet", "++data.format=h5", f"++data.train_path={path}",
         "++data.val_path=null",

@@ -165,7 +165,7 @@ def test_every_setting_of_sp_can_be_given() -> None:
 
 def test_dali_falls_back_to_the_view_and_says_so() -> None:
     cfg = OmegaConf.merge(config(source="image"), {"data": {"format": "dali"}})
-    with pytest.warns(UserWarning, match="source is 'view', DALI hands out no pictures"):
+    with pytest.warns(UserWarning, match="source is 'view', DALI hands out no images"):
         Switch(Method)(cfg)
     assert cfg.sp.source == "view" and cfg.sp.window == [1.0, 1.0]
 

@@ -41,7 +41,7 @@ def test_weight_0_is_the_baseline_and_weight_1_trains(
 def test_a_run_goes_on_and_ranks_stay_in_step(solo: Any, ranks: int, tmp_path: Path) -> None:
     options = (f"++devices='{ranks}'", "++strategy=ddp") if ranks > 1 else ("++max_epochs=2",)
     run = solo.pretrain(tmp_path / "a", "simclr", "resnet18", *HOST, *options, epoch=ranks % 2)
-    assert run.sp["step"] == (4 if ranks == 1 else 1)  # of 40 pictures and 2 x 16 a step
+    assert run.sp["step"] == (4 if ranks == 1 else 1)  # of 40 images and 2 x 16 a step
     if ranks == 1:
         resume = f"++resume_from_checkpoint='{run.checkpoint}'"
         more = solo.pretrain(
@@ -79,7 +79,7 @@ def test_what_cannot_be_is_refused_before_the_data_are_read() -> None:
 def test_dali_falls_back_to_the_view_and_says_so() -> None:
     cfg = augmentations((32, 2))
     cfg.data.format = "dali"
-    with pytest.warns(UserWarning, match="DALI hands out no pictures"):
+    with pytest.warns(UserWarning, match="DALI hands out no images"):
         assert settings.resolve(SPConfig(source="host"), cfg, torch.nn.Conv2d(3, 4, 3)).source == (
             "view"
         )

@@ -17,7 +17,7 @@ from sp_bench.corruptions.severities import LARGE, SMALL, strength
 
 
 @pytest.fixture(scope="module")
-def pictures() -> torch.Tensor:
+def images() -> torch.Tensor:
     """Soft shapes in colour, 40 px: neither black nor white, so that nothing is cut."""
     rng = np.random.default_rng(0)
     pixels = gaussian_filter(rng.normal(size=(6, 3, 40, 40)), (0, 0, 2, 2))
@@ -25,29 +25,29 @@ def pictures() -> torch.Tensor:
     return torch.from_numpy(pixels.clip(20, 235).astype(np.uint8))
 
 
-def change(pictures, name, severity, seed=0) -> float:
-    made = corrupt(pictures, name, severity, seed)
-    return float((made.float() - pictures.float()).abs().mean())
+def change(images, name, severity, seed=0) -> float:
+    made = corrupt(images, name, severity, seed)
+    return float((made.float() - images.float()).abs().mean())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_is_the_same_for_the_same_seed_and_touches_no_global_generator(pictures, name):
+def test_each_is_the_same_for_the_same_seed_and_touches_no_global_generator(images, name):
     before = torch.get_rng_state()
     torch.manual_seed(1)
-    one = corrupt(pictures, name, 3)
+    one = corrupt(images, name, 3)
     torch.manual_seed(2)
-    assert torch.equal(corrupt(pictures, name, 3), one)
+    assert torch.equal(corrupt(images, name, 3), one)
     torch.set_rng_state(before)
-    assert one.dtype == torch.uint8 and one.shape == pictures.shape
+    assert one.dtype == torch.uint8 and one.shape == images.shape
     drawn = name not in ("defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate",
                          "jpeg_compression")  # fmt: skip
-    assert drawn != torch.equal(corrupt(pictures, name, 3, seed=1), one)
+    assert drawn != torch.equal(corrupt(images, name, 3, seed=1), one)
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"elastic_transform", "glass_blur", "frost"}))
 @pytest.mark.parametrize("side", [40, 112])
-def test_the_last_severity_is_stronger_than_the_first(pictures, name, side):
-    shown = torch.nn.functional.interpolate(pictures, size=side)
+def test_the_last_severity_is_stronger_than_the_first(images, name, side):
+    shown = torch.nn.functional.interpolate(images, size=side)
     assert change(shown, name, 5) > change(shown, name, 1) > 0
 
 
@@ -80,40 +80,40 @@ def test_noise_is_as_strong_as_it_says():
     )
 
 
-def test_brightness_is_that_of_hsv_by_matplotlib(pictures):
-    hsv = rgb_to_hsv(pictures.permute(0, 2, 3, 1).numpy() / 255)
+def test_brightness_is_that_of_hsv_by_matplotlib(images):
+    hsv = rgb_to_hsv(images.permute(0, 2, 3, 1).numpy() / 255)
     hsv[..., 2] = (hsv[..., 2] + 0.15).clip(0, 1)
     expected = hsv_to_rgb(hsv) * 255
-    made = corrupt(pictures, "brightness", 3).permute(0, 2, 3, 1).numpy()
+    made = corrupt(images, "brightness", 3).permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(made, expected, atol=1.01)
     black = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
     assert corrupt(black, "brightness", 3).unique().tolist() == [38]
 
 
-def test_contrast_by_hand(pictures):
-    x = pictures.numpy() / 255
+def test_contrast_by_hand(images):
+    x = images.numpy() / 255
     mean = x.mean(axis=(2, 3), keepdims=True)
     expected = ((x - mean) * 0.15 + mean) * 255
-    np.testing.assert_allclose(corrupt(pictures, "contrast", 5).numpy(), expected, atol=1.01)
+    np.testing.assert_allclose(corrupt(images, "contrast", 5).numpy(), expected, atol=1.01)
 
 
-def test_jpeg_is_that_of_pil_at_the_same_quality(pictures):
-    made = corrupt(pictures, "jpeg_compression", 5)
-    for picture, found in zip(pictures, made, strict=True):
+def test_jpeg_is_that_of_pil_at_the_same_quality(images):
+    made = corrupt(images, "jpeg_compression", 5)
+    for image, found in zip(images, made, strict=True):
         file = io.BytesIO()
-        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=40)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=40)
         expected = np.asarray(Image.open(file)).astype(int)
         assert np.abs(expected - found.permute(1, 2, 0).numpy().astype(int)).mean() < 1
 
 
-def test_blur_and_filter_are_scipys(pictures):
-    x = pictures.float() / 255
+def test_blur_and_filter_are_scipys(images):
+    x = images.float() / 255
     expected = gaussian_filter(x.numpy(), (0, 0, 1.5, 1.5), mode="mirror", truncate=4)
     np.testing.assert_allclose(blur(x, 1.5).numpy(), expected, atol=1e-5)
     kernels = motion_kernels(torch.tensor([10.0, 20, 30, 40, -20, -40]), 4, 2)
     found = convolve(x, kernels)
-    for picture, kernel, made in zip(x, kernels, found, strict=True):
-        for channel, told in zip(picture.numpy(), made.numpy(), strict=True):
+    for image, kernel, made in zip(x, kernels, found, strict=True):
+        for channel, told in zip(image.numpy(), made.numpy(), strict=True):
             # Deep learning's convolution is the correlation of signal processing.
             expected = scipy_convolve(channel, kernel.numpy()[::-1, ::-1], mode="mirror")
             np.testing.assert_allclose(told, expected, atol=1e-5)
@@ -143,10 +143,10 @@ def test_glass_moves_pixels_by_no_more_than_it_says():
     assert 5 <= moved.abs().max() <= 11
 
 
-def test_a_bend_of_nothing_leaves_the_picture(pictures):
+def test_a_bend_of_nothing_leaves_the_picture(images):
     from sp_bench.corruptions.digital import elastic
 
-    x = pictures.float() / 255
+    x = images.float() / 255
     torch.testing.assert_close(elastic(x, (0, 0, 0), 1, torch.Generator()), x, atol=1e-5, rtol=0)
 
 

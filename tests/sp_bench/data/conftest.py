@@ -1,4 +1,4 @@
-"""Small demo sets, made once, and folders of tiny pictures."""
+"""Small demo sets, made once, and folders of tiny images."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sp_bench.data import DemoPictures
+from sp_bench.data import DemoDataset
 
 MakeFolder = Callable[[Mapping[str, int]], Path]
 
 
 @pytest.fixture(scope="session")
-def demo() -> DemoPictures:
+def demo() -> DemoDataset:
     """Two of each of the 27 finer classes."""
-    return DemoPictures(54)
+    return DemoDataset(54)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from torchvision import datasets
 
 
 class StandIn:
-    """Four grey pictures, darker in each part asked for; and what it was asked for."""
+    """Four grey images, darker in each part asked for; and what it was asked for."""
 
     asked: ClassVar[list[dict[str, object]]]
     shade: ClassVar[dict[str, int]] = {"train": 0, "val": 60, "test": 120}
@@ -99,7 +99,7 @@ def test_every_entry_asks_for_what_torchvision_takes(name):
 
 
 def test_cifar10_as_torchvision_keeps_it_is_read(monkeypatch, tmp_path):
-    """The real class, on files of its own format but fewer pictures."""
+    """The real class, on files of its own format but fewer images."""
     base = tmp_path / datasets.CIFAR10.base_folder
     base.mkdir()
     rng = np.random.default_rng(0)

@@ -6,16 +6,16 @@ import random
 import numpy as np
 import pytest
 import torch
-from sp_bench.data import DataError, DemoPictures
+from sp_bench.data import DataError, DemoDataset
 from torch.utils.data import DataLoader
 
 
-def pixels(pictures: DemoPictures) -> np.ndarray:
-    return np.stack([np.asarray(pictures[index][0]) for index in range(len(pictures))])
+def pixels(images: DemoDataset) -> np.ndarray:
+    return np.stack([np.asarray(images[index][0]) for index in range(len(images))])
 
 
 def test_the_same_seed_gives_the_same_pictures_masks_and_depth(demo):
-    again = DemoPictures(20)
+    again = DemoDataset(20)
     np.testing.assert_array_equal(pixels(again), pixels(demo)[:20])
     for index in (0, 7, 19):
         np.testing.assert_array_equal(again.part_mask(index), demo.part_mask(index))
@@ -33,14 +33,14 @@ def test_the_world_has_not_changed_since_it_was_first_measured(demo):
 
 def test_another_seed_and_the_other_split_give_other_pictures(demo):
     mine = pixels(demo)[:12].astype(int)
-    for others in (DemoPictures(12, seed=1), DemoPictures(12, split="test")):
+    for others in (DemoDataset(12, seed=1), DemoDataset(12, split="test")):
         difference = np.abs(pixels(others).astype(int) - mine).mean(axis=(1, 2, 3))
         assert (difference > 10).all()
 
 
 def test_train_and_test_have_no_picture_in_common(demo):
-    seen = {picture.tobytes() for picture in pixels(demo)}
-    held_out = {picture.tobytes() for picture in pixels(DemoPictures(54, split="test"))}
+    seen = {image.tobytes() for image in pixels(demo)}
+    held_out = {image.tobytes() for image in pixels(DemoDataset(54, split="test"))}
     assert len(seen) == len(held_out) == 54
     assert not seen & held_out
 
@@ -60,8 +60,8 @@ def test_each_finer_class_belongs_to_one_class(demo):
 
 
 def test_a_picture_comes_with_its_label(demo):
-    picture, label = demo[-1]
-    assert (picture.mode, picture.size) == ("RGB", (96, 96))
+    image, label = demo[-1]
+    assert (image.mode, image.size) == ("RGB", (96, 96))
     assert label == demo.labels[53] == 8
     with pytest.raises(IndexError):
         demo[54]
@@ -73,7 +73,7 @@ def test_workers_get_the_same_pictures(demo):
     copy = pickle.loads(pickle.dumps(demo))
     np.testing.assert_array_equal(pixels(copy), pixels(demo))
     loader = DataLoader(demo, batch_size=27, num_workers=1, collate_fn=list)
-    read = np.stack([np.asarray(picture) for batch in loader for picture, _ in batch])
+    read = np.stack([np.asarray(image) for batch in loader for image, _ in batch])
     np.testing.assert_array_equal(read, pixels(demo))
 
 
@@ -82,13 +82,13 @@ def test_no_global_generator_is_drawn_from_or_matters():
     np.random.seed(1)  # noqa: NPY002
     random.seed(1)
     before = torch.get_rng_state(), np.random.get_state()[1], random.getstate()  # noqa: NPY002
-    first = pixels(DemoPictures(3, seed=4))
+    first = pixels(DemoDataset(3, seed=4))
     after = torch.get_rng_state(), np.random.get_state()[1], random.getstate()  # noqa: NPY002
     assert torch.equal(before[0], after[0])
     assert np.array_equal(before[1], after[1])
     assert before[2] == after[2]
     np.random.seed(2)  # noqa: NPY002
-    np.testing.assert_array_equal(pixels(DemoPictures(3, seed=4)), first)
+    np.testing.assert_array_equal(pixels(DemoDataset(3, seed=4)), first)
 
 
 @pytest.mark.parametrize(
@@ -96,18 +96,18 @@ def test_no_global_generator_is_drawn_from_or_matters():
     [
         ({"count": 3, "split": "val"}, "split='val': it takes 'train' or 'test'"),
         ({"count": 3, "seed": -1}, "seed=-1: it takes a whole number, at least 0"),
-        ({"count": -3}, "count=-3: it takes a number of pictures, at least 0"),
+        ({"count": -3}, "count=-3: it takes a number of images, at least 0"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(DataError) as error:
-        DemoPictures(**arguments)
+        DemoDataset(**arguments)
     assert str(error.value) == message
 
 
 def test_raw_pixels_hardly_tell_the_class():
     """Nearest neighbours at 32 px, cosine, k = 20: less than twice chance, which is 1 in 9."""
-    train, test = DemoPictures(450), DemoPictures(180, split="test")
+    train, test = DemoDataset(450), DemoDataset(180, split="test")
     bank, asked = small(train), small(test)
     middle = bank.mean(axis=0)
     bank, asked = unit(bank - middle), unit(asked - middle)
@@ -117,8 +117,8 @@ def test_raw_pixels_hardly_tell_the_class():
     assert (guess == test.labels.numpy()).mean() < 2 / 9
 
 
-def small(pictures: DemoPictures) -> np.ndarray:
-    resized = [pictures[index][0].resize((32, 32)) for index in range(len(pictures))]
+def small(images: DemoDataset) -> np.ndarray:
+    resized = [images[index][0].resize((32, 32)) for index in range(len(images))]
     return np.stack([np.asarray(each).ravel() for each in resized]).astype(float)
 
 

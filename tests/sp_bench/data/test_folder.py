@@ -13,9 +13,9 @@ from sp_bench.data import DataError, load_data
 CATS_AND_DOGS = {"cat": 20, "dog": 10}
 
 
-def paths(pictures) -> list[bytes]:
-    """The pictures themselves, as what they are told apart by."""
-    return [pictures[index][0].tobytes() for index in range(len(pictures))]
+def paths(images) -> list[bytes]:
+    """The images themselves, as what they are told apart by."""
+    return [images[index][0].tobytes() for index in range(len(images))]
 
 
 def message(folder: Path) -> str:
@@ -73,12 +73,12 @@ def test_pictures_are_read_in_rgb_upright_and_with_their_label(tmp_path):
     exif[0x0112] = 6  # to be turned by a quarter
     lying.save(tmp_path / "red" / "lying.png", exif=exif)
     splits = load_data(str(tmp_path))
-    pictures = [splits.train[i] for i in range(len(splits.train))]
-    pictures += [splits.test[i] for i in range(len(splits.test))]
-    assert {picture.mode for picture, _ in pictures} == {"RGB"}
-    assert sorted(picture.size for picture, _ in pictures) == [(4, 8)] + [(8, 4)] * 5
-    for picture, label in pictures:
-        red, _, blue = picture.getpixel((0, 0))
+    images = [splits.train[i] for i in range(len(splits.train))]
+    images += [splits.test[i] for i in range(len(splits.test))]
+    assert {image.mode for image, _ in images} == {"RGB"}
+    assert sorted(image.size for image, _ in images) == [(4, 8)] + [(8, 4)] * 5
+    for image, label in images:
+        red, _, blue = image.getpixel((0, 0))
         assert (red == 255) == (label == 1)
         assert red == 255 or blue in (255, 9)
 
@@ -87,7 +87,7 @@ def test_other_files_hidden_ones_and_empty_folders_are_passed_over(make_folder):
     folder = make_folder(CATS_AND_DOGS)
     (folder / "notes.txt").write_text("x")
     (folder / "cat" / "notes.txt").write_text("x")
-    (folder / "cat" / "._0000.jpg").write_bytes(b"not a picture")
+    (folder / "cat" / "._0000.jpg").write_bytes(b"not an image")
     (folder / "empty").mkdir()
     (folder / ".cache").mkdir()
     Image.new("RGB", (4, 4)).save(folder / ".cache" / "0.jpg")
@@ -123,20 +123,20 @@ def test_a_set_can_be_sent_to_workers_and_holds_no_pictures(make_folder):
         ({"cat": 3}, "data='FOLDER': one class only, 'cat'; it takes at least 2"),
         (
             {".": 3},
-            "data='FOLDER': pictures but no classes; put them in a folder for each class",
+            "data='FOLDER': images but no classes; put them in a folder for each class",
         ),
         (
             {"cat": 0, "dog": 0},
-            "data='FOLDER': no pictures in it; it takes folders of pictures, one for each class",
+            "data='FOLDER': no images in it; it takes folders of images, one for each class",
         ),
         (
             {"cat": 5, "dog": 1},
-            "data='FOLDER': class 'dog' has 1 picture; each takes at least 2, one of them to be "
+            "data='FOLDER': class 'dog' has 1 image; each takes at least 2, one of them to be "
             "held out",
         ),
         (
             {"train": 3, "test": 3},
-            "data='FOLDER': its train/ holds pictures but no classes; it takes train/CLASS/* and "
+            "data='FOLDER': its train/ holds images but no classes; it takes train/CLASS/* and "
             "test/CLASS/*, or CLASS/*",
         ),
         (
@@ -154,7 +154,7 @@ def test_a_set_can_be_sent_to_workers_and_holds_no_pictures(make_folder):
         ),
         (
             {"train/cat": 3, "train/dog": 3, "test/cat": 3, "test/emu": 3, "test/fox": 1},
-            "data='FOLDER': class 'emu' is in test/ but has no pictures in train/ (2 such in all); "
+            "data='FOLDER': class 'emu' is in test/ but has no images in train/ (2 such in all); "
             "train/ takes every class of test/",
         ),
     ],

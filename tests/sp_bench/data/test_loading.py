@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
-from sp_bench.data import DataError, DemoPictures, load_data
+from sp_bench.data import DataError, DemoDataset, load_data
 
 
 def test_the_demo_makes_a_third_as_many_to_be_held_out(demo):
@@ -18,7 +18,7 @@ def test_the_demo_makes_a_third_as_many_to_be_held_out(demo):
 
 def test_a_limited_demo_is_the_first_of_it_and_still_the_demo(demo):
     splits = load_data("demo", size=54, limit=20)
-    assert isinstance(splits.train, DemoPictures)
+    assert isinstance(splits.train, DemoDataset)
     assert (len(splits.train), len(splits.test)) == (20, 18)
     np.testing.assert_array_equal(np.asarray(splits.train[19][0]), np.asarray(demo[19][0]))
 
@@ -58,12 +58,12 @@ def test_limit_keeps_the_share_of_each_class(make_folder):
         (
             "qqq",
             {},
-            "data='qqq': no such folder or name; it takes demo, a folder of pictures in classes, "
+            "data='qqq': no such folder or name; it takes demo, a folder of images in classes, "
             "or cifar10, cifar100, dtd, fashionmnist, fgvcaircraft, flowers102, food101, gtsrb, "
             "imagenette, oxfordiiitpet, stanfordcars, stl10, svhn",
         ),
-        ("", {}, "data='': no such folder or name; it takes demo, a folder of pictures in"),
-        ("demo", {"limit": 0}, "limit=0: it takes a number of pictures, at least 1"),
+        ("", {}, "data='': no such folder or name; it takes demo, a folder of images in"),
+        ("demo", {"limit": 0}, "limit=0: it takes a number of images, at least 1"),
         ("demo", {"limit": 8}, "limit=8: it takes at least one for each of 9 classes"),
         ("demo", {"size": 26}, "size=26: the demo takes at least 27, for 9 classes"),
         ("demo", {"seed": -1}, "seed=-1: it takes a whole number, at least 0"),
@@ -81,7 +81,7 @@ def test_too_low_a_limit_for_a_folder_is_answered(make_folder):
     folder = str(make_folder({"cat": 5, "dog": 5, "emu": 5}))
     with pytest.raises(DataError) as error:
         load_data(folder, limit=2)
-    assert str(error.value) == "limit=2: it takes at least one picture for each of 3 classes"
+    assert str(error.value) == "limit=2: it takes at least one image for each of 3 classes"
 
 
 def test_a_file_is_not_taken_for_a_folder(tmp_path):

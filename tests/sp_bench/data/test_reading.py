@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from sp_bench.data import DataError, list_pictures, load_data, open_picture
+from sp_bench.data import DataError, list_images, load_data, open_image
 from sp_bench.data.image_files import find_unreadable
 
 
@@ -21,9 +21,9 @@ def test_half_a_percent_of_damaged_files_is_skipped_and_named(make_folder):
     splits = load_data(str(folder))
     assert splits.skipped == (str(damaged),)
     assert len(splits.train) + len(splits.test) == 199
-    for pictures in (splits.train, splits.test):
-        for index in range(len(pictures)):
-            assert pictures[index][0].size == (32, 24)
+    for images in (splits.train, splits.test):
+        for index in range(len(images)):
+            assert images[index][0].size == (32, 24)
 
 
 def test_damaged_files_of_both_parts_are_skipped_and_named(make_folder):
@@ -43,7 +43,7 @@ def test_two_percent_of_damaged_files_is_refused(make_folder):
     with pytest.raises(DataError) as error:
         load_data(str(folder))
     assert str(error.value) == (
-        "4 of 200 pictures cannot be read, more than 1%; the first is "
+        "4 of 200 images cannot be read, more than 1%; the first is "
         f"{str(folder / 'cat' / '0003.jpg')!r}: copy them again or remove them"
     )
 
@@ -67,7 +67,7 @@ def test_every_kind_of_damage_is_found(tmp_path, ending, damage):
         bad.unlink()
     assert find_unreadable([str(file) for file in files]) == [42]
     with pytest.raises(OSError):
-        open_picture(bad)
+        open_image(bad)
 
 
 def test_a_flat_folder_is_listed_in_order_with_those_below_it(make_folder):
@@ -75,7 +75,7 @@ def test_a_flat_folder_is_listed_in_order_with_those_below_it(make_folder):
     (folder / "notes.txt").write_text("x")
     (folder / ".hidden.jpg").write_bytes(b"")
     Image.new("RGB", (4, 4)).save(folder / "z.PNG")
-    listed = [path.relative_to(folder).as_posix() for path in list_pictures(folder)]
+    listed = [path.relative_to(folder).as_posix() for path in list_images(folder)]
     assert listed == ["0000.jpg", "a/deep/0000.jpg", "b/0000.jpg", "b/0001.jpg", "z.PNG"]
 
 
@@ -84,9 +84,9 @@ def test_a_folder_that_cannot_be_listed_says_why(tmp_path):
     file.write_text("x")
     for path, text in (
         (tmp_path / "gone", "the folder does not exist"),
-        (file, "this is a file; it takes a folder of pictures"),
-        (tmp_path, "no pictures in it; it takes .bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif, "),
+        (file, "this is a file; it takes a folder of images"),
+        (tmp_path, "no images in it; it takes .bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif, "),
     ):
         with pytest.raises(DataError) as error:
-            list_pictures(path)
+            list_images(path)
         assert str(error.value).startswith(f"data={str(path)!r}: {text}")

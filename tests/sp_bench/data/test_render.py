@@ -1,4 +1,4 @@
-"""Whether picture, mask and depth tell the same story."""
+"""Whether image, mask and depth tell the same story."""
 
 from __future__ import annotations
 

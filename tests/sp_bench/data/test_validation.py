@@ -1,4 +1,4 @@
-"""The validation split: of the training pictures alone, and the same whatever the limit."""
+"""The validation split: of the training images alone, and the same whatever the limit."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sp_bench.data import Pictures, load_data
+from sp_bench.data import ImageDataset, load_data
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pictures")
+    root = tmp_path_factory.mktemp("images")
     level = 0
     for split, count in (("train", 20), ("test", 5)):
         for name in ("a", "b"):
             (root / split / name).mkdir(parents=True)
             for number in range(count):
-                level += 1  # a picture is known by its grey
+                level += 1  # an image is known by its grey
                 pixels = np.full((8, 8, 3), level, np.uint8)
                 Image.fromarray(pixels).save(root / split / name / f"{number}.png")
     return root
 
 
-def greys(pictures: Pictures) -> set[int]:
-    return {pictures[i][0].getpixel((0, 0))[0] for i in range(len(pictures))}
+def greys(images: ImageDataset) -> set[int]:
+    return {images[i][0].getpixel((0, 0))[0] for i in range(len(images))}
 
 
 def test_it_holds_out_a_fifth_of_each_class_and_never_a_test_picture(folder: Path) -> None:

@@ -111,8 +111,8 @@ def ends(name: str, arm: str, weight: float, folder: Path) -> dict[str, torch.Te
     settings = Settings(
         **{**vars(SETTINGS), "pretext": name, "sp": {"weight": weight, "warmup": 0.0}}
     )
-    pictures = load_data("demo", limit=24).train
-    made = pretrain(settings, arm, 0, pictures, folder, lambda *_: None)
+    images = load_data("demo", limit=24).train
+    made = pretrain(settings, arm, 0, images, folder, lambda *_: None)
     return {key: value.clone() for key, value in made.method.state_dict().items()}
 
 

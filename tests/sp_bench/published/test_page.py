@@ -9,7 +9,7 @@ import pytest
 from sp_bench.errors import UsageError
 from sp_bench.results import Run
 from sp_bench.results_page.goals import goals
-from sp_bench.results_page.page import BEGIN, END, page, pictures, readme
+from sp_bench.results_page.page import BEGIN, END, images, page, readme
 from sp_bench.results_page.reading import headlines, read
 from sp_bench.sweeps.collect import Evidence
 
@@ -89,15 +89,15 @@ def test_one_host_has_no_mean_over_hosts(folder: Path) -> None:
 
 
 def test_a_host_without_a_pair_is_left_out(folder: Path, tmp_path: Path) -> None:
-    whole, drawn = page(read(folder), folder), pictures(read(folder), tmp_path / "a")
+    whole, drawn = page(read(folder), folder), images(read(folder), tmp_path / "a")
     left = drawn[0].read_bytes()
     alone = evidence("scenes", "mae", 0.02)
     alone.runs = [run for run in alone.runs if run.arm == "baseline"]
     alone.save(folder / "scenes" / "mae.json")
     assert page(read(folder), folder) == whole
-    assert pictures(read(folder), tmp_path / "b")[0].read_bytes() == left
+    assert images(read(folder), tmp_path / "b")[0].read_bytes() == left
     none = {"scenes": [alone]}
-    assert "## Photographs" not in page(none, folder) and pictures(none, tmp_path) == []
+    assert "## Photographs" not in page(none, folder) and images(none, tmp_path) == []
     with pytest.raises(UsageError, match="readme: "):
         readme(f"{BEGIN}\n{END}", none)
 
@@ -185,8 +185,8 @@ def test_no_trial_gets_into_the_readme(folder: Path) -> None:
 
 
 def test_its_pictures_are_the_same_each_time(folder: Path, tmp_path: Path) -> None:
-    first = pictures(read(folder), tmp_path / "a")
-    second = pictures(read(folder), tmp_path / "b")
+    first = images(read(folder), tmp_path / "a")
+    second = images(read(folder), tmp_path / "b")
     assert [path.name for path in first] == ["scenes.png"]
     assert first[0].read_bytes() == second[0].read_bytes()
 

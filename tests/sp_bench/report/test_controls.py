@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from sp_bench.report.pair_controls import CONTROLS, TARGETS, is_control, pair_controls
-from sp_bench.results import Figure, Results, Row
+from sp_bench.results import MetricSpec, Results, Row
 from sp_bench.tasks.pair import TASK
 
 
@@ -25,7 +25,7 @@ def test_baseline_and_sp_stand_side_by_side_and_the_unmeasured_is_left_out(
 
 
 def test_a_gap_in_the_table_stays_empty(results: Results) -> None:
-    results.rows.append(Row(Figure("pair_dy_one", "x", headline=False), 0.5, 0.4, 0, 0, 0, 3))
+    results.rows.append(Row(MetricSpec("pair_dy_one", "x", headline=False), 0.5, 0.4, 0, 0, 0, 3))
     controls = pair_controls(results)
     assert controls is not None
     assert controls.rows[0] == ("both views", [("0.300", "0.250"), ("", "")])

@@ -27,7 +27,7 @@ def test_examples_come_back_as_they_were_saved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pictures", "boxes"),
+    ("images", "boxes"),
     [
         (torch.zeros(2, 3, 8, 8), torch.zeros(2, 4)),  # not uint8
         (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(2, 4)),
@@ -35,10 +35,10 @@ def test_examples_come_back_as_they_were_saved(tmp_path: Path) -> None:
     ],
 )
 def test_shapes_that_do_not_fit_are_refused_in_a_line(
-    pictures: torch.Tensor, boxes: torch.Tensor
+    images: torch.Tensor, boxes: torch.Tensor
 ) -> None:
-    with pytest.raises(ValueError, match=r"^PairExamples: takes uint8 pictures .*got [^\n]*$"):
-        PairExamples(pictures, boxes, boxes, boxes)
+    with pytest.raises(ValueError, match=r"^PairExamples: takes uint8 images .*got [^\n]*$"):
+        PairExamples(images, boxes, boxes, boxes)
 
 
 def test_each_box_is_drawn_where_it_lies_in_a_style_of_its_own() -> None:

@@ -66,7 +66,7 @@ def test_page_says_how_it_was_made(results: Results) -> None:
     for said in (
         "Spatial Prediction beside simclr", "Backbone tiny_resnet. Data holiday. 3 seeds.",
         "weight 0.25", "torch 9.8.7", "processor abacus", "classes sea, wood", "skipped 1",
-        "left out: bad.jpg", "baseline 100 s, 6,000 pictures seen", "ratio, SP to baseline 1.50",
+        "left out: bad.jpg", "baseline 100 s, 6,000 images seen", "ratio, SP to baseline 1.50",
         "AbsRel", "both views", "gain over one view",
     ):  # fmt: skip
         assert said in text, said

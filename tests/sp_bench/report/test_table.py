@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from sp_bench.report.number_format import NOTHING, chance, interval, verdict
 from sp_bench.report.table import lines, markdown_table, print_table
-from sp_bench.results import Figure, Results, Row
+from sp_bench.results import MetricSpec, Results, Row
 
 
 def printed(results: Results, width: int = 110) -> str:
@@ -41,23 +41,23 @@ def test_lines_say_percent_in_points_and_the_rest_as_it_is(results: Results) -> 
 def test_verdict_takes_an_interval_without_0(
     low: float, high: float, higher_is_better: bool, said: str
 ) -> None:
-    figure = Figure("x", "x", higher_is_better=higher_is_better)
+    figure = MetricSpec("x", "x", higher_is_better=higher_is_better)
     assert verdict(Row(figure, 1, 1, (low + high) / 2, low, high, 3)) == said
 
 
 def test_a_missing_interval_is_told_apart_from_one_seed() -> None:
-    row = Row(Figure("x", "x"), 1, 2, 1, math.nan, math.nan, 1)
+    row = Row(MetricSpec("x", "x"), 1, 2, 1, math.nan, math.nan, 1)
     assert interval(row) == "one seed"
     assert interval(dataclasses.replace(row, seeds=2)) == NOTHING
 
 
 def test_figures_that_are_no_number_are_a_dash() -> None:
-    nothing = Row(Figure("x", "x"), math.nan, math.nan, math.nan, math.nan, math.nan, 0)
+    nothing = Row(MetricSpec("x", "x"), math.nan, math.nan, math.nan, math.nan, math.nan, 0)
     assert lines([nothing])[0][2:] == (*[NOTHING] * 4, "0", "")
 
 
 def test_chance_of_0_is_not_worth_a_word() -> None:
-    assert chance(Figure("x", "x", chance=0.0)) == ""
+    assert chance(MetricSpec("x", "x", chance=0.0)) == ""
 
 
 def test_printed_table_holds_the_headline_alone(results: Results) -> None:
@@ -67,7 +67,7 @@ def test_printed_table_holds_the_headline_alone(results: Results) -> None:
 
 
 def test_printed_label_with_brackets_is_no_markup(results: Results) -> None:
-    results.rows[0].figure = Figure("knn", "kNN [bold]", percent=True)
+    results.rows[0].figure = MetricSpec("knn", "kNN [bold]", percent=True)
     assert "kNN [bold]" in printed(results)
 
 
@@ -81,7 +81,7 @@ def test_printed_table_has_a_difference_in_bold_where_its_interval_excludes_0(
 
 
 def test_markdown_table_to_the_letter(results: Results) -> None:
-    results.rows[2].figure = Figure("depth_rmse", "depth | RMSE", higher_is_better=False)
+    results.rows[2].figure = MetricSpec("depth_rmse", "depth | RMSE", higher_is_better=False)
     assert markdown_table(results) == (
         "| task | baseline | SP | difference | 95% interval | seeds |\n"
         "|---|--:|--:|--:|--:|--:|\n"

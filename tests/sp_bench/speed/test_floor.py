@@ -39,7 +39,7 @@ def floor_of(backbone: nn.Module, **sp: Any) -> Floor:
 
 def test_the_floor_of_one_layer_worked_by_hand() -> None:
     # A 1x1 convolution of 3 to 8 channels: 48 operations a pixel forward, 48 for the weights'
-    # gradient, none for the pictures'. The host sees 2 pictures of 16 x 16 twice, SP 4 of 8 x 8.
+    # gradient, none for the images'. The host sees 2 images of 16 x 16 twice, SP 4 of 8 x 8.
     backbone = nn.Conv2d(3, 8, 1, bias=False)
     views = torch.rand(2, 2, 3, 16, 16)
 
@@ -87,7 +87,7 @@ def told(arm: Arm, **settings: Any) -> Arm:
 
 
 def rows_per_step(arm: Arm, case: Case) -> int:
-    """Pictures that the student encodes in one step."""
+    """Images that the student encodes in one step."""
     fitted = fitted_arm(case, arm, SETTINGS)
     fitted.fit(1)
     rows: list[int] = []

@@ -1,4 +1,4 @@
-"""Pictures made from arrays, and a small network: what the tests of all tasks share."""
+"""Images made from arrays, and a small network: what the tests of all tasks share."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sp_bench.data.dataset import Pictures, Splits
+from sp_bench.data.dataset import ImageDataset, Splits
 from sp_bench.data.demo_cue_conflict import DemoCues
-from sp_bench.data.dense_dataset import DensePictures
+from sp_bench.data.dense_dataset import DenseDataset
 from sp_bench.frozen_backbone import FrozenBackbone
-from sp_bench.tasks import Subject, Task, dense_probe, pair_interaction_probe
+from sp_bench.tasks import Task, TaskContext, dense_probe, pair_interaction_probe
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 
-class Arrays(Pictures):
-    """Pictures from an array.
+class Arrays(ImageDataset):
+    """Images from an array.
 
     Args:
         pixels: (N, H, W, 3), uint8.
@@ -30,7 +30,7 @@ class Arrays(Pictures):
         self.labels = torch.as_tensor(labels, dtype=torch.int64)
         self.classes = tuple(f"class {index}" for index in range(int(self.labels.max()) + 1))
 
-    def picture(self, index: int) -> Image.Image:
+    def image(self, index: int) -> Image.Image:
         return Image.fromarray(self.pixels[index])
 
 
@@ -72,15 +72,15 @@ def tints() -> Splits:
     return Splits("tints", part(60), part(40))
 
 
-class Valued(DensePictures):
-    """Pictures with a value for each pixel, which their own red tells."""
+class Valued(DenseDataset):
+    """Images with a value for each pixel, which their own red tells."""
 
     def __init__(self, source: Arrays, names: tuple[str, ...], scale: float) -> None:
         self.source, self.names, self._scale = source, names, scale
         self.labels, self.classes = source.labels, source.classes
 
-    def picture(self, index: int) -> Image.Image:
-        return self.source.picture(index)
+    def image(self, index: int) -> Image.Image:
+        return self.source.image(index)
 
     def values(self, index: int) -> np.ndarray:
         red = self.source.pixels[index, ..., 0]
@@ -91,7 +91,7 @@ class Valued(DensePictures):
 
 @pytest.fixture
 def for_task(tints: Splits) -> Callable[[Task], Splits]:
-    """Pictures that a task can be asked about."""
+    """Images that a task can be asked about."""
 
     def make(task: Task) -> Splits:
         if task.name == "shape_bias":
@@ -105,8 +105,8 @@ def for_task(tints: Splits) -> Callable[[Task], Splits]:
 
 
 @pytest.fixture
-def ask() -> Callable[..., Subject]:
-    """Make a subject of two backbones and the pictures."""
+def ask() -> Callable[..., TaskContext]:
+    """Make a subject of two backbones and the images."""
 
     def ask(
         backbone: nn.Module,
@@ -116,11 +116,11 @@ def ask() -> Callable[..., Subject]:
         side: int = 48,
         crop: int = 24,
         seed: int = 0,
-    ) -> Subject:
+    ) -> TaskContext:
         frozen = [
             FrozenBackbone(each, side=side, crop=crop) for each in (backbone, untrained or backbone)
         ]
-        return Subject(*frozen, splits, seed)
+        return TaskContext(*frozen, splits, seed)
 
     return ask
 
@@ -138,9 +138,9 @@ def net() -> nn.Module:
 def ramps(arrays: type[Arrays]) -> Splits:
     """Red rises from left to right and green from top to bottom: each pixel tells its place."""
     rise = np.round((np.arange(64) + 0.5) / 64 * 255).astype(np.uint8)
-    picture = np.zeros((64, 64, 3), np.uint8)
-    picture[..., 0], picture[..., 1] = rise, rise[:, None]
-    parts = [arrays(np.stack([picture] * n), np.arange(n) % 2) for n in (300, 300)]
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[..., 0], image[..., 1] = rise, rise[:, None]
+    parts = [arrays(np.stack([image] * n), np.arange(n) % 2) for n in (300, 300)]
     return Splits("ramps", *parts)
 
 

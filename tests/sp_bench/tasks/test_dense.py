@@ -1,4 +1,4 @@
-"""Segmentation and depth: metrics against references, and pictures whose answer is known."""
+"""Segmentation and depth: metrics against references, and images whose answer is known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 from sp_bench.data import DataError, load_data
 from sp_bench.data.dense_dataset import VOID
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
-from sp_bench.tasks import Subject, dense_probe, depth, measure, segmentation
+from sp_bench.tasks import TaskContext, dense_probe, depth, run_task, segmentation
 from sp_bench.tasks.dense_features import dense_maps, map_layer
 from sp_bench.tasks.dense_probe import fit_dense, predict_dense
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 
 
 class Colours(nn.Module):
-    """The picture itself, at half its size."""
+    """The image itself, at half its size."""
 
     def forward(self, images: Tensor) -> Tensor:
         return nn.functional.avg_pool2d(images, 2)
@@ -32,14 +32,14 @@ class Blind(nn.Module):
         return torch.ones(len(images), 3, 8, 8)
 
 
-def subject(splits, untrained: nn.Module | None = None) -> Subject:
+def subject(splits, untrained: nn.Module | None = None) -> TaskContext:
     pair = [FrozenBackbone(net, side=32, crop=16) for net in (Colours(), untrained or Blind())]
-    return Subject(*pair, splits, 0)
+    return TaskContext(*pair, splits, 0)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Coloured halves on a ground; the colour tells class and depth; half the pictures at test."""
+    """Coloured halves on a ground; the colour tells class and depth; half the images at test."""
     rng = np.random.default_rng(0)
     colours = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200]])
     for split in ("train", "test"):
@@ -77,7 +77,7 @@ def test_miou_and_accuracy_are_those_of_torchmetrics_over_the_whole_set(answers)
     assert segmentation.mean_iou(table) == pytest.approx(float(expected))
     accuracy = multiclass_accuracy(found, truth, 5, average="micro", ignore_index=VOID)
     assert float(table.diag().sum() / table.sum()) == pytest.approx(float(accuracy))
-    # The mean of each picture's own mIoU is another number.
+    # The mean of each image's own mIoU is another number.
     alone = [multiclass_jaccard_index(f, t, 5, ignore_index=VOID)
              for t, f in zip(truth, found, strict=True)]  # fmt: skip
     assert abs(float(torch.stack(alone).mean() - expected)) > 1e-4
@@ -102,7 +102,7 @@ def test_depth_errors_by_hand_and_by_torchmetrics():
 def test_masks_that_colours_tell_are_found_and_blind_features_find_the_most_frequent(folder):
     splits = segmentation.TASK.load(str(folder), None)
     assert splits.train.names == ("red", "green", "blue")
-    found = measure(segmentation.TASK, subject(splits))
+    found = run_task(segmentation.TASK, subject(splits))
     assert found["segmentation_miou"] > 0.85
     assert found["segmentation_accuracy"] > 0.93
     assert found["segmentation_miou_random"] == pytest.approx(found["segmentation_miou_constant"])
@@ -114,7 +114,7 @@ def test_masks_that_colours_tell_are_found_and_blind_features_find_the_most_freq
 
 def test_depth_that_colours_tell_is_found_and_blind_features_find_the_middle(folder):
     splits = depth.TASK.load(str(folder), None)
-    found = measure(depth.TASK, subject(splits))
+    found = run_task(depth.TASK, subject(splits))
     assert found["depth_delta"] > 0.8 and found["depth_abs_rel"] < 0.2
     assert found["depth_rmse"] < 0.6 * found["depth_rmse_constant"]
     assert found["depth_delta_random"] < 0.6
@@ -130,9 +130,9 @@ def test_figures_follow_from_the_pictures_alone(folder, task, monkeypatch):
     monkeypatch.setattr(dense_probe, "_STEPS", 20)
     splits = task.load(str(folder), None)
     torch.manual_seed(1)
-    one = measure(task, subject(splits))
+    one = run_task(task, subject(splits))
     torch.manual_seed(2)
-    assert measure(task, subject(splits)) == one
+    assert run_task(task, subject(splits)) == one
 
 
 def test_the_demo_has_both_and_its_features_are_extracted_once(monkeypatch):
@@ -143,10 +143,10 @@ def test_the_demo_has_both_and_its_features_are_extracted_once(monkeypatch):
     asked = []
     encode = FrozenBackbone.encode_maps
     monkeypatch.setattr(FrozenBackbone, "encode_maps", lambda *a: asked.append(1) or encode(*a))
-    measure(segmentation.TASK, told)
+    run_task(segmentation.TASK, told)
     times = len(asked)
     deep = depth.TASK.load(None, demo)
-    measure(depth.TASK, Subject(told.backbone, told.untrained, deep, 0))
+    run_task(depth.TASK, TaskContext(told.backbone, told.untrained, deep, 0))
     assert times == len(asked) == 4
 
 
@@ -190,9 +190,9 @@ def test_whole_pictures_are_shown_none_of_it_cut_off(folder):
     ("spoil", "says"),
     [
         (lambda f: Image.new("L", (9, 9)).save(f / "testannot/03.png"),
-         r"03.png': of \(9, 9\) for a picture of 32 x 24; it takes \(24, 32\)"),
+         r"03.png': of \(9, 9\) for an image of 32 x 24; it takes \(24, 32\)"),
         (lambda f: (f / "testannot/03.png").unlink(), r"no testannot/03.png for test/03.png"),
-        (lambda f: [p.unlink() for p in (f / "train").iterdir()], "no pictures in train/"),
+        (lambda f: [p.unlink() for p in (f / "train").iterdir()], "no images in train/"),
         (lambda f: (f / "train").rename(f / "learn"), "takes train/ and trainannot/"),
         (lambda f: (f / "testannot").rename(f / "x"), "no folder testannot/ beside test/"),
         (lambda f: (f / "classes.txt").write_text("one\n"), "classes.txt names 1, it takes two"),
@@ -213,7 +213,7 @@ def test_masks_that_do_not_fit_are_named_in_one_line(folder, spoil, says):
         (lambda f: (f / "testdepth/03.png").unlink(), "no testdepth/03.png or .npy for test/03"),
         (lambda f: (f / "unit.txt").write_text("mm"), "unit.txt has 'mm', it takes metres"),
         (lambda f: np.save(f / "testdepth/03.npy", np.zeros((2, 2)))
-         or (f / "testdepth/03.png").unlink(), r"of \(2, 2\) for a picture of 32 x 24"),
+         or (f / "testdepth/03.png").unlink(), r"of \(2, 2\) for an image of 32 x 24"),
     ],
 )  # fmt: skip
 def test_depths_that_do_not_fit_are_named_in_one_line(folder, spoil, says):
@@ -235,7 +235,7 @@ def test_depths_are_in_metres_from_png_and_npy(folder):
 
 
 def test_without_masks_it_is_said_what_is_taken(tints):
-    with pytest.raises(DataError, match="takes pictures with masks: demo, voc, or a folder"):
+    with pytest.raises(DataError, match="takes images with masks: demo, voc, or a folder"):
         segmentation.TASK.load(None, tints)
-    with pytest.raises(DataError, match="takes pictures with depth: demo, or a folder"):
+    with pytest.raises(DataError, match="takes images with depth: demo, or a folder"):
         depth.TASK.load(None, tints)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score
 from sp_bench.data import DataError, load_data
-from sp_bench.tasks import linear, measure
+from sp_bench.tasks import linear, run_task
 from sp_bench.tasks.fine_grained import TASK, class_mean
 
 
@@ -20,7 +20,7 @@ def test_the_class_mean_is_scikit_learns_balanced_accuracy():
 
 def test_figures_are_class_means_of_the_same_probes(net, tints, ask):
     subject = ask(net, tints)
-    found = measure(TASK, subject)
+    found = run_task(TASK, subject)
     probe = linear.probe_of(subject.backbone, tints.train)
     told = probe.predict(subject.backbone.features(tints.test).numpy())
     expected = balanced_accuracy_score(tints.test.labels, told)
@@ -37,5 +37,5 @@ def test_the_demo_is_asked_by_its_finer_classes():
 
 
 def test_other_pictures_have_none(tints):
-    with pytest.raises(DataError, match="takes pictures in fine classes"):
+    with pytest.raises(DataError, match="takes images in fine classes"):
         TASK.load(None, tints)

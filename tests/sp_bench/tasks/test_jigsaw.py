@@ -11,7 +11,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from sp_bench.data.dataset import Splits
 from sp_bench.frozen_backbone import UnmeasurableError
-from sp_bench.tasks import jigsaw_recognition, measure
+from sp_bench.tasks import jigsaw_recognition, run_task
 from sp_bench.tasks.jigsaw import TASK
 from sp_bench.tasks.jigsaw_patches import assemble, patch_boxes
 from sp_bench.tasks.jigsaw_probe import Solved, decode
@@ -86,11 +86,11 @@ def test_a_patch_lies_where_it_was_put():
 
 
 def test_features_that_tell_the_place_solve_it_and_chance_does_not(ramps, ask):
-    found = measure(TASK, ask(Means(), ramps, Chance(), side=48, crop=16))
+    found = run_task(TASK, ask(Means(), ramps, Chance(), side=48, crop=16))
     for n in (2, 3):
         assert found[f"jigsaw_{n}x{n}_piece"] > 0.98
         assert found[f"jigsaw_{n}x{n}_perfect"] > 0.95
-        # 300 pictures: four standard errors of the share of patches, that are dependent.
+        # 300 images: four standard errors of the share of patches, that are dependent.
         assert found[f"jigsaw_{n}x{n}_piece_random"] == pytest.approx(1 / n**2, abs=0.06)
     assert found["jigsaw_2x2_perfect_random"] == pytest.approx(1 / 24, abs=0.05)
     assert found["jigsaw_3x3_perfect_random"] == 0
@@ -139,7 +139,7 @@ def test_reassembled_pictures_are_known_as_intact_ones_and_shuffled_ones_are_not
         return arrays(pixels.astype(np.uint8), labels)
 
     splits = Splits("corners", part(200), part(200))
-    found = measure(jigsaw_recognition.TASK, ask(Corner(), splits, side=48, crop=16))
+    found = run_task(jigsaw_recognition.TASK, ask(Corner(), splits, side=48, crop=16))
     assert found["jigsaw_3x3_intact"] == 1
     assert found["jigsaw_3x3_reassembled"] > 0.9
     # In the corner that tells lies any of nine patches: it is blue in class 0 once in nine times.
@@ -149,5 +149,5 @@ def test_reassembled_pictures_are_known_as_intact_ones_and_shuffled_ones_are_not
 
 def test_one_picture_is_no_jigsaw(net, tints, arrays, ask):
     alone = arrays(tints.test.pixels[:1], np.zeros(1))
-    with pytest.raises(UnmeasurableError, match="two pictures"):
+    with pytest.raises(UnmeasurableError, match="two images"):
         TASK.run(ask(net, Splits("alone", tints.train, alone)))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sp_bench.data.dataset import Splits
 from sp_bench.frozen_backbone import UnmeasurableError
-from sp_bench.tasks import measure
+from sp_bench.tasks import run_task
 from sp_bench.tasks.pair import TASK
 from torch import Tensor, nn
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 def test_an_encoder_that_knows_where_it_is_has_r2_1_and_a_gain_in_every_component(
     ramps, ask, position, chance
 ):
-    found = measure(TASK, ask(position, ramps, chance, side=64, crop=32))
+    found = run_task(TASK, ask(position, ramps, chance, side=64, crop=32))
     for name in ("dx", "dy", "scale"):
         assert found[f"pair_{name}_r2"] > 0.97
         assert found[f"pair_{name}_equal"] > 0.9
@@ -33,7 +33,7 @@ def test_an_encoder_that_knows_where_it_is_has_r2_1_and_a_gain_in_every_componen
 def test_an_encoder_that_reads_sharpness_alone_is_found_out_on_equalised_pairs(
     fractals, ask, sharpness, chance
 ):
-    found = measure(TASK, ask(sharpness, fractals, chance, side=96, crop=48))
+    found = run_task(TASK, ask(sharpness, fractals, chance, side=96, crop=48))
     assert found["pair_scale_r2"] > 0.95
     assert found["pair_scale_gain"] > 0.5
     assert abs(found["pair_scale_equal"]) < 0.08
@@ -45,13 +45,13 @@ def test_probes_are_fitted_on_training_pictures_and_scored_on_the_others(
     ramps, arrays, ask, position, chance
 ):
     mirrored = arrays(np.ascontiguousarray(ramps.test.pixels[:, :, ::-1]), ramps.test.labels)
-    found = measure(TASK, ask(position, Splits("mirrored", ramps.train, mirrored), chance))
+    found = run_task(TASK, ask(position, Splits("mirrored", ramps.train, mirrored), chance))
     assert found["pair_dx_r2"] == pytest.approx(-3, abs=0.3)  # all shifts told the wrong way round
     assert found["pair_dy_r2"] > 0.97
 
 
 def test_an_encoder_that_knows_nothing_gains_nothing(ramps, ask, position, chance):
-    found = measure(TASK, ask(chance, ramps, position, side=64, crop=32))
+    found = run_task(TASK, ask(chance, ramps, position, side=64, crop=32))
     for figure in TASK.figures[:4]:
         assert abs(found[figure.key]) < 0.05
     assert min(found[f"pair_{name}_random"] for name in ("dx", "dy", "scale")) > 0.97
@@ -60,7 +60,7 @@ def test_an_encoder_that_knows_nothing_gains_nothing(ramps, ask, position, chanc
 
 
 def test_gains_are_the_differences_of_what_stands_beside_them(net, tints, ask):
-    found = measure(TASK, ask(net, tints))
+    found = run_task(TASK, ask(net, tints))
     for name in ("dx", "dy", "scale"):
         gain = found[f"pair_{name}_r2"] - found[f"pair_{name}_one"]
         assert found[f"pair_{name}_gain"] == pytest.approx(gain)
@@ -100,5 +100,5 @@ def test_the_baseline_and_sp_are_shown_the_same_crops(tints, ask, chance):
 
 def test_a_partner_takes_another_picture(net, tints, arrays, ask):
     alone = arrays(tints.test.pixels[:1], np.zeros(1))
-    with pytest.raises(UnmeasurableError, match="two pictures"):
+    with pytest.raises(UnmeasurableError, match="two images"):
         TASK.run(ask(net, Splits("alone", tints.train, alone)))

@@ -33,7 +33,7 @@ def test_the_same_question_gives_the_same_pairs_and_the_two_parts_others():
     other = draw_pairs(30, 50, 64, 32, part=0)
     scored = draw_pairs(30, 50, 64, 32, part=1)
     assert torch.equal(one.boxes, other.boxes)
-    assert torch.equal(one.picture, other.picture)
+    assert torch.equal(one.image, other.image)
     assert torch.equal(one.resolution, other.resolution)
     assert not torch.equal(one.boxes, scored.boxes)
 
@@ -52,10 +52,10 @@ def test_further_crops_of_a_picture_hardly_overlap_and_each_pair_of_them_has_its
 
 @settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 150))
-def test_pictures_are_taken_evenly_and_twice_at_most(pictures, most):
-    draws = draw_pairs(pictures, most, 64, 32, part=0)
-    times = draws.picture.bincount(minlength=pictures)
-    assert len(draws.picture) == min(most, 2 * pictures)
+def test_pictures_are_taken_evenly_and_twice_at_most(images, most):
+    draws = draw_pairs(images, most, 64, 32, part=0)
+    times = draws.image.bincount(minlength=images)
+    assert len(draws.image) == min(most, 2 * images)
     assert int(times.max()) <= 2
     assert int(times.max() - times.min()) <= 1
 
@@ -92,7 +92,7 @@ def test_crops_of_the_right_pictures_come_first_a_then_b(batch_size):
     frozen = FrozenBackbone(nn.Flatten(), side=40, crop=16, batch_size=batch_size)
     for resolution in (None, draws.resolution):
         views = encode_pairs(frozen, images, draws, resolution)
-        frames = images[draws.picture] / 255
+        frames = images[draws.image] / 255
         expected = torch.stack([crop_resize(frames, b, 16, resolution) for b in draws.boxes])
         expected = (expected - mean.view(3, 1, 1)) / sd.view(3, 1, 1)
         torch.testing.assert_close(views, expected.flatten(2))

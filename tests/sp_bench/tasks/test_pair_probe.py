@@ -35,7 +35,7 @@ def knowing_boxes(part: int) -> Pairs:
     generator = torch.Generator().manual_seed(0)
     mixed = told @ torch.randn(4, 12, generator=generator)
     noise = torch.randn(mixed.shape, generator=generator.manual_seed(part))
-    return Pairs(mixed + 0.001 * noise, draws.targets, draws.picture)
+    return Pairs(mixed + 0.001 * noise, draws.targets, draws.image)
 
 
 def noise_like(views: Tensor, seed: int) -> Tensor:
@@ -86,7 +86,7 @@ def test_a_shuffled_partner_is_worth_no_more_than_one_view(boxes):
 def test_features_that_tell_nothing_get_no_r2_and_do_not_fall_far_below():
     parts = [draw_pairs(400, 800, 96, 32, part) for part in (0, 1)]
     fit, score = (
-        Pairs(noise_like(torch.empty(2, 800, 150), seed), draws.targets, draws.picture)
+        Pairs(noise_like(torch.empty(2, 800, 150), seed), draws.targets, draws.image)
         for seed, draws in enumerate(parts)
     )
     for told in (r2_of_both(fit, score), r2_of_one(fit, score)):
@@ -123,20 +123,20 @@ def test_the_probe_is_the_ridge_with_the_least_leave_one_out_error_by_brute_forc
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 20), min_size=2, max_size=60))
-def test_each_pair_is_given_a_partner_of_another_picture_and_each_partner_once(pictures):
-    picture = torch.tensor(pictures)
-    if 2 * int(picture.bincount().max()) > len(picture):
+def test_each_pair_is_given_a_partner_of_another_picture_and_each_partner_once(images):
+    image = torch.tensor(images)
+    if 2 * int(image.bincount().max()) > len(image):
         return
-    partner = strangers(picture)
-    assert partner.sort().values.tolist() == list(range(len(picture)))
-    assert (picture[partner] != picture).all()
+    partner = strangers(image)
+    assert partner.sort().values.tolist() == list(range(len(image)))
+    assert (image[partner] != image).all()
 
 
 def test_shuffling_leaves_the_first_view_and_the_truth(boxes):
     pairs, mixed = boxes[0], shuffled(boxes[0])
     assert torch.equal(mixed.views[0], pairs.views[0])
     assert torch.equal(mixed.targets, pairs.targets)
-    assert torch.equal(mixed.views[1], pairs.views[1][strangers(pairs.picture)])
+    assert torch.equal(mixed.views[1], pairs.views[1][strangers(pairs.image)])
 
 
 def test_an_mlp_tells_what_is_not_linear_and_gives_nothing_for_noise(boxes):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sp_bench.data.dataset import Splits
 from sp_bench.frozen_backbone import UnmeasurableError
-from sp_bench.tasks import measure
+from sp_bench.tasks import run_task
 from sp_bench.tasks.pair_interaction import TASK
 from torch import Tensor, nn
 
@@ -28,20 +28,20 @@ class Phase(nn.Module):
 
 @pytest.fixture
 def waves(arrays) -> Splits:
-    """Red rises from left to right; blue is one for each picture, any of all alike."""
+    """Red rises from left to right; blue is one for each image, any of all alike."""
     rng = np.random.default_rng(0)
 
     def part(count: int):
-        pictures = np.zeros((count, 64, 64, 3), np.uint8)
-        pictures[..., 0] = np.round((np.arange(64) + 0.5) / 64 * 255)
-        pictures[..., 2] = rng.integers(0, 256, (count, 1, 1))
-        return arrays(pictures, np.arange(count) % 2)
+        images = np.zeros((count, 64, 64, 3), np.uint8)
+        images[..., 0] = np.round((np.arange(64) + 0.5) / 64 * 255)
+        images[..., 2] = rng.integers(0, 256, (count, 1, 1))
+        return arrays(images, np.arange(count) % 2)
 
     return Splits("waves", part(600), part(200))
 
 
 def test_what_neither_crop_tells_alone_is_told_by_both_together(waves, ask, chance):
-    found = measure(TASK, ask(Phase(), waves, chance, side=64, crop=32))
+    found = run_task(TASK, ask(Phase(), waves, chance, side=64, crop=32))
     assert found["relation_dx_r2"] > 0.9
     assert abs(found["relation_dx_one"]) < 0.1
     assert found["relation_dx_apart"] < 0.5
@@ -53,7 +53,7 @@ def test_what_neither_crop_tells_alone_is_told_by_both_together(waves, ask, chan
 
 
 def test_what_each_crop_tells_of_its_place_is_told_apart_as_well(ramps, ask, chance, position):
-    found = measure(TASK, ask(position, ramps, chance, side=64, crop=32))
+    found = run_task(TASK, ask(position, ramps, chance, side=64, crop=32))
     for name in COMPONENTS:
         assert found[f"relation_{name}_r2"] > 0.9
         assert found[f"relation_{name}_one"] < 0.65
@@ -62,7 +62,7 @@ def test_what_each_crop_tells_of_its_place_is_told_apart_as_well(ramps, ask, cha
 
 
 def test_sharpness_tells_nothing(fractals, ask, chance, sharpness):
-    found = measure(TASK, ask(sharpness, fractals, chance, side=96, crop=48))
+    found = run_task(TASK, ask(sharpness, fractals, chance, side=96, crop=48))
     assert abs(found["relation_scale_r2"]) < 0.1
 
 
@@ -71,13 +71,13 @@ def test_probes_are_fitted_on_training_pictures_and_scored_on_the_others(
 ):
     mirrored = arrays(np.ascontiguousarray(ramps.test.pixels[:, :, ::-1]), ramps.test.labels)
     splits = Splits("mirrored", ramps.train, mirrored)
-    found = measure(TASK, ask(position, splits, chance, side=64, crop=32))
+    found = run_task(TASK, ask(position, splits, chance, side=64, crop=32))
     assert found["relation_dx_r2"] == pytest.approx(-3, abs=0.4)
     assert found["relation_dy_r2"] > 0.9
 
 
 def test_means_and_gains_are_of_what_stands_beside_them(net, tints, ask):
-    found = measure(TASK, ask(net, tints))
+    found = run_task(TASK, ask(net, tints))
     both, one, apart = (
         np.array([found[f"relation_{name}_{key}"] for name in COMPONENTS])
         for key in ("r2", "one", "apart")
@@ -89,5 +89,5 @@ def test_means_and_gains_are_of_what_stands_beside_them(net, tints, ask):
 
 def test_a_relation_takes_two_pictures_of_each_part(net, tints, arrays, ask):
     alone = arrays(tints.test.pixels[:1], np.zeros(1))
-    with pytest.raises(UnmeasurableError, match="two pictures"):
+    with pytest.raises(UnmeasurableError, match="two images"):
         TASK.run(ask(net, Splits("alone", tints.train, alone)))

@@ -1,4 +1,4 @@
-"""Robustness: the means by hand, and pictures from files laid out as CIFAR-10-C is."""
+"""Robustness: the means by hand, and images from files laid out as CIFAR-10-C is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sp_bench.corruptions import FAMILIES, NAMES, corrupt
 from sp_bench.data import DataError, Splits
-from sp_bench.tasks import EVALUATION_SEED, linear, measure, robustness
+from sp_bench.tasks import EVALUATION_SEED, linear, robustness, run_task
 from sp_bench.tasks.robustness import TASK
 
 
@@ -17,10 +17,10 @@ def few(monkeypatch):
 
 def test_it_is_the_mean_over_corruptions_and_severities_of_the_clean_probe(net, tints, ask, few):
     subject = ask(net, tints, side=32)
-    found = measure(TASK, subject)
+    found = run_task(TASK, subject)
     probe = linear.fit_probe(subject.backbone.features(tints.train).numpy(), tints.train.labels)
-    chosen = robustness.some(40, 24)
-    shown, labels = subject.backbone.pictures(tints.test)[chosen], tints.test.labels[chosen]
+    chosen = robustness.subsample(40, 24)
+    shown, labels = subject.backbone.images(tints.test)[chosen], tints.test.labels[chosen]
     reached = {
         name: [
             (probe.predict(subject.backbone.encode(corrupt(shown, name, s, EVALUATION_SEED)))
@@ -47,7 +47,7 @@ def test_no_figure_is_called_mce():
 
 @pytest.fixture
 def folder(tmp_path, tints):
-    """Black pictures in every corruption but one, which holds the clean ones."""
+    """Black images in every corruption but one, which holds the clean ones."""
     clean = tints.test.pixels
     for name in NAMES:
         pixels = np.tile(clean if name == "fog" else np.zeros_like(clean), (5, 1, 1, 1))
@@ -58,7 +58,7 @@ def folder(tmp_path, tints):
 
 def test_files_are_read_with_their_labels(folder, net, tints, ask):
     splits = TASK.load(str(folder), tints)
-    found = measure(TASK, ask(net, splits))
+    found = run_task(TASK, ask(net, splits))
     assert found["robustness_fog"] == found["robustness_clean"]
     assert found["robustness_contrast"] == pytest.approx(0.25)  # one class for all, of four
     assert found["robustness"] == pytest.approx((found["robustness_clean"] + 14 * 0.25) / 15)
@@ -84,7 +84,7 @@ def test_files_that_do_not_fit_are_named_in_one_line(folder, tints, name, array,
 
 
 def test_files_alone_are_not_enough(folder):
-    with pytest.raises(DataError, match="takes clean pictures too"):
+    with pytest.raises(DataError, match="takes clean images too"):
         TASK.load(str(folder), None)
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from sp_bench.data import DataError, Splits
 from sp_bench.data.demo_cue_conflict import DemoCues, load_demo_cues
-from sp_bench.tasks import measure
+from sp_bench.tasks import run_task
 from sp_bench.tasks.shape_bias import TASK, decide, shape_bias
 from torch import Tensor, nn
 
@@ -19,7 +19,7 @@ class Colour(nn.Module):
 
 
 class Outline(nn.Module):
-    """How much of the picture is bright, in any colour."""
+    """How much of the image is bright, in any colour."""
 
     def forward(self, images: Tensor) -> Tensor:
         bright = (images.amax(dim=1) > 0).float().flatten(1)
@@ -68,11 +68,11 @@ def test_the_share_and_the_decision_by_hand():
 
 def test_a_network_that_sees_one_cue_decides_by_it_and_counts_are_told(folder, main, ask):
     splits = TASK.load(str(folder), main)
-    # Three known classes, six pairs that differ, two pictures each; the oven is none of them.
+    # Three known classes, six pairs that differ, two images each; the oven is none of them.
     assert len(splits.test) == 12
-    found = measure(TASK, ask(Outline(), splits, Colour(), side=32, crop=16))
+    found = run_task(TASK, ask(Outline(), splits, Colour(), side=32, crop=16))
     assert found["shape_bias"] == 1 and found["shape_bias_random"] == 0
-    assert found["shape_bias_decided"] == found["shape_bias_pictures"] == 12
+    assert found["shape_bias_decided"] == found["shape_bias_images"] == 12
     assert (found["shape_bias_by_shape"], found["shape_bias_by_texture"]) == (1, 0)
     assert found["shape_bias_by_chance"] == pytest.approx(1 / 3)
 
@@ -114,6 +114,6 @@ def test_the_demo_sets_conflict_where_they_should():
     assert torch.equal(splits.train.labels, splits.train.textures)
     pairs = set(zip(splits.test.labels.tolist(), splits.test.textures.tolist(), strict=True))
     assert len(pairs) == 30 and all(a != b for a, b in pairs)
-    one, again = (np.asarray(DemoCues(30, True).picture(7)) for _ in range(2))
+    one, again = (np.asarray(DemoCues(30, True).image(7)) for _ in range(2))
     assert (one == again).all()
     assert TASK.load("demo", None).test.classes == ("block", "disc", "cone", "post", "ring", "dome")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from sp_bench.frozen_backbone import UnmeasurableError
-from sp_bench.results import Figure
-from sp_bench.tasks import Task, all_tasks, find_tasks, measure
+from sp_bench.results import MetricSpec
+from sp_bench.tasks import Task, all_tasks, find_tasks, run_task
 
 from sp_plugin.checks import ConfigError
 
@@ -26,11 +26,11 @@ def test_a_task_gives_what_it_promised_whatever_the_seed_and_the_global_generato
 ):
     splits = for_task(task)
     torch.manual_seed(1)
-    one = measure(task, ask(net, splits))
+    one = run_task(task, ask(net, splits))
     assert all(map(math.isfinite, one.values()))
     torch.manual_seed(2)
     np.random.seed(2)  # noqa: NPY002
-    assert measure(task, ask(net, splits, seed=7)) == one
+    assert run_task(task, ask(net, splits, seed=7)) == one
     assert list(one) == [figure.key for figure in task.figures]
 
 
@@ -92,11 +92,13 @@ def test_an_unknown_task_gets_one_line_with_the_nearest():
 
 
 def task_that_gives(figures):
-    return Task("odd", (Figure("one", "one"), Figure("two", "two")), lambda subject: figures)
+    return Task(
+        "odd", (MetricSpec("one", "one"), MetricSpec("two", "two")), lambda subject: figures
+    )
 
 
 def test_figures_come_in_the_order_promised_as_plain_numbers(net, tints, ask):
-    found = measure(task_that_gives({"two": np.float32(2), "one": 1}), ask(net, tints))
+    found = run_task(task_that_gives({"two": np.float32(2), "one": 1}), ask(net, tints))
     assert list(found.items()) == [("one", 1.0), ("two", 2.0)]
     assert [type(value) for value in found.values()] == [float, float]
 
@@ -104,22 +106,22 @@ def test_figures_come_in_the_order_promised_as_plain_numbers(net, tints, ask):
 @pytest.mark.parametrize("given", [{"one": 1.0}, {"one": 1.0, "two": 2.0, "three": 3.0}])
 def test_figures_missing_or_not_promised_are_an_error_that_names_them(given, net, tints, ask):
     with pytest.raises(ValueError, match=r"^task odd: .*(two|three)$"):
-        measure(task_that_gives(given), ask(net, tints))
+        run_task(task_that_gives(given), ask(net, tints))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_figure_that_is_not_finite_is_an_error(value, net, tints, ask):
     with pytest.raises(ValueError, match="task odd: two is"):
-        measure(task_that_gives({"one": 1.0, "two": value}), ask(net, tints))
+        run_task(task_that_gives({"one": 1.0, "two": value}), ask(net, tints))
 
 
 def test_what_cannot_be_measured_is_nan_and_the_reason_is_logged(net, tints, ask, caplog):
     def run(subject):
         raise UnmeasurableError("data: no depth")
 
-    task = Task("odd", (Figure("one", "one"), Figure("two", "two")), run)
+    task = Task("odd", (MetricSpec("one", "one"), MetricSpec("two", "two")), run)
     with caplog.at_level(logging.WARNING, logger="sp_bench"):
-        found = measure(task, ask(net, tints, seed=3))
+        found = run_task(task, ask(net, tints, seed=3))
     assert list(found) == ["one", "two"]
     assert all(math.isnan(value) for value in found.values())
     assert "task odd, seed 3: not measured: data: no depth" in caplog.text
@@ -128,14 +130,14 @@ def test_what_cannot_be_measured_is_nan_and_the_reason_is_logged(net, tints, ask
 def test_a_backbone_that_diverged_is_nan_in_every_task(net, for_task, ask):
     net[0].weight.data.fill_(math.nan)
     for task in TASKS:
-        assert all(math.isnan(value) for value in measure(task, ask(net, for_task(task))).values())
+        assert all(math.isnan(value) for value in run_task(task, ask(net, for_task(task))).values())
 
 
 def test_a_task_draws_from_generators_of_its_own_even_where_it_does_not_know(net, tints, ask):
     def run(subject):
         return {"one": float(torch.rand(())), "two": random.random() + float(np.random.rand())}  # noqa: NPY002
 
-    task = Task("odd", (Figure("one", "one"), Figure("two", "two")), run)
+    task = Task("odd", (MetricSpec("one", "one"), MetricSpec("two", "two")), run)
     before = torch.get_rng_state()
-    assert measure(task, ask(net, tints)) == measure(task, ask(net, tints, seed=1))
+    assert run_task(task, ask(net, tints)) == run_task(task, ask(net, tints, seed=1))
     assert torch.equal(torch.get_rng_state(), before)

@@ -1,4 +1,4 @@
-"""Pictures as data sets hand them out: PIL images, and tensors (C, H, W) of uint8 or float.
+"""Images as data sets hand them out: PIL images, and tensors (C, H, W) of uint8 or float.
 
 What SP needs of them, the same for both. PIL itself is not needed: only its images' own methods.
 """
@@ -18,10 +18,10 @@ from sp_plugin.cropping import crop_resize
 _BILINEAR, _NEAREST = 2, 0  # Pillow's numbers for its filters
 
 
-def is_picture(item: Any) -> bool:
-    """Whether it is one picture: a PIL image, or a tensor (C, H, W).
+def is_image(item: Any) -> bool:
+    """Whether it is one image: a PIL image, or a tensor (C, H, W).
 
-    >>> is_picture(torch.zeros(3, 8, 8)), is_picture(torch.zeros(2, 3, 8, 8)), is_picture([])
+    >>> is_image(torch.zeros(3, 8, 8)), is_image(torch.zeros(2, 3, 8, 8)), is_image([])
     (True, False, False)
     """
     return item.ndim == 3 if isinstance(item, Tensor) else _is_pil(item)
@@ -48,16 +48,16 @@ def size_of(image: Any) -> tuple[int, int]:
 
 
 def cut(image: Any, box: Tensor, size: int, resolution: Tensor | None = None) -> Any:
-    """One box out of a picture, resized to ``size`` x ``size``, antialiased.
+    """One box out of an image, resized to ``size`` x ``size``, antialiased.
 
     Args:
         image: a PIL image, or a tensor (C, H, W).
-        box: (4,), (cx, cy, w, h) in pixels, inside the picture.
+        box: (4,), (cx, cy, w, h) in pixels, inside the image.
         size: side of the crop in pixels.
         resolution: (2,) or None, whole pixels to go through, as for `crop_resize`.
 
     Returns:
-        A PIL image, or a tensor (C, size, size) of float in the picture's range, [0, 1] for uint8.
+        A PIL image, or a tensor (C, size, size) of float in the image's range, [0, 1] for uint8.
 
     >>> cut(torch.zeros(3, 20, 30), torch.tensor([15.0, 10.0, 8.0, 8.0]), 4).shape
     torch.Size([3, 4, 4])
@@ -84,7 +84,7 @@ def cut(image: Any, box: Tensor, size: int, resolution: Tensor | None = None) ->
 
 
 def fingerprint(image: Any) -> int:
-    """A number that tells most pictures apart, from a few of their pixels.
+    """A number that tells most images apart, from a few of their pixels.
 
     >>> fingerprint(torch.zeros(3, 8, 8)) == fingerprint(torch.ones(3, 8, 8))
     False
