@@ -3,16 +3,16 @@
 >>> from sp_plugin import SpatialPrediction, SPConfig
 """
 
-from sp_plugin.checks import ConfigError
-from sp_plugin.comparison import SPOutput
 from sp_plugin.config import SPConfig
-from sp_plugin.cropping import crop_resize
-from sp_plugin.crops import Crops
-from sp_plugin.head import SPHead
-from sp_plugin.loss import SPLoss
-from sp_plugin.sampling import CropSampler
+from sp_plugin.crops.resize import crop_resize
+from sp_plugin.crops.sampler import CropSampler
+from sp_plugin.objective.head import SPHead
+from sp_plugin.objective.loss import SPLoss
+from sp_plugin.objective.pair_loss import SPOutput
+from sp_plugin.objective.targets import TargetEncoder
 from sp_plugin.spatial_prediction import SpatialPrediction
-from sp_plugin.targets import TargetEncoder
+from sp_plugin.structures import Crops
+from sp_plugin.validation import ConfigError
 
 __version__ = "0.1.0"
 

@@ -10,7 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sp_plugin.checks import (
+from sp_plugin.crops.sampler import CropSampler, Range
+from sp_plugin.objective.head import HEADS
+from sp_plugin.objective.loss import LOSSES
+from sp_plugin.objective.pairs import ALL, count_of
+from sp_plugin.objective.targets import ANTISYMMETRIC, ENCODINGS
+from sp_plugin.validation import (
     Check,
     ConfigError,
     boolean,
@@ -24,11 +29,6 @@ from sp_plugin.checks import (
     refuse,
     text,
 )
-from sp_plugin.head import HEADS
-from sp_plugin.loss import LOSSES
-from sp_plugin.pairs import ALL, count_of
-from sp_plugin.sampling import CropSampler, Range
-from sp_plugin.targets import ANTISYMMETRIC, ENCODINGS
 
 SOURCES = ("view", "image", "host")
 SHARPNESS = ("equal", "native")
@@ -85,7 +85,7 @@ class SPConfig:
         weight: of SP beside the host; 0 leaves the host bit for bit as it was. The default is
             what trials found (docs/results.md).
         relative: whether the weight is SP's gradient at the backbone's parameters as a share of
-            the host's own, which is measured as training goes on (`sp_plugin.balance`); if not,
+            the host's own, which is measured as training goes on (`sp_plugin.gradient_balance`); if not,
             it is a plain factor of SP's loss.
         warmup: fraction of training over which the weight rises from 0 to its value.
         decay: fraction of training at its end over which the weight falls to 0; 0 for none.
@@ -108,7 +108,7 @@ class SPConfig:
         max_iou: largest overlap of a pair; two values move from the first to the last.
         sharpness: ``equal`` low-passes all crops of an image to one random resolution, so that
             blur does not tell the scale; ``native`` leaves them.
-        encoding: ``symmetric``, ``anchor`` or ``image``; see `sp_plugin.targets`.
+        encoding: ``symmetric``, ``anchor`` or ``image``; see `sp_plugin.objective.targets`.
         head: ``antisymmetric``, ``plain`` or ``difference``; null: antisymmetric, but plain for
             ``anchor``, which is not antisymmetric.
         head_width: of the head's hidden layers.
@@ -125,7 +125,7 @@ class SPConfig:
     0.5
     >>> SPConfig(sharpness="equel")
     Traceback (most recent call last):
-    sp_plugin.checks.ConfigError: sharpness: got 'equel', takes one of equal, native
+    sp_plugin.validation.ConfigError: sharpness: got 'equel', takes one of equal, native
     """
 
     weight: float = 0.5
@@ -182,7 +182,7 @@ class SPConfig:
         3
         >>> SPConfig.build({"wieght": 1})
         Traceback (most recent call last):
-        sp_plugin.checks.ConfigError: wieght: no such setting of SP; did you mean 'weight'?
+        sp_plugin.validation.ConfigError: wieght: no such setting of SP; did you mean 'weight'?
         """
         merged = {str(key): value for key, value in {**(settings or {}), **more}.items()}
         for key in merged:

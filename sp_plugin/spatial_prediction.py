@@ -21,19 +21,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sp_plugin.balance import Balance, due
-from sp_plugin.comparison import SPOutput, compare
 from sp_plugin.config import Resolved, SPConfig
-from sp_plugin.crops import Crops
-from sp_plugin.encoding import Call, encode
-from sp_plugin.head import SPHead
+from sp_plugin.features.extraction import Call, encode
+from sp_plugin.features.input_size import fit
+from sp_plugin.gradient_balance import Balance, due
 from sp_plugin.isolation import frozen_statistics, generator_for, key_of, private_rng
-from sp_plugin.loss import SPLoss
-from sp_plugin.mirrors import spread_of_views
-from sp_plugin.pairs import choose_pairs
-from sp_plugin.probing import fit
-from sp_plugin.targets import TargetEncoder
-from sp_plugin.watching import Encoded
+from sp_plugin.objective.flips import spread_of_views
+from sp_plugin.objective.head import SPHead
+from sp_plugin.objective.loss import SPLoss
+from sp_plugin.objective.pair_loss import SPOutput, compare
+from sp_plugin.objective.pairs import choose_pairs
+from sp_plugin.objective.targets import TargetEncoder
+from sp_plugin.structures import Crops
+from sp_plugin.views.capture import Encoded
 
 _FRAME = 224  # px, where nothing else is known
 _PAIRS = 1  # keeps the draw of pairs apart from that of boxes
@@ -49,7 +49,7 @@ class SpatialPrediction(nn.Module):
         config: settings; those left open are resolved for frames of 224 px, until `suit` tells
             better.
         encode: ``encode(backbone, crops)`` for a backbone that calling is not the way to its
-            features; see `sp_plugin.encoding.encode`.
+            features; see `sp_plugin.features.extraction.encode`.
 
     >>> backbone = nn.Sequential(nn.Conv2d(3, 16, 3, stride=2), nn.ReLU())
     >>> sp = SpatialPrediction(16, config=SPConfig(size=16))
@@ -134,7 +134,7 @@ class SpatialPrediction(nn.Module):
 
         Args:
             boxes: (n, k, 4), k views in each of n runs of the host's transform, such as
-                `sp_plugin.views.SPViews.draw` gives; NaN is left out.
+                `sp_plugin.views.transform.SPViews.draw` gives; NaN is left out.
         """
         self.targets.measure(spread_of_views(boxes, self.config.encoding))
         return self

@@ -8,7 +8,7 @@
 (2, torch.Size([4, 3, 16, 16]))
 """
 
-from sp_plugin.transforms import ImageCrops, SPTransform
-from sp_plugin.views import SPViews
+from sp_plugin.crops.transform import ImageCrops, SPTransform
+from sp_plugin.views.transform import SPViews
 
 __all__ = ["ImageCrops", "SPTransform", "SPViews"]

@@ -10,18 +10,18 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from sp_lightning.bases import callback_classes, with_bases
-from sp_lightning.batch import first_view
+from sp_lightning.batch_utils import first_view
+from sp_lightning.callback_base import callback_classes, with_bases
 from sp_lightning.checkpoint import keep_out, make_room
 from sp_lightning.data import AroundTransforms, Beside, check, crops_beside, on_device, unwrap
+from sp_lightning.host_views import HostViews
+from sp_lightning.method_patching import Asking, Wrapped
 from sp_lightning.progress import progress_of
 from sp_lightning.student import AUTO, find_backbone, join, student_of
-from sp_lightning.views import HostViews
-from sp_lightning.wrapping import Asking, Wrapped
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig, SPOutput
-from sp_plugin.checks import refuse
-from sp_plugin.encoding import Call
-from sp_plugin.views import Places
+from sp_plugin.features.extraction import Call
+from sp_plugin.validation import refuse
+from sp_plugin.views.transform import Places
 
 log = logging.getLogger("sp_plugin")
 
@@ -32,7 +32,7 @@ class SPCallback:
     """Adds the Spatial Prediction loss to the module that is being fitted.
 
     While ``fit`` runs, the module has a submodule ``sp``, and some of its methods are wrapped on
-    the instance (`sp_lightning.wrapping`); afterwards it is as it was. The module's state dict
+    the instance (`sp_lightning.method_patching`); afterwards it is as it was. The module's state dict
     stays a plain run's throughout. SP's figures go through the module's own logger:
     ``train_sp_loss``, ``train_sp_r2_dx``, ``train_sp_r2_dy``, ``train_sp_r2_scale``,
     ``train_sp_weight``, ``train_sp_skipped``.

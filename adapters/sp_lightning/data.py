@@ -9,7 +9,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from sp_plugin import ConfigError, Crops, SPConfig
-from sp_plugin.views import Places
+from sp_plugin.views.transform import Places
 
 # What came with a batch beside the host's own: crops of the images, or where the views lie.
 Beside = Crops | Places
@@ -67,7 +67,7 @@ class AroundTransforms:
 
 def crops_beside(config: SPConfig) -> Callable[[Any], Any]:
     """For `AroundTransforms`: an `SPTransform`; these settings, where one is there already."""
-    from sp_plugin.transforms import SPTransform  # brings torchvision, which only this needs
+    from sp_plugin.crops.transform import SPTransform  # brings torchvision, which only this needs
 
     def wrap(transform: Any) -> Any:
         wrapped = transform if isinstance(transform, SPTransform) else SPTransform(transform)
@@ -134,10 +134,13 @@ def on_device(beside: Beside | None, device: Any) -> Beside | None:
 
 _NEEDS: dict[str, tuple[type | None, str]] = {
     "view": (None, ""),
-    "image": (Crops, "crops: wrap the data set's transform in sp_plugin.transforms.SPTransform"),
+    "image": (
+        Crops,
+        "crops: wrap the data set's transform in sp_plugin.crops.transform.SPTransform",
+    ),
     "host": (
         Places,
-        "places of its views: wrap the data set's transform in sp_plugin.views.SPViews",
+        "places of its views: wrap the data set's transform in sp_plugin.views.transform.SPViews",
     ),
 }
 

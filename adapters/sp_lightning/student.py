@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sp_plugin import ConfigError
-from sp_plugin.checks import nearest
+from sp_plugin.validation import nearest
 
 AUTO = "auto"
 # The student's name in lightly's examples and benchmarks, in solo-learn and in most scripts. A

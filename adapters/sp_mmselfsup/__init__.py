@@ -6,8 +6,8 @@ registries of both hosts find them; neither host is imported. It needs MMEngine:
 """
 
 from sp_mmselfsup.algorithm import SPAlgorithm
-from sp_mmselfsup.paths import baseline, recipe
-from sp_mmselfsup.pipeline import SPCrops
-from sp_mmselfsup.views import SPViews
+from sp_mmselfsup.config_paths import baseline, recipe
+from sp_mmselfsup.crops_transform import SPCrops
+from sp_mmselfsup.view_boxes_transform import SPViews
 
 __all__ = ["SPAlgorithm", "SPCrops", "SPViews", "baseline", "recipe"]

@@ -6,8 +6,8 @@ So ``python tools/train.py $(python -m sp_mmselfsup mmselfsup/byol)`` trains it.
 import sys
 from pathlib import Path
 
-from sp_mmselfsup.paths import recipe
-from sp_plugin import ConfigError, recipes
+from sp_mmselfsup.config_paths import recipe
+from sp_plugin import ConfigError, bundled_configs
 
 
 def main(names: list[str]) -> int:
@@ -25,7 +25,7 @@ def main(names: list[str]) -> int:
 
 
 def _of(host: str) -> list[Path]:
-    return list(recipes.folder(host).glob("*.py"))
+    return list(bundled_configs.folder(host).glob("*.py"))
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from sp_mmselfsup.batch import crops_of, first_view
-from sp_mmselfsup.clock import now
-from sp_mmselfsup.compat import repair
-from sp_mmselfsup.encoders import encoder_of
 from sp_mmselfsup.host_views import HostViews
+from sp_mmselfsup.patches import repair
+from sp_mmselfsup.progress import now
+from sp_mmselfsup.unmasked_forward import encoder_of
 from sp_plugin import ConfigError, Crops, SpatialPrediction, SPConfig
-from sp_plugin.checks import nearest
-from sp_plugin.watching import Encoded
+from sp_plugin.validation import nearest
+from sp_plugin.views.capture import Encoded
 
 _NAME = "sp"
 _SETTINGS = ("algorithm", "sp")
@@ -51,7 +51,7 @@ def SPAlgorithm(
 
     >>> SPAlgorithm(algorithm=dict(type="BYOL"), sp=dict(wieght=0.3))
     Traceback (most recent call last):
-    sp_plugin.checks.ConfigError: wieght: no such setting of SP; did you mean 'weight'?
+    sp_plugin.validation.ConfigError: wieght: no such setting of SP; did you mean 'weight'?
     """
     for key in unknown:
         raise ConfigError(f"{key}: SPAlgorithm has no such setting; {nearest(key, _SETTINGS)}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sp_plugin import ConfigError, Crops
-from sp_plugin.views import Places
+from sp_plugin.views.transform import Places
 
 
 def first_view(inputs: Any) -> Tensor:

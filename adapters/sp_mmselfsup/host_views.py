@@ -10,9 +10,9 @@ from mmengine.logging import print_log
 from torch import nn
 
 from sp_mmselfsup.batch import places_of
-from sp_mmselfsup.views import SPViews
+from sp_mmselfsup.view_boxes_transform import SPViews
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.watching import Encoded, Watch
+from sp_plugin.views.capture import Encoded, Watch
 
 
 class HostViews:

@@ -6,8 +6,8 @@ hydra finds `hydra_plugins.sp_solo_plugin`, which calls `install`; no file of so
 from pathlib import Path
 
 from sp_plugin import ConfigError
-from sp_plugin.recipes import folder
-from sp_solo.switch import Switch, install
+from sp_plugin.bundled_configs import folder
+from sp_solo.method_factory import Switch, install
 
 __all__ = ["ConfigError", "Switch", "install", "recipes"]
 

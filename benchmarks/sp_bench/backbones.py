@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from sp_bench.errors import UsageError
-from sp_plugin.checks import nearest
+from sp_plugin.validation import nearest
 
 _TORCHVISION = ("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2")
 SMALL = ("tiny_resnet", "tiny_vit")

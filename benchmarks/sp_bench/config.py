@@ -13,7 +13,7 @@ import torch
 
 from sp_bench.errors import UsageError
 from sp_bench.results import write_json
-from sp_plugin.checks import nearest
+from sp_plugin.validation import nearest
 
 METHOD_NAMES = ("simclr", "moco", "byol", "dino", "mae", "vicreg", "barlowtwins")
 PRETEXTS = ("sp", "augself", "relative_location")

@@ -20,7 +20,7 @@ from sp_bench.results import ARMS, BASELINE, LONGER, Results, Run
 from sp_bench.stats import rows
 from sp_bench.task_data import Sources
 from sp_bench.tasks import find_tasks
-from sp_plugin.checks import nearest
+from sp_plugin.validation import nearest
 
 RESULTS, REPORT = "results.json", "report.html"
 _TOLD = "run.json"  # what sp-bench wrote of a run of its own

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as image_ops
 
 from sp_bench.data.dataset import ImageDataset
-from sp_plugin.encoding import encode, feature_map
+from sp_plugin.features.extraction import encode, feature_map
+from sp_plugin.features.input_size import fit
 from sp_plugin.isolation import evaluating, frozen_statistics, generator_for, private_rng
-from sp_plugin.probing import fit
 
 # By the set and the side, for all backbones of a comparison; gone when the set is.
 _decoded: WeakKeyDictionary[ImageDataset, dict[int, Tensor]] = WeakKeyDictionary()

@@ -25,7 +25,7 @@ from sp_bench.results import ALONE
 from sp_bench.task_runner import ANSWERS
 from sp_bench.trainer import fit_stoppably, quiet_trainer
 from sp_plugin import SpatialPrediction
-from sp_plugin.probing import fit
+from sp_plugin.features.input_size import fit
 
 FINAL = "final.ckpt"
 

@@ -8,7 +8,7 @@ from typing import Any
 from sp_bench.data import DataError, Splits
 from sp_bench.errors import UsageError
 from sp_bench.tasks import Task, all_tasks
-from sp_plugin.checks import nearest
+from sp_plugin.validation import nearest
 
 
 class Sources:

@@ -15,7 +15,7 @@ from typing import Any
 from sp_bench.errors import UsageError
 from sp_bench.task_data import parse_sources
 from sp_bench.tasks import DEFAULT_TASKS, all_tasks
-from sp_plugin.checks import nearest
+from sp_plugin.validation import nearest
 
 if sys.version_info >= (3, 11):
     import tomllib

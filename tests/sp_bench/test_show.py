@@ -13,7 +13,7 @@ from sp_bench.report.answers import answer
 from sp_bench.report.pair_preview import draw_asked, footnote
 
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.boxes import corners
+from sp_plugin.crops.boxes import corners
 from sp_plugin.isolation import generator_for
 
 

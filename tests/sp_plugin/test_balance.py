@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig
-from sp_plugin.balance import Balance, due
-from sp_plugin.watching import Encoded
+from sp_plugin.gradient_balance import Balance, due
+from sp_plugin.views.capture import Encoded
 
 IMAGES = torch.rand(6, 3, 40, 40, generator=torch.Generator().manual_seed(0))
 

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sp_plugin.boxes import FRAME, area, corners, flip, from_corners, iou, place
+from sp_plugin.crops.boxes import FRAME, area, corners, flip, from_corners, iou, place
 
 _seeds = st.integers(0, 2**32 - 1)
 

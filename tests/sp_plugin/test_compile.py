@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from sp_plugin import SpatialPrediction, SPConfig, crop_resize
-from sp_plugin.comparison import compare
-from sp_plugin.pairs import choose_pairs
-from sp_plugin.sampling import CropSampler
-from sp_plugin.sharpness import shared_resolution
+from sp_plugin.crops.sampler import CropSampler
+from sp_plugin.crops.sharpness import shared_resolution
+from sp_plugin.objective.pair_loss import compare
+from sp_plugin.objective.pairs import choose_pairs
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import resized_crop
 
-from sp_plugin import cropping
-from sp_plugin.boxes import from_corners
-from sp_plugin.cropping import crop_resize
+from sp_plugin.crops import resize
+from sp_plugin.crops.boxes import from_corners
+from sp_plugin.crops.resize import crop_resize
 
 _STEP = 1 / 255
 
@@ -100,13 +100,13 @@ def test_both_routes_are_one_function(seed, frame, through_a_grid):
     images, boxes = torch.rand(6, 3, *frame, generator=generator), _fractional(6, generator)
     grid = torch.randint(1, 25, (6, 2), generator=generator).float() if through_a_grid else None
     results = []
-    before = cropping._DENSE_PIXELS_ON_CPU
+    before = resize._DENSE_PIXELS_ON_CPU
     try:
         for limit in (0, 10**9):
-            cropping._DENSE_PIXELS_ON_CPU = limit
+            resize._DENSE_PIXELS_ON_CPU = limit
             results.append(crop_resize(images, boxes, 24, grid))
     finally:
-        cropping._DENSE_PIXELS_ON_CPU = before
+        resize._DENSE_PIXELS_ON_CPU = before
     torch.testing.assert_close(*results, atol=1e-4, rtol=0)
 
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sp_plugin.boxes import area, corners, iou
-from sp_plugin.pairs import choose_pairs, count_of
-from sp_plugin.sampling import CropSampler
-from sp_plugin.targets import ENCODINGS, TargetEncoder
+from sp_plugin.crops.boxes import area, corners, iou
+from sp_plugin.crops.sampler import CropSampler
+from sp_plugin.objective.pairs import choose_pairs, count_of
+from sp_plugin.objective.targets import ENCODINGS, TargetEncoder
 
 _seeds = st.integers(0, 2**32 - 1)
 _counts = st.integers(2, 8)

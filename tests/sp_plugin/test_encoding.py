@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sp_plugin import ConfigError
-from sp_plugin.encoding import feature_map, pooled
+from sp_plugin.features.extraction import feature_map, pooled
 
 VECTOR = torch.randn(3, 7)
 TOKENS = torch.randn(3, 16, 7)  # those of a square of 4 x 4 patches

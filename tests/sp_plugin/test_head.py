@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from sp_plugin.head import HEADS, SPHead
-from sp_plugin.loss import LOSSES, SPLoss
-from sp_plugin.pairs import choose_pairs
+from sp_plugin.objective.head import HEADS, SPHead
+from sp_plugin.objective.loss import LOSSES, SPLoss
+from sp_plugin.objective.pairs import choose_pairs
 
 _seeds = st.integers(0, 2**32 - 1)
 each_kind = pytest.mark.parametrize("kind", HEADS)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sp_plugin import ConfigError
-from sp_plugin.encoding import encode
+from sp_plugin.features.extraction import encode
 
 
 class _Net(nn.Module):

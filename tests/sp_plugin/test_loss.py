@@ -8,7 +8,7 @@ from sklearn.metrics import r2_score
 from torch.nn import functional as F
 from torchmetrics.functional.regression import r2_score as torchmetrics_r2
 
-from sp_plugin.loss import LOSSES, SPLoss, r2
+from sp_plugin.objective.loss import LOSSES, SPLoss, r2
 
 _seeds = st.integers(0, 2**32 - 1)
 _TORCH = {"smooth_l1": F.smooth_l1_loss, "l1": F.l1_loss, "mse": F.mse_loss}

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig
-from sp_plugin.mirrors import as_seen, spread_of_views
-from sp_plugin.targets import ENCODINGS
+from sp_plugin.objective.flips import as_seen, spread_of_views
+from sp_plugin.objective.targets import ENCODINGS
 
 signs = st.sampled_from([1.0, -1.0])
 flips = st.tuples(signs, signs)

@@ -12,10 +12,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.crops import Crops
 from sp_plugin.isolation import generator_for
-from sp_plugin.views import Places
-from sp_plugin.watching import Watch
+from sp_plugin.structures import Crops
+from sp_plugin.views.capture import Watch
+from sp_plugin.views.transform import Places
 
 _READS = torch.ops.aten._local_scalar_dense.default
 

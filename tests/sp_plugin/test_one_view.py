@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from sp_plugin.sampling import CropSampler
+from sp_plugin.crops.sampler import CropSampler
 
 _N = 60_000
 

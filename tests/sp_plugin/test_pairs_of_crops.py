@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.watching import Encoded
+from sp_plugin.views.capture import Encoded
 
 IMAGES = torch.randn(5, 3, 40, 40, generator=torch.Generator().manual_seed(0))
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sp_plugin.boxes import from_corners
-from sp_plugin.places import LOST, Place
+from sp_plugin.crops.boxes import from_corners
+from sp_plugin.views.location import LOST, Place
 
 SIDE = 64
 halves = st.tuples(*[st.integers(0, 7)] * 2, *[st.integers(1, 8)] * 2)

@@ -10,8 +10,8 @@ import torchvision
 from torch import Tensor, nn
 
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig
-from sp_plugin.encoding import encode
-from sp_plugin.probing import Fit, fit
+from sp_plugin.features.extraction import encode
+from sp_plugin.features.input_size import Fit, fit
 
 SAID = "SP: crops are resized to 32 px, what the backbone takes, not 48"
 

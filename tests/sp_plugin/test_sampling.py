@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sp_plugin.boxes import area, corners, iou
-from sp_plugin.sampling import CropSampler, blend
+from sp_plugin.crops.boxes import area, corners, iou
+from sp_plugin.crops.sampler import CropSampler, blend
 
 _seeds = st.integers(0, 2**32 - 1)
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.sampling import uniform
-from sp_plugin.sharpness import shared_resolution
+from sp_plugin.crops.sampler import uniform
+from sp_plugin.crops.sharpness import shared_resolution
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 8), st.integers(4, 96))

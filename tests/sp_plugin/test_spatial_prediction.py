@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sp_plugin import SpatialPrediction, SPConfig, TargetEncoder
-from sp_plugin.boxes import corners, iou
-from sp_plugin.loss import r2
+from sp_plugin.crops.boxes import corners, iou
+from sp_plugin.objective.loss import r2
 
 
 class Net(nn.Module):

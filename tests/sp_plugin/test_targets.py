@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.models.detection._utils import BoxCoder
 
-from sp_plugin.boxes import corners, flip, place
-from sp_plugin.sampling import CropSampler
-from sp_plugin.targets import ANTISYMMETRIC, ENCODINGS, TargetEncoder, raw_targets
+from sp_plugin.crops.boxes import corners, flip, place
+from sp_plugin.crops.sampler import CropSampler
+from sp_plugin.objective.targets import ANTISYMMETRIC, ENCODINGS, TargetEncoder, raw_targets
 
 _seeds = st.integers(0, 2**32 - 1)
 _TARGETS = {encoding: TargetEncoder(CropSampler(), encoding) for encoding in ENCODINGS}

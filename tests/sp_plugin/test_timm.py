@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.encoding import encode
+from sp_plugin.features.extraction import encode
 
 # (architecture, settings that keep it small). Frames are of 64 px, so crops of 32 are wanted.
 _VIT = {"img_size": 32, "depth": 2}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.encoding import encode
+from sp_plugin.features.extraction import encode
 
 _STEPS, _WIDTH = 5, 48
 

@@ -15,7 +15,7 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from sp_plugin import ConfigError, Crops, SpatialPrediction, SPConfig, crop_resize
-from sp_plugin.transforms import ImageCrops, SPTransform, find_normalize
+from sp_plugin.crops.transform import ImageCrops, SPTransform, find_normalize
 
 PLAIN = {"sharpness": "native", "size": 16}
 

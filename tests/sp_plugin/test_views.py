@@ -20,7 +20,7 @@ from torchvision.transforms import functional as F
 from torchvision.transforms import v2
 
 from sp_plugin import ConfigError
-from sp_plugin.views import Places, SPViews, views_in
+from sp_plugin.views.transform import Places, SPViews, views_in
 
 BOTH = pytest.mark.parametrize("T", (v1, v2), ids=("v1", "v2"))
 

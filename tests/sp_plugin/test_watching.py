@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig
-from sp_plugin.encoding import encode
-from sp_plugin.matching import match, most_local, same_rows
-from sp_plugin.views import Places
-from sp_plugin.watching import Watch
+from sp_plugin.features.extraction import encode
+from sp_plugin.views.capture import Watch
+from sp_plugin.views.matching import match, most_local, same_rows
+from sp_plugin.views.transform import Places
 
 B = 3
 

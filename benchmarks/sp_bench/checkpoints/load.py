@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sp_bench.checkpoints.key_mapping import RENAMES, prefixes, renamed
 from sp_bench.checkpoints.read import read_weights
 from sp_bench.errors import UsageError
-from sp_plugin.checks import nearest
+from sp_plugin.validation import nearest
 
 LEAST = 0.5  # of the backbone's weights
 _NAMED = 3

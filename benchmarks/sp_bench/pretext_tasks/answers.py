@@ -13,7 +13,7 @@ def answered(raw: Tensor, usable: Tensor, told: dict[str, Tensor], boxes: Tensor
 
     Args:
         raw: its loss, not weighted.
-        usable: whether the features were finite, as `sp_plugin.comparison.guarded` tells.
+        usable: whether the features were finite, as `sp_plugin.objective.pair_loss.guarded` tells.
         told: metrics of its own.
         boxes: (2, B, 4), what it was asked about.
     """

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from sp_bench.pretext_tasks.answers import answered
 from sp_bench.speed.peers import mlp
 from sp_plugin import SpatialPrediction, SPOutput
-from sp_plugin.comparison import guarded
 from sp_plugin.isolation import key_of, private_rng
+from sp_plugin.objective.pair_loss import guarded
 
 
 class AugSelfCrops(SpatialPrediction):

@@ -17,11 +17,11 @@ from torch.nn import functional as F
 
 from sp_bench.pretext_tasks.answers import answered
 from sp_plugin import SpatialPrediction, SPOutput
-from sp_plugin.comparison import guarded
 from sp_plugin.config import Resolved
-from sp_plugin.head import SPHead
+from sp_plugin.crops.sampler import CropSampler, uniform
 from sp_plugin.isolation import key_of, private_rng
-from sp_plugin.sampling import CropSampler, uniform
+from sp_plugin.objective.head import SPHead
+from sp_plugin.objective.pair_loss import guarded
 
 _JITTER = 7 / 96  # of a patch's side
 _SIDE = 1 / (4 + 2 * _JITTER)  # three patches, two gaps of half a patch, jitter at both ends

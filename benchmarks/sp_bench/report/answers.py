@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from sp_plugin.targets import raw_targets
+from sp_plugin.objective.targets import raw_targets
 
 _UNITS = {
     "symmetric": "crop sides",

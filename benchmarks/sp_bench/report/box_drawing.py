@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import AbstractPathEffect, Normal, withStroke
 from torch import Tensor
 
-from sp_plugin.boxes import corners
+from sp_plugin.crops.boxes import corners
 
 STYLES: dict[str, dict[str, Any]] = {
     "a": {"color": "#ffffff", "linestyle": "-"},

@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 from sp_bench.report.box_drawing import STYLES, draw_box, legend_lines
-from sp_plugin.boxes import corners
+from sp_plugin.crops.boxes import corners
 
 LABELS = {
     "a": "crop a, given",

@@ -8,7 +8,7 @@ from typing import Any
 
 from sp_bench.config import Settings
 from sp_bench.speed.settings import SpeedSettings
-from sp_plugin.pairs import ALL, count_of
+from sp_plugin.objective.pairs import ALL, count_of
 
 PLAIN = "host alone"
 

@@ -12,7 +12,7 @@ from sp_bench.methods import Method
 from sp_bench.speed.cases import Case
 from sp_bench.speed.settings import SpeedSettings
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.encoding import encode
+from sp_plugin.features.extraction import encode
 
 
 class Floor:

@@ -16,10 +16,10 @@ from sp_bench.speed.reference_resize import by_definition
 from sp_bench.speed.settings import SpeedSettings
 from sp_bench.speed.timing import Stopwatch, interleaved, repeated
 from sp_plugin import SPConfig
-from sp_plugin.boxes import corners, from_corners
-from sp_plugin.cropping import crop_resize
-from sp_plugin.sampling import uniform
-from sp_plugin.sharpness import shared_resolution
+from sp_plugin.crops.boxes import corners, from_corners
+from sp_plugin.crops.resize import crop_resize
+from sp_plugin.crops.sampler import uniform
+from sp_plugin.crops.sharpness import shared_resolution
 
 OURS, EACH = "crop_resize", "torchvision resized_crop, one by one"
 FRACTIONAL, SHARED = "crop_resize, fractional boxes", "crop_resize, through a shared resolution"

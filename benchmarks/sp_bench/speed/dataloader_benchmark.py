@@ -16,7 +16,7 @@ from PIL import Image
 from sp_bench.data import DemoDataset, list_images, open_image
 from sp_bench.speed.settings import SpeedSettings
 from sp_bench.speed.timing import Stopwatch, interleaved
-from sp_plugin.transforms import SPTransform
+from sp_plugin.crops.transform import SPTransform
 
 WITHOUT, WITH = "pipeline alone", "with source=image"
 _SIDES = (224, 64)  # of the host's views, in pixels

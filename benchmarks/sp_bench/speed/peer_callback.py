@@ -7,14 +7,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from sp_lightning.wrapping import Wrapped
+from sp_lightning.method_patching import Wrapped
 from torch import Tensor, nn
 
 from sp_bench.backbones import is_vit
 from sp_bench.methods import Method
 from sp_bench.speed.peers import Augmented, AugSelf, Drloc
-from sp_plugin.encoding import pooled
-from sp_plugin.probing import fit
+from sp_plugin.features.extraction import pooled
+from sp_plugin.features.input_size import fit
 
 PEERS = ("augself", "drloc")
 

@@ -10,7 +10,7 @@ import torch
 
 from sp_bench.config import fast_precision
 from sp_bench.errors import UsageError
-from sp_plugin.checks import nearest
+from sp_plugin.validation import nearest
 
 PARTS = ("steps", "crops", "data", "peers", "k")
 _DEVICES = ("auto", "cpu", "cuda")

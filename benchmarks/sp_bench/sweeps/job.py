@@ -23,7 +23,7 @@ from sp_bench.sweeps.paths import folder_of
 from sp_bench.task_selection import absolute
 from sp_bench.tasks import find_tasks
 from sp_plugin import SPConfig
-from sp_plugin.checks import nearest
+from sp_plugin.validation import nearest
 
 ORIGIN = "origin.json"
 _OWN = ("arm", "seed", "out", "prediction", "threads", "data_root", "host", "dry_run")

@@ -22,8 +22,8 @@ from sp_bench.data.dataset import DataError, Splits
 from sp_bench.data.load import load_data
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import MetricSpec
-from sp_plugin.checks import ConfigError, nearest
 from sp_plugin.isolation import generator_for, private_rng
+from sp_plugin.validation import ConfigError, nearest
 
 log = logging.getLogger("sp_bench")
 
@@ -124,7 +124,7 @@ def find_tasks(names: Sequence[str]) -> list[Task]:
 
     >>> find_tasks(["lineer"])
     Traceback (most recent call last):
-    sp_plugin.checks.ConfigError: tasks: there is no 'lineer'; did you mean 'linear'?
+    sp_plugin.validation.ConfigError: tasks: there is no 'lineer'; did you mean 'linear'?
     """
     known = all_tasks()
     for name in names:

@@ -12,10 +12,10 @@ from torchvision.transforms.v2 import functional as image_ops
 from sp_bench.data.dense_dataset import DenseDataset
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.tasks import subsample
-from sp_plugin.checks import ConfigError
-from sp_plugin.encoding import feature_map
+from sp_plugin.features.extraction import feature_map
+from sp_plugin.features.input_size import fit
 from sp_plugin.isolation import evaluating, frozen_statistics, private_rng
-from sp_plugin.probing import fit
+from sp_plugin.validation import ConfigError
 
 MOST = 1000  # images: each has a map of features in memory
 _LARGEST = 224  # pixels

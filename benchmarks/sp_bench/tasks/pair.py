@@ -28,7 +28,7 @@ from sp_bench.tasks.pair_probe import (
     shuffled,
 )
 from sp_bench.tasks.pair_sampling import Draws, draw_pairs, encode_pairs
-from sp_plugin.loss import r2
+from sp_plugin.objective.loss import r2
 
 COMPONENTS = ("dx", "dy", "scale")
 

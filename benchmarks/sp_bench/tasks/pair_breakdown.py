@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from sp_bench.tasks.pair_sampling import Draws
-from sp_plugin.boxes import iou
-from sp_plugin.loss import r2
+from sp_plugin.crops.boxes import iou
+from sp_plugin.objective.loss import r2
 
 PARTS = {
     "near": "near pairs",

@@ -17,8 +17,8 @@ from sp_bench.tasks import Task, TaskContext
 from sp_bench.tasks.pair import COMPONENTS
 from sp_bench.tasks.pair_interaction_probe import Crops, apart, one_alone, together
 from sp_bench.tasks.pair_sampling import Draws, draw_pairs, encode_pairs
-from sp_plugin.loss import r2
-from sp_plugin.pairs import choose_pairs
+from sp_plugin.objective.loss import r2
+from sp_plugin.objective.pairs import choose_pairs
 
 # Four crops of an image are six pairs for the price of two: encoding is most of the cost.
 _CROPS = 4

@@ -13,7 +13,7 @@ from torchvision.ops import MLP
 
 from sp_bench.tasks import EVALUATION_SEED
 from sp_plugin.isolation import private_rng
-from sp_plugin.pairs import choose_pairs
+from sp_plugin.objective.pairs import choose_pairs
 
 # On scenes-96 with a ResNet of width 256, early stopping on a tenth held out took the last epoch.
 _EPOCHS, _BATCHES = 8, 30

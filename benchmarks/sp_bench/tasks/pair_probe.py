@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from sp_bench.tasks import EVALUATION_SEED
-from sp_plugin.loss import r2
+from sp_plugin.objective.loss import r2
 
 # From none to so much that nothing is left of the features: a useless one gets R2 0, not less.
 _ALPHAS = np.logspace(-1, 7, 17)

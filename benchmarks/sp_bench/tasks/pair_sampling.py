@@ -10,10 +10,10 @@ from torch import Tensor
 from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.tasks import EVALUATION_SEED
 from sp_plugin import SPConfig, crop_resize
+from sp_plugin.crops.sampler import uniform
+from sp_plugin.crops.sharpness import shared_resolution
 from sp_plugin.isolation import generator_for
-from sp_plugin.sampling import uniform
-from sp_plugin.sharpness import shared_resolution
-from sp_plugin.targets import raw_targets
+from sp_plugin.objective.targets import raw_targets
 
 _PER_PICTURE = 2
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sp_plugin.recipes import folder
+from sp_plugin.bundled_configs import folder
 
 SCRIPTS = sorted(p.stem for p in folder("lightly").glob("*.py") if p.stem != "common")
 QUICK = ("simclr", "mae")

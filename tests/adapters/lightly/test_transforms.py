@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
 from sp_plugin import Crops
-from sp_plugin.transforms import find_normalize
+from sp_plugin.crops.transform import find_normalize
 
 # Each transform of lightly that takes an image; the others want masks, tokens or several.
 NAMES = (

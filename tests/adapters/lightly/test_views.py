@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import functional as F
 
 from sp_plugin import SpatialPrediction
-from sp_plugin.views import SPViews
+from sp_plugin.views.transform import SPViews
 
 # Colours off: what is left of a view is what its box and flips say. By the filter of each.
 QUIET = {

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from sp_lightning import SPCallback
-from sp_lightning.batch import first_view
+from sp_lightning.batch_utils import first_view
 from sp_lightning.student import join, optimizers_in
 
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig

@@ -13,8 +13,8 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 from torchvision import transforms as T
 
 from sp_plugin import ConfigError, SpatialPrediction
-from sp_plugin.transforms import SPTransform
-from sp_plugin.views import SPViews
+from sp_plugin.crops.transform import SPTransform
+from sp_plugin.views.transform import SPViews
 
 # By the views that each host of the kit takes.
 HOSTS = {

@@ -14,7 +14,7 @@ from torchvision import transforms as T
 from torchvision.datasets import VisionDataset
 
 from sp_plugin import ConfigError
-from sp_plugin.transforms import SPTransform
+from sp_plugin.crops.transform import SPTransform
 
 
 class TwoViews:

@@ -47,12 +47,12 @@ def image_info(data: Path) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def transforms() -> None:
     """Both hosts' transforms are registered, and work."""
-    from sp_mmselfsup import repairs
+    from sp_mmselfsup import patch_rules
 
     for host in ("mmpretrain", "mmselfsup"):
         importlib.import_module(f"{host}.datasets")
-    if repairs.hue_overflows(None):  # mended where an algorithm is built
-        repairs.mend_hue(None)
+    if patch_rules.hue_overflows(None):  # mended where an algorithm is built
+        patch_rules.mend_hue(None)
 
 
 @pytest.fixture(scope="session")

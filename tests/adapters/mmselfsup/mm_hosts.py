@@ -177,7 +177,7 @@ def trained(config: Config, watch: Any = None) -> Runner:
         config: of the run.
         watch: a forward hook for SP, if there is SP.
     """
-    from sp_mmselfsup.compat import repair
+    from sp_mmselfsup.patches import repair
 
     runner = Runner.from_cfg(config)
     model = model_of(runner)

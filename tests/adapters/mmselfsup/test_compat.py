@@ -15,8 +15,8 @@ from mmengine.dataset import default_collate
 from mmengine.logging import HistoryBuffer, MMLogger
 from mmengine.registry import FUNCTIONS
 from mmengine.runner import CheckpointLoader
-from sp_mmselfsup import repairs
-from sp_mmselfsup.compat import REPAIRS, repair
+from sp_mmselfsup import patch_rules
+from sp_mmselfsup.patches import REPAIRS, repair
 
 
 def in_a_fresh_process(code: str) -> str:
@@ -28,7 +28,7 @@ def in_a_fresh_process(code: str) -> str:
 
 BUILD = (
     "import sys; from mmengine.registry import MODELS, DefaultScope\n"
-    "import sp_mmselfsup; from sp_mmselfsup.compat import repair\n"
+    "import sp_mmselfsup; from sp_mmselfsup.patches import repair\n"
     "net = dict(type='ResNet', depth=18)\n"
     "scope = {scope!r}; DefaultScope.get_instance('x', scope_name=scope)\n"
     "host = MODELS.build(dict(type={kind!r}, backbone=net, neck=None, head=None))\n"
@@ -69,7 +69,7 @@ def test_a_host_that_is_not_loaded_is_left_alone() -> None:
 
 def test_the_log_says_each_in_one_line(monkeypatch: Any) -> None:
     fault = REPAIRS[0]._replace(found=lambda host: True, mend=lambda host: None)
-    monkeypatch.setattr("sp_mmselfsup.compat.REPAIRS", (fault,))
+    monkeypatch.setattr("sp_mmselfsup.patches.REPAIRS", (fault,))
     lines: list[str] = []
     logger = MMLogger.get_instance("compat-test")
     monkeypatch.setattr(logger, "handle", lambda record: lines.append(record.getMessage()))
@@ -83,11 +83,11 @@ def test_a_registry_of_mmselfsup_forgets_only_what_is_missing() -> None:
 
     host = SimCLR(backbone={"type": "ResNet", "depth": 18}, neck=None, head=None)
     repair(host)
-    assert not repairs.has_missing_locations(host)
+    assert not patch_rules.has_missing_locations(host)
     before = list(registries.HOOKS._locations)
     registries.LOOPS._locations.append("mmselfsup.not_there")
-    assert repairs.has_missing_locations(host)
-    repairs.drop_missing_locations(host)
+    assert patch_rules.has_missing_locations(host)
+    patch_rules.drop_missing_locations(host)
     assert "mmselfsup.not_there" not in registries.LOOPS._locations
     assert registries.HOOKS._locations == before
 
@@ -131,9 +131,9 @@ def test_collate_leaves_a_scope_aside() -> None:
 
 def test_pixmims_pictures_keep_their_channels() -> None:
     from mmcls.registry import TRANSFORMS
-    from sp_mmselfsup import formatting
+    from sp_mmselfsup import pixmim_transforms
 
-    formatting.register()
+    pixmim_transforms.register()
     image = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
     results = {"img": image}
     results = TRANSFORMS.build({"type": "mmcls.ToPIL", "to_rgb": True})(results)

@@ -15,7 +15,7 @@ from mmengine.registry import MODELS
 from sp_mmselfsup import SPAlgorithm, baseline, recipe
 from sp_mmselfsup.algorithm import attach
 
-from sp_plugin import ConfigError, SPConfig, recipes
+from sp_plugin import ConfigError, SPConfig, bundled_configs
 
 BYOL = "byol/byol_resnet50_8xb32-accum16-coslr-200e_in1k.py"
 FORMS = {
@@ -55,7 +55,7 @@ def test_both_forms_are_the_same_run(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ("mmselfsup", "mmpretrain"))
 def test_recipes_are_there_and_name_configs_of_the_host(host: str) -> None:
-    names = {path.stem for path in recipes.folder(host).glob("*.py")}
+    names = {path.stem for path in bundled_configs.folder(host).glob("*.py")}
     assert names >= {
         *("simclr", "byol", "mocov2", "mocov3_resnet50", "mocov3_vit-small", "simsiam", "swav"),
         *("barlowtwins", "densecl", "mae", "simmim", "beit", "maskfeat"),

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
-from sp_mmselfsup.encoders import encoder_of
+from sp_mmselfsup.unmasked_forward import encoder_of
 
-from sp_plugin.encoding import encode, pooled
+from sp_plugin.features.extraction import encode, pooled
 
 VIT = {"embed_dims": 24, "num_layers": 2, "num_heads": 2, "feedforward_channels": 48}
 SWIN = {"embed_dims": 16, "depths": [1, 1], "num_heads": [1, 2]}

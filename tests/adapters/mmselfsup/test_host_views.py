@@ -16,7 +16,7 @@ from mmengine.registry import HOOKS
 from sp_mmselfsup import recipe
 
 from sp_plugin import SpatialPrediction, SPOutput
-from sp_plugin.mirrors import spread_of_views
+from sp_plugin.objective.flips import spread_of_views
 
 ON = {"weight": 1.0, "warmup": 0.0, "source": "host"}
 ROWS: list[int] = []

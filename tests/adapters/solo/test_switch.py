@@ -17,7 +17,8 @@ import sp_solo
 import torch
 from omegaconf import DictConfig, OmegaConf
 from sp_lightning import SPCallback
-from sp_solo import Switch, settings
+from sp_solo import Switch
+from sp_solo import config as sp_config
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -158,8 +159,8 @@ def test_a_bad_setting_is_named_as_it_was_typed(block: dict[str, Any], says: str
 
 def test_every_setting_of_sp_can_be_given() -> None:
     for key, value in SPConfig().asdict().items():
-        assert getattr(settings.read(config(**{key: value})), key) == value
-    moving = settings.read(config(area=[[0.3, 0.6], [0.1, 0.3]], max_iou=[1.0, 0.1]))
+        assert getattr(sp_config.read(config(**{key: value})), key) == value
+    moving = sp_config.read(config(area=[[0.3, 0.6], [0.1, 0.3]], max_iou=[1.0, 0.1]))
     assert moving.area == ((0.3, 0.6), (0.1, 0.3))
 
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
-from sp_solo import settings
+from sp_solo import config as sp_config
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from sp_plugin import ConfigError, SPConfig
-from sp_plugin.views import SPViews
+from sp_plugin.views.transform import SPViews
 
 pytestmark = pytest.mark.timeout(1200)  # several runs of a script each
 
@@ -61,7 +61,7 @@ def augmentations(*sizes: tuple[int, int], crops: bool = True) -> Any:
 def test_what_cannot_be_is_refused_before_the_data_are_read() -> None:
     def refused(cfg: Any) -> str:
         with pytest.raises(ConfigError) as caught:
-            settings.resolve(SPConfig(source="host"), cfg, torch.nn.Conv2d(3, 4, 3))
+            sp_config.resolve(SPConfig(source="host"), cfg, torch.nn.Conv2d(3, 4, 3))
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -70,7 +70,7 @@ def test_what_cannot_be_is_refused_before_the_data_are_read() -> None:
     assert refused(mae).startswith("sp.source: got 'host', but mae's backbone is shown a masked")
     assert "no two views of one size" in refused(augmentations((32, 1), (16, 1)))
     assert "crop nothing" in refused(augmentations((32, 2), crops=False))
-    kept = settings.resolve(
+    kept = sp_config.resolve(
         SPConfig(source="host"), augmentations((32, 1), (16, 2)), torch.nn.Conv2d(3, 4, 3)
     )
     assert kept.source == "host"
@@ -80,7 +80,7 @@ def test_dali_falls_back_to_the_view_and_says_so() -> None:
     cfg = augmentations((32, 2))
     cfg.data.format = "dali"
     with pytest.warns(UserWarning, match="DALI hands out no images"):
-        assert settings.resolve(SPConfig(source="host"), cfg, torch.nn.Conv2d(3, 4, 3)).source == (
+        assert sp_config.resolve(SPConfig(source="host"), cfg, torch.nn.Conv2d(3, 4, 3)).source == (
             "view"
         )
 

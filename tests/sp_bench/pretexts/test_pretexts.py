@@ -21,7 +21,7 @@ from sp_bench.pretrain import pretrain
 from torch import nn
 
 from sp_plugin import SPConfig
-from sp_plugin.boxes import corners, iou
+from sp_plugin.crops.boxes import corners, iou
 
 PEERS = [name for name in PRETEXTS if name != "sp"]
 SETTINGS = Settings(limit=24, epochs=2, side=32, batch_size=8)

@@ -23,7 +23,7 @@ from sp_bench.speed.crop_benchmark import (
 from sp_bench.speed.reference_resize import by_definition
 from sp_bench.speed.settings import SpeedSettings
 
-from sp_plugin.boxes import corners
+from sp_plugin.crops.boxes import corners
 
 CPU = torch.device("cpu")
 STEP = 1 / 255

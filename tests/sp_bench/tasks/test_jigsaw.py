@@ -17,7 +17,7 @@ from sp_bench.tasks.jigsaw_patches import assemble, patch_boxes
 from sp_bench.tasks.jigsaw_probe import Solved, decode
 from torch import Tensor, nn
 
-from sp_plugin.boxes import corners
+from sp_plugin.crops.boxes import corners
 
 
 class Means(nn.Module):

@@ -11,7 +11,7 @@ from sp_bench.tasks.pair_sampling import Draws, draw_pairs, encode_pairs
 from torch import Tensor, nn
 
 from sp_plugin import crop_resize
-from sp_plugin.boxes import area, corners, iou
+from sp_plugin.crops.boxes import area, corners, iou
 
 
 class Recorder(nn.Module):

@@ -14,7 +14,7 @@ from sp_bench.frozen_backbone import UnmeasurableError
 from sp_bench.results import MetricSpec
 from sp_bench.tasks import Task, all_tasks, find_tasks, run_task
 
-from sp_plugin.checks import ConfigError
+from sp_plugin.validation import ConfigError
 
 TASKS = list(all_tasks().values())
 each_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)

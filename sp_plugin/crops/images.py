@@ -1,0 +1,96 @@
+"""Images as data sets hand them out: PIL images, and tensors (C, H, W) of uint8 or float.
+
+What SP needs of them, the same for both. PIL itself is not needed: only its images' own methods.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sp_plugin.crops.resize import crop_resize
+from sp_plugin.validation import ConfigError
+
+_BILINEAR, _NEAREST = 2, 0  # Pillow's numbers for its filters
+
+
+def is_image(item: Any) -> bool:
+    """Whether it is one image: a PIL image, or a tensor (C, H, W).
+
+    >>> is_image(torch.zeros(3, 8, 8)), is_image(torch.zeros(2, 3, 8, 8)), is_image([])
+    (True, False, False)
+    """
+    return item.ndim == 3 if isinstance(item, Tensor) else _is_pil(item)
+
+
+def _is_pil(item: Any) -> bool:
+    return callable(getattr(item, "resize", None)) and hasattr(item, "getbands")
+
+
+def size_of(image: Any) -> tuple[int, int]:
+    """Width and height in pixels.
+
+    >>> size_of(torch.zeros(3, 20, 30))
+    (30, 20)
+    """
+    if isinstance(image, Tensor) and image.ndim == 3:
+        return int(image.shape[2]), int(image.shape[1])
+    if _is_pil(image):
+        return int(image.size[0]), int(image.size[1])
+    form = f"of shape {tuple(image.shape)}" if hasattr(image, "shape") else ""
+    raise ConfigError(
+        f"source: 'image' takes PIL images and tensors (C, H, W), got {type(image).__name__} {form}"
+    )
+
+
+def cut(image: Any, box: Tensor, size: int, resolution: Tensor | None = None) -> Any:
+    """One box out of an image, resized to ``size`` x ``size``, antialiased.
+
+    Args:
+        image: a PIL image, or a tensor (C, H, W).
+        box: (4,), (cx, cy, w, h) in pixels, inside the image.
+        size: side of the crop in pixels.
+        resolution: (2,) or None, whole pixels to go through, as for `crop_resize`.
+
+    Returns:
+        A PIL image, or a tensor (C, size, size) of float in the image's range, [0, 1] for uint8.
+
+    >>> cut(torch.zeros(3, 20, 30), torch.tensor([15.0, 10.0, 8.0, 8.0]), 4).shape
+    torch.Size([3, 4, 4])
+    """
+    width, height = size_of(image)
+    if isinstance(image, Tensor):
+        pixels = image if image.is_floating_point() else image / 255
+        fractions = box / torch.tensor([width, height, width, height])
+        grid = None if resolution is None else resolution[None]
+        return crop_resize(pixels[None], fractions[None], size, grid)[0]
+    x, y, w, h = box.tolist()
+    # Pillow's filter looks past the box it is given: first cut off what the box does not touch.
+    left, top = max(0, math.floor(x - w / 2)), max(0, math.floor(y - h / 2))
+    right, bottom = min(width, math.ceil(x + w / 2)), min(height, math.ceil(y + h / 2))
+    edges = (
+        max(0.0, x - w / 2 - left), max(0.0, y - h / 2 - top),
+        min(right, x + w / 2) - left, min(bottom, y + h / 2) - top,
+    )  # fmt: skip
+    inner = image.crop((left, top, right, bottom))
+    if resolution is None:
+        return inner.resize((size, size), _BILINEAR, box=edges)
+    columns, rows = (int(n) for n in resolution)
+    return inner.resize((columns, rows), _BILINEAR, box=edges).resize((size, size), _BILINEAR)
+
+
+def fingerprint(image: Any) -> int:
+    """A number that tells most images apart, from a few of their pixels.
+
+    >>> fingerprint(torch.zeros(3, 8, 8)) == fingerprint(torch.ones(3, 8, 8))
+    False
+    """
+    width, height = size_of(image)
+    if isinstance(image, Tensor):
+        some = image[:, :: max(1, height // 4), :: max(1, width // 4)].double()
+        return zlib.crc32(repr(some.flatten().tolist()).encode())
+    return zlib.crc32(image.resize((4, 4), _NEAREST).tobytes())
