@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sp_plugin.validation import ConfigError, nearest
+from sp_plugin.validation import ConfigError, did_you_mean
 
 _HERE = Path(__file__).parent
 
@@ -22,7 +22,7 @@ def folder(host: str) -> Path:
     root = shipped if shipped.is_dir() else _HERE.parent / "configs"
     if (root / host).is_dir():
         return root / host
-    raise ConfigError(f"recipes: there are none for {host!r}; {nearest(host, _names(root))}")
+    raise ConfigError(f"recipes: there are none for {host!r}; {did_you_mean(host, _names(root))}")
 
 
 def _names(root: Path) -> list[str]:

@@ -32,7 +32,7 @@ _LEAP = math.log(4)  # what it is off at the most
 _UP = 2.0**10
 
 
-def due(step: int) -> bool:
+def is_measurement_step(step: int) -> bool:
     """Whether this is a step to measure in.
 
     >>> [step for step in range(200) if due(step)]
@@ -41,7 +41,7 @@ def due(step: int) -> bool:
     return step % _EVERY == 0 or step in (2, 4, 8, 16, 32)
 
 
-class Balance(nn.Module):
+class GradientBalance(nn.Module):
     """How many times SP's gradient the host's own is; in buffers, so that a resumed run goes on.
 
     Attributes:
@@ -50,12 +50,12 @@ class Balance(nn.Module):
             and of SP's, and what the host multiplied its loss by (a gradient scaler).
 
     >>> backbone, head = nn.Linear(4, 1, bias=False), nn.Linear(1, 1)
-    >>> balance, told = Balance(), backbone(torch.ones(1, 4)).sum()
-    >>> balance.factor(0).item()
+    >>> balance, told = GradientBalance(), backbone(torch.ones(1, 4)).sum()
+    >>> balance.loss_scale(0).item()
     0.0
     >>> none = balance.measure(2 * told, backbone, head, keep=True)
     >>> (6 * told + none).backward()
-    >>> round(balance.factor(1).item(), 4)
+    >>> round(balance.loss_scale(1).item(), 4)
     3.0
     """
 
@@ -68,7 +68,7 @@ class Balance(nn.Module):
         self.register_buffer("seen", torch.zeros(3))
         self._hooks: list[Any] = []
 
-    def factor(self, step: int) -> Tensor:
+    def loss_scale(self, step: int) -> Tensor:
         """What SP's loss is multiplied by to weigh as much as the host's, a scalar on the device.
 
         0 until it has been measured. A geometric mean over the last few measurements, of which
@@ -76,7 +76,7 @@ class Balance(nn.Module):
         host that has no gradient there at all. All ranks take the first one's, which is also what
         a checkpoint holds.
         """
-        if due(step - 1):
+        if is_measurement_step(step - 1):
             self._settle()
         return self.log_ratio.float().exp()
 

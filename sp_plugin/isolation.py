@@ -4,9 +4,9 @@ With weight 0 a run ends in the baseline's weights, bit for bit; with any weight
 differs. Four things break that, and each has its guard here:
 
 - creating the head draws from the global generators: `private_rng`;
-- sampling draws from them: `generator_for` (a generator of SP's own);
+- sampling draws from them: `make_generator` (a generator of SP's own);
 - drop-path, dropout and masking inside the backbone draw from them: `private_rng`;
-- running statistics move when SP's crops pass: `frozen_statistics`.
+- running statistics move when SP's crops pass: `frozen_running_stats`.
 
 SP's crops never enter the host's own loss, queue or predictor: adapters see to that by calling
 the backbone alone.
@@ -26,24 +26,24 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def key_of(*parts: int) -> int:
+def hash_seed(*parts: int) -> int:
     """One 63-bit seed from several integers, such as (seed, rank, step); near keys, far seeds.
 
-    >>> key_of(0, 0, 1) == key_of(0, 1, 0)
+    >>> hash_seed(0, 0, 1) == hash_seed(0, 1, 0)
     False
     """
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
-def generator_for(*parts: int) -> torch.Generator:
+def make_generator(*parts: int) -> torch.Generator:
     """A CPU generator of one's own, the same for the same integers: a resumed run draws alike.
 
-    >>> torch.equal(torch.rand(2, generator=generator_for(0, 1)),
-    ...             torch.rand(2, generator=generator_for(0, 1)))
+    >>> torch.equal(torch.rand(2, generator=make_generator(0, 1)),
+    ...             torch.rand(2, generator=make_generator(0, 1)))
     True
     """
-    return torch.Generator(device="cpu").manual_seed(key_of(*parts))
+    return torch.Generator(device="cpu").manual_seed(hash_seed(*parts))
 
 
 @contextlib.contextmanager
@@ -90,7 +90,7 @@ def private_rng(seed: int, device: torch.device | str = "cpu") -> Iterator[None]
                 numpy_random.set_state(numpy_state)
 
 
-def peek() -> tuple[int, ...]:
+def rng_fingerprint() -> tuple[int, ...]:
     """Where the host's generators on the CPU stand, as numbers: looked at, and not moved.
 
     Hosts draw from torch's, Python's or NumPy's (where it is loaded): while one of them moves from
@@ -113,7 +113,7 @@ _HEEDING = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
 
 
 @contextlib.contextmanager
-def frozen_statistics(module: nn.Module) -> Iterator[None]:
+def frozen_running_stats(module: nn.Module) -> Iterator[None]:
     """Let forward passes leave no trace in the module's buffers.
 
     A BatchNorm in training mode still normalises with the batch's own statistics, but does not
@@ -123,7 +123,7 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
     ``track_running_stats``. A BatchNorm in evaluation mode stays as it is.
 
     >>> norm = nn.BatchNorm1d(3)
-    >>> with frozen_statistics(norm):
+    >>> with frozen_running_stats(norm):
     ...     out = norm(torch.randn(8, 3) + 5)
     >>> norm.running_mean.tolist(), int(norm.num_batches_tracked)
     ([0.0, 0.0, 0.0], 0)
@@ -150,7 +150,7 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
+def eval_mode(module: nn.Module) -> Iterator[None]:
     """Evaluation mode and no gradients for a block; each submodule's own mode afterwards.
 
     >>> net = nn.Sequential(nn.Dropout(), nn.Dropout().eval())

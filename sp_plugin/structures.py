@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from sp_plugin.crops.resize import crop_resize
-from sp_plugin.crops.sampler import CropSampler, uniform
-from sp_plugin.crops.sharpness import shared_resolution
+from sp_plugin.crops.sampler import CropSampler, rand_cpu
+from sp_plugin.crops.sharpness import matched_resolution
 
 
 class Crops(NamedTuple):
@@ -26,14 +26,14 @@ class Crops(NamedTuple):
     pixels: Tensor
 
     @classmethod
-    def collated(cls, sample: Mapping[str, Any]) -> Crops:
+    def from_batch(cls, sample: Mapping[str, Any]) -> Crops:
         """From what a data loader makes of the samples of `sp_plugin.crops.transform.ImageCrops`.
 
         Args:
             sample: ``crops`` (B, k, C, S, S) and ``boxes`` (B, k, 4).
 
         >>> sample = {"crops": torch.zeros(5, 2, 3, 8, 8), "boxes": torch.zeros(5, 2, 4)}
-        >>> crops = Crops.collated(sample)
+        >>> crops = Crops.from_batch(sample)
         >>> crops.boxes.shape, crops.pixels.shape
         (torch.Size([2, 5, 4]), torch.Size([10, 3, 8, 8]))
         """
@@ -41,7 +41,7 @@ class Crops(NamedTuple):
         return cls(boxes.transpose(0, 1), torch.cat(crops.unbind(1)))
 
     @classmethod
-    def drawn(
+    def sample(
         cls,
         images: Tensor,
         sampler: CropSampler,
@@ -62,13 +62,13 @@ class Crops(NamedTuple):
         """
         count, (height, width) = len(images), images.shape[-2:]
         # All that is random first: the rest compiles without a graph break.
-        numbers = sampler.numbers(count, generator)
-        part = uniform(count, 1, generator=generator) if equal_sharpness else None
-        boxes = sampler.boxes(numbers, progress)
+        numbers = sampler.draw_uniform(count, generator)
+        part = rand_cpu(count, 1, generator=generator) if equal_sharpness else None
+        boxes = sampler.to_boxes(numbers, progress)
         resolution = None
         if part is not None:
             sides = boxes[..., 2:] * boxes.new_tensor([width, height])
-            resolution = shared_resolution(sides, size, part)
+            resolution = matched_resolution(sides, size, part)
             resolution = resolution.to(images.device, non_blocking=True)
         boxes = boxes.to(images.device, non_blocking=True)
         crops = [crop_resize(images.detach(), box, size, resolution) for box in boxes]

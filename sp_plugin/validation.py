@@ -16,7 +16,7 @@ class ConfigError(ValueError):
     """A setting that SP cannot take. The message is one line: key, what it got, what it takes."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """What to say of a name that is not known: the nearest ones that are.
 
     >>> nearest("wieght", ["weight", "warmup"])
@@ -27,16 +27,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
 
 
-def refuse(key: str, got: Any, takes: str) -> ConfigError:
+def invalid_value(key: str, got: Any, takes: str) -> ConfigError:
     """The error to raise for a value that a setting does not take."""
     return ConfigError(f"{key}: got {got!r}, takes {takes}")
 
 
-def one_of(*names: str) -> Check:
+def choice(*names: str) -> Check:
     def check(key: str, value: Any) -> Any:
         if value in names:
             return value
-        raise refuse(key, value, f"one of {', '.join(names)}")
+        raise invalid_value(key, value, f"one of {', '.join(names)}")
 
     return check
 
@@ -44,9 +44,9 @@ def one_of(*names: str) -> Check:
 def number(low: float, high: float, takes: str) -> Check:
     def check(key: str, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise refuse(key, value, takes)
+            raise invalid_value(key, value, takes)
         if not low <= value <= high:
-            raise refuse(key, value, takes)
+            raise invalid_value(key, value, takes)
         return float(value)
 
     return check
@@ -55,34 +55,34 @@ def number(low: float, high: float, takes: str) -> Check:
 def integer(low: int, takes: str, high: float = float("inf")) -> Check:
     def check(key: str, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise refuse(key, value, takes)
+            raise invalid_value(key, value, takes)
         return value
 
     return check
 
 
-def range_of(low: float, high: float, takes: str) -> Check:
+def ordered_range(low: float, high: float, takes: str) -> Check:
     end = number(low, high, takes)
 
     def check(key: str, value: Any) -> tuple[float, float]:
         if not isinstance(value, (tuple, list)) or len(value) != 2:
-            raise refuse(key, value, takes)
+            raise invalid_value(key, value, takes)
         first, last = end(key, value[0]), end(key, value[1])
         if first > last or first == 0:
-            raise refuse(key, value, takes)
+            raise invalid_value(key, value, takes)
         return first, last
 
     return check
 
 
-def moving(check_one: Check, is_one: Callable[[Any], bool], takes: str) -> Check:
+def value_or_schedule(check_one: Check, is_one: Callable[[Any], bool], takes: str) -> Check:
     """One value, or two: where it begins and where it ends."""
 
     def check(key: str, value: Any) -> Any:
         if is_one(value):
             return check_one(key, value)
         if not isinstance(value, (tuple, list)) or len(value) != 2:
-            raise refuse(key, value, takes)
+            raise invalid_value(key, value, takes)
         return check_one(key, value[0]), check_one(key, value[1])
 
     return check
@@ -94,14 +94,14 @@ def optional(check_one: Check) -> Check:
 
 def boolean(key: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise refuse(key, value, "true or false")
+        raise invalid_value(key, value, "true or false")
     return value
 
 
-def text(takes: str) -> Check:
+def non_empty_str(takes: str) -> Check:
     def check(key: str, value: Any) -> str:
         if not isinstance(value, str) or not value:
-            raise refuse(key, value, takes)
+            raise invalid_value(key, value, takes)
         return value
 
     return check

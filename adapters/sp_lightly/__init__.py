@@ -9,6 +9,6 @@
 """
 
 from sp_plugin.crops.transform import ImageCrops, SPTransform
-from sp_plugin.views.transform import SPViews
+from sp_plugin.views.transform import ViewBoxTransform
 
-__all__ = ["ImageCrops", "SPTransform", "SPViews"]
+__all__ = ["ImageCrops", "SPTransform", "ViewBoxTransform"]

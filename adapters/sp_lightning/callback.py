@@ -12,16 +12,23 @@ from torch import Tensor, nn
 
 from sp_lightning.batch_utils import first_view
 from sp_lightning.callback_base import callback_classes, with_bases
-from sp_lightning.checkpoint import keep_out, make_room
-from sp_lightning.data import AroundTransforms, Beside, check, crops_beside, on_device, unwrap
+from sp_lightning.checkpoint import exclude_from_state_dict, extend_optimizer_state
+from sp_lightning.data import (
+    SPBatch,
+    TransformPatcher,
+    on_device,
+    split_batch,
+    validate_source,
+    wrap_with_crops,
+)
 from sp_lightning.host_views import HostViews
-from sp_lightning.method_patching import Asking, Wrapped
+from sp_lightning.method_patching import LossInjector, PatchedMethods
 from sp_lightning.progress import progress_of
-from sp_lightning.student import AUTO, find_backbone, join, student_of
+from sp_lightning.student import AUTO, add_to_param_group, find_backbone, find_student_name
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig, SPOutput
-from sp_plugin.features.extraction import Call
-from sp_plugin.validation import refuse
-from sp_plugin.views.transform import Places
+from sp_plugin.features.extraction import FeatureFn
+from sp_plugin.validation import invalid_value
+from sp_plugin.views.transform import ViewBoxes
 
 log = logging.getLogger("sp_plugin")
 
@@ -35,7 +42,7 @@ class SPCallback:
     the instance (`sp_lightning.method_patching`); afterwards it is as it was. The module's state dict
     stays a plain run's throughout. SP's figures go through the module's own logger:
     ``train_sp_loss``, ``train_sp_r2_dx``, ``train_sp_r2_dy``, ``train_sp_r2_scale``,
-    ``train_sp_weight``, ``train_sp_skipped``.
+    ``train_sp_weight``, ``train_sp_skipped_fraction``.
 
     Args:
         backbone: name of the student in the module, such as ``backbone`` or
@@ -66,13 +73,13 @@ class SPCallback:
         self,
         backbone: str = AUTO,
         config: SPConfig | dict[str, Any] | None = None,
-        encode: Call | None = None,
+        encode: FeatureFn | None = None,
         **settings: Any,
     ) -> None:
         given = config.asdict() if isinstance(config, SPConfig) else config
-        self.config = SPConfig.build(given, **settings)
+        self.config = SPConfig.from_dict(given, **settings)
         if encode is not None and self.config.source == "host":
-            raise refuse("encode", encode, "none where source is 'host': the host encodes")
+            raise invalid_value("encode", encode, "none where source is 'host': the host encodes")
         self.backbone = backbone
         self.encode = encode
         self.sp: SpatialPrediction | None = None
@@ -81,7 +88,7 @@ class SPCallback:
         self._name = backbone  # of the student, once it is found
         self._undo: list[Any] = []
         self._plain: dict[str, Any] | None = None
-        self._beside: Beside | None = None
+        self._beside: SPBatch | None = None
         self._host: HostViews | None = None
         self._suited = False
 
@@ -97,7 +104,7 @@ class SPCallback:
             return
         self._detach(pl_module)
         self._refuse(pl_module)
-        wrapped, asking = Wrapped(pl_module), Asking()
+        wrapped, asking = PatchedMethods(pl_module), LossInjector()
         self._undo = [wrapped]
         wrapped("training_step", functools.partial(self._step, trainer, pl_module, asking))
         wrapped("manual_backward", asking.in_backward)
@@ -105,7 +112,7 @@ class SPCallback:
         wrapped("on_before_batch_transfer", self._transferring)
         wrapped("on_after_batch_transfer", self._transferred)
         if self.config.source == "image":
-            self._undo.append(AroundTransforms(trainer, crops_beside(self.config)))
+            self._undo.append(TransformPatcher(trainer, wrap_with_crops(self.config)))
         if self.config.source == "host":
             self._host = HostViews(trainer, self.config)
             self._undo.append(self._host)
@@ -146,7 +153,7 @@ class SPCallback:
     # Into the module, and out of it
 
     def _attach(self, pl_module: Any) -> None:
-        self._name = student_of(pl_module) if self.backbone == AUTO else self.backbone
+        self._name = find_student_name(pl_module) if self.backbone == AUTO else self.backbone
         backbone = find_backbone(pl_module, self._name)
         if self.sp is None or self._owner is None or self._owner() is not pl_module:
             # A host's own calls are calls of the backbone, whatever else it may be asked for.
@@ -156,7 +163,7 @@ class SPCallback:
         if self._host:
             self._host.attach(backbone)
         setattr(pl_module, _NAME, self.sp)
-        self._undo += keep_out(pl_module, _NAME)
+        self._undo += exclude_from_state_dict(pl_module, _NAME)
 
     def _detach(self, pl_module: Any) -> None:
         """Leave the module as it was, if SP is in it."""
@@ -183,10 +190,10 @@ class SPCallback:
     def _optimizers(self, pl_module: Any, original: Any) -> Any:
         configured = original()
         assert self.sp is not None
-        where = join(pl_module, self._name, self.sp.head, configured)
+        where = add_to_param_group(pl_module, self._name, self.sp.head, configured)
         if self._plain is not None:
             count = len(list(self.sp.head.parameters()))
-            make_room(self._plain["optimizer_states"], where, count)
+            extend_optimizer_state(self._plain["optimizer_states"], where, count)
             self._plain = None
         return configured
 
@@ -198,7 +205,7 @@ class SPCallback:
         return original(self._own(batch), dataloader_idx)
 
     def _step(
-        self, trainer: Any, pl_module: Any, asking: Asking, original: Any, batch: Any, *args: Any,
+        self, trainer: Any, pl_module: Any, asking: LossInjector, original: Any, batch: Any, *args: Any,
         **kwargs: Any,
     ) -> Any:  # fmt: skip
         batch = self._own(batch)  # again: a datamodule's own transfer hook comes first
@@ -209,7 +216,7 @@ class SPCallback:
 
     def _own(self, batch: Any) -> Any:
         """The host's own batch; what came with it for SP is kept for the step."""
-        batch, beside = unwrap(batch)
+        batch, beside = split_batch(batch)
         self._beside = beside or self._beside
         return batch
 
@@ -225,18 +232,18 @@ class SPCallback:
             progress=progress_of(trainer),
         )
         self.step += 1
-        figures = {f"train_sp_{name}": figure for name, figure in out.figures().items()}
+        figures = {f"train_sp_{name}": figure for name, figure in out.loggable_metrics().items()}
         pl_module.log_dict(figures, on_step=False, on_epoch=True, batch_size=len(view))
         return out.loss
 
     def _asked_about(self, sp: SpatialPrediction, backbone: Any, view: Tensor, batch: Any) -> Any:
         """What SP takes in this step: the view, or what came with the batch."""
-        check(self.config.source, self._beside)
+        validate_source(self.config.source, self._beside)
         beside = on_device(self._beside, view.device)
         if self._host:
-            return self._host.asked_about(batch, cast(Places, beside), sp)
+            return self._host.asked_about(batch, cast(ViewBoxes, beside), sp)
         if not self._suited:
-            sp.suit(backbone, min(view.shape[-2:]))
+            sp.configure_for(backbone, min(view.shape[-2:]))
             self._suited = True
         return view if beside is None else beside
 

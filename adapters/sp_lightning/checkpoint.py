@@ -7,10 +7,10 @@ from typing import Any
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from sp_lightning.student import Group
+from sp_lightning.student import ParamGroupIndex
 
 
-def keep_out(module: nn.Module, name: str) -> list[RemovableHandle]:
+def exclude_from_state_dict(module: nn.Module, name: str) -> list[RemovableHandle]:
     """Leave the submodule ``name`` out of the module's state dict, and do not ask for it on load.
 
     So what is saved from here loads strictly into the plain module, and the other way round.
@@ -34,7 +34,9 @@ def keep_out(module: nn.Module, name: str) -> list[RemovableHandle]:
     ]
 
 
-def make_room(optimizer_states: list[dict[str, Any]], where: Group, count: int) -> None:
+def extend_optimizer_state(
+    optimizer_states: list[dict[str, Any]], where: ParamGroupIndex, count: int
+) -> None:
     """Add ``count`` parameters without state to a group of a plain run's optimizer states.
 
     So that a run may go on from a plain checkpoint with SP's head, which starts anew.

@@ -9,13 +9,13 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from sp_plugin import ConfigError, Crops, SPConfig
-from sp_plugin.views.transform import Places
+from sp_plugin.views.transform import ViewBoxes
 
 # What came with a batch beside the host's own: crops of the images, or where the views lie.
-Beside = Crops | Places
+SPBatch = Crops | ViewBoxes
 
 
-class AroundTransforms:
+class TransformPatcher:
     """Lets the training data bring what SP asks about: something stands round their ``transform``.
 
     On the instance of each data set in the training loader that has a ``transform``.
@@ -65,13 +65,13 @@ class AroundTransforms:
                 _set_transform(dataset, wrapped)
 
 
-def crops_beside(config: SPConfig) -> Callable[[Any], Any]:
-    """For `AroundTransforms`: an `SPTransform`; these settings, where one is there already."""
+def wrap_with_crops(config: SPConfig) -> Callable[[Any], Any]:
+    """For `TransformPatcher`: an `SPTransform`; these settings, where one is there already."""
     from sp_plugin.crops.transform import SPTransform  # brings torchvision, which only this needs
 
     def wrap(transform: Any) -> Any:
         wrapped = transform if isinstance(transform, SPTransform) else SPTransform(transform)
-        wrapped.settle(config)
+        wrapped.set_config(config)
         return wrapped
 
     return wrap
@@ -100,7 +100,7 @@ def _datasets(item: Any) -> Iterator[Any]:
             yield from _datasets(inner)
 
 
-def unwrap(batch: Any) -> tuple[Any, Beside | None]:
+def split_batch(batch: Any) -> tuple[Any, SPBatch | None]:
     """The host's own batch, and what an `SPTransform` or an `SPViews` put beside its views.
 
     >>> import torch
@@ -111,23 +111,23 @@ def unwrap(batch: Any) -> tuple[Any, Beside | None]:
     """
     if isinstance(batch, Mapping):
         if set(batch) == {"views", "sp"}:
-            kind = Crops if "crops" in batch["sp"] else Places
-            return batch["views"], kind.collated(batch["sp"])
-        changed: Any = {key: unwrap(value) for key, value in batch.items()}
+            kind = Crops if "crops" in batch["sp"] else ViewBoxes
+            return batch["views"], kind.from_batch(batch["sp"])
+        changed: Any = {key: split_batch(value) for key, value in batch.items()}
         found = _first(beside for _, beside in changed.values())
         return ({key: own for key, (own, _) in changed.items()} if found else batch), found
     if type(batch) in (list, tuple):
-        parts = [unwrap(item) for item in batch]
+        parts = [split_batch(item) for item in batch]
         found = _first(beside for _, beside in parts)
         return (type(batch)(own for own, _ in parts) if found else batch), found
     return batch, None
 
 
-def _first(found: Any) -> Beside | None:
+def _first(found: Any) -> SPBatch | None:
     return next((beside for beside in found if beside is not None), None)
 
 
-def on_device(beside: Beside | None, device: Any) -> Beside | None:
+def on_device(beside: SPBatch | None, device: Any) -> SPBatch | None:
     """What came with a batch; taken out before the batch went to the device, it goes there too."""
     return beside and type(beside)(*(part.to(device, non_blocking=True) for part in beside))
 
@@ -139,13 +139,13 @@ _NEEDS: dict[str, tuple[type | None, str]] = {
         "crops: wrap the data set's transform in sp_plugin.crops.transform.SPTransform",
     ),
     "host": (
-        Places,
+        ViewBoxes,
         "places of its views: wrap the data set's transform in sp_plugin.views.transform.SPViews",
     ),
 }
 
 
-def check(source: str, beside: Beside | None) -> None:
+def validate_source(source: str, beside: SPBatch | None) -> None:
     """Compare what came with a batch with the setting.
 
     Raises:

@@ -1,4 +1,4 @@
-"""source="host": SP asks about the views that the module makes and encodes itself."""
+"""source="host_views": SP asks about the views that the module makes and encodes itself."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sp_lightning.data import AroundTransforms
+from sp_lightning.data import TransformPatcher
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig
-from sp_plugin.views.capture import Encoded, Watch
-from sp_plugin.views.transform import Places, SPViews, views_in
+from sp_plugin.views.capture import EncodedViews, FeatureCapture
+from sp_plugin.views.transform import ViewBoxes, ViewBoxTransform, find_views
 
 log = logging.getLogger("sp_plugin")
 
@@ -28,25 +28,25 @@ class HostViews:
 
     def __init__(self, trainer: Any, config: SPConfig) -> None:
         self._config = config
-        self._watch: Watch | None = None
-        self._on: list[SPViews] = []
+        self._watch: FeatureCapture | None = None
+        self._on: list[ViewBoxTransform] = []
         self._drawn: Tensor | None = None
         self._measured = False
-        self._data = AroundTransforms(trainer, self._follow)
+        self._data = TransformPatcher(trainer, self._follow)
 
-    def _follow(self, transform: Any) -> SPViews:
-        if isinstance(transform, SPViews):
+    def _follow(self, transform: Any) -> ViewBoxTransform:
+        if isinstance(transform, ViewBoxTransform):
             views = transform
         else:
-            views = SPViews(transform)
+            views = ViewBoxTransform(transform)
             self._on.append(views)
         if self._drawn is None:
-            self._drawn = views.draw()
+            self._drawn = views.sample_boxes()
         return views
 
     def attach(self, backbone: nn.Module) -> None:
         """Watch this student."""
-        self._watch = Watch(backbone, self._config.pool, self._config.layer)
+        self._watch = FeatureCapture(backbone, self._config.pool, self._config.layer)
 
     def remove(self) -> None:
         if self._watch is not None:
@@ -60,10 +60,10 @@ class HostViews:
         assert self._watch is not None
         return self._watch.step()
 
-    def asked_about(self, batch: Any, places: Places, sp: SpatialPrediction) -> Encoded:
+    def asked_about(self, batch: Any, places: ViewBoxes, sp: SpatialPrediction) -> EncodedViews:
         """What SP takes in this step; in the first one it takes the measure of the targets too."""
         assert self._watch is not None
-        encoded = self._watch.encoded(views_in(batch), places)
+        encoded = self._watch.collect(find_views(batch), places)
         if not self._measured:
             self._measured = True
             self._measure(sp, len(places.boxes), self._watch.views)
@@ -73,9 +73,9 @@ class HostViews:
         if self._drawn is None:
             log.warning("SP: no data set's transform was found to measure targets by")
         elif self._drawn.shape[1] == count:
-            sp.suit_views(self._drawn[:, chosen])
+            sp.calibrate_targets(self._drawn[:, chosen])
         else:
             raise ConfigError(
-                "source: got 'host', but a function of the data set's transform makes views out of "
+                "source: got 'host_views', but a function of the data set's transform makes views out of "
                 "sight; take 'view' or 'image'"
             )

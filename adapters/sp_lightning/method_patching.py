@@ -13,16 +13,16 @@ from torch import Tensor
 
 from sp_plugin import ConfigError
 
-Ask = Callable[[], Tensor]
+LossFn = Callable[[], Tensor]
 
 
-class Wrapped:
+class PatchedMethods:
     """Methods of one instance, wrapped; ``remove()`` puts all of them back.
 
     >>> class Host:
     ...     def training_step(self, batch): return batch
     >>> host = Host()
-    >>> wrapped = Wrapped(host)
+    >>> wrapped = PatchedMethods(host)
     >>> wrapped("training_step", lambda original, batch: original(batch) + 1)
     >>> host.training_step(1)
     2
@@ -50,7 +50,7 @@ class Wrapped:
         self._names = {}
 
 
-class Asking:
+class LossInjector:
     """When in a step SP is asked: once, with the loss that goes backward first.
 
     Under automatic optimization that is what ``training_step`` returns; under manual, what the
@@ -58,9 +58,9 @@ class Asking:
     """
 
     def __init__(self) -> None:
-        self._waiting: Ask | None = None
+        self._waiting: LossFn | None = None
 
-    def in_step(self, module: Any, step: Callable[[], Any], ask: Ask) -> Any:
+    def in_step(self, module: Any, step: Callable[[], Any], ask: LossFn) -> Any:
         """Run a ``training_step`` so that its loss, or its first backward pass, has SP's in it."""
         if module.automatic_optimization:
             return _add(step(), ask)
@@ -79,7 +79,7 @@ class Asking:
         original(loss if ask is None else loss + ask(), *args, **kwargs)
 
 
-def _add(output: Any, ask: Ask) -> Any:
+def _add(output: Any, ask: LossFn) -> Any:
     """The step's output with SP's loss in it; a step that was skipped stays skipped."""
     if output is None:
         return None

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sp_plugin import ConfigError
-from sp_plugin.validation import nearest
+from sp_plugin.validation import did_you_mean
 
 AUTO = "auto"
 # The student's name in lightly's examples and benchmarks, in solo-learn and in most scripts. A
@@ -18,21 +18,21 @@ _STUDENTS = ("student_backbone", "anchor_backbone", "online_backbone", "student"
 _BACKBONES = ("backbone",)
 
 
-class Group(NamedTuple):
+class ParamGroupIndex(NamedTuple):
     """Where a parameter group stands: which optimizer, and which group of it."""
 
     optimizer: int
     group: int
 
 
-def student_of(module: nn.Module) -> str:
+def find_student_name(module: nn.Module) -> str:
     """Name of the student in a module, by the names in use; never of an EMA teacher.
 
     Raises:
         ConfigError: there is none, or more than one; the line names them.
 
     >>> host = nn.ModuleDict({"backbone": nn.Linear(2, 2), "student_backbone": nn.Linear(2, 2)})
-    >>> student_of(host)
+    >>> find_student_name(host)
     'student_backbone'
     """
     trained = [
@@ -67,7 +67,7 @@ def find_backbone(module: nn.Module, name: str) -> nn.Module:
     if name not in parts:
         near = [path for path in parts if path.count(".") <= name.count(".")]
         raise ConfigError(
-            f"backbone: {type(module).__name__} has no {name!r}; {nearest(name, near or parts)}"
+            f"backbone: {type(module).__name__} has no {name!r}; {did_you_mean(name, near or parts)}"
         )
     backbone = parts[name]
     if not any(p.requires_grad for p in backbone.parameters()):
@@ -75,7 +75,9 @@ def find_backbone(module: nn.Module, name: str) -> nn.Module:
     return backbone
 
 
-def join(module: nn.Module, name: str, head: nn.Module, configured: Any) -> Group:
+def add_to_param_group(
+    module: nn.Module, name: str, head: nn.Module, configured: Any
+) -> ParamGroupIndex:
     """Let the head's parameters be trained with the backbone's.
 
     They join an existing group: a new one would break schedulers such as LambdaLR and OneCycle,
@@ -97,17 +99,17 @@ def join(module: nn.Module, name: str, head: nn.Module, configured: Any) -> Grou
     """
     backbone = {id(p) for p in module.get_submodule(name).parameters()}
     wanted = list(head.parameters())
-    found: list[tuple[float, float, Group, dict[str, Any]]] = []
+    found: list[tuple[float, float, ParamGroupIndex, dict[str, Any]]] = []
     trained: list[Any] = []
     for i, optimizer in enumerate(optimizers_in(configured)):
         for j, group in enumerate(optimizer.param_groups):
             members = {id(p) for p in group["params"]}
             if id(wanted[0]) in members:  # ``self.parameters()`` had it already
-                return Group(i, j)
+                return ParamGroupIndex(i, j)
             trained += group["params"]
             if members & backbone:
                 decay, rate = float(group.get("weight_decay", 0)), float(group.get("lr", 0))
-                found.append((decay, rate, Group(i, j), group))
+                found.append((decay, rate, ParamGroupIndex(i, j), group))
     if not found:
         raise _not_trained(module, name, trained)
     _, _, where, group = max(found, key=lambda entry: entry[:2])

@@ -11,14 +11,14 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from sp_mmselfsup.batch import crops_of, first_view
+from sp_mmselfsup.batch import crops_from_samples, first_view
 from sp_mmselfsup.host_views import HostViews
-from sp_mmselfsup.patches import repair
-from sp_mmselfsup.progress import now
-from sp_mmselfsup.unmasked_forward import encoder_of
+from sp_mmselfsup.patches import apply_patches
+from sp_mmselfsup.progress import current_progress
+from sp_mmselfsup.unmasked_forward import unmasked_feature_fn
 from sp_plugin import ConfigError, Crops, SpatialPrediction, SPConfig
-from sp_plugin.validation import nearest
-from sp_plugin.views.capture import Encoded
+from sp_plugin.validation import did_you_mean
+from sp_plugin.views.capture import EncodedViews
 
 _NAME = "sp"
 _SETTINGS = ("algorithm", "sp")
@@ -35,8 +35,8 @@ def SPAlgorithm(
     The algorithm is built as without SP, then becomes an instance of a subclass of its own class
     with one part more, ``sp``. So all keys of its state dict stay, ``sp.*`` comes after them, and
     momentum targets, which the algorithm copied while it was built, hold nothing of SP. Its
-    losses gain ``sp_loss``, SP's share of the sum. What is logged beside it: ``sp_raw``, that
-    loss before its weight, 0.44 at chance; ``sp_weight``; ``sp_skipped``; and
+    losses gain ``sp_loss``, SP's share of the sum. What is logged beside it: ``sp_unweighted``, that
+    loss before its weight, 0.44 at chance; ``sp_weight``; ``sp_skipped_fraction``; and
     ``sp_r2_dx``, ``sp_r2_dy``, ``sp_r2_scale``.
 
     Args:
@@ -54,12 +54,12 @@ def SPAlgorithm(
     sp_plugin.validation.ConfigError: wieght: no such setting of SP; did you mean 'weight'?
     """
     for key in unknown:
-        raise ConfigError(f"{key}: SPAlgorithm has no such setting; {nearest(key, _SETTINGS)}")
-    config = SPConfig.build(sp)
+        raise ConfigError(f"{key}: SPAlgorithm has no such setting; {did_you_mean(key, _SETTINGS)}")
+    config = SPConfig.from_dict(sp)
     if data_preprocessor is not None:
         algorithm = {"data_preprocessor": data_preprocessor, **algorithm}
     host: nn.Module = MODELS.build(algorithm)
-    repair(host)
+    apply_patches(host)
     return attach(host, config)
 
 
@@ -82,12 +82,14 @@ def attach(host: nn.Module, config: SPConfig) -> nn.Module:
         raise ConfigError(
             f"algorithm: {name} has a part {_NAME!r} already; one SPAlgorithm will do"
         )
-    encode = encoder_of(backbone)
+    encode = unmasked_feature_fn(backbone)
     if encode is not None and config.source == "host":
         raise ConfigError(
-            f"source: got 'host', but {name} masks what its backbone sees; take 'view' or 'image'"
+            f"source: got 'host_views', but {name} masks what its backbone sees; take 'view' or 'image'"
         )
-    host.add_module(_NAME, SpatialPrediction.from_backbone(backbone, None, config, encode=encode))
+    host.add_module(
+        _NAME, SpatialPrediction.from_backbone(backbone, None, config, feature_fn=encode)
+    )
     cls: Any = type(host)
     host.__class__ = _with_sp(cls)
     return host
@@ -96,10 +98,10 @@ def attach(host: nn.Module, config: SPConfig) -> nn.Module:
 @functools.cache
 def _with_sp(cls: type[Any]) -> type[Any]:
     """The subclass of a host's algorithm that asks SP too; one for each algorithm."""
-    return type(f"SP{cls.__name__}", (_WithSP, cls), {"__module__": __name__})
+    return type(f"SP{cls.__name__}", (SPMixin, cls), {"__module__": __name__})
 
 
-class _WithSP:
+class SPMixin:
     """What an algorithm does otherwise once it has SP."""
 
     sp: SpatialPrediction
@@ -132,26 +134,26 @@ class _WithSP:
         return self._host.step()
 
     def _suit(self, view: Tensor) -> None:
-        config = self.sp.suit(self.backbone, min(view.shape[-2:])).config
+        config = self.sp.configure_for(self.backbone, min(view.shape[-2:])).config
         self._suited = True
-        told = f"{config.told_weight()}, {config.size} px crops of the {config.source}"
+        told = f"{config.describe_weight()}, {config.crop_size} px crops of the {config.source}"
         print_log(f"SP is on: {told}", logger="current")
 
-    def _asked_about(self, inputs: Any, data_samples: Any) -> Tensor | Crops | Encoded:
+    def _asked_about(self, inputs: Any, data_samples: Any) -> Tensor | Crops | EncodedViews:
         if self._host is not None:
             return self._host.asked_about(inputs, data_samples, self.sp)
         view = first_view(inputs)
         if not self._suited:
             self._suit(view)
         if self.sp.config.source == "image":
-            return crops_of(data_samples, self.data_preprocessor)
+            return crops_from_samples(data_samples, self.data_preprocessor)
         return view
 
     def _ask(self, inputs: Any, data_samples: Any) -> dict[str, Tensor]:
         asked = self._asked_about(inputs, data_samples)
-        step, progress = now(self)
+        step, progress = current_progress(self)
         out = self.sp(self.backbone, asked, step=step, rank=get_rank(), progress=progress)
         # MMEngine sums whatever has "loss" in its name (BaseModel.parse_losses).
-        figures = out.figures()
-        told = {"sp_loss": out.loss, "sp_raw": figures.pop("loss")}
+        figures = out.loggable_metrics()
+        told = {"sp_loss": out.loss, "sp_unweighted": figures.pop("loss")}
         return told | {f"sp_{name}": figure for name, figure in figures.items()}

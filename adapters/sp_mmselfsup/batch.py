@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sp_plugin import ConfigError, Crops
-from sp_plugin.views.transform import Places
+from sp_plugin.views.transform import ViewBoxes
 
 
 def first_view(inputs: Any) -> Tensor:
@@ -25,7 +25,7 @@ def first_view(inputs: Any) -> Tensor:
     return view
 
 
-def crops_of(data_samples: Any, preprocessor: Any) -> Crops:
+def crops_from_samples(data_samples: Any, preprocessor: Any) -> Crops:
     """The crops that `SPCrops` drew from the original images, normalised as the views are.
 
     Args:
@@ -41,10 +41,10 @@ def crops_of(data_samples: Any, preprocessor: Any) -> Crops:
             "dict(type='SPCrops', pipeline=..., sp=...)"
         )
     made = _stacked(data_samples, "crops", "boxes")
-    return Crops.collated({**made, "crops": _normalised(made["crops"], preprocessor)})
+    return Crops.from_batch({**made, "num_crops": _normalised(made["crops"], preprocessor)})
 
 
-def places_of(data_samples: Any) -> Places:
+def view_boxes_from_samples(data_samples: Any) -> ViewBoxes:
     """Where the host's views lie in their images, as `SPViews` found.
 
     Args:
@@ -55,10 +55,10 @@ def places_of(data_samples: Any) -> Places:
     """
     if not data_samples or "sp_flips" not in data_samples[0]:
         raise ConfigError(
-            "source: got 'host', but no places of the views came with the data; put the pipeline "
+            "source: got 'host_views', but no places of the views came with the data; put the pipeline "
             "into dict(type='SPViews', pipeline=...)"
         )
-    return Places.collated(_stacked(data_samples, "boxes", "flips"))
+    return ViewBoxes.from_batch(_stacked(data_samples, "boxes", "flips"))
 
 
 def _stacked(data_samples: Any, *names: str) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from sp_plugin import ConfigError, bundled_configs
-from sp_plugin.validation import nearest
+from sp_plugin.validation import did_you_mean
 
 # Below the installed package; MMSelfSup keeps its pre-training apart from its benchmarks.
 _CONFIGS = {"mmselfsup": ".mim/configs/selfsup", "mmpretrain": ".mim/configs"}
@@ -58,4 +58,4 @@ def _within(folder: Path, config: str, pattern: str) -> str:
     known = [str(found.relative_to(folder)) for found in folder.glob(pattern)]
     beside = [name for name in known if Path(name).parent == Path(config).parent]
     known = beside or sorted({Path(name).parts[0] for name in known})
-    raise ConfigError(f"config: there is no {config!r}; {nearest(config, known)}")
+    raise ConfigError(f"config: there is no {config!r}; {did_you_mean(config, known)}")

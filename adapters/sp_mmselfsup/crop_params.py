@@ -33,31 +33,33 @@ def _edges_given(given: Any, drawn: Any) -> Edges:
     return left, top, right + 1, bottom + 1
 
 
-class Drawing(NamedTuple):
+class CropParamsSource(NamedTuple):
     """A method of a transform that crops, and how to read the crop off a call of it."""
 
     method: str
     read: Callable[[Any, Any], Edges]
 
 
-_DRAWS = Drawing("rand_crop_params", _sides_drawn)  # mmcls' and MMPretrain's
+_DRAWS = CropParamsSource("rand_crop_params", _sides_drawn)  # mmcls' and MMPretrain's
 _CROPS = {
-    "CenterCrop": [Drawing("_crop_img", _edges_given)],
-    "MAERandomResizedCrop": [Drawing("get_params", _sides_drawn)],
-    "RandomCrop": [_DRAWS, Drawing("get_params", _sides_drawn)],
-    "RandomResizedCrop": [_DRAWS, Drawing("get_params", _edges_drawn)],
-    "RandomResizedCropAndInterpolationWithTwoPic": [Drawing("get_params", _sides_drawn)],
+    "CenterCrop": [CropParamsSource("_crop_img", _edges_given)],
+    "MAERandomResizedCrop": [CropParamsSource("get_params", _sides_drawn)],
+    "RandomCrop": [_DRAWS, CropParamsSource("get_params", _sides_drawn)],
+    "RandomResizedCrop": [_DRAWS, CropParamsSource("get_params", _edges_drawn)],
+    "RandomResizedCropAndInterpolationWithTwoPic": [CropParamsSource("get_params", _sides_drawn)],
 }
 
 
-def drawing_of(transform: Any, kind: str) -> Drawing | None:
+def crop_params_source_for(transform: Any, kind: str) -> CropParamsSource | None:
     """How a transform of this kind tells its crops; None: it takes none, or does not tell."""
     drawings = _CROPS.get(kind, [])
     return next((each for each in drawings if hasattr(transform, each.method)), None)
 
 
 @contextlib.contextmanager
-def listening(transform: Any, drawing: Drawing | None) -> Iterator[list[tuple[Size, Edges]]]:
+def record_crops(
+    transform: Any, drawing: CropParamsSource | None
+) -> Iterator[list[tuple[Size, Edges]]]:
     """The crops that a transform draws for as long as this lasts, and what of: sizes in pixels."""
     crops: list[tuple[Size, Edges]] = []
     if drawing is None:

@@ -48,14 +48,14 @@ class SPCrops:
                 return None
             if image is None and "img" in packed:
                 image = _image(packed["img"])
-                key = self.crops.key(image)
+                key = self.crops.rng_key(image)
         if image is None:
             raise ConfigError("SPCrops: the pipeline loads no image under the name 'img'")
         return self._add(packed, image, key)
 
     def _add(self, packed: dict[str, Any], image: Any, key: int | None) -> dict[str, Any]:
         sample = sample_of(packed, "SPCrops")
-        self.crops.suit(packed["inputs"])
+        self.crops.infer_view_size(packed["inputs"])
         made = self.crops(image, key)
         sample.sp_crops = made["crops"]
         sample.sp_boxes = made["boxes"]

@@ -1,4 +1,4 @@
-"""``source="host"``: SP asks about the views that the algorithm encodes itself."""
+"""``source="host_views"``: SP asks about the views that the algorithm encodes itself."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import nn
 
-from sp_mmselfsup.batch import places_of
-from sp_mmselfsup.view_boxes_transform import SPViews
+from sp_mmselfsup.batch import view_boxes_from_samples
+from sp_mmselfsup.view_boxes_transform import SPViewBoxes
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.views.capture import Encoded, Watch
+from sp_plugin.views.capture import EncodedViews, FeatureCapture
 
 
 class HostViews:
@@ -24,19 +24,19 @@ class HostViews:
     """
 
     def __init__(self, backbone: nn.Module, config: SPConfig) -> None:
-        self._watch = Watch(backbone, config.pool, config.layer)
+        self._watch = FeatureCapture(backbone, config.pool, config.layer)
         self._measured = False
 
     def step(self) -> AbstractContextManager[None]:
         """Around the algorithm's own loss, in which its backbone encodes."""
         return self._watch.step()
 
-    def asked_about(self, inputs: Any, data_samples: Any, sp: SpatialPrediction) -> Encoded:
+    def asked_about(self, inputs: Any, data_samples: Any, sp: SpatialPrediction) -> EncodedViews:
         """What SP takes in this step; in the first one it takes the measure of the targets too.
 
         Args:
             inputs: what the algorithm's loss was given: its views (B, 3, H, W) in a list.
-            data_samples: with the places that `SPViews` found.
+            data_samples: with the places that `SPViewBoxes` found.
             sp: of the algorithm.
 
         Raises:
@@ -44,19 +44,19 @@ class HostViews:
                 encodes no two views of one size.
         """
         views = inputs if isinstance(inputs, list) else [inputs]
-        encoded = self._watch.encoded(views, places_of(data_samples))
+        encoded = self._watch.collect(views, view_boxes_from_samples(data_samples))
         if not self._measured:
             self._measured = True
             self._measure(sp)
             side = min(views[self._watch.views[0]].shape[-2:])
-            told = f"{sp.config.told_weight()}, {len(encoded.boxes)} views of {side} px"
+            told = f"{sp.config.describe_weight()}, {len(encoded.boxes)} views of {side} px"
             print_log(f"SP is on: {told} of the host", logger="current")
         return encoded
 
     def _measure(self, sp: SpatialPrediction) -> None:
-        pipeline = SPViews.of_this_run()
+        pipeline = SPViewBoxes.of_this_run()
         if pipeline is not None:
-            sp.suit_views(pipeline.draw()[:, self._watch.views])
+            sp.calibrate_targets(pipeline.sample_boxes()[:, self._watch.views])
             return
         told = "SP: the data loader was built before the Runner: targets have another measure"
         print_log(told, logger="current", level=logging.WARNING)

@@ -49,7 +49,7 @@ def _missing_locations(host: Any) -> Iterator[tuple[Any, list[str]]]:
         yield registry, [at for at in registry._locations if importlib.util.find_spec(at) is None]
 
 
-# mmcv/image/photometric.py, adjust_hue: np.uint8(hue_factor * 255) wraps around up to NumPy 1.
+# mmcv/image/color_transform.py, adjust_hue: np.uint8(hue_factor * 255) wraps around up to NumPy 1.
 
 
 def hue_overflows(host: Any) -> bool:

@@ -16,7 +16,7 @@ from mmengine.logging import print_log
 from sp_mmselfsup import patch_rules
 
 
-class Repair(NamedTuple):
+class Patch(NamedTuple):
     """One fault: what it is for the log, whether ``host`` has it, and how it is mended."""
 
     what: str
@@ -24,33 +24,33 @@ class Repair(NamedTuple):
     mend: Callable[[Any], None]
 
 
-REPAIRS = (
-    Repair(
+PATCHES = (
+    Patch(
         "mmselfsup's registries name modules that it does not have",
         patch_rules.has_missing_locations,
         patch_rules.drop_missing_locations,
     ),
-    Repair(
+    Patch(
         "mmcv's adjust_hue takes no negative hue under NumPy 2",
         patch_rules.hue_overflows,
         patch_rules.mend_hue,
     ),
-    Repair(
+    Patch(
         "mmengine cannot load its own checkpoints, as torch.load takes weights only",
         patch_rules.checkpoints_are_refused,
         patch_rules.allow_checkpoints,
     ),
-    Repair(
+    Patch(
         "default_collate takes no '_scope_', which a config inherited by 'package::' carries",
         patch_rules.collate_refuses_scope,
         patch_rules.mend_collate,
     ),
-    Repair(
+    Patch(
         "the config of PixMIM names transforms that mmcls 1.0.0rc6 does not have",
         patch_rules.no_to_rgb,
         patch_rules.add_to_rgb,
     ),
-    Repair(
+    Patch(
         "the hooks of ODC and DeepCluster look for a model inside a DDP wrapper",
         patch_rules.wants_wrapper,
         patch_rules.stand_in_for_wrapper,
@@ -58,7 +58,7 @@ REPAIRS = (
 )
 
 
-def repair(host: Any) -> list[str]:
+def apply_patches(host: Any) -> list[str]:
     """Mend what is found broken for this algorithm of a host.
 
     Args:
@@ -67,7 +67,7 @@ def repair(host: Any) -> list[str]:
     Returns:
         What was mended, as said in the log.
     """
-    broken = [fault for fault in REPAIRS if fault.found(host)]
+    broken = [fault for fault in PATCHES if fault.found(host)]
     for fault in broken:
         fault.mend(host)
         print_log(f"SP: repaired: {fault.what}", logger="current", level=logging.WARNING)

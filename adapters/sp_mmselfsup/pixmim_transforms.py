@@ -43,7 +43,7 @@ class ToNumpy(HostToNumpy):
         return results
 
 
-class OfTorchvision:
+class TorchvisionTransform:
     """A transform of torchvision for the image in ``results``; subclasses name it."""
 
     transform: Any = None
@@ -65,5 +65,5 @@ def register() -> None:
     TRANSFORMS.register_module(force=True, module=ToNumpy)
     for name in torchvision.__all__:
         kind = {"transform": getattr(torchvision, name), "__module__": __name__}
-        wrapped = type(name, (OfTorchvision,), kind)
+        wrapped = type(name, (TorchvisionTransform,), kind)
         TRANSFORMS.register_module(name=f"torchvision/{name}", module=wrapped)

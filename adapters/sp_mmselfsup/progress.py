@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 from mmengine.logging import MessageHub
 
 
-class Time(NamedTuple):
+class TrainingProgress(NamedTuple):
     """The step that is being made, counted from 0, and how far training has come, in [0, 1]."""
 
     step: int
     progress: float
 
 
-def now(model: Any) -> Time:
+def current_progress(model: Any) -> TrainingProgress:
     """Where the Runner is; a resumed one tells the step at which it goes on.
 
     The Runner's ``RuntimeInfoHook``, which it always has, keeps ``iter`` and ``max_iters`` up to
@@ -24,13 +24,13 @@ def now(model: Any) -> Time:
     >>> model = Model()
     >>> hub = MessageHub.get_instance("clock")
     >>> now(model), now(model)
-    (Time(step=0, progress=1.0), Time(step=1, progress=1.0))
+    (TrainingProgress(step=0, progress=1.0), TrainingProgress(step=1, progress=1.0))
     >>> hub.update_info_dict({"iter": 25, "max_iters": 100})
     >>> now(model)
-    Time(step=25, progress=0.25)
+    TrainingProgress(step=25, progress=0.25)
     """
     hub = MessageHub.get_current_instance()
     step, last = hub.get_info("iter"), hub.get_info("max_iters")
     if step is None:
         step = model._sp_calls = getattr(model, "_sp_calls", -1) + 1
-    return Time(int(step), min(1.0, step / last) if last else 1.0)
+    return TrainingProgress(int(step), min(1.0, step / last) if last else 1.0)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from sp_mmselfsup.crop_params import drawing_of, fractions, listening, size_of
+from sp_mmselfsup.crop_params import crop_params_source_for, fractions, record_crops, size_of
 from sp_mmselfsup.location_track import KEY
 from sp_plugin import ConfigError
-from sp_plugin.views.location import LOST, Place
-from sp_plugin.views.tracking import Followed as FollowedByCore
-from sp_plugin.views.trails import trail_of
+from sp_plugin.views.location import UNKNOWN, ViewLocation
+from sp_plugin.views.tracking import TransformTracker as FollowedByCore
+from sp_plugin.views.trails import track_image
 
 _HOSTS = {"mmengine", "mmcv", "mmcls", "mmselfsup", "mmpretrain"}
 _WRAPPERS = {"ApplyToList", "Compose", "KeyMapper", "MultiView", "RandAugment", "RandomApply"}
@@ -33,7 +33,7 @@ _OF_TORCHVISION = "TorchVisonTransformWrapper"  # MMPretrain's spelling
 _RUNS = ("transform", "forward", "__call__")
 
 
-def follow(transform: Any, still: Collection[str] = ()) -> Any:
+def track_transform(transform: Any, still: Collection[str] = ()) -> Any:
     """Let the track follow what a transform does.
 
     Args:
@@ -46,20 +46,20 @@ def follow(transform: Any, still: Collection[str] = ()) -> Any:
     """
     host, name = _owner(transform)
     if host in _HOSTS and name == _OF_TORCHVISION:
-        return OfTorchvision(transform)
+        return TrackedTorchvisionStep(transform)
     if host not in _HOSTS or name not in _WRAPPERS:
-        return Followed(transform, still)
+        return TrackedStep(transform, still)
     inside = transform.transforms
     if not isinstance(inside, list):
-        follow(inside, still)
+        track_transform(inside, still)
     else:  # MultiView names one pipeline several times
         inside[:] = [
-            part if isinstance(part, _FOLLOWED) else follow(part, still) for part in inside
+            part if isinstance(part, _FOLLOWED) else track_transform(part, still) for part in inside
         ]
     return transform
 
 
-class Followed:
+class TrackedStep:
     """Runs one transform, and tells the track what it did."""
 
     def __init__(self, transform: Any, still: Collection[str] = ()) -> None:
@@ -68,7 +68,7 @@ class Followed:
         host, kind = _owner(transform)
         self._kind = kind if host in _HOSTS else None
         self._colours = self.name in still or self._kind in _COLOURS.split()
-        self._drawing = drawing_of(transform, self._kind or "")
+        self._drawing = crop_params_source_for(transform, self._kind or "")
         told = self._kind == "RandomFlip" or self._kind in _WHOLE.split()
         self._geometric = told or self._drawing is not None
 
@@ -76,7 +76,7 @@ class Followed:
         before, track = results.get("img"), results.get(KEY)
         if track is not None and track.dry and not self._geometric:
             return results
-        with listening(self.transform, self._drawing) as crops:
+        with record_crops(self.transform, self._drawing) as crops:
             results = self.transform(results)
         changed = before is not None and results and results.get("img", before) is not before
         if not changed or self._colours:
@@ -93,7 +93,9 @@ class Followed:
     def __repr__(self) -> str:
         return repr(self.transform)
 
-    def _moved(self, place: Place, size: Any, results: Any, crops: list[Any]) -> Place:
+    def _moved(
+        self, place: ViewLocation, size: Any, results: Any, crops: list[Any]
+    ) -> ViewLocation:
         if self._kind is None:
             raise ConfigError(
                 f"SPViews: cannot tell how {self.name} moves the image; if it leaves each pixel "
@@ -103,14 +105,14 @@ class Followed:
             return place
         if self._kind == "RandomFlip":
             direction = results["flip_direction"]
-            place = place if direction == "vertical" else place.mirrored_x()
-            return place if direction == "horizontal" else place.mirrored_y()
+            place = place if direction == "vertical" else place.hflip()
+            return place if direction == "horizontal" else place.vflip()
         if crops and crops[-1][0] == size:
             return place.crop(*fractions(size, *crops[-1][1]))
-        return LOST  # it was turned, or padded before it was cropped
+        return UNKNOWN  # it was turned, or padded before it was cropped
 
 
-class OfTorchvision:
+class TrackedTorchvisionStep:
     """Runs a transform of torchvision's in MMPretrain's wrapper: the core follows these."""
 
     def __init__(self, transform: Any) -> None:
@@ -118,18 +120,18 @@ class OfTorchvision:
         (transform.t,) = FollowedByCore([transform.t]).transform
 
     def __call__(self, results: dict[str, Any]) -> Any:
-        with trail_of(results["img"]) as trail:
+        with track_image(results["img"]) as trail:
             results = self.transform(results)
         if (track := results.get(KEY)) is not None:
             moved = trail.place(results["img"])
-            track.place = LOST if moved is None else track.place.then(moved)
+            track.place = UNKNOWN if moved is None else track.place.compose(moved)
         return results
 
     def __repr__(self) -> str:
         return repr(self.transform)
 
 
-_FOLLOWED = (Followed, OfTorchvision)
+_FOLLOWED = (TrackedStep, TrackedTorchvisionStep)
 
 
 def _owner(transform: Any) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sp_plugin.features.extraction import Call
+from sp_plugin.features.extraction import FeatureFn
 
 # Backbones whose ``forward`` masks, as both hosts name them (models/backbones of MMSelfSup,
 # models/selfsup of MMPretrain). It is not to be seen in a signature: MAEViT takes images alone.
@@ -38,13 +38,13 @@ _WHERE = ("mmselfsup.models.backbones.", "mmpretrain.models.selfsup.")
 _SPARSE = "mmpretrain.models.utils.sparse_modules"
 
 
-def encoder_of(backbone: nn.Module) -> Call | None:
+def unmasked_feature_fn(backbone: nn.Module) -> FeatureFn | None:
     """How SP's crops pass through this backbone; None where calling it is all there is to it.
 
     Returns:
         A function of the backbone and crops (B, 3, S, S), to what the backbone gives for them.
 
-    >>> encoder_of(nn.Conv2d(3, 8, 3)) is None
+    >>> unmasked_feature_fn(nn.Conv2d(3, 8, 3)) is None
     True
     """
     plain = _plain_class(type(backbone))

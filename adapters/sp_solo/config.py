@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
 from sp_plugin import ConfigError, SPConfig
-from sp_plugin.features.input_size import fit
-from sp_plugin.validation import boolean, nearest
+from sp_plugin.features.input_size import find_input_size
+from sp_plugin.validation import boolean, did_you_mean
 
 _NAMES = ("enabled", *(field.name for field in dataclasses.fields(SPConfig)))
 
@@ -37,10 +37,10 @@ def read(cfg: DictConfig) -> SPConfig | None:
     given: dict[str, Any] = {str(key): value for key, value in _plain(block).items()}
     for key in given:
         if key not in _NAMES:
-            raise ConfigError(f"sp.{key}: no such setting of SP; {nearest(key, _NAMES)}")
+            raise ConfigError(f"sp.{key}: no such setting of SP; {did_you_mean(key, _NAMES)}")
     enabled = boolean("sp.enabled", given.pop("enabled", True))
     try:
-        config = SPConfig.build(given)
+        config = SPConfig.from_dict(given)
     except ConfigError as error:
         raise ConfigError(f"sp.{error}") from None
     return config if enabled else None
@@ -50,7 +50,7 @@ def resolve(config: SPConfig, cfg: DictConfig, backbone: nn.Module) -> SPConfig:
     """Nothing left open: for this backbone, and views of the first augmentation's size.
 
     Raises:
-        ConfigError: ``source=host`` with a method or augmentations that have no two views for it.
+        ConfigError: ``source=host_views`` with a method or augmentations that have no two views for it.
     """
     if config.source != "view" and OmegaConf.select(cfg, "data.format") == "dali":
         warnings.warn("SP: source is 'view', DALI hands out no images to crop", stacklevel=2)
@@ -58,8 +58,8 @@ def resolve(config: SPConfig, cfg: DictConfig, backbone: nn.Module) -> SPConfig:
     if config.source == "host":
         _check_views(cfg)
     settled = config.resolve(frame=cfg.augmentations[0].crop_size)
-    size = fit(backbone, settled.size, settled.pool, settled.layer).size
-    return dataclasses.replace(settled, size=size)
+    size = find_input_size(backbone, settled.crop_size, settled.pool, settled.layer).input_size
+    return dataclasses.replace(settled, crop_size=size)
 
 
 def _check_views(cfg: DictConfig) -> None:
@@ -75,7 +75,7 @@ def _check_views(cfg: DictConfig) -> None:
     elif not any(augmentation.rrc.enabled for augmentation in cfg.augmentations):
         why = "the augmentations crop nothing (rrc.enabled is false)"
     if why:
-        raise ConfigError(f"sp.source: got 'host', but {why}; take view or image")
+        raise ConfigError(f"sp.source: got 'host_views', but {why}; take view or image")
 
 
 def write(config: SPConfig | None, cfg: DictConfig) -> None:

@@ -19,7 +19,7 @@ log = logging.getLogger("sp_plugin")
 _REPOSITORY = "https://github.com/vturrisi/solo-learn"
 
 
-class Switch:
+class MethodFactory:
     """Stands in METHODS for a method, and builds it.
 
     SP comes in through Lightning's own hook for it, ``configure_callbacks``: the model is of the
@@ -41,7 +41,7 @@ class Switch:
             model.configure_callbacks = functools.partial(
                 _with_sp, model.configure_callbacks, callback
             )
-            _say(config)
+            _print_status(config)
         sp_config.write(config, cfg)
         return model
 
@@ -51,10 +51,10 @@ class Switch:
         return getattr(self.method, name)
 
     def __repr__(self) -> str:
-        return f"Switch({self.method!r})"
+        return f"MethodFactory({self.method!r})"
 
 
-def install() -> None:
+def register() -> None:
     """Put a switch before every pre-training method of the solo-learn that is loaded.
 
     Once; what stands there already is left. ``linear`` trains no backbone and stays as it is.
@@ -69,12 +69,12 @@ def install() -> None:
             f"SP takes 1.0.6, from {_REPOSITORY}"
         )
     for name, method in host.METHODS.items():
-        if name != "linear" and not isinstance(method, Switch):
-            host.METHODS[name] = Switch(method)
-    _mend_resume()
+        if name != "linear" and not isinstance(method, MethodFactory):
+            host.METHODS[name] = MethodFactory(method)
+    _patch_auto_resume()
 
 
-def _mend_resume() -> None:
+def _patch_auto_resume() -> None:
     """Let auto-resume tell a run with SP from one without, and one SP from another.
 
     It compares the settings in AutoResumer.SHOULD_MATCH (solo/utils/auto_resumer.py), which
@@ -91,12 +91,12 @@ def _with_sp(original: Any, callback: SPCallback) -> list[Any]:
     return [*(own if isinstance(own, (list, tuple)) else [own]), callback]
 
 
-def _say(config: SPConfig) -> None:
+def _print_status(config: SPConfig) -> None:
     from lightning.pytorch.utilities import rank_zero_only
 
     # Printed, as solo-learn does what a user must see: its configs switch all logging off.
     if rank_zero_only.rank == 0:
-        asked = f"{config.size} px crops of the {config.source}"
+        asked = f"{config.crop_size} px crops of the {config.source}"
         if config.source == "host":
             asked = "the method's own views"
-        print(f"SP is on: {config.told_weight()}, {asked}")
+        print(f"SP is on: {config.describe_weight()}, {asked}")

@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from sp_bench.errors import UsageError
-from sp_plugin.validation import nearest
+from sp_plugin.validation import did_you_mean
 
 _TORCHVISION = ("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2")
 SMALL = ("tiny_resnet", "tiny_vit")
@@ -101,7 +101,7 @@ def _torchvision_resnet(name: str, side: int) -> nn.Module:
 def _timm(name: str, side: int) -> nn.Module:
     if not timm.is_model(name):
         known = [*SMALL, *_TORCHVISION, *timm.list_models()]
-        raise UsageError(f"backbone: no {name!r}; {nearest(name, known)}")
+        raise UsageError(f"backbone: no {name!r}; {did_you_mean(name, known)}")
     for options in ({"img_size": side, "dynamic_img_size": True}, {"img_size": side}, {}):
         try:
             return timm.create_model(name, pretrained=False, num_classes=0, **options)

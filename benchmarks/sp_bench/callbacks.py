@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from sp_plugin.isolation import key_of
+from sp_plugin.isolation import hash_seed
 
 COUNTED = 4  # steps
 
@@ -81,7 +81,7 @@ class EpochSeed(pl.Callback):
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        key = key_of(self.seed, trainer.current_epoch)
+        key = hash_seed(self.seed, trainer.current_epoch)
         torch.manual_seed(key)
         random.seed(key)
         np.random.seed(key % 2**32)  # noqa: NPY002  hosts draw from this one

@@ -56,7 +56,7 @@ def sp_settings(given: list[str] | None) -> SPConfig:
             settings[key] = json.loads(value)
         except json.JSONDecodeError:
             settings[key] = value
-    return SPConfig.build(settings)
+    return SPConfig.from_dict(settings)
 
 
 def asked_of(data: list[str] | None, tasks: str, tasks_from: Path | None) -> Asked:

@@ -13,7 +13,7 @@ import torch
 
 from sp_bench.errors import UsageError
 from sp_bench.results import write_json
-from sp_plugin.validation import nearest
+from sp_plugin.validation import did_you_mean
 
 METHOD_NAMES = ("simclr", "moco", "byol", "dino", "mae", "vicreg", "barlowtwins")
 PRETEXTS = ("sp", "augself", "relative_location")
@@ -64,9 +64,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.method not in METHOD_NAMES:
-            raise UsageError(f"method: no {self.method!r}; {nearest(self.method, METHOD_NAMES)}")
+            raise UsageError(
+                f"method: no {self.method!r}; {did_you_mean(self.method, METHOD_NAMES)}"
+            )
         if self.pretext not in PRETEXTS:
-            raise UsageError(f"pretext: no {self.pretext!r}; {nearest(self.pretext, PRETEXTS)}")
+            raise UsageError(
+                f"pretext: no {self.pretext!r}; {did_you_mean(self.pretext, PRETEXTS)}"
+            )
         least = {"epochs": 1, "side": 16, "batch_size": 2, "limit": 10, "workers": 1}
         for name, low in least.items():
             value = getattr(self, name)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sp_bench.data import ImageDataset
-from sp_plugin.isolation import generator_for, key_of
+from sp_plugin.isolation import hash_seed, make_generator
 
 
 class Views(Dataset[Any]):
@@ -49,7 +49,7 @@ class PretrainingData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         epoch = self.trainer.current_epoch if self.trainer else 0
-        generator = generator_for(self.seed, epoch)
+        generator = make_generator(self.seed, epoch)
         return DataLoader(
             self.views,
             batch_size=self.batch_size,
@@ -62,7 +62,7 @@ class PretrainingData(pl.LightningDataModule):
 
 
 def _seed_worker(seed: int, epoch: int, worker: int) -> None:
-    key = key_of(seed, epoch, worker)
+    key = hash_seed(seed, epoch, worker)
     torch.manual_seed(key)
     random.seed(key)
     np.random.seed(key % 2**32)  # noqa: NPY002  lightly's transforms draw from this one

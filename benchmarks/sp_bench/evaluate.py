@@ -47,7 +47,7 @@ def frozen(settings: Settings, method: Method) -> FrozenBackbone:
     return FrozenBackbone(
         method.backbone,
         side=settings.side,
-        crop=SPConfig.build(settings.sp).resolve(settings.side).size,
+        crop=SPConfig.from_dict(settings.sp).resolve(settings.side).crop_size,
         pool=method.pool if has_class_token else "mean",
         device="cuda" if torch.cuda.is_available() else "cpu",
     )
@@ -66,7 +66,7 @@ def examples(
     spread = torch.linspace(0, len(shown) - 1, min(_ASKED, len(shown))).long()
     images = shown[spread]
     views = normalize(images.float() / 255, **IMAGENET_NORMALIZE)
-    device = sp.targets.scale.device
+    device = sp.targets.std.device
     told = sp(method.backbone.to(device).train(), views.to(device), step=0)
     a, b = told.boxes
     decoded = sp.targets.decode(told.prediction, a)

@@ -171,7 +171,7 @@ def _frozen(settings: EvalSettings, backbone: nn.Module) -> FrozenBackbone:
     return FrozenBackbone(
         backbone,
         side=settings.pixels,
-        crop=SPConfig().resolve(settings.pixels).size,
+        crop=SPConfig().resolve(settings.pixels).crop_size,
         pool=settings.pool,
         layer=settings.layer,
         device="cuda" if torch.cuda.is_available() else "cpu",

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sp_plugin.isolation import evaluating, frozen_statistics, private_rng
+from sp_plugin.isolation import eval_mode, frozen_running_stats, private_rng
 
 
 def counted(work: Callable[[], object]) -> float:
@@ -38,7 +38,7 @@ def forward_flops(backbone: nn.Module, side: int) -> dict[str, float]:
     """
     like = next((p for p in backbone.parameters() if p.is_floating_point()), torch.zeros(()))
     images = torch.zeros(1, 3, side, side).to(like)
-    with private_rng(0, like.device), evaluating(backbone), frozen_statistics(backbone):
+    with private_rng(0, like.device), eval_mode(backbone), frozen_running_stats(backbone):
         flops = counted(lambda: backbone(images))
     return {
         "forward_flops": flops,

@@ -20,7 +20,7 @@ from sp_bench.results import ARMS, BASELINE, LONGER, Results, Run
 from sp_bench.stats import rows
 from sp_bench.task_data import Sources
 from sp_bench.tasks import find_tasks
-from sp_plugin.validation import nearest
+from sp_plugin.validation import did_you_mean
 
 RESULTS, REPORT = "results.json", "report.html"
 _TOLD = "run.json"  # what sp-bench wrote of a run of its own
@@ -61,7 +61,7 @@ def parse_from(given: Sequence[str]) -> dict[str, tuple[str, ...]]:
         if not sign or not path:
             raise UsageError(f"from: got {item!r}, takes ARM=CHECKPOINT, such as sp=runs/b")
         if arm not in known:
-            raise UsageError(f"from: no arm {arm!r}; {nearest(arm, known)}")
+            raise UsageError(f"from: no arm {arm!r}; {did_you_mean(arm, known)}")
         found[arm] = (*found.get(arm, ()), path)
     for arm in ARMS:
         if arm not in found:

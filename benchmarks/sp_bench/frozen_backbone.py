@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as image_ops
 
 from sp_bench.data.dataset import ImageDataset
-from sp_plugin.features.extraction import encode, feature_map
-from sp_plugin.features.input_size import fit
-from sp_plugin.isolation import evaluating, frozen_statistics, generator_for, private_rng
+from sp_plugin.features.extraction import extract_feature_map, extract_features
+from sp_plugin.features.input_size import find_input_size
+from sp_plugin.isolation import eval_mode, frozen_running_stats, make_generator, private_rng
 
 # By the set and the side, for all backbones of a comparison; gone when the set is.
 _decoded: WeakKeyDictionary[ImageDataset, dict[int, Tensor]] = WeakKeyDictionary()
@@ -70,8 +70,8 @@ class FrozenBackbone:
     ) -> None:
         self.device = torch.device(device)
         self.backbone = _on(self.device, backbone)
-        self.side, self.width = fit(self.backbone, side, pool, layer)
-        self.crop = fit(self.backbone, crop, pool, layer).size
+        self.side, self.width = find_input_size(self.backbone, side, pool, layer)
+        self.crop = find_input_size(self.backbone, crop, pool, layer).input_size
         self.pool, self.layer = pool, layer
         self.batch_size, self.workers = batch_size, workers
         self._kept: WeakKeyDictionary[ImageDataset, dict[str, Any]] = WeakKeyDictionary()
@@ -90,7 +90,7 @@ class FrozenBackbone:
         """Features of a set of images, (N, D), float32, on the CPU. Not to be written to.
 
         Raises:
-            UnmeasurableError: as `encode`.
+            UnmeasurableError: as `extract_features`.
         """
         return self.cached(images, "features", lambda: self.encode(self.images(images)))
 
@@ -119,29 +119,31 @@ class FrozenBackbone:
         Raises:
             UnmeasurableError: a feature is not finite.
         """
-        return self._ask(images, lambda batch: encode(self.backbone, batch, self.pool, self.layer))
+        return self._ask(
+            images, lambda batch: extract_features(self.backbone, batch, self.pool, self.layer)
+        )
 
     def encode_maps(self, images: Tensor, layer: str | None = None) -> Tensor:
         """Features of square images, place by place.
 
         Args:
-            images: as for `encode`.
+            images: as for `extract_features`.
             layer: whose output is taken; None for the backbone's own ``layer``.
 
         Returns:
             (N, D, h, w), float32, on the CPU.
 
         Raises:
-            UnmeasurableError: as `encode`.
+            UnmeasurableError: as `extract_features`.
             ConfigError: the backbone pools its features, and no layer was given.
         """
         layer = layer or self.layer
-        return self._ask(images, lambda batch: feature_map(self.backbone, batch, layer))
+        return self._ask(images, lambda batch: extract_feature_map(self.backbone, batch, layer))
 
     def _ask(self, images: Tensor, answer: Callable[[Tensor], Tensor]) -> Tensor:
         # A masked model draws its mask even here, and a module may count its calls.
-        quiet = frozen_statistics(self.backbone)
-        with evaluating(self.backbone), quiet, private_rng(0, self.device):
+        quiet = frozen_running_stats(self.backbone)
+        with eval_mode(self.backbone), quiet, private_rng(0, self.device):
             features = torch.cat(
                 [
                     answer(self._prepared(batch)).float().cpu()
@@ -192,7 +194,7 @@ def _decode(images: ImageDataset, side: int, workers: int) -> Tensor:
     out = torch.empty(len(images), 3, side, side, dtype=torch.uint8)
     # A loader draws a seed for its workers: not from the global generator.
     loader = DataLoader(
-        _Squares(images, side), 256, num_workers=workers, generator=generator_for(0)
+        _Squares(images, side), 256, num_workers=workers, generator=make_generator(0)
     )
     first = 0
     for batch in loader:

@@ -25,7 +25,7 @@ from sp_bench.results import ALONE
 from sp_bench.task_runner import ANSWERS
 from sp_bench.trainer import fit_stoppably, quiet_trainer
 from sp_plugin import SpatialPrediction
-from sp_plugin.features.input_size import fit
+from sp_plugin.features.input_size import find_input_size
 
 FINAL = "final.ckpt"
 
@@ -45,7 +45,7 @@ def new_method(settings: Settings, seed: int) -> Method:
     """The host with the initial weights of this seed, the same for both arms."""
     pl.seed_everything(seed, verbose=False)
     backbone = make_backbone(settings.backbone, settings.side)
-    width = fit(backbone, settings.side).width
+    width = find_input_size(backbone, settings.side).feature_dim
     method = METHODS[settings.method](
         backbone,
         width,

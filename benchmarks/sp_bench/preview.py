@@ -15,7 +15,7 @@ from sp_bench.data.image_files import open_image
 from sp_bench.errors import UsageError
 from sp_bench.report.pair_preview import Asked, draw_asked
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.isolation import generator_for
+from sp_plugin.isolation import make_generator
 
 log = logging.getLogger("sp_bench")
 
@@ -64,10 +64,10 @@ def ask(
     if unreadable:
         log.warning("show: %d unreadable images were passed over", unreadable)
     sp = SpatialPrediction(1, config.resolve(side))
-    boxes, crops = sp.draw(frames.float() / 255, generator_for(seed))
+    boxes, crops = sp.sample_crops(frames.float() / 255, make_generator(seed))
     crops = crops.unflatten(0, boxes.shape[:2])
     # A fresh generator of the same seed gives the windows again.
-    windows = sp.sampler.windows(len(frames), generator_for(seed))
+    windows = sp.sampler.windows(len(frames), make_generator(seed))
     return Asked(
         frames=frames,
         boxes=boxes[:2],

@@ -98,5 +98,5 @@ def finished(
 
 def resolved(settings: Settings) -> dict[str, Any]:
     """Settings as they stand in JSON, with SP's nothing left open."""
-    sp = SPConfig.build(settings.sp).resolve(settings.side).asdict()
+    sp = SPConfig.from_dict(settings.sp).resolve(settings.side).asdict()
     return dataclasses.replace(settings, sp=sp).plain()

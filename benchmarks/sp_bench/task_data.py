@@ -8,7 +8,7 @@ from typing import Any
 from sp_bench.data import DataError, Splits
 from sp_bench.errors import UsageError
 from sp_bench.tasks import Task, all_tasks
-from sp_plugin.validation import nearest
+from sp_plugin.validation import did_you_mean
 
 
 class Sources:
@@ -64,7 +64,7 @@ def parse_sources(given: Sequence[str]) -> tuple[str | None, dict[str, str]]:
             main = item
             continue
         if name not in all_tasks():
-            raise UsageError(f"data: no task {name!r}; {nearest(name, all_tasks())}")
+            raise UsageError(f"data: no task {name!r}; {did_you_mean(name, all_tasks())}")
         if name in own or not source:
             raise UsageError(f"data: got {item!r}, takes TASK=DATA, once for each task")
         own[name] = source

@@ -15,7 +15,7 @@ from typing import Any
 from sp_bench.errors import UsageError
 from sp_bench.task_data import parse_sources
 from sp_bench.tasks import DEFAULT_TASKS, all_tasks
-from sp_plugin.validation import nearest
+from sp_plugin.validation import did_you_mean
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -86,7 +86,7 @@ def _read(path: Path) -> Asked:
         raise UsageError(f"tasks-from: {path}: {error}") from error
     for key in told:
         if key not in _KEYS:
-            raise UsageError(f"tasks-from: {path}: no setting {key!r}; {nearest(key, _KEYS)}")
+            raise UsageError(f"tasks-from: {path}: no setting {key!r}; {did_you_mean(key, _KEYS)}")
     main, own, tasks = told.get("data"), told.get("task_data", {}), told.get("tasks")
     if not (main is None or isinstance(main, str)):
         raise UsageError(f"tasks-from: {path}: data: got {main!r}, takes a folder or a name")
@@ -96,7 +96,9 @@ def _read(path: Path) -> Asked:
         raise UsageError(f"tasks-from: {path}: tasks: got {tasks!r}, takes a list of names")
     for name in (*own, *tasks):
         if name not in all_tasks():
-            raise UsageError(f"tasks-from: {path}: no task {name!r}; {nearest(name, all_tasks())}")
+            raise UsageError(
+                f"tasks-from: {path}: no task {name!r}; {did_you_mean(name, all_tasks())}"
+            )
     here = path.resolve().parent  # a file beside its images can be moved with them
     return Asked(
         absolute(main, here) if main else None,

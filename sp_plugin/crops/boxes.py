@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-FRAME = (0.5, 0.5, 1.0, 1.0)
+FULL_IMAGE = (0.5, 0.5, 1.0, 1.0)
 
 
-def area(boxes: Tensor) -> Tensor:
+def box_area(boxes: Tensor) -> Tensor:
     """Area of each box as a fraction of the frame's, shape (...).
 
     >>> area(torch.tensor([0.5, 0.5, 0.5, 0.25])).item()
@@ -21,7 +21,7 @@ def area(boxes: Tensor) -> Tensor:
     return boxes[..., 2] * boxes[..., 3]
 
 
-def corners(boxes: Tensor) -> Tensor:
+def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
     """(cx, cy, w, h) to (left, top, right, bottom), shape (..., 4).
 
     >>> corners(torch.tensor([0.5, 0.5, 0.5, 0.25])).tolist()
@@ -31,31 +31,31 @@ def corners(boxes: Tensor) -> Tensor:
     return torch.cat([centre - half, centre + half], dim=-1)
 
 
-def from_corners(edges: Tensor) -> Tensor:
+def xyxy_to_cxcywh(edges: Tensor) -> Tensor:
     """(left, top, right, bottom) to (cx, cy, w, h), shape (..., 4).
 
-    >>> from_corners(torch.tensor([0.25, 0.375, 0.75, 0.625])).tolist()
+    >>> xyxy_to_cxcywh(torch.tensor([0.25, 0.375, 0.75, 0.625])).tolist()
     [0.5, 0.5, 0.5, 0.25]
     """
     low, high = edges[..., :2], edges[..., 2:]
     return torch.cat([(low + high) / 2, high - low], dim=-1)
 
 
-def iou(a: Tensor, b: Tensor) -> Tensor:
+def paired_iou(a: Tensor, b: Tensor) -> Tensor:
     """Intersection over union of boxes, pair by pair, in [0, 1], shape (...).
 
     >>> box = torch.tensor([0.25, 0.25, 0.5, 0.5])
     >>> iou(box, box).item(), iou(box, box + torch.tensor([0.5, 0.0, 0.0, 0.0])).item()
     (1.0, 0.0)
     """
-    edges_a, edges_b = corners(a), corners(b)
+    edges_a, edges_b = cxcywh_to_xyxy(a), cxcywh_to_xyxy(b)
     low = torch.maximum(edges_a[..., :2], edges_b[..., :2])
     high = torch.minimum(edges_a[..., 2:], edges_b[..., 2:])
     shared = (high - low).clamp_min(0).prod(dim=-1)
-    return shared / (area(a) + area(b) - shared)
+    return shared / (box_area(a) + box_area(b) - shared)
 
 
-def flip(boxes: Tensor) -> Tensor:
+def hflip_boxes(boxes: Tensor) -> Tensor:
     """The boxes in the frame's left-right mirror image, shape (..., 4).
 
     >>> flip(torch.tensor([0.25, 0.5, 0.5, 0.5])).tolist()
@@ -64,7 +64,7 @@ def flip(boxes: Tensor) -> Tensor:
     return torch.cat([1 - boxes[..., :1], boxes[..., 1:]], dim=-1)
 
 
-def place(boxes: Tensor, window: Tensor) -> Tensor:
+def to_parent_frame(boxes: Tensor, window: Tensor) -> Tensor:
     """Boxes given in a window's own frame, told in the frame that holds the window.
 
     Args:
@@ -74,7 +74,7 @@ def place(boxes: Tensor, window: Tensor) -> Tensor:
     Returns:
         (..., 4), fractions of the outer frame.
 
-    >>> whole = torch.tensor(FRAME)
+    >>> whole = torch.tensor(FULL_IMAGE)
     >>> window = torch.tensor([0.25, 0.75, 0.5, 0.5])
     >>> place(whole, window).tolist()
     [0.25, 0.75, 0.5, 0.5]

@@ -31,10 +31,10 @@ def _is_pil(item: Any) -> bool:
     return callable(getattr(item, "resize", None)) and hasattr(item, "getbands")
 
 
-def size_of(image: Any) -> tuple[int, int]:
+def image_size(image: Any) -> tuple[int, int]:
     """Width and height in pixels.
 
-    >>> size_of(torch.zeros(3, 20, 30))
+    >>> image_size(torch.zeros(3, 20, 30))
     (30, 20)
     """
     if isinstance(image, Tensor) and image.ndim == 3:
@@ -47,7 +47,7 @@ def size_of(image: Any) -> tuple[int, int]:
     )
 
 
-def cut(image: Any, box: Tensor, size: int, resolution: Tensor | None = None) -> Any:
+def crop_image(image: Any, box: Tensor, size: int, resolution: Tensor | None = None) -> Any:
     """One box out of an image, resized to ``size`` x ``size``, antialiased.
 
     Args:
@@ -62,7 +62,7 @@ def cut(image: Any, box: Tensor, size: int, resolution: Tensor | None = None) ->
     >>> cut(torch.zeros(3, 20, 30), torch.tensor([15.0, 10.0, 8.0, 8.0]), 4).shape
     torch.Size([3, 4, 4])
     """
-    width, height = size_of(image)
+    width, height = image_size(image)
     if isinstance(image, Tensor):
         pixels = image if image.is_floating_point() else image / 255
         fractions = box / torch.tensor([width, height, width, height])
@@ -83,13 +83,13 @@ def cut(image: Any, box: Tensor, size: int, resolution: Tensor | None = None) ->
     return inner.resize((columns, rows), _BILINEAR, box=edges).resize((size, size), _BILINEAR)
 
 
-def fingerprint(image: Any) -> int:
+def image_hash(image: Any) -> int:
     """A number that tells most images apart, from a few of their pixels.
 
     >>> fingerprint(torch.zeros(3, 8, 8)) == fingerprint(torch.ones(3, 8, 8))
     False
     """
-    width, height = size_of(image)
+    width, height = image_size(image)
     if isinstance(image, Tensor):
         some = image[:, :: max(1, height // 4), :: max(1, width // 4)].double()
         return zlib.crc32(repr(some.flatten().tolist()).encode())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sp_plugin.crops.boxes import corners
+from sp_plugin.crops.boxes import cxcywh_to_xyxy
 
 # Above this many pixels a CPU is faster with each crop cut out first: 9 ms instead of 21 for 64
 # crops of 224 px to 96, but 1.7 instead of 1.0 for 64 px to 32. The weights are the same.
@@ -53,7 +53,7 @@ def crop_resize(
     # float32 at least: half precision would cost more than the 1/255 that is promised.
     precision = torch.float64 if images.dtype == torch.float64 else torch.float32
     pixels = images.to(precision)
-    edges = corners(boxes.to(images.device, precision))
+    edges = cxcywh_to_xyxy(boxes.to(images.device, precision))
     # (B, 2): left, right in pixels. Rounding must not take a box past the last of them.
     x = (edges[:, 0::2] * width).clamp(0, width)
     y = (edges[:, 1::2] * height).clamp(0, height)
@@ -61,14 +61,14 @@ def crop_resize(
     with torch.autocast(images.device.type, enabled=False):
         large = images.device.type == "cpu" and height * width > _DENSE_PIXELS_ON_CPU
         large &= not torch.compiler.is_compiling()  # where to cut is not known in a graph
-        if large and resolution is None and _whole(x, y):
+        if large and resolution is None and _is_pixel_aligned(x, y):
             out = _interpolate_each(pixels, x, y, size)
         elif large:
             out = _cut_then_resize(pixels, x, y, size, grids)
         else:
             start = torch.zeros_like(x[:, 0])
-            columns = _weights(x, start, width, size, grids[0])
-            rows = _weights(y, start, height, size, grids[1])
+            columns = _resize_weights(x, start, width, size, grids[0])
+            rows = _resize_weights(y, start, height, size, grids[1])
             out = _resize(pixels, rows, columns)
     channels_last = images.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -82,7 +82,7 @@ def _resize(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return torch.matmul(rows.unsqueeze(1), narrow.view(batch, channels, height, -1))
 
 
-def _whole(*spans: Tensor) -> bool:
+def _is_pixel_aligned(*spans: Tensor) -> bool:
     """Whether all begin and end on whole pixels; on the CPU, where to look costs no waiting."""
     return all(bool(((span - span.round()).abs() < 1e-3).all()) for span in spans)
 
@@ -103,9 +103,9 @@ def _cut_then_resize(
     images: Tensor, x: Tensor, y: Tensor, size: int, grids: tuple[Tensor | None, ...]
 ) -> Tensor:
     height, width = images.shape[-2:]
-    (x0, x1), (y0, y1) = _touched(x, width), _touched(y, height)
-    columns = _weights(x, x0, int((x1 - x0).max()), size, grids[0])
-    rows = _weights(y, y0, int((y1 - y0).max()), size, grids[1])
+    (x0, x1), (y0, y1) = _covered_pixels(x, width), _covered_pixels(y, height)
+    columns = _resize_weights(x, x0, int((x1 - x0).max()), size, grids[0])
+    rows = _resize_weights(y, y0, int((y1 - y0).max()), size, grids[1])
     cuts = torch.stack([x0, x1, y0, y1], dim=1).int().tolist()
     crops = [
         row[:, : bottom - top] @ (image[:, top:bottom, left:right] @ column[:, : right - left].T)
@@ -116,12 +116,14 @@ def _cut_then_resize(
     return torch.stack(crops)
 
 
-def _touched(span: Tensor, length: int) -> tuple[Tensor, Tensor]:
+def _covered_pixels(span: Tensor, length: int) -> tuple[Tensor, Tensor]:
     """First pixel that a span (B, 2) touches, and the one after the last, each (B,)."""
     return span[:, 0].floor().clamp(0, length - 1), span[:, 1].ceil().clamp(1, length)
 
 
-def _weights(span: Tensor, start: Tensor, count: int, size: int, grid: Tensor | None) -> Tensor:
+def _resize_weights(
+    span: Tensor, start: Tensor, count: int, size: int, grid: Tensor | None
+) -> Tensor:
     """Weights of ``count`` input pixels, from ``start`` (B,) on, in ``size`` output pixels.
 
     Args:
@@ -135,15 +137,15 @@ def _weights(span: Tensor, start: Tensor, count: int, size: int, grid: Tensor | 
     """
     span = span - start[:, None]
     if grid is None:
-        return _triangles(span, count, size, torch.full_like(start, size))
-    down = _triangles(span, count, size, grid)  # rows from ``grid`` on stand for nothing ...
-    up = _triangles(
+        return _triangle_filter(span, count, size, torch.full_like(start, size))
+    down = _triangle_filter(span, count, size, grid)  # rows from ``grid`` on stand for nothing ...
+    up = _triangle_filter(
         torch.stack([torch.zeros_like(grid), grid], 1), size, size, torch.full_like(grid, size)
     )
     return torch.bmm(up, down)  # ... and count for nothing here
 
 
-def _triangles(span: Tensor, count: int, size: int, bins: Tensor) -> Tensor:
+def _triangle_filter(span: Tensor, count: int, size: int, bins: Tensor) -> Tensor:
     """Weights (B, size, count) of an antialiased resize of each span (B, 2) to ``bins`` (B,).
 
     A triangle as wide as the coarser of an input pixel and an output pixel, the rule of torch's

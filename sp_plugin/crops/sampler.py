@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sp_plugin.crops.boxes import iou, place
+from sp_plugin.crops.boxes import paired_iou, to_parent_frame
 
 Range = tuple[float, float]
 
@@ -25,7 +25,7 @@ Range = tuple[float, float]
 _CPU = torch.device("cpu")
 
 
-def blend(first: Any, last: Any, progress: float | Tensor) -> Any:
+def lerp(first: Any, last: Any, progress: float | Tensor) -> Any:
     """From ``first`` at progress 0 to ``last`` at progress 1, linearly.
 
     >>> blend(1.0, 0.5, 0.5)
@@ -34,12 +34,12 @@ def blend(first: Any, last: Any, progress: float | Tensor) -> Any:
     return first + (last - first) * progress
 
 
-def uniform(*shape: int, generator: torch.Generator) -> Tensor:
-    """Numbers in [0, 1) on the CPU in float32, whatever torch's default device and dtype are."""
+def rand_cpu(*shape: int, generator: torch.Generator) -> Tensor:
+    """UniformDraws in [0, 1) on the CPU in float32, whatever torch's default device and dtype are."""
     return torch.rand(shape, generator=generator, device=_CPU, dtype=torch.float32)
 
 
-class Numbers(NamedTuple):
+class UniformDraws(NamedTuple):
     """All that a sampler takes from its generator for n images, in the order of the draw.
 
     Attributes:
@@ -78,29 +78,31 @@ class CropSampler:
         window: least and largest side of the window, fractions of the frame; (1, 1) for none.
         max_iou: largest overlap of a pair in [0, 1]; or two, from the start to the end.
         tries: how often a crop is drawn for each image, at most.
-        crops: how many are kept of each image, 2 or more.
+        num_crops: how many are kept of each image, 2 or more.
 
     >>> sampler = CropSampler()
     >>> a, b = sampler(8, torch.Generator().manual_seed(0))
-    >>> a.shape, bool((iou(a, b) <= 0.1 + 1e-6).all())
+    >>> a.shape, bool((paired_iou(a, b) <= 0.1 + 1e-6).all())
     (torch.Size([8, 4]), True)
     """
 
     def __init__(
         self,
-        area: Range | tuple[Range, Range] = (0.05, 0.32),
-        ratio: Range = (3 / 4, 4 / 3),
+        crop_scale: Range | tuple[Range, Range] = (0.05, 0.32),
+        crop_ratio: Range = (3 / 4, 4 / 3),
         window: Range = (0.5, 1.0),
         max_iou: float | Range = 0.1,
         tries: int = 10,
-        crops: int = 2,
+        num_crops: int = 2,
     ) -> None:
-        self.area = area if isinstance(area[0], tuple) else (area, area)
-        self.ratio = ratio
+        self.crop_scale = (
+            crop_scale if isinstance(crop_scale[0], tuple) else (crop_scale, crop_scale)
+        )
+        self.crop_ratio = crop_ratio
         self.window = window
         self.max_iou = max_iou if isinstance(max_iou, tuple) else (max_iou, max_iou)
         self.tries = tries
-        self.crops = crops
+        self.num_crops = num_crops
 
     def __call__(
         self, n: int, generator: torch.Generator, progress: float | Tensor = 1.0
@@ -115,37 +117,37 @@ class CropSampler:
         Returns:
             Boxes in the frame, (crops, n, 4), float32, on the CPU.
         """
-        return self.boxes(self.numbers(n, generator), progress)
+        return self.to_boxes(self.draw_uniform(n, generator), progress)
 
-    def numbers(self, n: int, generator: torch.Generator) -> Numbers:
+    def draw_uniform(self, n: int, generator: torch.Generator) -> UniformDraws:
         """Draw what decides the crops of ``n`` images."""
-        further = self.crops - 2
-        return Numbers(
-            side=uniform(n, 1, generator=generator),
-            centre=uniform(n, 2, generator=generator),
-            pair=uniform(4, 2, self.tries, n, generator=generator),
-            further=uniform(4, further, self.tries, n, generator=generator),
-            order=uniform(self.crops if further else 0, n, 1, generator=generator),
+        further = self.num_crops - 2
+        return UniformDraws(
+            side=rand_cpu(n, 1, generator=generator),
+            centre=rand_cpu(n, 2, generator=generator),
+            pair=rand_cpu(4, 2, self.tries, n, generator=generator),
+            further=rand_cpu(4, further, self.tries, n, generator=generator),
+            order=rand_cpu(self.num_crops if further else 0, n, 1, generator=generator),
         )
 
-    def boxes(self, numbers: Numbers, progress: float | Tensor = 1.0) -> Tensor:
+    def to_boxes(self, numbers: UniformDraws, progress: float | Tensor = 1.0) -> Tensor:
         """The boxes (crops, n, 4) that the numbers decide."""
-        area_now = [blend(*ends, progress) for ends in zip(*self.area, strict=True)]
-        limit = blend(*self.max_iou, progress)
+        area_now = [lerp(*ends, progress) for ends in zip(*self.crop_scale, strict=True)]
+        limit = lerp(*self.max_iou, progress)
         # Overlap is the same inside the window as outside.
         pair = self._inside(numbers.pair, area_now)
-        boxes = _first_good(pair, iou(pair[0], pair[1]), limit)
-        if self.crops > 2:
+        boxes = _first_valid(pair, paired_iou(pair[0], pair[1]), limit)
+        if self.num_crops > 2:
             for tried in self._inside(numbers.further, area_now).unbind():
-                overlap = iou(tried, boxes.unsqueeze(1)).amax(dim=0)
-                boxes = torch.cat([boxes, _first_good(tried.unsqueeze(0), overlap, limit)])
+                overlap = paired_iou(tried, boxes.unsqueeze(1)).amax(dim=0)
+                boxes = torch.cat([boxes, _first_valid(tried.unsqueeze(0), overlap, limit)])
             order = numbers.order.argsort(dim=0)
             boxes = boxes.gather(0, order.expand(-1, -1, 4))
-        return place(boxes, self._window(numbers.side, numbers.centre))
+        return to_parent_frame(boxes, self._window(numbers.side, numbers.centre))
 
     def windows(self, n: int, generator: torch.Generator) -> Tensor:
         """The windows (n, 4) in the frame of the images that a call would draw."""
-        return self._window(*self.numbers(n, generator)[:2])
+        return self._window(*self.draw_uniform(n, generator)[:2])
 
     def _window(self, u_side: Tensor, u_centre: Tensor) -> Tensor:
         low, high = self.window
@@ -158,15 +160,15 @@ class CropSampler:
         # Products, as a graph would be made anew for each number that is made a tensor.
         one = torch.ones((), device=_CPU, dtype=torch.float32)
         smallest, largest = ((one * end).float().log() for end in area)
-        log_area = blend(smallest, largest, u_area)
+        log_area = lerp(smallest, largest, u_area)
         # A side is at most the window's: sqrt(area * ratio) <= 1 in both directions.
-        narrow, wide = (math.log(end) for end in self.ratio)
-        log_ratio = blend(narrow, wide, u_ratio).clamp(log_area, -log_area)
+        narrow, wide = (math.log(end) for end in self.crop_ratio)
+        log_ratio = lerp(narrow, wide, u_ratio).clamp(log_area, -log_area)
         w, h = ((log_area + log_ratio) / 2).exp(), ((log_area - log_ratio) / 2).exp()
         return torch.stack([w / 2 + (1 - w) * u_x, h / 2 + (1 - h) * u_y, w, h], dim=-1)
 
 
-def _first_good(tried: Tensor, overlap: Tensor, limit: float | Tensor) -> Tensor:
+def _first_valid(tried: Tensor, overlap: Tensor, limit: float | Tensor) -> Tensor:
     """Of each image's tries the first whose overlap is within the limit, else the one of least.
 
     Args:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def shared_resolution(sides: Tensor, size: int, numbers: Tensor) -> Tensor:
+def matched_resolution(sides: Tensor, size: int, numbers: Tensor) -> Tensor:
     """One resolution for all crops of an image: a random part of the coarsest crop's own.
 
     Half of it at least. On 1/f noise a ridge probe reads the scale off the crops' sharpness with

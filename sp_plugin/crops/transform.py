@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from sp_plugin.config import Resolved, SPConfig
+from sp_plugin.config import ResolvedConfig, SPConfig
 from sp_plugin.crops import boxes as geometry
-from sp_plugin.crops.images import cut, fingerprint, size_of
-from sp_plugin.crops.sampler import uniform
-from sp_plugin.crops.sharpness import shared_resolution
-from sp_plugin.isolation import generator_for, key_of, peek, private_rng
+from sp_plugin.crops.images import crop_image, image_hash, image_size
+from sp_plugin.crops.sampler import rand_cpu
+from sp_plugin.crops.sharpness import matched_resolution
+from sp_plugin.isolation import hash_seed, make_generator, private_rng, rng_fingerprint
 
 _FRAME = 224  # px, where nothing else is known
 _JITTER = (0.4, 0.4, 0.2, 0.1)  # brightness, contrast, saturation, hue
@@ -40,7 +40,7 @@ class ImageCrops:
     Args:
         config: settings; ``source`` is ``image`` whatever it says.
         normalize: applied to each crop last, as the host's own normalisation is to its views.
-        photometric: applied to each crop apart, a PIL image or a tensor in [0, 1] (C, S, S);
+        color_transform: applied to each crop apart, a PIL image or a tensor in [0, 1] (C, S, S);
             None: jitter (0.4, 0.4, 0.2, 0.1; p 0.8), grey (p 0.2) and blur (p 0.5) of SimCLR
             (arXiv 2002.05709, appendix A).
         flip: how often the whole image is flipped before it is cropped, in [0, 1].
@@ -59,32 +59,32 @@ class ImageCrops:
         self,
         config: SPConfig | Mapping[str, Any] | None = None,
         normalize: Callable[[Tensor], Tensor] | None = None,
-        photometric: Callable[[Any], Any] | None = None,
+        color_transform: Callable[[Any], Any] | None = None,
         flip: float = 0.5,
         frame: int | None = None,
     ) -> None:
         self.normalize = normalize
-        self.photometric = photometric
+        self.color_transform = color_transform
         self.flip = flip
         given = config.asdict() if isinstance(config, SPConfig) else config
-        self.settle(SPConfig.build(given), frame)
+        self.set_config(SPConfig.from_dict(given), frame)
 
-    def settle(self, config: SPConfig, frame: int | None = None) -> None:
+    def set_config(self, config: SPConfig, frame: int | None = None) -> None:
         """Take settings, and what they leave open for views of ``frame`` pixels."""
         self._frame = frame
         self._given = dataclasses.replace(config, source="image")
-        self.config: Resolved = self._given.resolve(frame or _FRAME)
-        self._sampler = self.config.sampler()
-        self._photometric = self.photometric or _simclr(self.config.size)
+        self.config: ResolvedConfig = self._given.resolve(frame or _FRAME)
+        self._sampler = self.config.build_sampler()
+        self._color_transform = self.color_transform or _simclr(self.config.crop_size)
 
-    def suit(self, views: Any) -> None:
+    def infer_view_size(self, views: Any) -> None:
         """Settle what is open by the host's first views, a tensor or any nesting of them."""
         if self._frame is None:
-            self.settle(self._given, _side(views))
+            self.set_config(self._given, _side(views))
 
-    def key(self, image: Any) -> int:
+    def rng_key(self, image: Any) -> int:
         """What decides the draws for an image; from the host's generators, which do not move."""
-        return key_of(self.config.seed, *peek(), fingerprint(image))
+        return hash_seed(self.config.seed, *rng_fingerprint(), image_hash(image))
 
     def __call__(self, image: Any, key: int | None = None) -> dict[str, Tensor]:
         """Draw the crops of one image.
@@ -97,30 +97,30 @@ class ImageCrops:
             ``crops`` (k, C, size, size), float32, normalised, and ``boxes`` (k, 4) in the frame,
             k being the setting ``crops``.
         """
-        key = self.key(image) if key is None else key
-        generator = generator_for(key)
+        key = self.rng_key(image) if key is None else key
+        generator = make_generator(key)
         boxes = self._sampler(1, generator)[:, 0]
-        width, height = size_of(image)
+        width, height = image_size(image)
         side = min(width, height)
-        *place, flip = uniform(3, generator=generator).tolist()
+        *place, flip = rand_cpu(3, generator=generator).tolist()
         frame = torch.tensor([place[0] * (width - side), place[1] * (height - side)])
         grid = None
         if self.config.sharpness == "equal":
-            numbers = uniform(1, 1, generator=generator)
-            grid = shared_resolution(boxes[:, None, 2:] * side, self.config.size, numbers)[0]
+            numbers = rand_cpu(1, 1, generator=generator)
+            grid = matched_resolution(boxes[:, None, 2:] * side, self.config.crop_size, numbers)[0]
         mirrored = flip < self.flip
         # A crop of the mirrored image is the mirrored crop of the image, from the other side.
-        inside = (geometry.flip(boxes) if mirrored else boxes) * side
+        inside = (geometry.hflip_boxes(boxes) if mirrored else boxes) * side
         with private_rng(key):
             crops = []
             for box in inside:
                 box[:2] += frame
-                crop = cut(image, box, self.config.size, grid)
+                crop = crop_image(image, box, self.config.crop_size, grid)
                 crops.append(self._finish(v2.functional.hflip(crop) if mirrored else crop))
         return {"crops": torch.stack(crops), "boxes": boxes}
 
     def _finish(self, crop: Any) -> Tensor:
-        crop = self._photometric(crop)
+        crop = self._color_transform(crop)
         if not isinstance(crop, Tensor):
             crop = v2.functional.to_dtype(v2.functional.pil_to_tensor(crop), scale=True)
         return self.normalize(crop) if self.normalize else crop
@@ -151,14 +151,14 @@ class SPTransform:
         self.transform = transform
         self.crops = ImageCrops({**given, **settings}, find_normalize(transform))
 
-    def settle(self, config: SPConfig) -> None:
+    def set_config(self, config: SPConfig) -> None:
         """Take other settings; before any image is read."""
-        self.crops.settle(config)
+        self.crops.set_config(config)
 
     def __call__(self, image: Any) -> dict[str, Any]:
-        key = self.crops.key(image)  # before the host draws
+        key = self.crops.rng_key(image)  # before the host draws
         views = self.transform(image)
-        self.crops.suit(views)
+        self.crops.infer_view_size(views)
         return {"views": views, "sp": self.crops(image, key)}
 
     def __repr__(self) -> str:

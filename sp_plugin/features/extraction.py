@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sp_plugin.validation import ConfigError, nearest
+from sp_plugin.validation import ConfigError, did_you_mean
 
 # Where dicts of well-known models keep their features, most spatial first: Hugging Face's
 # ModelOutput, DINOv2's forward_features, solo-learn's forward, torchvision's and timm's extractors.
@@ -25,19 +25,19 @@ _NO_CLASS = "pool: got 'cls', but the backbone has no class token, takes 'mean'"
 
 
 # How a backbone is asked for its features, where calling it is not the way.
-Call = Callable[[nn.Module, Tensor], Any]
+FeatureFn = Callable[[nn.Module, Tensor], Any]
 
 
-class _Reached(Exception):
+class _StopForward(Exception):
     """The layer that was asked for has answered: the rest of the forward pass is not needed."""
 
 
-def encode(
+def extract_features(
     backbone: nn.Module,
     images: Tensor,
     pool: str = "mean",
     layer: str | None = None,
-    call: Call | None = None,
+    call: FeatureFn | None = None,
 ) -> Tensor:
     """Features of square images, pooled.
 
@@ -59,25 +59,25 @@ def encode(
         ConfigError: no such layer, or an output that holds no features; the line says which.
 
     >>> import torch
-    >>> encode(nn.Conv2d(3, 8, 3), torch.randn(2, 3, 16, 16)).shape
+    >>> extract_features(nn.Conv2d(3, 8, 3), torch.randn(2, 3, 16, 16)).shape
     torch.Size([2, 8])
     """
     if pool == "cls" and getattr(backbone, "cls_token", ...) is None:
         raise ConfigError(_NO_CLASS)  # the first token may be a register
-    output = _answer(backbone, images, layer, call)
-    return pooled(output, pool, prefix=getattr(backbone, "num_prefix_tokens", None))
+    output = _call_backbone(backbone, images, layer, call)
+    return pool_features(output, pool, prefix=getattr(backbone, "num_prefix_tokens", None))
 
 
-def feature_map(
-    backbone: nn.Module, images: Tensor, layer: str | None = None, call: Call | None = None
+def extract_feature_map(
+    backbone: nn.Module, images: Tensor, layer: str | None = None, call: FeatureFn | None = None
 ) -> Tensor:
     """Features of square images, place by place: the map of a CNN, the patch tokens of a ViT.
 
     Args:
         backbone: takes (B, 3, H, W).
         images: (B, 3, S, S).
-        layer: as for `encode`.
-        call: as for `encode`.
+        layer: as for `extract_features`.
+        call: as for `extract_features`.
 
     Returns:
         (B, D, h, w).
@@ -86,21 +86,23 @@ def feature_map(
         ConfigError: no such layer, or the features are pooled already.
 
     >>> import torch
-    >>> feature_map(nn.Conv2d(3, 8, 3), torch.randn(2, 3, 16, 16)).shape
+    >>> extract_feature_map(nn.Conv2d(3, 8, 3), torch.randn(2, 3, 16, 16)).shape
     torch.Size([2, 8, 14, 14])
     """
-    features = _features(_answer(backbone, images, layer, call), "mean")
+    features = _features(_call_backbone(backbone, images, layer, call), "mean")
     if features.ndim == 2:
         raise ConfigError("layer: the backbone pools its features, takes a layer that gives a map")
     if features.ndim == 4:
-        return features.permute(0, 3, 1, 2) if _channels_end(features) else features
-    prefix = _prefix_of(features.shape[1], getattr(backbone, "num_prefix_tokens", None))
+        return features.permute(0, 3, 1, 2) if _is_nhwc(features) else features
+    prefix = _num_prefix_tokens(features.shape[1], getattr(backbone, "num_prefix_tokens", None))
     side = math.isqrt(features.shape[1] - prefix)
     patches = features[:, prefix:].transpose(1, 2)
     return patches.reshape(*patches.shape[:2], side, side)
 
 
-def _answer(backbone: nn.Module, images: Tensor, layer: str | None, call: Call | None) -> Any:
+def _call_backbone(
+    backbone: nn.Module, images: Tensor, layer: str | None, call: FeatureFn | None
+) -> Any:
     if layer is not None:
         return _output_of(backbone, images, layer, call or nn.Module.__call__)
     if call is not None:
@@ -110,20 +112,20 @@ def _answer(backbone: nn.Module, images: Tensor, layer: str | None, call: Call |
     return backbone(images)
 
 
-def _output_of(backbone: nn.Module, images: Tensor, layer: str, call: Call) -> Any:
+def _output_of(backbone: nn.Module, images: Tensor, layer: str, call: FeatureFn) -> Any:
     parts = dict(backbone.named_modules())
     if layer not in parts:
-        raise ConfigError(f"layer: the backbone has no {layer!r}; {nearest(layer, parts)}")
+        raise ConfigError(f"layer: the backbone has no {layer!r}; {did_you_mean(layer, parts)}")
     kept: list[Any] = []
 
     def keep(_: nn.Module, __: Any, output: Any) -> None:
         kept.append(output)
-        raise _Reached
+        raise _StopForward
 
     handle = parts[layer].register_forward_hook(keep)
     try:
         call(backbone, images)
-    except _Reached:
+    except _StopForward:
         pass
     finally:
         handle.remove()
@@ -132,7 +134,7 @@ def _output_of(backbone: nn.Module, images: Tensor, layer: str, call: Call) -> A
     return kept[0]
 
 
-def pooled(output: Any, pool: str = "mean", prefix: int | None = None) -> Tensor:
+def pool_features(output: Any, pool: str = "mean", prefix: int | None = None) -> Tensor:
     """Features (B, D) out of a backbone's output for square images.
 
     Args:
@@ -195,10 +197,10 @@ def _tensors(output: Any) -> Any:
 
 
 def _mean_of_map(features: Tensor) -> Tensor:
-    return features.mean(dim=(1, 2) if _channels_end(features) else (2, 3))
+    return features.mean(dim=(1, 2) if _is_nhwc(features) else (2, 3))
 
 
-def _channels_end(features: Tensor) -> bool:
+def _is_nhwc(features: Tensor) -> bool:
     """Whether a map is (B, H, W, C), as Swin and its kin have it in timm."""
     _, first, second, third = features.shape
     return first == second != third
@@ -209,7 +211,7 @@ def _is_square(count: int) -> bool:
 
 
 def _pool_tokens(tokens: Tensor, pool: str, prefix: int | None) -> Tensor:
-    prefix = _prefix_of(tokens.shape[1], prefix)
+    prefix = _num_prefix_tokens(tokens.shape[1], prefix)
     if pool == "cls":
         if prefix == 0:
             raise ConfigError(_NO_CLASS)
@@ -217,7 +219,7 @@ def _pool_tokens(tokens: Tensor, pool: str, prefix: int | None) -> Tensor:
     return tokens[:, prefix:].mean(dim=1)
 
 
-def _prefix_of(count: int, prefix: int | None) -> int:
+def _num_prefix_tokens(count: int, prefix: int | None) -> int:
     """How many of the tokens come before the patch tokens."""
     if prefix is None or prefix >= count or not _is_square(count - prefix):
         return count - math.isqrt(count) ** 2

@@ -12,13 +12,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sp_plugin.objective.targets import STILL, raw_targets
+from sp_plugin.objective.targets import MIN_STD, unnormalized_targets
 from sp_plugin.validation import ConfigError
 
 _ROLLS = 16
 
 
-def as_seen(target: Tensor, flips: Tensor, encoding: str) -> tuple[Tensor, Tensor]:
+def apply_flips(target: Tensor, flips: Tensor, encoding: str) -> tuple[Tensor, Tensor]:
     """Targets as the views show them, and what of each counts.
 
     Args:
@@ -32,9 +32,9 @@ def as_seen(target: Tensor, flips: Tensor, encoding: str) -> tuple[Tensor, Tenso
 
     >>> target = torch.tensor([[2.0, 1.0, 0.5]])
     >>> mirrored, straight = torch.tensor([[-1.0, 1.0]]), torch.tensor([[1.0, 1.0]])
-    >>> as_seen(target, torch.stack([mirrored, mirrored]), "symmetric")[0].tolist()
+    >>> apply_flips(target, torch.stack([mirrored, mirrored]), "symmetric")[0].tolist()
     [[-2.0, 1.0, 0.5]]
-    >>> as_seen(target, torch.stack([mirrored, straight]), "symmetric")[1].tolist()
+    >>> apply_flips(target, torch.stack([mirrored, straight]), "symmetric")[1].tolist()
     [[0.0, 1.0, 1.0]]
     """
     of_a, of_b = flips.unbind()
@@ -48,7 +48,7 @@ def as_seen(target: Tensor, flips: Tensor, encoding: str) -> tuple[Tensor, Tenso
     return seen, counts.to(target.dtype)
 
 
-def spread_of_views(boxes: Tensor, encoding: str) -> Tensor:
+def target_std_of_views(boxes: Tensor, encoding: str) -> Tensor:
     """Standard deviations of the targets between a host's views, for `TargetEncoder`.
 
     Views of different runs are as independent as those of one: each is paired with several.
@@ -65,13 +65,14 @@ def spread_of_views(boxes: Tensor, encoding: str) -> Tensor:
     """
     first, second = torch.triu_indices(boxes.shape[1], boxes.shape[1], offset=1)
     raw = [
-        raw_targets(boxes[:, first], boxes.roll(n, 0)[:, second], encoding) for n in range(_ROLLS)
+        unnormalized_targets(boxes[:, first], boxes.roll(n, 0)[:, second], encoding)
+        for n in range(_ROLLS)
     ]
     told = torch.stack(raw).flatten(0, -2)
     spread = told[told.isfinite().all(dim=1)].std(dim=0)
-    if not (spread > STILL).any():
+    if not (spread > MIN_STD).any():
         raise ConfigError(
-            "source: got 'host', but all views show the same part of their image; "
+            "source: got 'host_views', but all views show the same part of their image; "
             "take 'view' or 'image' with this host"
         )
     return spread

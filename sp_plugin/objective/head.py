@@ -56,7 +56,7 @@ class SPHead(nn.Module):
         forth, back = self._mlp(both).chunk(2)
         return (forth - back) / 2
 
-    def of_pairs(self, features: Tensor, pairs: Tensor) -> Tensor:
+    def forward_pairs(self, features: Tensor, pairs: Tensor) -> Tensor:
         """The same for pairs of k crops, without doing twice what is done for each crop alone.
 
         The first layer is linear, W [a; b] = W_a a + W_b b: each crop goes through it once,

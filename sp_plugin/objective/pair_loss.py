@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sp_plugin.objective.flips import as_seen
+from sp_plugin.objective.flips import apply_flips
 from sp_plugin.objective.head import SPHead
 from sp_plugin.objective.loss import SPLoss, r2
 from sp_plugin.objective.targets import TargetEncoder
@@ -43,7 +43,7 @@ class SPOutput:
     prediction: Tensor
     target: Tensor
 
-    def weighted(self, weight: float | Tensor) -> SPOutput:
+    def scaled(self, weight: float | Tensor) -> SPOutput:
         """The same with its loss multiplied by ``weight``, which the metrics tell."""
         # A product, not a fill: a graph would be made anew for each value that it fills in.
         told = torch.ones_like(self.loss).detach() * weight
@@ -51,7 +51,7 @@ class SPOutput:
             self, loss=self.loss * weight, metrics={**self.metrics, "weight": told}
         )
 
-    def figures(self) -> dict[str, Tensor]:
+    def loggable_metrics(self) -> dict[str, Tensor]:
         """The metrics as a log averages them: a NaN would spoil the mean of an epoch.
 
         A single pair has no R2, and none is given. Of views that are flipped at random hardly a
@@ -65,7 +65,7 @@ class SPOutput:
         }
 
 
-def compare(
+def compute_pair_loss(
     features: Tensor,
     boxes: Tensor,
     pairs: Tensor,
@@ -88,18 +88,18 @@ def compare(
             of views that the host has flipped, each apart; a box of NaN leaves its pairs out.
             None: all are seen straight, and all boxes are known.
     """
-    features, usable = guarded(features)
+    features, usable = zero_nonfinite(features)
     asked = boxes[pairs].flatten(1, 2)
     # Half precision ends here: targets reach 3.7, losses are compared across runs.
     with torch.autocast(features.device.type, enabled=False):
-        prediction = head.of_pairs(features.to(head.norm.weight.dtype), pairs).float()
+        prediction = head.forward_pairs(features.to(head.norm.weight.dtype), pairs).float()
         target, counts = targets.encode(*asked), None
         if flips is not None:
-            target, counts = as_seen(target, flips[pairs].flatten(1, 2), targets.encoding)
+            target, counts = apply_flips(target, flips[pairs].flatten(1, 2), targets.encoding)
         raw = loss(prediction, target, counts)
     usable = usable & raw.isfinite()
     if features.requires_grad:
-        features.register_hook(_only_if(usable))  # type: ignore[no-untyped-call]
+        features.register_hook(_gate_gradient(usable))  # type: ignore[no-untyped-call]
     with torch.no_grad():
         r2_dx, r2_dy, r2_scale = r2(prediction, target, counts)
         left_out = torch.zeros_like(raw) if counts is None else 1 - counts[:, 2].mean()
@@ -108,13 +108,13 @@ def compare(
         "r2_dx": r2_dx,
         "r2_dy": r2_dy,
         "r2_scale": r2_scale,
-        "skipped": torch.where(usable, left_out, torch.ones_like(raw)),
+        "skipped_fraction": torch.where(usable, left_out, torch.ones_like(raw)),
     }
     kept = torch.where(usable, raw, torch.zeros_like(raw))
     return SPOutput(kept, metrics, asked, prediction.detach(), target)
 
 
-def guarded(features: Tensor) -> tuple[Tensor, Tensor]:
+def zero_nonfinite(features: Tensor) -> tuple[Tensor, Tensor]:
     """The features, or zeros in place of all of them where one is not finite; and which it is.
 
     0 x inf is NaN, so a weight alone is no guard: what is not finite must not be multiplied.
@@ -131,5 +131,5 @@ def guarded(features: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(usable, features, torch.zeros_like(features)), usable
 
 
-def _only_if(usable: Tensor) -> Callable[[Tensor], Tensor]:
+def _gate_gradient(usable: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda grad: torch.where(usable, grad, torch.zeros_like(grad))

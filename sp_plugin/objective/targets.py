@@ -18,16 +18,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sp_plugin.crops.boxes import area
+from sp_plugin.crops.boxes import box_area
 from sp_plugin.crops.sampler import CropSampler
 
 ENCODINGS = ("symmetric", "anchor", "image")
 ANTISYMMETRIC = ("symmetric", "image")
-STILL = 1e-4  # a standard deviation beneath which a target does not vary
+MIN_STD = 1e-4  # a standard deviation beneath which a target does not vary
 _DRAWS = 32768
 
 
-def raw_targets(a: Tensor, b: Tensor, encoding: str) -> Tensor:
+def unnormalized_targets(a: Tensor, b: Tensor, encoding: str) -> Tensor:
     """The encoding of each pair, before it is divided by the constants.
 
     Args:
@@ -38,15 +38,15 @@ def raw_targets(a: Tensor, b: Tensor, encoding: str) -> Tensor:
         (..., 3): x, y and sigma.
 
     >>> a, b = torch.tensor([0.2, 0.5, 0.1, 0.1]), torch.tensor([0.6, 0.5, 0.4, 0.4])
-    >>> [round(v, 3) for v in raw_targets(a, b, "symmetric").tolist()]
+    >>> [round(v, 3) for v in unnormalized_targets(a, b, "symmetric").tolist()]
     [2.0, 0.0, 1.386]
     """
-    sigma = (area(b) / area(a)).log() / 2
-    shift = (b[..., :2] - a[..., :2]) / _unit(a, b[..., 2:], encoding)
+    sigma = (box_area(b) / box_area(a)).log() / 2
+    shift = (b[..., :2] - a[..., :2]) / _offset_unit(a, b[..., 2:], encoding)
     return torch.cat([shift, sigma.unsqueeze(-1)], dim=-1)
 
 
-def _unit(a: Tensor, sides_b: Tensor, encoding: str) -> Tensor:
+def _offset_unit(a: Tensor, sides_b: Tensor, encoding: str) -> Tensor:
     """What a shift is measured in, (..., 2)."""
     sides_a = a[..., 2:]
     if encoding == "symmetric":
@@ -71,7 +71,7 @@ class TargetEncoder(nn.Module):
         encoding: ``symmetric``, ``anchor`` or ``image``.
 
     Attributes:
-        scale: (3,) buffer, the standard deviations of x, y and sigma.
+        std: (3,) buffer, the standard deviations of x, y and sigma.
 
     >>> targets = TargetEncoder(CropSampler(), "symmetric")
     >>> a, b = CropSampler()(1000, torch.Generator().manual_seed(1))
@@ -79,7 +79,7 @@ class TargetEncoder(nn.Module):
     [1.0, 1.0, 1.0]
     """
 
-    scale: Tensor
+    std: Tensor
 
     def __init__(self, sampler: CropSampler, encoding: str = "symmetric") -> None:
         super().__init__()
@@ -87,21 +87,21 @@ class TargetEncoder(nn.Module):
             raise ValueError(f"encoding: got {encoding!r}, takes one of {', '.join(ENCODINGS)}")
         self.encoding = encoding
         generator = torch.Generator(device="cpu").manual_seed(0)
-        half = sampler.crops // 2  # pairs of which none shares a crop with another
+        half = sampler.num_crops // 2  # pairs of which none shares a crop with another
         progress = torch.linspace(0, 1, _DRAWS // half, device="cpu")
         boxes = sampler(len(progress), generator, progress)
-        raw = raw_targets(boxes[:half], boxes[half : 2 * half], encoding)
-        self.register_buffer("scale", torch.ones(3))
-        self.measure(raw.flatten(0, 1).std(dim=0))
+        raw = unnormalized_targets(boxes[:half], boxes[half : 2 * half], encoding)
+        self.register_buffer("std", torch.ones(3))
+        self.set_std(raw.flatten(0, 1).std(dim=0))
 
-    def measure(self, spread: Tensor) -> None:
+    def set_std(self, spread: Tensor) -> None:
         """Take the standard deviations (3,) of x, y and sigma that targets are divided by."""
         # Crops of one size only, or without a shift: nothing to learn there, nothing to divide by.
-        self.scale.copy_(torch.where(spread > STILL, spread, torch.ones_like(spread)))
+        self.std.copy_(torch.where(spread > MIN_STD, spread, torch.ones_like(spread)))
 
     def encode(self, a: Tensor, b: Tensor) -> Tensor:
         """Targets (..., 3) of pairs of boxes (..., 4): x, y, sigma, in standard deviations."""
-        return raw_targets(a, b, self.encoding) / self.scale
+        return unnormalized_targets(a, b, self.encoding) / self.std
 
     def decode(self, target: Tensor, a: Tensor) -> Tensor:
         """The box b that a target says, seen from box a; b is given a's aspect.
@@ -113,9 +113,11 @@ class TargetEncoder(nn.Module):
         Returns:
             (..., 4). ``decode(encode(a, b), a)`` is b where both have the same aspect.
         """
-        raw = target * self.scale
+        raw = target * self.std
         sides = a[..., 2:] * raw[..., 2:].exp()
-        return torch.cat([a[..., :2] + raw[..., :2] * _unit(a, sides, self.encoding), sides], -1)
+        return torch.cat(
+            [a[..., :2] + raw[..., :2] * _offset_unit(a, sides, self.encoding), sides], -1
+        )
 
     def extra_repr(self) -> str:
         return f"encoding={self.encoding!r}"

@@ -1,4 +1,4 @@
-"""Watch: the embeddings of the host's views, taken from the student as the host calls it.
+"""FeatureCapture: the embeddings of the host's views, taken from the student as the host calls it.
 
 A hook on the student keeps what goes in and what comes out while a training step runs. Which rows
 of which call are which view is found by the pixels, once for each pattern of calls
@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sp_plugin.features.extraction import pooled
-from sp_plugin.validation import ConfigError, nearest
-from sp_plugin.views.matching import Plan, match, most_local, same_rows
-from sp_plugin.views.transform import Places
+from sp_plugin.features.extraction import pool_features
+from sp_plugin.validation import ConfigError, did_you_mean
+from sp_plugin.views.matching import ViewAssignment, match_views, rows_equal, smallest_views
+from sp_plugin.views.transform import ViewBoxes
 
 
-class Encoded(NamedTuple):
+class EncodedViews(NamedTuple):
     """Views of each image that the host has encoded already, for SP to ask about.
 
     Attributes:
@@ -43,7 +43,7 @@ class _Call:
     output: Any = None
 
 
-class Watch:
+class FeatureCapture:
     """Keeps what the student encodes while it is open; calls without gradients do not count.
 
     A student that is asked by a method of its own (lightly's ``encode``) is seen by the first part
@@ -57,11 +57,11 @@ class Watch:
         views: numbers of the views that SP asks about, found in the first step.
 
     >>> student = nn.Conv2d(3, 8, 3)
-    >>> watch, views = Watch(student), [torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)]
+    >>> watch, views = FeatureCapture(student), [torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)]
     >>> watch.open()
     >>> out = [student(view) for view in views]
-    >>> places = Places(torch.rand(2, 2, 4), torch.ones(2, 2, 2))
-    >>> watch.encoded(views, places).features.shape
+    >>> places = ViewBoxes(torch.rand(2, 2, 4), torch.ones(2, 2, 2))
+    >>> watch.collect(views, places).features.shape
     torch.Size([2, 2, 8])
     >>> watch.remove()
     """
@@ -70,14 +70,16 @@ class Watch:
         self.views: list[int] = []
         self._width = 0
         self._pool, self._prefix = pool, getattr(backbone, "num_prefix_tokens", None)
-        self._plans: dict[Any, Plan] = {}
+        self._plans: dict[Any, ViewAssignment] = {}
         self._open = self._within = False
         self._calls: list[_Call] = []
         told = backbone
         if layer is not None:
             parts = dict(backbone.named_modules())
             if layer not in parts:
-                raise ConfigError(f"layer: the backbone has no {layer!r}; {nearest(layer, parts)}")
+                raise ConfigError(
+                    f"layer: the backbone has no {layer!r}; {did_you_mean(layer, parts)}"
+                )
             told = parts[layer]
         stems = [part for part in backbone.modules() if getattr(part, "in_channels", None) == 3]
         self._handles = [
@@ -130,7 +132,7 @@ class Watch:
     def _leaves(self, *_: Any) -> None:
         self._within = False
 
-    def encoded(self, views: list[Tensor], places: Places) -> Encoded:
+    def collect(self, views: list[Tensor], places: ViewBoxes) -> EncodedViews:
         """The embeddings of the views that SP asks about: the smallest that are two or more.
 
         Args:
@@ -153,7 +155,7 @@ class Watch:
                 "a method of its own asks the backbone; say which layer gives the features"
             )
         self.views = self.views or _first(plan, views, boxes)
-        answers = [pooled(call.output, self._pool, self._prefix) for call in calls]
+        answers = [pool_features(call.output, self._pool, self._prefix) for call in calls]
         features, lie = [], []
         for number in self.views:
             view, slot = views[number], plan.get(number)
@@ -162,23 +164,23 @@ class Watch:
                 lie.append(torch.full_like(boxes[number], torch.nan))
                 continue
             features.append(slot.rows(answers[slot.call], len(view)))
-            same = same_rows(slot.rows(calls[slot.call].images, len(view)), view).unsqueeze(1)
+            same = rows_equal(slot.rows(calls[slot.call].images, len(view)), view).unsqueeze(1)
             lie.append(torch.where(same, boxes[number], torch.nan))
         self._width = features[0].shape[1]
         seen = torch.stack([flips[number] for number in self.views])
-        return Encoded(torch.stack(features), torch.stack(lie), seen)
+        return EncodedViews(torch.stack(features), torch.stack(lie), seen)
 
-    def _plan(self, calls: list[_Call], views: list[Tensor]) -> Plan:
+    def _plan(self, calls: list[_Call], views: list[Tensor]) -> ViewAssignment:
         given = [call.images for call in calls]
         pattern = tuple(images.shape for images in (*given, *views))
         if pattern not in self._plans:
-            self._plans[pattern] = match(given, views)
+            self._plans[pattern] = match_views(given, views)
         return self._plans[pattern]
 
 
-def _first(plan: Plan, views: list[Tensor], boxes: Tensor) -> list[int]:
+def _first(plan: ViewAssignment, views: list[Tensor], boxes: Tensor) -> list[int]:
     """What SP asks about, in the first step; or why it cannot."""
-    chosen = most_local(plan, views)
+    chosen = smallest_views(plan, views)
     if not chosen:
         raise _refused(
             f"the backbone is called, with gradients, on {len(plan)} of the batch's {len(views)} "
@@ -190,4 +192,6 @@ def _first(plan: Plan, views: list[Tensor], boxes: Tensor) -> list[int]:
 
 
 def _refused(but: str) -> ConfigError:
-    return ConfigError(f"source: got 'host', but {but}; take 'view' or 'image' with this host")
+    return ConfigError(
+        f"source: got 'host_views', but {but}; take 'view' or 'image' with this host"
+    )

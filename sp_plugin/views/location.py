@@ -1,6 +1,6 @@
-"""Place: which part of the original image a host's view shows, and whether it is mirrored.
+"""ViewLocation: which part of the original image a host's view shows, and whether it is mirrored.
 
-A host's transform crops and flips step by step; a `Place` follows it. Plain numbers, for it runs
+A host's transform crops and flips step by step; a `ViewLocation` follows it. Plain numbers, for it runs
 once for every image in the data loader.
 """
 
@@ -10,7 +10,7 @@ import math
 from typing import NamedTuple
 
 
-class Place(NamedTuple):
+class ViewLocation(NamedTuple):
     """A rectangle of the original image, seen straight or mirrored.
 
     Attributes:
@@ -18,9 +18,9 @@ class Place(NamedTuple):
         flip_x: -1 where the view shows it with left and right exchanged, else 1.
         flip_y: -1 where top and bottom are, else 1.
 
-    >>> whole = Place()
-    >>> whole.mirrored_x().crop(0.0, 0.0, 0.25, 0.5)
-    Place(left=0.75, top=0.0, width=0.25, height=0.5, flip_x=-1, flip_y=1)
+    >>> whole = ViewLocation()
+    >>> whole.hflip().crop(0.0, 0.0, 0.25, 0.5)
+    ViewLocation(left=0.75, top=0.0, width=0.25, height=0.5, flip_x=-1, flip_y=1)
     """
 
     left: float = 0.0
@@ -30,7 +30,7 @@ class Place(NamedTuple):
     flip_x: int = 1
     flip_y: int = 1
 
-    def crop(self, left: float, top: float, width: float, height: float) -> Place:
+    def crop(self, left: float, top: float, width: float, height: float) -> ViewLocation:
         """A part of what is shown, in fractions of it as it is seen."""
         if self.flip_x < 0:
             left = 1 - left - width
@@ -43,21 +43,21 @@ class Place(NamedTuple):
             height=height * self.height,
         )
 
-    def then(self, part: Place) -> Place:
+    def compose(self, part: ViewLocation) -> ViewLocation:
         """A part of what is shown, and mirrored, told as if what is shown were the original.
 
-        >>> left = Place().crop(0.0, 0.0, 0.5, 1.0)
-        >>> Place().mirrored_x().then(left) == Place().crop(0.5, 0.0, 0.5, 1.0).mirrored_x()
+        >>> left = ViewLocation().crop(0.0, 0.0, 0.5, 1.0)
+        >>> ViewLocation().hflip().compose(left) == ViewLocation().crop(0.5, 0.0, 0.5, 1.0).hflip()
         True
         """
         shown = self.crop(part.left, part.top, part.width, part.height)
         return shown._replace(flip_x=self.flip_x * part.flip_x, flip_y=self.flip_y * part.flip_y)
 
-    def mirrored_x(self) -> Place:
+    def hflip(self) -> ViewLocation:
         """The same part with left and right exchanged."""
         return self._replace(flip_x=-self.flip_x)
 
-    def mirrored_y(self) -> Place:
+    def vflip(self) -> ViewLocation:
         """The same part with top and bottom exchanged."""
         return self._replace(flip_y=-self.flip_y)
 
@@ -74,5 +74,5 @@ class Place(NamedTuple):
         return self.flip_x, self.flip_y
 
 
-LOST = Place(math.nan, math.nan, math.nan, math.nan)
+UNKNOWN = ViewLocation(math.nan, math.nan, math.nan, math.nan)
 """A view that was turned, warped or padded: no box says where it lies. Crops of it are lost too."""

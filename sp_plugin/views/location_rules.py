@@ -12,106 +12,122 @@ from typing import Any
 
 from torch import Tensor
 
-from sp_plugin.crops.images import size_of
-from sp_plugin.views.location import LOST, Place
+from sp_plugin.crops.images import image_size
+from sp_plugin.views.location import UNKNOWN, ViewLocation
 
 # What a random crop said it drew: top, left, height and width in pixels; None: nothing usable.
-Drawn = tuple[int, int, int, int] | None
+CropParams = tuple[int, int, int, int] | None
 # (the transform, the place before, the image before, the image after, what was drawn)
-Move = Callable[[Any, Place, Any, Any, Drawn], Place]
+LocationRule = Callable[[Any, ViewLocation, Any, Any, CropParams], ViewLocation]
 
 
-def colours(part: Any, place: Place, before: Any, after: Any, drawn: Drawn) -> Place:
+def keep_location(
+    part: Any, place: ViewLocation, before: Any, after: Any, drawn: CropParams
+) -> ViewLocation:
     """Pixels keep their place: jitter, blur, conversion. Another size is a move nobody told."""
-    return place if size_of(before) == size_of(after) else LOST
+    return place if image_size(before) == image_size(after) else UNKNOWN
 
 
-def drawn_crop(part: Any, place: Place, before: Any, after: Any, drawn: Drawn) -> Place:
+def random_crop(
+    part: Any, place: ViewLocation, before: Any, after: Any, drawn: CropParams
+) -> ViewLocation:
     """A random crop, resized or not; padding shows what is not of the image."""
     if drawn is None or getattr(part, "padding", None) is not None:
-        return LOST
-    return _pixels(place, size_of(before), *drawn)
+        return UNKNOWN
+    return _pixels(place, image_size(before), *drawn)
 
 
-def centre_crop(part: Any, place: Place, before: Any, after: Any, drawn: Drawn) -> Place:
+def center_crop(
+    part: Any, place: ViewLocation, before: Any, after: Any, drawn: CropParams
+) -> ViewLocation:
     """As torchvision rounds it (``functional.center_crop``)."""
-    (width, height), (w, h) = size_of(before), size_of(after)
+    (width, height), (w, h) = image_size(before), image_size(after)
     top, left = round((height - h) / 2.0), round((width - w) / 2.0)
     return _pixels(place, (width, height), top, left, h, w)
 
 
-def resized(part: Any, place: Place, before: Any, after: Any, drawn: Drawn) -> Place:
+def resize(
+    part: Any, place: ViewLocation, before: Any, after: Any, drawn: CropParams
+) -> ViewLocation:
     """The whole of it in another size."""
     return place
 
 
-def flipped_x(part: Any, place: Place, before: Any, after: Any, drawn: Drawn) -> Place:
-    return place.mirrored_x()
+def horizontal_flip(
+    part: Any, place: ViewLocation, before: Any, after: Any, drawn: CropParams
+) -> ViewLocation:
+    return place.hflip()
 
 
-def flipped_y(part: Any, place: Place, before: Any, after: Any, drawn: Drawn) -> Place:
-    return place.mirrored_y()
+def vertical_flip(
+    part: Any, place: ViewLocation, before: Any, after: Any, drawn: CropParams
+) -> ViewLocation:
+    return place.vflip()
 
 
-def lost(part: Any, place: Place, before: Any, after: Any, drawn: Drawn) -> Place:
+def unknown(
+    part: Any, place: ViewLocation, before: Any, after: Any, drawn: CropParams
+) -> ViewLocation:
     """Turned, warped, padded: no box can say where that lies."""
-    return LOST
+    return UNKNOWN
 
 
-def _pixels(place: Place, size: tuple[int, int], top: int, left: int, h: int, w: int) -> Place:
+def _pixels(
+    place: ViewLocation, size: tuple[int, int], top: int, left: int, h: int, w: int
+) -> ViewLocation:
     width, height = size
     if top < 0 or left < 0 or top + h > height or left + w > width:
-        return LOST
+        return UNKNOWN
     return place.crop(left / width, top / height, w / width, h / height)
 
 
-_KINDS: dict[str, Move] = {
-    "RandomResizedCrop": drawn_crop,
-    "RandomCrop": drawn_crop,
-    "CenterCrop": centre_crop,
-    "Resize": resized,
-    "RandomResize": resized,
-    "RandomShortestSize": resized,
-    "ScaleJitter": resized,
-    "RandomHorizontalFlip": flipped_x,
-    "RandomVerticalFlip": flipped_y,
-    "AutoAugment": lost,
-    "RandAugment": lost,
-    "TrivialAugmentWide": lost,
-    "AugMix": lost,
+_KINDS: dict[str, LocationRule] = {
+    "RandomResizedCrop": random_crop,
+    "RandomCrop": random_crop,
+    "CenterCrop": center_crop,
+    "Resize": resize,
+    "RandomResize": resize,
+    "RandomShortestSize": resize,
+    "ScaleJitter": resize,
+    "RandomHorizontalFlip": horizontal_flip,
+    "RandomVerticalFlip": vertical_flip,
+    "AutoAugment": unknown,
+    "RandAugment": unknown,
+    "TrivialAugmentWide": unknown,
+    "AugMix": unknown,
 }
 # Others by what they are called: a transform of one's own that moves pixels, and no box tells how.
 _MOVING = re.compile(r"crop|flip|rotat|affine|perspectiv|elastic|shear|warp|translat|zoom|pad")
 
 # The methods by which torchvision's random crops draw: v2, v2 before 0.21, and v1.
-DRAWING = ("make_params", "_get_params", "get_params")
+CROP_PARAM_METHODS = ("make_params", "_get_params", "get_params")
 
 
-def move_of(part: Any) -> Move:
+def location_rule_for(part: Any) -> LocationRule:
     """How a transform moves pixels, by the names of its classes or its own as a function.
 
-    >>> move_of(type("RandomRotate", (), {})()).__name__, move_of(type("Blur", (), {})()).__name__
+    >>> location_rule_for(type("RandomRotate", (), {})()).__name__, location_rule_for(type("Blur", (), {})()).__name__
     ('lost', 'colours')
     """
     names = [cls.__name__ for cls in type(part).__mro__] + [getattr(part, "__name__", "")]
     for name in names:
         if name in _KINDS:
             return _KINDS[name]
-    return lost if any(_MOVING.search(name.lower()) for name in names) else colours
+    return unknown if any(_MOVING.search(name.lower()) for name in names) else keep_location
 
 
-def blank_crop(part: Any, blank: Tensor) -> Tensor | None:
+def crop_blank(part: Any, blank: Tensor) -> Tensor | None:
     """Let torchvision's own RandomResizedCrop draw its box, without the work of cutting it out.
 
     Returns:
         A blank of the size that the crop has; None: not a part of that kind.
     """
     own = getattr(type(part), "forward", None)
-    if move_of(part) is not drawn_crop or not hasattr(part, "scale"):
+    if location_rule_for(part) is not random_crop or not hasattr(part, "scale"):
         return None
     if not str(getattr(own, "__module__", "")).startswith("torchvision."):
         return None
-    name = next(name for name in DRAWING if hasattr(part, name))
+    name = next(name for name in CROP_PARAM_METHODS if hasattr(part, name))
     if name == "get_params":
         part.get_params(blank, part.scale, part.ratio)
     else:
@@ -119,10 +135,10 @@ def blank_crop(part: Any, blank: Tensor) -> Tensor | None:
     return blank[:, :1, :1].expand(-1, *part.size)
 
 
-def drawn_of(told: Any) -> Drawn:
-    """What one of ``DRAWING`` returned, as (top, left, height, width).
+def read_crop_params(told: Any) -> CropParams:
+    """What one of ``CROP_PARAM_METHODS`` returned, as (top, left, height, width).
 
-    >>> drawn_of((1, 2, 3, 4)), drawn_of({"top": 1, "left": 2, "height": 3, "width": 4})
+    >>> read_crop_params((1, 2, 3, 4)), read_crop_params({"top": 1, "left": 2, "height": 3, "width": 4})
     ((1, 2, 3, 4), (1, 2, 3, 4))
     """
     if isinstance(told, Mapping):

@@ -1,8 +1,8 @@
-"""Followed: what a host's own transform does to an image, seen from beside it.
+"""TransformTracker: what a host's own transform does to an image, seen from beside it.
 
 Each part of the transform is watched on its instance: the ``forward`` of a module is shadowed by an
 instance attribute, any other callable gets a stand-in where it is kept (a list, an attribute). No
-class changes, and `Followed.remove` takes everything off again. A part runs exactly as it did,
+class changes, and `TransformTracker.remove` takes everything off again. A part runs exactly as it did,
 on the same generators; only what goes in and what comes out is looked at, in a `Trail`.
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 
 from torch import nn
 
-from sp_plugin.views.location_rules import DRAWING, drawn_crop
-from sp_plugin.views.trails import Drawing, Forward, Part
+from sp_plugin.views.location_rules import CROP_PARAM_METHODS, random_crop
+from sp_plugin.views.trails import CropParamsRecorder, TrackedForward, TrackedTransform
 
 _OF_MODULES = frozenset(vars(nn.Module()))  # torch's own bookkeeping: no parts of a transform
 
@@ -25,10 +25,10 @@ _OF_MODULES = frozenset(vars(nn.Module()))  # torch's own bookkeeping: no parts 
 def _watched(item: Any) -> bool:
     if isinstance(item, nn.Module):
         item = vars(item).get("forward")
-    return isinstance(item, (Part, Drawing))
+    return isinstance(item, (TrackedTransform, CropParamsRecorder))
 
 
-class Followed:
+class TransformTracker:
     """Puts the watch on every part of a transform that can be reached, and takes it off.
 
     Reached are attributes of callables, lists, tuples and dicts, however deep; not what a closure
@@ -38,13 +38,13 @@ class Followed:
         transform: to be called in place of the one given; the same object where that is a module.
 
     >>> import torch
-    >>> from sp_plugin.views.location import Place
-    >>> from sp_plugin.views.trails import trail_of
-    >>> followed = Followed([lambda image: image * 2])
+    >>> from sp_plugin.views.location import ViewLocation
+    >>> from sp_plugin.views.trails import track_image
+    >>> followed = TransformTracker([lambda image: image * 2])
     >>> image = torch.ones(3, 8, 8)
-    >>> with trail_of(image) as trail:
+    >>> with track_image(image) as trail:
     ...     view = followed.transform[0](image)
-    >>> trail.place(view) == Place()
+    >>> trail.place(view) == ViewLocation()
     True
     >>> followed.remove()
     """
@@ -54,7 +54,7 @@ class Followed:
         self._met: dict[int, tuple[Any, Any]] = {}
         self._parts = 0
         self.transform = self._on(transform)
-        if isinstance(self.transform, Part):
+        if isinstance(self.transform, TrackedTransform):
             self.transform.leaf = False  # it makes views: what it does inside is not known
 
     def remove(self) -> None:
@@ -72,9 +72,9 @@ class Followed:
             return item
         stand_in: Any = item
         if isinstance(item, nn.Module):
-            part: Part | None = Forward(item)
+            part: TrackedTransform | None = TrackedForward(item)
         elif callable(item) and not isinstance(item, type):
-            part = stand_in = Part(item)
+            part = stand_in = TrackedTransform(item)
         else:
             part = None
         self._met[id(item)] = item, stand_in
@@ -93,11 +93,11 @@ class Followed:
         if part is not None:
             part.leaf = self._parts == outside
             self._parts += 1
-        if isinstance(part, Forward):
+        if isinstance(part, TrackedForward):
             self._shadow(item, "forward", part)
-            for name in DRAWING if part.move is drawn_crop else ():
+            for name in CROP_PARAM_METHODS if part.move is random_crop else ():
                 if hasattr(item, name):
-                    self._shadow(item, name, Drawing(item, name))
+                    self._shadow(item, name, CropParamsRecorder(item, name))
         return stand_in
 
     def _inside(self, item: Any) -> None:

@@ -1,4 +1,4 @@
-"""Trail: where each image of one run of a transform lies in the original.
+"""LocationTracker: where each image of one run of a transform lies in the original.
 
 Images are told by identity: what a part returns is where its input was, moved as that kind of
 part moves (`sp_plugin.views.location_rules`). An image that came out of something unseen (a closure, a function
@@ -16,11 +16,18 @@ from typing import Any
 from torch import nn
 
 from sp_plugin.crops.images import is_image
-from sp_plugin.views.location import Place
-from sp_plugin.views.location_rules import Drawn, blank_crop, colours, drawn_of, lost, move_of
+from sp_plugin.views.location import ViewLocation
+from sp_plugin.views.location_rules import (
+    CropParams,
+    crop_blank,
+    keep_location,
+    location_rule_for,
+    read_crop_params,
+    unknown,
+)
 
 
-class Trail:
+class LocationTracker:
     """Where each image of one run of a transform lies in the original.
 
     Args:
@@ -31,20 +38,22 @@ class Trail:
 
     def __init__(self, image: Any, dry: bool = False) -> None:
         self.dry = dry
-        self.drawn: Drawn = None
+        self.drawn: CropParams = None
         # With the images themselves: an identity is good only as long as its object lives.
-        self._places: dict[int, tuple[Any, Place | None]] = {id(image): (image, Place())}
+        self._places: dict[int, tuple[Any, ViewLocation | None]] = {
+            id(image): (image, ViewLocation())
+        }
 
-    def place(self, image: Any) -> Place | None:
+    def place(self, image: Any) -> ViewLocation | None:
         """Where it lies; None: it came out of something unseen."""
         return self._places.get(id(image), (None, None))[1]
 
-    def step(self, part: Part, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def step(self, part: TrackedTransform, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a part of the transform, and note where what it returns lies."""
-        if self.dry and part.leaf and part.move in (colours, lost) and not kwargs:
+        if self.dry and part.leaf and part.move in (keep_location, unknown) and not kwargs:
             return args[0] if len(args) == 1 else args
         self.drawn = None
-        output = blank_crop(part.part, self._given(args, kwargs)) if self.dry else None
+        output = crop_blank(part.part, self._given(args, kwargs)) if self.dry else None
         if output is None:
             output = part.call(*args, **kwargs)
         if id(output) in self._places:  # unchanged, or seen inside: so it is of most parts
@@ -59,23 +68,23 @@ class Trail:
             return args[0]
         return _first_image((args, kwargs))
 
-    def _moved(self, part: Part, before: Any, after: Any) -> Place | None:
+    def _moved(self, part: TrackedTransform, before: Any, after: Any) -> ViewLocation | None:
         start = self.place(before)
         # Parts within it were watched, and what it returns came out of none of them.
-        unseen = part.move is colours and not part.leaf
+        unseen = part.move is keep_location and not part.leaf
         if start is None or unseen:
             return None
         return part.move(part.part, start, before, after, self.drawn)
 
 
 # Of the process and the thread that transforms; None where nobody asks.
-_trail: ContextVar[Trail | None] = ContextVar("sp_trail", default=None)
+_trail: ContextVar[LocationTracker | None] = ContextVar("sp_trail", default=None)
 
 
 @contextlib.contextmanager
-def trail_of(image: Any, dry: bool = False) -> Iterator[Trail]:
+def track_image(image: Any, dry: bool = False) -> Iterator[LocationTracker]:
     """Follow an image through a `Followed` transform for the length of a block."""
-    trail = Trail(image, dry)
+    trail = LocationTracker(image, dry)
     token = _trail.set(trail)
     try:
         yield trail
@@ -83,12 +92,12 @@ def trail_of(image: Any, dry: bool = False) -> Iterator[Trail]:
         _trail.reset(token)
 
 
-class Part:
+class TrackedTransform:
     """Stands for one part of a transform; picklable wherever that is."""
 
     def __init__(self, part: Any) -> None:
         self.part = part
-        self.move = move_of(part)
+        self.move = location_rule_for(part)
         self.leaf = True
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
@@ -107,7 +116,7 @@ class Part:
         return repr(self.part)
 
 
-class Forward(Part):
+class TrackedForward(TrackedTransform):
     """Stands for the ``forward`` of a module, as an attribute of the instance."""
 
     def __init__(self, part: nn.Module) -> None:
@@ -120,7 +129,7 @@ class Forward(Part):
         return type(self.part).forward(self.part, *args, **kwargs)
 
 
-class Drawing:
+class CropParamsRecorder:
     """Stands for a method by which a random crop draws, and notes what it drew."""
 
     def __init__(self, part: nn.Module, name: str) -> None:
@@ -136,7 +145,7 @@ class Drawing:
             told = method(*args, **kwargs) if self.static else method(self.part, *args, **kwargs)
         trail = _trail.get()
         if trail is not None:
-            trail.drawn = drawn_of(told)
+            trail.drawn = read_crop_params(told)
         return told
 
 

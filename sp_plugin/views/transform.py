@@ -1,7 +1,7 @@
 """The host's own views as SP's crops: where they lie in the image, recorded as they are made.
 
-With ``source="host"`` SP draws nothing and encodes nothing: it asks about views that the host
-makes and encodes anyway. `SPViews` stands round the host's transform in the data set, and tells
+With ``source="host_views"`` SP draws nothing and encodes nothing: it asks about views that the host
+makes and encodes anyway. `ViewBoxTransform` stands round the host's transform in the data set, and tells
 for each view its box in the original image and its flips.
 """
 
@@ -16,9 +16,9 @@ from torch import Tensor
 from sp_plugin.crops.images import is_image
 from sp_plugin.isolation import private_rng
 from sp_plugin.validation import ConfigError
-from sp_plugin.views.location import LOST
-from sp_plugin.views.tracking import Followed
-from sp_plugin.views.trails import trail_of
+from sp_plugin.views.location import UNKNOWN
+from sp_plugin.views.tracking import TransformTracker
+from sp_plugin.views.trails import track_image
 
 _SIDE = 256  # px of the blank image that places are drawn on
 _DRAWS = 256
@@ -27,7 +27,7 @@ _INSTEAD = (
 )
 
 
-class Places(NamedTuple):
+class ViewBoxes(NamedTuple):
     """Where the views of a batch lie in their images.
 
     Attributes:
@@ -40,19 +40,19 @@ class Places(NamedTuple):
     flips: Tensor
 
     @classmethod
-    def collated(cls, sample: Mapping[str, Any]) -> Places:
-        """From what a data loader makes of the samples of `SPViews`.
+    def from_batch(cls, sample: Mapping[str, Any]) -> ViewBoxes:
+        """From what a data loader makes of the samples of `ViewBoxTransform`.
 
         Args:
             sample: ``boxes`` (B, V, 4) and ``flips`` (B, V, 2).
 
-        >>> Places.collated({"boxes": torch.zeros(5, 8, 4), "flips": torch.ones(5, 8, 2)})[0].shape
+        >>> ViewBoxes.from_batch({"boxes": torch.zeros(5, 8, 4), "flips": torch.ones(5, 8, 2)})[0].shape
         torch.Size([8, 5, 4])
         """
         return cls(sample["boxes"].transpose(0, 1), sample["flips"].transpose(0, 1))
 
 
-class SPViews:
+class ViewBoxTransform:
     """A host's transform with its views' places beside them; the views stay bit for bit the same.
 
     Followed are torchvision's crops and flips (v1 and v2) and what is built of them, such as the
@@ -65,14 +65,14 @@ class SPViews:
     Raises:
         ConfigError: at an image of which no view can be followed.
 
-    >>> sample = SPViews(lambda image: [image, image])(torch.rand(3, 32, 32))
+    >>> sample = ViewBoxTransform(lambda image: [image, image])(torch.rand(3, 32, 32))
     >>> sample["sp"]["boxes"][0].tolist()
     [0.5, 0.5, 1.0, 1.0]
     """
 
     def __init__(self, transform: Any) -> None:
         self.original = transform
-        self._followed: Followed | None = Followed(transform)
+        self._followed: TransformTracker | None = TransformTracker(transform)
         self.transform = self._followed.transform
 
     def remove(self) -> None:
@@ -83,7 +83,7 @@ class SPViews:
     def __call__(self, image: Any) -> dict[str, Any]:
         return self._run(image)
 
-    def draw(self, n: int = _DRAWS, seed: int = 0) -> Tensor:
+    def sample_boxes(self, n: int = _DRAWS, seed: int = 0) -> Tensor:
         """Boxes of ``n`` runs on a blank square image, the host's generators untouched.
 
         Parts that neither crop nor flip are left out.
@@ -104,12 +104,12 @@ class SPViews:
                 raise ConfigError(f"{self._refused}: {error}; {_INSTEAD}") from error
 
     def _run(self, image: Any, dry: bool = False) -> dict[str, Any]:
-        with trail_of(image, dry) as trail:
+        with track_image(image, dry) as trail:
             views = self.transform(image)
         places = [trail.place(view) for view in _views(views)]
         if all(place is None for place in places):
             raise ConfigError(f"{self._refused}; {_INSTEAD}")
-        known = [place or LOST for place in places]
+        known = [place or UNKNOWN for place in places]
         boxes = torch.tensor([place.box for place in known], dtype=torch.float32, device="cpu")
         flips = torch.tensor([place.flips for place in known], dtype=torch.float32, device="cpu")
         return {"views": views, "sp": {"boxes": boxes, "flips": flips}}
@@ -117,13 +117,13 @@ class SPViews:
     @property
     def _refused(self) -> str:
         name = getattr(self.original, "__name__", type(self.original).__name__)
-        return f"source: got 'host', but no view of {name} can be followed to its image"
+        return f"source: got 'host_views', but no view of {name} can be followed to its image"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_followed": None}  # whoever put it on takes it off, no copy
 
     def __repr__(self) -> str:
-        return f"SPViews({self.original!r})"
+        return f"ViewBoxTransform({self.original!r})"
 
 
 def _views(item: Any) -> Iterator[Any]:
@@ -138,10 +138,10 @@ def _views(item: Any) -> Iterator[Any]:
         yield from _views(part)
 
 
-def views_in(batch: Any) -> list[Tensor]:
+def find_views(batch: Any) -> list[Tensor]:
     """The same views in a batch, depth first: floating point (B, 3, H, W).
 
-    >>> [view.shape[-1] for view in views_in([[torch.zeros(2, 3, 8, 8)], torch.zeros(2, 3)])]
+    >>> [view.shape[-1] for view in find_views([[torch.zeros(2, 3, 8, 8)], torch.zeros(2, 3)])]
     [8]
     """
     if isinstance(batch, Tensor):
@@ -150,4 +150,4 @@ def views_in(batch: Any) -> list[Tensor]:
     if isinstance(batch, Mapping):
         batch = list(batch.values())
     parts = batch if isinstance(batch, (list, tuple)) else ()
-    return [view for part in parts for view in views_in(part)]
+    return [view for part in parts for view in find_views(part)]

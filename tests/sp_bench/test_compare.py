@@ -25,10 +25,15 @@ from sp_bench.results import ARMS, Results
 from sp_bench.tasks import Task, TaskContext
 
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.isolation import generator_for
+from sp_plugin.isolation import make_generator
 
 SETTINGS = Settings(
-    limit=40, epochs=2, side=32, batch_size=8, tasks=("knn",), sp={"weight": 1.0, "warmup": 0.0}
+    limit=40,
+    epochs=2,
+    side=32,
+    batch_size=8,
+    tasks=("knn",),
+    sp={"weight": 1.0, "warmup_fraction": 0.0},
 )
 
 
@@ -238,7 +243,7 @@ def test_seeds_may_be_added(made: tuple[Path, Results], tmp_path: Path) -> None:
 
 
 def test_a_longer_baseline_gets_sp_s_forward_operations_as_epochs(tmp_path: Path) -> None:
-    sp = {**SETTINGS.sp, "crops": 2}
+    sp = {**SETTINGS.sp, "num_crops": 2}
     settings = dataclasses.replace(SETTINGS, longer=True, epochs=2, sp=sp)
     results = compare(settings, [0], tmp_path / "out", quiet())
     baseline, sp, longer = results.runs
@@ -264,14 +269,16 @@ def test_operations_of_a_step_are_counted_forward_alone(made: tuple[Path, Result
 
 @pytest.mark.parametrize("crops", (2, 3))
 def test_the_examples_are_the_first_pair_of_each_pictures_crops(crops: int) -> None:
-    settings = dataclasses.replace(SETTINGS, sp={"crops": crops})
+    settings = dataclasses.replace(SETTINGS, sp={"num_crops": crops})
     method, splits = new_method(settings, seed=0), load_data(settings.data, limit=settings.limit)
     asked = 7  # fewer than are shown at most
     splits = dataclasses.replace(splits, test=Selection(splits.test, range(asked)))
-    config = SPConfig.build(settings.sp).resolve(settings.side)
+    config = SPConfig.from_dict(settings.sp).resolve(settings.side)
     sp = SpatialPrediction.from_backbone(method.backbone, None, config)
     made = examples(settings, method, sp, splits)
-    boxes = sp.draw(torch.zeros(asked, 3, settings.side, settings.side), generator_for(0, 0, 0))[0]
+    boxes = sp.sample_crops(
+        torch.zeros(asked, 3, settings.side, settings.side), make_generator(0, 0, 0)
+    )[0]
     assert torch.equal(made.a, boxes[0]) and torch.equal(made.b, boxes[1])
 
 

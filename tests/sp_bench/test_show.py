@@ -13,8 +13,8 @@ from sp_bench.report.answers import answer
 from sp_bench.report.pair_preview import draw_asked, footnote
 
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.crops.boxes import corners
-from sp_plugin.isolation import generator_for
+from sp_plugin.crops.boxes import cxcywh_to_xyxy
+from sp_plugin.isolation import make_generator
 
 
 @pytest.fixture
@@ -30,24 +30,24 @@ def images(tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    "more", [{"sharpness": "equal"}, {"sharpness": "native"}, {"crops": 3}], ids=str
+    "more", [{"sharpness": "equal"}, {"sharpness": "native"}, {"num_crops": 3}], ids=str
 )
 def test_what_is_shown_is_what_training_draws(images: list[Path], more: dict[str, Any]) -> None:
-    config = SPConfig(**more, encoding="anchor")
+    config = SPConfig(**more, target_encoding="anchor")
     asked = ask(images[:6], config=config, side=32, count=4, seed=5)
     sp = SpatialPrediction(8, config.resolve(32))
-    boxes, crops = sp.draw(asked.frames.float() / 255, generator_for(5))
+    boxes, crops = sp.sample_crops(asked.frames.float() / 255, make_generator(5))
     assert torch.equal(asked.boxes, boxes[:2])
     assert torch.equal(asked.crops[0], crops[:4]) and torch.equal(asked.crops[1], crops[4:8])
     assert torch.equal(asked.targets, sp.targets.encode(*boxes[:2]))
-    assert ("one pair of the 3 crops" in footnote(asked)) is (config.crops == 3)
+    assert ("one pair of the 3 crops" in footnote(asked)) is (config.num_crops == 3)
     assert asked.windows is None  # the view is the window
 
 
 def test_window_holds_both_crops(images: list[Path]) -> None:
     asked = ask(images[:6], config=SPConfig(source="image"), side=32, count=6, seed=1)
     assert asked.windows is not None and bool((asked.windows[:, 2] < 1).all())
-    window, inside = corners(asked.windows), corners(asked.boxes)
+    window, inside = cxcywh_to_xyxy(asked.windows), cxcywh_to_xyxy(asked.boxes)
     assert bool((inside[..., :2] >= window[:, :2] - 1e-5).all())
     assert bool((inside[..., 2:] <= window[:, 2:] + 1e-5).all())
 
@@ -111,7 +111,7 @@ def test_drawing_has_each_pair_its_boxes_crops_and_answer(images: list[Path]) ->
         image, crop_a, crop_b = axes[3 * i : 3 * i + 3]
         drawn = [patch.get_bbox().extents for patch in image.patches]
         assert asked.windows is not None
-        wanted = corners(torch.stack([asked.windows[i], *asked.boxes[:, i]]))
+        wanted = cxcywh_to_xyxy(torch.stack([asked.windows[i], *asked.boxes[:, i]]))
         assert np.allclose(drawn, wanted)
         assert answer(*asked.boxes[:, i], "symmetric") in image.texts[0].get_text()
         assert f"x {asked.targets[i, 0]:+.2f}" in image.texts[0].get_text()

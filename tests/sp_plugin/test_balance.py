@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig
-from sp_plugin.gradient_balance import Balance, due
-from sp_plugin.views.capture import Encoded
+from sp_plugin.gradient_balance import GradientBalance, is_measurement_step
+from sp_plugin.views.capture import EncodedViews
 
 IMAGES = torch.rand(6, 3, 40, 40, generator=torch.Generator().manual_seed(0))
 
@@ -27,7 +27,9 @@ def _net(*more: nn.Module) -> nn.Sequential:
 
 
 def _sp(weight: float = 0.5, **settings: Any) -> SpatialPrediction:
-    return SpatialPrediction(8, SPConfig(weight, warmup=0, size=16, head_width=32, **settings))
+    return SpatialPrediction(
+        8, SPConfig(weight, warmup_fraction=0, crop_size=16, hidden_dim=32, **settings)
+    )
 
 
 def _steps(net: nn.Module, sp: SpatialPrediction, loss: Any, steps: Any = range(3)) -> list[Tensor]:
@@ -64,8 +66,8 @@ def test_sp_s_share_of_the_host_s_gradient_is_the_weight_whatever_the_host_s_los
 def test_it_is_exact_where_the_crops_are_those_that_were_measured():
     net = _net()
     boxes = _sp().sampler(6, torch.Generator().manual_seed(0))
-    sp = _sp(crops=4)
-    told = Encoded(torch.zeros(()), boxes, torch.ones(4, 6, 2))
+    sp = _sp(num_crops=4)
+    told = EncodedViews(torch.zeros(()), boxes, torch.ones(4, 6, 2))
 
     def step(number: int) -> tuple[Tensor, Tensor]:
         net.zero_grad()
@@ -84,7 +86,7 @@ def test_in_a_step_that_measures_the_host_has_its_gradient_to_itself():
     host = _plain(net)
     alone = _steps(net, sp, lambda loss: loss.backward(), range(20))
     for step, gradient in enumerate(alone):
-        assert torch.equal(gradient, host) is due(step)
+        assert torch.equal(gradient, host) is is_measurement_step(step)
     assert all(p.grad is not None for p in sp.head.parameters())
 
 
@@ -102,13 +104,13 @@ def test_a_scaler_of_the_host_s_loss_changes_nothing(scale: float):
 def test_one_wild_batch_moves_it_by_little_and_one_that_is_not_finite_by_nothing():
     net, sp = _net(), _sp()
     _steps(net, sp, lambda loss: loss.backward(), range(4))
-    before = sp.balance.factor(3)
+    before = sp.balance.loss_scale(3)
     wild = copy.deepcopy(sp)
     for out, times in ((sp, float("nan")), (wild, 1e4)):
         net.zero_grad()
         (times * loss_of(net) + out(net, IMAGES, step=4).loss).backward()
-    assert torch.equal(sp.balance.factor(5), before)
-    torch.testing.assert_close(wild.balance.factor(5), 2 * before)
+    assert torch.equal(sp.balance.loss_scale(5), before)
+    torch.testing.assert_close(wild.balance.loss_scale(5), 2 * before)
 
 
 def test_a_host_without_a_gradient_there_takes_a_plain_weight_until_it_has_one():
@@ -116,9 +118,9 @@ def test_a_host_without_a_gradient_there_takes_a_plain_weight_until_it_has_one()
     for step in range(2):
         out = sp(net, IMAGES, step=step)
         (torch.zeros((), requires_grad=True) + out.loss).backward()
-    assert sp.balance.factor(2) == 1 and out.metrics["weight"] == 0.5
+    assert sp.balance.loss_scale(2) == 1 and out.metrics["weight"] == 0.5
     _steps(net, sp, lambda loss: (1e6 * loss).backward(), (2, 3))
-    assert 1 < sp.balance.factor(4) <= 2 + 1e-6
+    assert 1 < sp.balance.loss_scale(4) <= 2 + 1e-6
 
 
 def test_a_batch_that_is_not_finite_is_left_out_of_the_measurement_too():
@@ -126,7 +128,7 @@ def test_a_batch_that_is_not_finite_is_left_out_of_the_measurement_too():
     spoilt = IMAGES.clone()
     spoilt[0, 0, 0] = math.nan
     (loss_of(net) + sp(net, spoilt, step=0).loss).backward()
-    assert sp.balance.factor(1) == 0
+    assert sp.balance.loss_scale(1) == 0
     _steps(net, sp, lambda loss: loss.backward(), (2, 3))
     assert sp.balance.log_ratio.isfinite()
 
@@ -157,7 +159,7 @@ def test_only_the_first_backward_pass_of_a_step_counts():
         loss = loss_of(net) + sp(net, IMAGES, step=0).loss
         for _ in range(passes):
             loss.backward(retain_graph=True)
-        sp.balance.factor(1)
+        sp.balance.loss_scale(1)
         ratios.append(sp.balance.log_ratio)
     assert torch.equal(*ratios)
 
@@ -183,7 +185,7 @@ def test_it_can_be_copied_and_pickled_in_the_middle_of_a_measurement():
 
 def test_weight_0_a_plain_weight_and_no_gradients_measure_nothing():
     net = _net()
-    for sp in (_sp(0.0), _sp(relative=False)):
+    for sp in (_sp(0.0), _sp(relative_weight=False)):
         assert torch.equal(_steps(net, sp, lambda loss: loss.backward())[0], _plain(net)) is (
             sp.config.weight == 0
         )
@@ -207,11 +209,11 @@ def test_a_backbone_that_is_frozen_for_a_while_is_not_related_to():
 def test_a_compiled_backbone_is_measured_like_any_other():
     net, sp = _net(nn.BatchNorm2d(8)), _sp()
     _steps(net, sp, lambda loss: loss.backward(), range(2))
-    sp.balance.factor(2)
+    sp.balance.loss_scale(2)
     same, twin = _net(nn.BatchNorm2d(8)), _sp()
     compiled: Any = torch.compile(same, backend="aot_eager")
     _steps(compiled, twin, lambda loss: loss.backward(), range(2))
-    twin.balance.factor(2)
+    twin.balance.loss_scale(2)
     torch.testing.assert_close(twin.balance.log_ratio, sp.balance.log_ratio)
 
 
@@ -236,7 +238,7 @@ def test_a_checkpointed_backbone_is_measured_or_refused_in_one_line():
         ConfigError, match=r"^relative: got true, but .*use_reentrant=True.*; takes"
     ):
         _sp()(Checkpointed(True), IMAGES, step=0)
-    plain = _sp(relative=False)
+    plain = _sp(relative_weight=False)
     assert plain(Checkpointed(True), IMAGES, step=0).loss > 0
 
 
@@ -251,10 +253,10 @@ def test_a_checkpointed_batchnorm_takes_update_bn():
 
 
 def test_a_balance_by_hand():
-    backbone, head, balance = nn.Linear(3, 1, bias=False), nn.Linear(1, 1), Balance()
+    backbone, head, balance = nn.Linear(3, 1, bias=False), nn.Linear(1, 1), GradientBalance()
     for step, host, expected in ((0, 10, 2.5), (4, 160, 5.0)):
         total = backbone(torch.tensor([[1.0, 2.0, 2.0]])).sum()  # a gradient of norm 3
         none = balance.measure(4 * total, backbone, head, keep=True)
         (host * total + none).backward()
         # Sixteen times as large at last: at most twice of that is taken at once.
-        torch.testing.assert_close(balance.factor(step + 1), torch.tensor(expected))
+        torch.testing.assert_close(balance.loss_scale(step + 1), torch.tensor(expected))

@@ -4,7 +4,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sp_plugin.crops.boxes import FRAME, area, corners, flip, from_corners, iou, place
+from sp_plugin.crops.boxes import (
+    FULL_IMAGE,
+    box_area,
+    cxcywh_to_xyxy,
+    hflip_boxes,
+    paired_iou,
+    to_parent_frame,
+    xyxy_to_cxcywh,
+)
 
 _seeds = st.integers(0, 2**32 - 1)
 
@@ -19,7 +27,7 @@ def _boxes(seed: int, n: int = 32) -> torch.Tensor:
 
 def _pixels(box: torch.Tensor) -> torch.Tensor:
     """The box painted on a grid of 200 x 200."""
-    left, top, right, bottom = corners(box).tolist()
+    left, top, right, bottom = cxcywh_to_xyxy(box).tolist()
     places = (torch.arange(200) + 0.5) / 200
     columns = (places > left) & (places < right)
     rows = (places > top) & (places < bottom)
@@ -29,13 +37,13 @@ def _pixels(box: torch.Tensor) -> torch.Tensor:
 @given(_seeds)
 def test_corners_round_trip(seed):
     boxes = _boxes(seed)
-    torch.testing.assert_close(from_corners(corners(boxes)), boxes, atol=1e-6, rtol=0)
+    torch.testing.assert_close(xyxy_to_cxcywh(cxcywh_to_xyxy(boxes)), boxes, atol=1e-6, rtol=0)
 
 
 @given(_seeds)
 def test_corners_are_the_box_s_edges_in_order(seed):
     boxes = _boxes(seed)
-    left, top, right, bottom = corners(boxes).unbind(-1)
+    left, top, right, bottom = cxcywh_to_xyxy(boxes).unbind(-1)
     torch.testing.assert_close(right - left, boxes[:, 2], atol=1e-6, rtol=0)
     torch.testing.assert_close(bottom - top, boxes[:, 3], atol=1e-6, rtol=0)
     torch.testing.assert_close((left + right) / 2, boxes[:, 0], atol=1e-6, rtol=0)
@@ -45,16 +53,16 @@ def test_corners_are_the_box_s_edges_in_order(seed):
 @given(_seeds)
 def test_area_is_the_share_of_the_frame_s_pixels(seed):
     box = _boxes(seed, 1)[0]
-    assert abs(_pixels(box).float().mean() - area(box)) < 0.02
+    assert abs(_pixels(box).float().mean() - box_area(box)) < 0.02
 
 
 @given(_seeds)
 def test_iou_lies_in_the_unit_interval_is_symmetric_and_one_with_itself(seed):
     a, b = _boxes(seed), _boxes(seed + 1)
-    overlap = iou(a, b)
+    overlap = paired_iou(a, b)
     assert ((overlap >= 0) & (overlap <= 1 + 1e-4)).all()
-    torch.testing.assert_close(overlap, iou(b, a), atol=1e-6, rtol=0)
-    torch.testing.assert_close(iou(a, a), torch.ones(len(a)), atol=1e-4, rtol=0)
+    torch.testing.assert_close(overlap, paired_iou(b, a), atol=1e-6, rtol=0)
+    torch.testing.assert_close(paired_iou(a, a), torch.ones(len(a)), atol=1e-4, rtol=0)
 
 
 @given(_seeds)
@@ -62,54 +70,57 @@ def test_iou_is_what_counting_pixels_gives(seed):
     a, b = _boxes(seed, 1)[0], _boxes(seed + 1, 1)[0]
     shared = (_pixels(a) & _pixels(b)).sum()
     either = (_pixels(a) | _pixels(b)).sum().clamp_min(1)
-    assert abs(shared / either - iou(a, b)) < 0.03
+    assert abs(shared / either - paired_iou(a, b)) < 0.03
 
 
 def test_iou_of_boxes_that_touch_or_lie_apart_is_zero():
     a = torch.tensor([0.2, 0.5, 0.2, 0.4])
     beside = torch.tensor([[0.4, 0.5, 0.2, 0.4], [0.8, 0.5, 0.2, 0.4], [0.8, 0.1, 0.2, 0.2]])
-    assert iou(a.expand(3, 4), beside).abs().max() < 1e-6
+    assert paired_iou(a.expand(3, 4), beside).abs().max() < 1e-6
 
 
 @given(_seeds)
 def test_flip_is_an_involution_that_moves_x_alone(seed):
     boxes = _boxes(seed)
-    torch.testing.assert_close(flip(flip(boxes)), boxes, atol=1e-6, rtol=0)
-    assert torch.equal(flip(boxes)[:, 1:], boxes[:, 1:])
-    torch.testing.assert_close(flip(boxes)[:, 0] + boxes[:, 0], torch.ones(len(boxes)))
+    torch.testing.assert_close(hflip_boxes(hflip_boxes(boxes)), boxes, atol=1e-6, rtol=0)
+    assert torch.equal(hflip_boxes(boxes)[:, 1:], boxes[:, 1:])
+    torch.testing.assert_close(hflip_boxes(boxes)[:, 0] + boxes[:, 0], torch.ones(len(boxes)))
 
 
 @given(_seeds)
 def test_place_composes(seed):
     inner, middle, outer = _boxes(seed), _boxes(seed + 1), _boxes(seed + 2)
-    one_by_one = place(place(inner, middle), outer)
-    at_once = place(inner, place(middle, outer))
+    one_by_one = to_parent_frame(to_parent_frame(inner, middle), outer)
+    at_once = to_parent_frame(inner, to_parent_frame(middle, outer))
     torch.testing.assert_close(one_by_one, at_once, atol=1e-6, rtol=0)
 
 
 @given(_seeds)
 def test_place_has_the_frame_as_its_unit_on_either_side(seed):
     boxes = _boxes(seed)
-    whole = torch.tensor(FRAME).expand_as(boxes)
-    torch.testing.assert_close(place(whole, boxes), boxes, atol=1e-6, rtol=0)
-    torch.testing.assert_close(place(boxes, whole), boxes, atol=1e-6, rtol=0)
+    whole = torch.tensor(FULL_IMAGE).expand_as(boxes)
+    torch.testing.assert_close(to_parent_frame(whole, boxes), boxes, atol=1e-6, rtol=0)
+    torch.testing.assert_close(to_parent_frame(boxes, whole), boxes, atol=1e-6, rtol=0)
 
 
 @given(_seeds)
 def test_place_stays_inside_the_window_and_keeps_the_overlap(seed):
     a, b, window = _boxes(seed), _boxes(seed + 1), _boxes(seed + 2)
-    placed = corners(place(a, window))
-    assert (placed[:, :2] >= corners(window)[:, :2] - 1e-6).all()
-    assert (placed[:, 2:] <= corners(window)[:, 2:] + 1e-6).all()
+    placed = cxcywh_to_xyxy(to_parent_frame(a, window))
+    assert (placed[:, :2] >= cxcywh_to_xyxy(window)[:, :2] - 1e-6).all()
+    assert (placed[:, 2:] <= cxcywh_to_xyxy(window)[:, 2:] + 1e-6).all()
     torch.testing.assert_close(
-        iou(place(a, window), place(b, window)), iou(a, b), atol=2e-3, rtol=0
+        paired_iou(to_parent_frame(a, window), to_parent_frame(b, window)),
+        paired_iou(a, b),
+        atol=2e-3,
+        rtol=0,
     )
 
 
 @given(_seeds)
 def test_all_take_any_leading_shape(seed):
     a, b = _boxes(seed).view(2, 4, 4, 4), _boxes(seed + 1).view(2, 4, 4, 4)
-    for one in (area, corners, from_corners, flip):
+    for one in (box_area, cxcywh_to_xyxy, xyxy_to_cxcywh, hflip_boxes):
         assert torch.equal(one(a).flatten(0, 2), one(a.flatten(0, 2)))
-    for two in (iou, place):
+    for two in (paired_iou, to_parent_frame):
         assert torch.equal(two(a, b).flatten(0, 2), two(a.flatten(0, 2), b.flatten(0, 2)))

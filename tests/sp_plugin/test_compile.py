@@ -12,9 +12,9 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from sp_plugin import SpatialPrediction, SPConfig, crop_resize
 from sp_plugin.crops.sampler import CropSampler
-from sp_plugin.crops.sharpness import shared_resolution
-from sp_plugin.objective.pair_loss import compare
-from sp_plugin.objective.pairs import choose_pairs
+from sp_plugin.crops.sharpness import matched_resolution
+from sp_plugin.objective.pair_loss import compute_pair_loss
+from sp_plugin.objective.pairs import sample_pairs
 
 
 @pytest.fixture(autouse=True)
@@ -36,21 +36,21 @@ class Compiled:
 
 
 def test_from_numbers_to_boxes_whatever_the_progress():
-    sampler = CropSampler(((0.2, 0.4), (0.05, 0.3)), max_iou=(1.0, 0.1), crops=4)
+    sampler = CropSampler(((0.2, 0.4), (0.05, 0.3)), max_iou=(1.0, 0.1), num_crops=4)
     boxes, moving = Compiled(sampler.boxes), (0.0, 0.25, 0.5, 0.75)
     for step, progress in enumerate(moving):
-        numbers = sampler.numbers(8, torch.Generator().manual_seed(step))
-        torch.testing.assert_close(boxes(numbers, progress), sampler.boxes(numbers, progress))
+        numbers = sampler.draw_uniform(8, torch.Generator().manual_seed(step))
+        torch.testing.assert_close(boxes(numbers, progress), sampler.to_boxes(numbers, progress))
     assert boxes.counter.frame_count <= 2  # of the first value, and of any other
 
 
 @pytest.mark.parametrize("side", [40, 100])  # a CPU cuts large images first, which no graph can
 @pytest.mark.parametrize("sharpness", ["equal", "native"])
 def test_from_boxes_to_crops(side: int, sharpness: str):
-    sampler = CropSampler(crops=2)
+    sampler = CropSampler(num_crops=2)
 
     def cut(images: Tensor, boxes: Tensor, part: Tensor) -> Tensor:
-        grid = shared_resolution(boxes[..., 2:] * side, 16, part) if sharpness == "equal" else None
+        grid = matched_resolution(boxes[..., 2:] * side, 16, part) if sharpness == "equal" else None
         return crop_resize(images, boxes[0], 16, grid)
 
     crops = Compiled(cut)
@@ -62,7 +62,7 @@ def test_from_boxes_to_crops(side: int, sharpness: str):
 
 
 def _parts(settings: dict[str, str]) -> tuple[SpatialPrediction, Tensor, Tensor]:
-    sp = SpatialPrediction(8, SPConfig(crops=4, head_width=16, **settings))
+    sp = SpatialPrediction(8, SPConfig(num_crops=4, hidden_dim=16, **settings))
     boxes = sp.sampler(6, torch.Generator().manual_seed(0))
     return sp, boxes, torch.randn(4, 6, 8, requires_grad=True)
 
@@ -71,17 +71,17 @@ def _parts(settings: dict[str, str]) -> tuple[SpatialPrediction, Tensor, Tensor]
     "settings",
     [
         {},
-        {"encoding": "anchor", "head": "plain", "loss": "l1"},
-        {"encoding": "image", "head": "difference", "loss": "mse"},
+        {"target_encoding": "anchor", "head": "plain", "loss": "l1"},
+        {"target_encoding": "image", "head": "difference", "loss": "mse"},
     ],
     ids=str,
 )
 def test_from_features_to_loss_and_back_whatever_the_pairs(settings: dict[str, str]):
     sp, boxes, features = _parts(settings)
-    compiled = Compiled(compare)
+    compiled = Compiled(compute_pair_loss)
     for step in range(3):
-        given = boxes, choose_pairs(4, 3, step), sp.head, sp.targets, sp.loss
-        outputs = [ask(features, *given) for ask in (compiled, compare)]
+        given = boxes, sample_pairs(4, 3, step), sp.head, sp.targets, sp.loss
+        outputs = [ask(features, *given) for ask in (compiled, compute_pair_loss)]
         gradients = [torch.autograd.grad(out.loss, [features, *sp.parameters()]) for out in outputs]
         torch.testing.assert_close(*gradients)
         torch.testing.assert_close(*(out.metrics for out in outputs))
@@ -92,23 +92,23 @@ def test_from_features_to_loss_and_back_whatever_the_pairs(settings: dict[str, s
 def test_the_whole_second_half_with_all_pairs():
     sp, boxes, features = _parts({})
     whole = Compiled(sp.ask)(features, boxes, step=3)
-    torch.testing.assert_close(whole.loss, sp.ask(features, boxes, step=3).loss)
+    torch.testing.assert_close(whole.loss, sp.pair_loss(features, boxes, step=3).loss)
 
 
 def test_what_is_not_finite_is_gated_in_a_graph_too():
     sp, boxes, features = _parts({})
-    compiled = Compiled(compare)
-    parts = boxes, choose_pairs(4), sp.head, sp.targets, sp.loss
+    compiled = Compiled(compute_pair_loss)
+    parts = boxes, sample_pairs(4), sp.head, sp.targets, sp.loss
     spoilt = features.detach().clone()
     spoilt[1, 2, 3] = float("nan")
     spoilt.requires_grad_()
     out = compiled(spoilt, *parts)
-    assert out.metrics["skipped"] == 1 and out.loss == 0
+    assert out.metrics["skipped_fraction"] == 1 and out.loss == 0
     assert not torch.autograd.grad(out.loss, spoilt)[0].any()
     with torch.no_grad():
         sp.head.mlp[0].weight.fill_(float("inf"))
     out = compiled(features, *parts)
-    assert out.metrics["skipped"] == 1 and out.loss == 0
+    assert out.metrics["skipped_fraction"] == 1 and out.loss == 0
     assert not torch.autograd.grad(out.loss, features)[0].any()
 
 
@@ -117,7 +117,7 @@ def test_compiled_whole_it_does_what_it_does_eagerly():
     """Graphs end at the private generators and at the guards round the backbone; no error."""
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(0.2))
     images = torch.rand(4, 3, 32, 32)
-    sp = SpatialPrediction(8, SPConfig(size=16, head_width=16, relative=False))
+    sp = SpatialPrediction(8, SPConfig(crop_size=16, hidden_dim=16, relative_weight=False))
     whole = torch.compile(sp, backend="aot_eager")
     for step in (1, 2):
         outputs = [ask(net, images, step=step, progress=0.02 * step) for ask in (whole, sp)]

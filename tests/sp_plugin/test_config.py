@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from sp_plugin import ConfigError, SPConfig
-from sp_plugin.config import Resolved
+from sp_plugin.config import ResolvedConfig
 
 _AREA = "least and largest area in (0, 1], such as [0.05, 0.32], or two of these, first to last"
 _IOU = "a number in [0, 1], or two, first to last, such as [1.0, 0.1]"
@@ -26,31 +26,36 @@ _FRACTION = "a fraction of training in [0, 1]"
 # Each setting: its default, what it takes beside it, what it refuses, and what it then says.
 SETTINGS = {
     "weight": (0.5, [0, 1, 1000], [-0.1, 1001, math.nan, "1", True], "a number in [0, 1000]"),
-    "relative": (True, [False], ["true", 1, None], "true or false"),
-    "warmup": (0.07, [0, 1, 0.5], [-0.1, 1.1, math.inf, None], _FRACTION),
-    "decay": (0.0, [0, 1, 0.5], [-0.1, 1.1, "half", [0.1]], _FRACTION),
+    "relative_weight": (True, [False], ["true", 1, None], "true or false"),
+    "warmup_fraction": (0.07, [0, 1, 0.5], [-0.1, 1.1, math.inf, None], _FRACTION),
+    "cooldown_fraction": (0.0, [0, 1, 0.5], [-0.1, 1.1, "half", [0.1]], _FRACTION),
     "source": ("view", ["image"], ["View", None, 1, ["view"]], "one of view, image, host"),
-    "crops": (4, [2, 8], [1, 9, 4.0, "4", True, None], "a whole number from 2 to 8"),
-    "pairs": ("all", [1], ["some", 0, 1.0, True, None, ["all"]], _PAIRS),
-    "size": (None, [4, 96, None], [3, 32.0, "32", True, [32, 32]], _PIXELS),
-    "area": (
+    "num_crops": (4, [2, 8], [1, 9, 4.0, "4", True, None], "a whole number from 2 to 8"),
+    "num_pairs": ("all", [1], ["some", 0, 1.0, True, None, ["all"]], _PAIRS),
+    "crop_size": (None, [4, 96, None], [3, 32.0, "32", True, [32, 32]], _PIXELS),
+    "crop_scale": (
         None,
         [None, [0.1, 0.1], (0.05, 1), [[0.2, 0.5], [0.05, 0.3]]],
         [0.3, [0.3], [0.3, 0.1], [0, 0.3], [0.1, 1.1], [[0.1, 0.3], 0.2], [[0.1, 0.3]] * 3],
         _AREA,
     ),
-    "ratio": ((3 / 4, 4 / 3), [[1, 1], [0.1, 10]], [1, [0.05, 1], [2, 1], [1, 2, 3]], _RATIO),
+    "crop_ratio": ((3 / 4, 4 / 3), [[1, 1], [0.1, 10]], [1, [0.05, 1], [2, 1], [1, 2, 3]], _RATIO),
     "window": (None, [None, [1, 1], [0.5, 0.9]], [0.5, [0, 1], [0.9, 0.5], [0.5, 2]], _WINDOW),
     "max_iou": (0.1, [0, 1, [1.0, 0.1], [0, 1]], [-0.1, 1.1, [1, 0.5, 0], [1, 2], None], _IOU),
     "sharpness": ("equal", ["native"], ["equel", False], "one of equal, native"),
-    "encoding": ("symmetric", ["anchor", "image"], ["polar"], "one of symmetric, anchor, image"),
+    "target_encoding": (
+        "symmetric",
+        ["anchor", "image"],
+        ["polar"],
+        "one of symmetric, anchor, image",
+    ),
     "head": (
         None,
         [None, "antisymmetric", "plain", "difference"],
         ["mlp"],
         "one of antisymmetric, plain, difference",
     ),
-    "head_width": (512, [1, 2048], [0, 64.0, True, None], "a whole number from 1 up"),
+    "hidden_dim": (512, [1, 2048], [0, 64.0, True, None], "a whole number from 1 up"),
     "loss": ("smooth_l1", ["l1", "mse"], ["huber"], "one of smooth_l1, l1, mse"),
     "pool": ("mean", ["cls"], ["max"], "one of mean, cls"),
     "layer": (None, [None, "layer3"], ["", 3], "the dotted name of a submodule, such as 'layer3'"),
@@ -86,7 +91,7 @@ def test_its_default(key):
 @each_key
 def test_what_it_takes(key):
     for value in SETTINGS[key][1]:
-        assert getattr(SPConfig.build({key: value}), key) == _tuples(value)
+        assert getattr(SPConfig.from_dict({key: value}), key) == _tuples(value)
 
 
 @each_key
@@ -94,7 +99,7 @@ def test_what_it_refuses_in_one_line(key):
     _, _, refused, takes = SETTINGS[key]
     for value in refused:
         with pytest.raises(ConfigError) as caught:
-            SPConfig.build({key: value})
+            SPConfig.from_dict({key: value})
         line = str(caught.value)
         assert line.startswith(f"{key}: got ") and line.endswith(f", takes {takes}"), line
         assert "\n" not in line
@@ -104,40 +109,40 @@ def test_what_it_refuses_in_one_line(key):
     ("settings", "line"),
     [
         ({"weight": -1}, "weight: got -1, takes a number in [0, 1000]"),
-        ({"size": "32"}, "size: got '32', takes a number of pixels from 4 up, or null"),
-        ({"area": [0.3, 0.1]}, f"area: got (0.3, 0.1), takes {_AREA}"),
+        ({"crop_size": "32"}, "size: got '32', takes a number of pixels from 4 up, or null"),
+        ({"crop_scale": [0.3, 0.1]}, f"area: got (0.3, 0.1), takes {_AREA}"),
         ({"pool": "max"}, "pool: got 'max', takes one of mean, cls"),
         ({"update_bn": 1}, "update_bn: got 1, takes true or false"),
         (
-            {"encoding": "anchor", "head": "antisymmetric"},
+            {"target_encoding": "anchor", "head": "antisymmetric"},
             "head: got 'antisymmetric', takes plain or difference with encoding 'anchor'",
         ),
-        ({"crops": 9}, "crops: got 9, takes a whole number from 2 to 8"),
-        ({"pairs": "some"}, "pairs: got 'some', takes 'all' or a whole number from 1 up"),
+        ({"num_crops": 9}, "crops: got 9, takes a whole number from 2 to 8"),
+        ({"num_pairs": "some"}, "pairs: got 'some', takes 'all' or a whole number from 1 up"),
         (
-            {"crops": 4, "pairs": 7},
+            {"num_crops": 4, "num_pairs": 7},
             "pairs: got 7, takes 'all' or a whole number from 1 to 6 with crops 4",
         ),
     ],
 )
 def test_the_line_to_the_letter(settings, line):
     with pytest.raises(ConfigError) as caught:
-        SPConfig.build(settings)
+        SPConfig.from_dict(settings)
     assert str(caught.value) == line
 
 
 def test_as_many_pairs_are_taken_as_the_crops_have():
     for crops, most in ((2, 1), (3, 3), (4, 6), (8, 28)):
-        assert SPConfig(crops=crops, pairs=most).pairs == most
+        assert SPConfig(num_crops=crops, num_pairs=most).num_pairs == most
         with pytest.raises(ConfigError, match=f"from 1 to {most} with crops {crops}$"):
-            SPConfig(crops=crops, pairs=most + 1)
+            SPConfig(num_crops=crops, num_pairs=most + 1)
 
 
 @pytest.mark.parametrize("value", [torch.tensor(0.3), np.array(0.3), np.array([0.1, 0.2]), {}, ...])
 def test_what_is_no_plain_value_is_refused_by_name(value):
     for key in ("weight", "area", "max_iou"):
         with pytest.raises(ConfigError, match=f"^{key}: got "):
-            SPConfig.build({key: value})
+            SPConfig.from_dict({key: value})
 
 
 @given(st.sampled_from(KEYS), st.data())
@@ -145,12 +150,12 @@ def test_a_misspelt_key_names_the_nearest(key, data):
     at = data.draw(st.integers(1, len(key) - 1))
     misspelt = key[:at] + data.draw(st.sampled_from("aeioxz")) + key[at:]
     with pytest.raises(ConfigError, match=f"^{misspelt}: no such setting of SP; did you mean"):
-        SPConfig.build({misspelt: 1})
+        SPConfig.from_dict({misspelt: 1})
 
 
 def test_a_key_unlike_any_lists_them_all():
     with pytest.raises(ConfigError) as caught:
-        SPConfig.build({"qqqqqq": 1})
+        SPConfig.from_dict({"qqqqqq": 1})
     known = ", ".join(sorted(KEYS))
     assert str(caught.value) == f"qqqqqq: no such setting of SP; known are {known}"
 
@@ -176,12 +181,12 @@ def _as_attribute_dict():
 
 @pytest.mark.parametrize("source", [_as_omegaconf, _as_dict, _as_attribute_dict])
 def test_a_config_of_any_library_builds_the_same(source):
-    built = SPConfig.build(source())
+    built = SPConfig.from_dict(source())
     assert built == SPConfig(
         weight=0.5,
         max_iou=(1.0, 0.1),
-        area=((0.2, 0.5), (0.05, 0.3)),
-        ratio=(0.5, 2.0),
+        crop_scale=((0.2, 0.5), (0.05, 0.3)),
+        crop_ratio=(0.5, 2.0),
         layer="layer3",
         update_bn=True,
         seed=3,
@@ -192,22 +197,22 @@ def test_a_config_of_any_library_builds_the_same(source):
 @pytest.mark.parametrize("source", [_as_omegaconf, _as_dict, _as_attribute_dict])
 def test_keywords_come_last_and_the_source_is_left_as_it_was(source):
     settings = source()
-    assert SPConfig.build(settings, weight=2, seed=9).weight == 2
+    assert SPConfig.from_dict(settings, weight=2, seed=9).weight == 2
     assert settings == source()
 
 
 def test_nothing_builds_the_defaults():
-    assert SPConfig.build() == SPConfig.build(None) == SPConfig.build({}) == SPConfig()
+    assert SPConfig.from_dict() == SPConfig.from_dict(None) == SPConfig.from_dict({}) == SPConfig()
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_plain_values_go_round_by_way_of_json(key):
     for value in SETTINGS[key][1]:
-        config = SPConfig.build({key: value})
+        config = SPConfig.from_dict({key: value})
         plain = json.loads(json.dumps(config.asdict()))
         assert list(plain) == KEYS
-        assert SPConfig.build(plain) == config
-        assert SPConfig.build(OmegaConf.create(plain)) == config
+        assert SPConfig.from_dict(plain) == config
+        assert SPConfig.from_dict(OmegaConf.create(plain)) == config
 
 
 def test_a_config_cannot_be_changed():
@@ -232,22 +237,29 @@ def test_a_config_cannot_be_changed():
 )
 def test_what_is_left_open_follows_from_the_frame(frame, size, area):
     resolved = SPConfig().resolve(frame)
-    assert isinstance(resolved, Resolved)
-    assert (resolved.size, resolved.area) == (size, area)
+    assert isinstance(resolved, ResolvedConfig)
+    assert (resolved.crop_size, resolved.crop_scale) == (size, area)
     assert resolved.resolve(frame) == resolved
 
 
 def test_the_window_follows_from_the_source_and_the_head_from_the_encoding():
     assert SPConfig().resolve(64).window == (1.0, 1.0)
     assert SPConfig(source="image").resolve(64).window == (0.5, 1.0)
-    heads = {name: SPConfig(encoding=name).resolve(64).head for name in SETTINGS["encoding"][1]}
+    heads = {
+        name: SPConfig(target_encoding=name).resolve(64).head for name in SETTINGS["encoding"][1]
+    }
     assert heads == {"anchor": "plain", "image": "antisymmetric"}
     assert SPConfig().resolve(64).head == "antisymmetric"
 
 
 @given(st.integers(8, 600))
 def test_what_is_given_is_kept_and_nothing_stays_open(frame):
-    given_ones = {"size": 40, "area": (0.3, 0.4), "window": (0.7, 0.8), "head": "difference"}
+    given_ones = {
+        "crop_size": 40,
+        "crop_scale": (0.3, 0.4),
+        "window": (0.7, 0.8),
+        "head": "difference",
+    }
     settings = {"weight": 2.0, "seed": 7, **given_ones}
     resolved = SPConfig(**settings).resolve(frame)
     assert {key: getattr(resolved, key) for key in settings} == settings

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torchvision.transforms.v2.functional import resized_crop
 
 from sp_plugin.crops import resize
-from sp_plugin.crops.boxes import from_corners
+from sp_plugin.crops.boxes import xyxy_to_cxcywh
 from sp_plugin.crops.resize import crop_resize
 
 _STEP = 1 / 255
@@ -22,7 +22,7 @@ def _whole(frame, edges) -> torch.Tensor:
     """Boxes (B, 4) from edges (left, top, right, bottom) in pixels."""
     height, width = frame
     scale = torch.tensor([width, height, width, height], dtype=torch.float64)
-    return from_corners(torch.tensor(edges, dtype=torch.float64) / scale).float()
+    return xyxy_to_cxcywh(torch.tensor(edges, dtype=torch.float64) / scale).float()
 
 
 def _edges(frame) -> list[list[int]]:
@@ -154,7 +154,7 @@ def test_a_pixel_that_the_box_covers_in_part_counts_by_that_part(frame):
     width = frame[1]
     images = torch.zeros(1, 1, *frame)
     images[..., 21] = 3
-    box = from_corners(torch.tensor([[20 / width, 0, 21.5 / width, 1]]))
+    box = xyxy_to_cxcywh(torch.tensor([[20 / width, 0, 21.5 / width, 1]]))
     near, far = 1 - 0.25 / 1.5, (1 - 0.75 / 1.5) * 0.5
     expected = 3 * far / (near + far)
     torch.testing.assert_close(crop_resize(images, box, 1).item(), expected, atol=1e-4, rtol=0)

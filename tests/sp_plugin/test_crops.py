@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sp_plugin.crops.boxes import area, corners, iou
+from sp_plugin.crops.boxes import box_area, cxcywh_to_xyxy, paired_iou
 from sp_plugin.crops.sampler import CropSampler
-from sp_plugin.objective.pairs import choose_pairs, count_of
+from sp_plugin.objective.pairs import num_all_pairs, sample_pairs
 from sp_plugin.objective.targets import ENCODINGS, TargetEncoder
 
 _seeds = st.integers(0, 2**32 - 1)
@@ -23,7 +23,7 @@ def _draw(sampler: CropSampler, n: int = 64, seed: int = 0) -> Tensor:
 
 def _pairs(boxes: Tensor) -> Tensor:
     """(2, P, n, 4), every two of the crops of each image."""
-    return boxes[choose_pairs(len(boxes))]
+    return boxes[sample_pairs(len(boxes))]
 
 
 def test_two_crops_are_drawn_as_they_always_were():
@@ -48,38 +48,38 @@ def test_two_crops_are_drawn_as_they_always_were():
 
 @given(_seeds, _counts, st.floats(0.01, 1), st.floats(0.1, 1), st.floats(0, 1))
 def test_all_crops_of_a_picture_fit_one_window(seed, crops, least, side, max_iou):
-    sampler = CropSampler((least, 1), (0.5, 2), (side, side), max_iou, crops=crops)
+    sampler = CropSampler((least, 1), (0.5, 2), (side, side), max_iou, num_crops=crops)
     boxes = _draw(sampler, seed=seed)
     assert boxes.shape == (crops, 64, 4) and boxes.isfinite().all()
-    edges = corners(boxes)
+    edges = cxcywh_to_xyxy(boxes)
     assert edges.min() >= -1e-6 and edges.max() <= 1 + 1e-6
     low, high = edges[..., :2].amin(dim=0), edges[..., 2:].amax(dim=0)
     assert (high - low <= side + 1e-6).all()
-    share = area(boxes) / side**2
+    share = box_area(boxes) / side**2
     assert (share >= least * (1 - 1e-4)).all() and (share <= 1 + 1e-4).all()
 
 
 @given(_seeds, _counts, st.floats(0, 0.3))
 def test_no_two_crops_overlap_more_than_they_may_where_there_is_room(seed, crops, max_iou):
-    sampler = CropSampler((0.005, 0.02), max_iou=max_iou, tries=40, crops=crops)
-    assert (iou(*_pairs(_draw(sampler, seed=seed))) <= max_iou + 1e-4).all()
+    sampler = CropSampler((0.005, 0.02), max_iou=max_iou, tries=40, num_crops=crops)
+    assert (paired_iou(*_pairs(_draw(sampler, seed=seed))) <= max_iou + 1e-4).all()
 
 
 @pytest.mark.parametrize("crops", [3, 8])
 def test_where_there_is_no_room_the_try_with_the_least_overlap_is_kept(crops):
     overlaps = []
     for tries in (1, 4, 16):
-        sampler = CropSampler((0.4, 0.6), window=(1, 1), max_iou=0.0, tries=tries, crops=crops)
+        sampler = CropSampler((0.4, 0.6), window=(1, 1), max_iou=0.0, tries=tries, num_crops=crops)
         boxes = _draw(sampler, 2000)
         assert boxes.isfinite().all()
-        overlaps.append(iou(*_pairs(boxes)).amax(dim=0).mean())
+        overlaps.append(paired_iou(*_pairs(boxes)).amax(dim=0).mean())
     assert overlaps[0] > 1.05 * overlaps[1] > 1.1 * overlaps[2] > 0
 
 
 @pytest.mark.parametrize("crops", [3, 8])
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_the_constants_are_every_pair_s_and_the_order_of_the_crops_tells_nothing(crops, encoding):
-    sampler = CropSampler(crops=crops)
+    sampler = CropSampler(num_crops=crops)
     targets = TargetEncoder(sampler, encoding).encode(*_pairs(_draw(sampler, 20000, seed=1)))
     spread = targets.std(dim=1)
     torch.testing.assert_close(spread, torch.ones_like(spread), atol=0.03, rtol=0)
@@ -89,19 +89,19 @@ def test_the_constants_are_every_pair_s_and_the_order_of_the_crops_tells_nothing
 @given(_seeds, st.integers(3, 8))
 def test_the_same_seed_draws_the_same_and_the_global_generators_stay(seed, crops):
     before = torch.get_rng_state()
-    first, again = (_draw(CropSampler(crops=crops), 8, seed) for _ in range(2))
-    other = _draw(CropSampler(crops=crops), 8, seed + 1)
+    first, again = (_draw(CropSampler(num_crops=crops), 8, seed) for _ in range(2))
+    other = _draw(CropSampler(num_crops=crops), 8, seed + 1)
     assert torch.equal(first, again)
     assert not torch.isclose(first, other).all(dim=-1).any()
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_they_are_float32_on_the_cpu_whatever_torch_defaults_to():
-    expected = _draw(CropSampler(crops=4))
+    expected = _draw(CropSampler(num_crops=4))
     torch.set_default_dtype(torch.float64)
     try:
         with torch.device("meta"):
-            drawn = _draw(CropSampler(crops=4))
+            drawn = _draw(CropSampler(num_crops=4))
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(drawn, expected)
@@ -109,23 +109,23 @@ def test_they_are_float32_on_the_cpu_whatever_torch_defaults_to():
 
 @given(_seeds, _counts, st.integers(1, 30))
 def test_pairs_that_are_drawn_are_distinct_and_as_many_as_asked(seed, crops, wanted):
-    pairs = choose_pairs(crops, wanted, seed)
+    pairs = sample_pairs(crops, wanted, seed)
     a, b = pairs
-    assert pairs.shape == (2, min(wanted, count_of(crops)))
+    assert pairs.shape == (2, min(wanted, num_all_pairs(crops)))
     assert (a < b).all() and a.min() >= 0 and b.max() < crops
     assert len(set(map(tuple, pairs.T.tolist()))) == pairs.shape[1]
-    assert torch.equal(pairs, choose_pairs(crops, wanted, seed))
+    assert torch.equal(pairs, sample_pairs(crops, wanted, seed))
 
 
 @given(_seeds, _counts)
 def test_all_pairs_are_all_of_them_whatever_the_keys(seed, crops):
-    pairs = choose_pairs(crops)
+    pairs = sample_pairs(crops)
     assert set(map(tuple, pairs.T.tolist())) == {(a, b) for b in range(crops) for a in range(b)}
-    assert torch.equal(choose_pairs(crops, count_of(crops), seed), pairs)
+    assert torch.equal(sample_pairs(crops, num_all_pairs(crops), seed), pairs)
 
 
 def test_every_pair_is_drawn_as_often_as_another():
-    drawn = torch.cat([choose_pairs(4, 2, key) for key in range(3000)], dim=1)
+    drawn = torch.cat([sample_pairs(4, 2, key) for key in range(3000)], dim=1)
     counts = (drawn[0] * 4 + drawn[1]).bincount()
     assert (counts > 0).sum() == 6
     assert (counts[counts > 0] - 1000).abs().max() < 5 * 1000**0.5

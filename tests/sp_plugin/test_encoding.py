@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sp_plugin import ConfigError
-from sp_plugin.features.extraction import feature_map, pooled
+from sp_plugin.features.extraction import extract_feature_map, pool_features
 
 VECTOR = torch.randn(3, 7)
 TOKENS = torch.randn(3, 16, 7)  # those of a square of 4 x 4 patches
@@ -28,57 +28,57 @@ def _with_prefix(count: int) -> Tensor:
 
 
 def test_vectors_stay_as_they_are():
-    assert pooled(VECTOR) is VECTOR
-    assert pooled(VECTOR, "cls") is VECTOR
+    assert pool_features(VECTOR) is VECTOR
+    assert pool_features(VECTOR, "cls") is VECTOR
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 @pytest.mark.parametrize("known", [True, False])
 def test_tokens_are_pooled_over_the_patches_alone(count, known):
-    features = pooled(_with_prefix(count), prefix=count if known else None)
+    features = pool_features(_with_prefix(count), prefix=count if known else None)
     torch.testing.assert_close(features, TOKENS.mean(dim=1))
 
 
 def test_a_known_prefix_goes_before_what_the_number_of_tokens_suggests():
     tokens = torch.randn(3, 5 + 4, 7)  # 9 tokens: a square of 3 x 3 as well
-    torch.testing.assert_close(pooled(tokens, prefix=5), tokens[:, 5:].mean(dim=1))
-    torch.testing.assert_close(pooled(tokens), tokens.mean(dim=1))
+    torch.testing.assert_close(pool_features(tokens, prefix=5), tokens[:, 5:].mean(dim=1))
+    torch.testing.assert_close(pool_features(tokens), tokens.mean(dim=1))
 
 
 @pytest.mark.parametrize("prefix", [1, 2, 5])
 def test_a_layer_before_the_prefix_joins_is_pooled_whole(prefix):
-    torch.testing.assert_close(pooled(TOKENS, prefix=prefix), TOKENS.mean(dim=1))
+    torch.testing.assert_close(pool_features(TOKENS, prefix=prefix), TOKENS.mean(dim=1))
 
 
 @pytest.mark.parametrize("prefix", [1, 3])
 def test_tokens_that_are_class_tokens_only_have_finite_features(prefix):
     token = torch.randn(3, 1, 7)
-    torch.testing.assert_close(pooled(token, prefix=prefix), token[:, 0])
+    torch.testing.assert_close(pool_features(token, prefix=prefix), token[:, 0])
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_the_class_token_is_the_first(count):
     tokens = _with_prefix(count)
-    assert torch.equal(pooled(tokens, "cls"), tokens[:, 0])
+    assert torch.equal(pool_features(tokens, "cls"), tokens[:, 0])
 
 
 @pytest.mark.parametrize("output", [TOKENS, [TOKENS], {"last_hidden_state": TOKENS}])
 def test_no_class_token_is_said_so(output):
     with pytest.raises(ConfigError) as caught:
-        pooled(output, "cls")
+        pool_features(output, "cls")
     line = "pool: got 'cls', but the backbone has no class token, takes 'mean'"
     assert str(caught.value) == line
 
 
 def test_maps_are_pooled_over_height_and_width_wherever_the_channels_stand():
     expected = MAP.mean(dim=(2, 3))
-    torch.testing.assert_close(pooled(MAP), expected)
-    torch.testing.assert_close(pooled(MAP.permute(0, 2, 3, 1)), expected)
+    torch.testing.assert_close(pool_features(MAP), expected)
+    torch.testing.assert_close(pool_features(MAP.permute(0, 2, 3, 1)), expected)
 
 
 def test_a_map_of_one_pixel_is_that_pixel():
-    assert torch.equal(pooled(MAP[:, :, :1, :1]), MAP[:, :, 0, 0])
-    assert torch.equal(pooled(MAP[:, :, :1, :1].permute(0, 2, 3, 1)), MAP[:, :, 0, 0])
+    assert torch.equal(pool_features(MAP[:, :, :1, :1]), MAP[:, :, 0, 0])
+    assert torch.equal(pool_features(MAP[:, :, :1, :1].permute(0, 2, 3, 1)), MAP[:, :, 0, 0])
 
 
 SHALLOW = torch.randn(3, 4, 8, 8)
@@ -127,7 +127,7 @@ OUTPUTS = {
 
 @pytest.mark.parametrize(("output", "mean", "_"), OUTPUTS.values(), ids=OUTPUTS)
 def test_whatever_holds_the_features_the_patches_are_pooled(output, mean, _):
-    torch.testing.assert_close(pooled(output), mean)
+    torch.testing.assert_close(pool_features(output), mean)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_whatever_holds_the_features_the_patches_are_pooled(output, mean, _):
     ids=[name for name, (_, _, token) in OUTPUTS.items() if token is not None],
 )
 def test_whatever_holds_the_class_token_it_is_found(output, token):
-    torch.testing.assert_close(pooled(output, "cls"), token)
+    torch.testing.assert_close(pool_features(output, "cls"), token)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_whatever_holds_the_class_token_it_is_found(output, token):
 )
 def test_what_holds_no_features_is_refused(output, says):
     with pytest.raises(ConfigError, match=f"^backbone: {says}$"):
-        pooled(output)
+        pool_features(output)
 
 
 class Gives(nn.Module):
@@ -170,17 +170,17 @@ class Gives(nn.Module):
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_patch_tokens_stand_in_the_map_row_by_row(count):
-    told = feature_map(Gives(_with_prefix(count), count), torch.zeros(3, 3, 8, 8))
+    told = extract_feature_map(Gives(_with_prefix(count), count), torch.zeros(3, 3, 8, 8))
     assert told.shape == (3, 7, 4, 4)
     torch.testing.assert_close(told[:, :, 1, 2], TOKENS[:, 6])
 
 
 def test_a_map_stays_as_it_is_and_one_with_channels_last_is_turned():
     blank = torch.zeros(3, 3, 8, 8)
-    assert feature_map(Gives((MAP, VECTOR)), blank) is MAP
-    torch.testing.assert_close(feature_map(Gives(MAP.permute(0, 2, 3, 1)), blank), MAP)
+    assert extract_feature_map(Gives((MAP, VECTOR)), blank) is MAP
+    torch.testing.assert_close(extract_feature_map(Gives(MAP.permute(0, 2, 3, 1)), blank), MAP)
 
 
 def test_pooled_features_have_no_map():
     with pytest.raises(ConfigError, match="takes a layer that gives a map"):
-        feature_map(Gives(VECTOR), torch.zeros(3, 3, 8, 8))
+        extract_feature_map(Gives(VECTOR), torch.zeros(3, 3, 8, 8))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.nn.utils import spectral_norm as old_spectral_norm
 
-from sp_plugin.isolation import frozen_statistics
+from sp_plugin.isolation import frozen_running_stats
 
 
 class _Heedless(nn.BatchNorm2d):
@@ -86,7 +86,7 @@ def test_no_buffer_moves_and_every_buffer_is_the_object_it_was(norm):
     net = _net(norm)
     net(torch.randn(4, 3, 6, 6))
     before, objects = _buffers(net), [id(buffer) for buffer in net.buffers()]
-    with frozen_statistics(net):
+    with frozen_running_stats(net):
         net(torch.randn(4, 3, 6, 6) + 5)
     assert _equal(before, _buffers(net))
     assert [id(buffer) for buffer in net.buffers()] == objects
@@ -97,7 +97,7 @@ def test_the_loss_and_its_gradients_are_those_without_the_guard(norm):
     x = torch.randn(4, 3, 6, 6)
     free, frozen = _net(norm), _net(norm)
     expected = _loss_and_gradients(free, x)
-    with frozen_statistics(frozen):
+    with frozen_running_stats(frozen):
         got = _loss_and_gradients(frozen, x)
     for one, other in zip(got, expected, strict=True):
         assert torch.equal(one, other)
@@ -108,7 +108,7 @@ def test_the_backward_pass_works_after_the_block(norm):
     net = _net(norm)
     x = torch.randn(4, 3, 6, 6)
     host = net(x).square().mean()  # the host's own forward pass, on the same weights
-    with frozen_statistics(net):
+    with frozen_running_stats(net):
         ours = net(x + 1).square().mean()
     (host + ours).backward()
     assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
@@ -120,7 +120,7 @@ def test_the_host_s_next_step_moves_its_statistics_as_ever(norm):
     x = torch.randn(4, 3, 6, 6)
     plain, guarded = _net(norm), _net(norm)
     plain(x)
-    with frozen_statistics(guarded):
+    with frozen_running_stats(guarded):
         guarded(x + 3)
     guarded(x)
     assert _equal(_buffers(plain), _buffers(guarded))
@@ -131,7 +131,7 @@ def test_a_block_that_raises_leaves_no_trace(norm):
     net = _net(norm)
     net(torch.randn(4, 3, 6, 6))
     before = _buffers(net)
-    with pytest.raises(KeyError), frozen_statistics(net):
+    with pytest.raises(KeyError), frozen_running_stats(net):
         net(torch.randn(4, 3, 6, 6))
         raise KeyError
     assert _equal(before, _buffers(net))
@@ -143,7 +143,7 @@ def test_a_block_that_raises_leaves_no_trace(norm):
 def test_training_normalises_by_the_batch_inside_as_well():
     norm = nn.BatchNorm2d(3)
     norm.running_mean.fill_(100)
-    with frozen_statistics(norm):
+    with frozen_running_stats(norm):
         out = norm(3 * torch.randn(8, 3, 5, 5) + 7)
     torch.testing.assert_close(out.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
     torch.testing.assert_close(out.var(dim=(0, 2, 3)), torch.ones(3), atol=0.02, rtol=0)
@@ -156,7 +156,7 @@ def test_a_norm_in_evaluation_inside_a_training_model_stays_in_evaluation(kind):
     net[1].running_mean.fill_(0.5)
     x = torch.randn(4, 3, 5, 5)
     expected = net(x)
-    with frozen_statistics(net):
+    with frozen_running_stats(net):
         out = net(x)
     assert torch.equal(out, expected) and not net[1].training
 
@@ -165,7 +165,7 @@ def test_a_counter_stands_still_where_momentum_is_none():
     norm = nn.BatchNorm2d(3, momentum=None)
     batches = torch.randn(3, 8, 3, 5, 5)
     norm(batches[0])
-    with frozen_statistics(norm):
+    with frozen_running_stats(norm):
         norm(batches[1])
     norm(batches[2])
     assert norm.num_batches_tracked == 2
@@ -175,18 +175,18 @@ def test_a_counter_stands_still_where_momentum_is_none():
 
 def test_sync_batch_norm_is_told_not_to_track_for_the_time():
     norm = nn.SyncBatchNorm(3)
-    with frozen_statistics(norm):
+    with frozen_running_stats(norm):
         assert not norm.track_running_stats
     assert norm.track_running_stats
-    with frozen_statistics(norm.eval()):
+    with frozen_running_stats(norm.eval()):
         assert norm.track_running_stats
 
 
 def test_blocks_nest():
     net = _net(NORMS["BatchNorm2d"])
     before = _buffers(net)
-    with frozen_statistics(net):
-        with frozen_statistics(net):
+    with frozen_running_stats(net):
+        with frozen_running_stats(net):
             net(torch.randn(4, 3, 6, 6))
         net(torch.randn(4, 3, 6, 6))
     assert _equal(before, _buffers(net)) and net[1].track_running_stats
@@ -194,7 +194,7 @@ def test_blocks_nest():
 
 def test_a_network_can_be_copied_afterwards():
     net = timm.create_model("resnet10t", pretrained=False)
-    with frozen_statistics(net):
+    with frozen_running_stats(net):
         net(torch.randn(2, 3, 32, 32)).sum().backward()
     twin = copy.deepcopy(net)
     assert _equal(_buffers(net), _buffers(twin))

@@ -8,7 +8,7 @@ from torch import nn
 
 from sp_plugin.objective.head import HEADS, SPHead
 from sp_plugin.objective.loss import LOSSES, SPLoss
-from sp_plugin.objective.pairs import choose_pairs
+from sp_plugin.objective.pairs import sample_pairs
 
 _seeds = st.integers(0, 2**32 - 1)
 each_kind = pytest.mark.parametrize("kind", HEADS)
@@ -106,10 +106,10 @@ def test_an_unknown_kind_is_refused_by_name():
 @pytest.mark.parametrize("crops", [2, 3, 5])
 def test_pairs_of_crops_are_told_what_each_pair_is_told_alone(kind, crops):
     head = SPHead(6, 8, kind).double()
-    pairs = choose_pairs(crops, "all" if crops == 2 else 3, 1)
+    pairs = sample_pairs(crops, "all" if crops == 2 else 3, 1)
     features = torch.randn(crops, 4, 6, dtype=torch.float64, requires_grad=True)
     alone = torch.cat([head(features[a], features[b]) for a, b in pairs.T.tolist()])
-    together = head.of_pairs(features, pairs)
+    together = head.forward_pairs(features, pairs)
     torch.testing.assert_close(together, alone)
     weights = torch.randn_like(alone)
     wanted = [features, *head.parameters()]
@@ -120,5 +120,5 @@ def test_pairs_of_crops_are_told_what_each_pair_is_told_alone(kind, crops):
 def test_the_first_layer_sees_each_crop_once():
     head, seen = SPHead(6, 8), []
     head.norm.register_forward_hook(lambda _, __, out: seen.append(out.shape))
-    head.of_pairs(torch.randn(4, 5, 6), choose_pairs(4))
+    head.forward_pairs(torch.randn(4, 5, 6), sample_pairs(4))
     assert seen == [(4, 5, 6)]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from sp_plugin.isolation import evaluating, generator_for, key_of, private_rng
+from sp_plugin.isolation import eval_mode, hash_seed, make_generator, private_rng
 
 
 def _states():
@@ -22,15 +22,15 @@ def _draw_from_all() -> list[float]:
 
 
 def test_keys_of_near_integers_differ_and_are_63_bits():
-    keys = {key_of(*parts) for parts in np.ndindex(6, 6, 20)}
+    keys = {hash_seed(*parts) for parts in np.ndindex(6, 6, 20)}
     assert len(keys) == 6 * 6 * 20
     assert all(0 <= key < 2**63 for key in keys)
     assert max(keys) > 2**60
-    assert key_of(1, 23) != key_of(12, 3)
+    assert hash_seed(1, 23) != hash_seed(12, 3)
 
 
 def test_a_generator_of_one_s_own_draws_the_same_for_the_same_integers_alone():
-    draws = [torch.rand(4, generator=generator_for(*key)) for key in ((0, 1), (0, 1), (1, 0))]
+    draws = [torch.rand(4, generator=make_generator(*key)) for key in ((0, 1), (0, 1), (1, 0))]
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
 
 
@@ -112,7 +112,7 @@ def test_evaluating_puts_each_module_s_mode_back(raises):
     modes = [part.training for part in net.modules()]
     assert True in modes and False in modes
     try:
-        with evaluating(net):
+        with eval_mode(net):
             assert not any(part.training for part in net.modules())
             assert not torch.is_grad_enabled()
             if raises:
@@ -145,7 +145,7 @@ class _Caching(nn.Module):
 
 def test_evaluating_leaves_no_stale_cache_behind():
     net = nn.Sequential(_Caching())
-    with evaluating(net):
+    with eval_mode(net):
         net(torch.ones(1))
     with torch.no_grad():
         net[0].weight.fill_(5)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sp_plugin import ConfigError
-from sp_plugin.features.extraction import encode
+from sp_plugin.features.extraction import extract_features
 
 
 class _Net(nn.Module):
@@ -35,38 +35,38 @@ def _hooks(net: nn.Module) -> int:
 def test_a_layer_s_output_is_that_layer_s_pooled():
     net = _Net()
     expected = net.stages[0](net.stem(IMAGES)).mean(dim=(2, 3))
-    assert torch.equal(encode(net, IMAGES, layer="stages.0"), expected)
-    assert torch.equal(encode(net, IMAGES, layer="stages"), encode(net, IMAGES))
-    assert torch.equal(encode(net, IMAGES), net(IMAGES))
+    assert torch.equal(extract_features(net, IMAGES, layer="stages.0"), expected)
+    assert torch.equal(extract_features(net, IMAGES, layer="stages"), extract_features(net, IMAGES))
+    assert torch.equal(extract_features(net, IMAGES), net(IMAGES))
     assert _hooks(net) == 0
 
 
 def test_what_comes_after_the_layer_is_not_run():
     net, ran = _Net(), []
     net.stages[2].register_forward_hook(lambda *_: ran.append(True))
-    encode(net, IMAGES, layer="stages.0")
+    extract_features(net, IMAGES, layer="stages.0")
     assert not ran
-    encode(net, IMAGES)
+    extract_features(net, IMAGES)
     assert ran
 
 
 def test_gradients_reach_the_layers_up_to_it_alone():
     net = _Net()
-    encode(net, IMAGES, layer="stages.0").sum().backward()
+    extract_features(net, IMAGES, layer="stages.0").sum().backward()
     reached = {name for name, parameter in net.named_parameters() if parameter.grad is not None}
     assert reached == {"stem.weight", "stem.bias", "stages.0.weight", "stages.0.bias"}
 
 
 def test_a_misspelt_layer_names_the_nearest():
     with pytest.raises(ConfigError) as caught:
-        encode(_Net(), IMAGES, layer="stage.0")
+        extract_features(_Net(), IMAGES, layer="stage.0")
     assert str(caught.value) == "layer: the backbone has no 'stage.0'; did you mean 'stages.0'?"
 
 
 def test_a_layer_that_is_never_called_is_said_so():
     net = _Net()
     with pytest.raises(ConfigError, match=r"^layer: the backbone's forward pass never calls"):
-        encode(net, IMAGES, layer="unused")
+        extract_features(net, IMAGES, layer="unused")
     assert _hooks(net) == 0
 
 
@@ -74,7 +74,7 @@ def test_the_hook_is_gone_after_an_error_in_the_backbone():
     net = _Net()
     net.fails = True
     with pytest.raises(KeyError, match="inside"):
-        encode(net, IMAGES, layer="stages.0")
+        extract_features(net, IMAGES, layer="stages.0")
     assert _hooks(net) == 0
 
 
@@ -89,15 +89,17 @@ class _Timm(_Net):
 
 def test_forward_features_is_asked_first_and_its_prefix_heeded():
     net = _Timm()
-    torch.testing.assert_close(encode(net, IMAGES), net.stem(IMAGES)[:, :, :2, :2].mean((2, 3)))
+    torch.testing.assert_close(
+        extract_features(net, IMAGES), net.stem(IMAGES)[:, :, :2, :2].mean((2, 3))
+    )
 
 
 def test_registers_are_no_class_token():
     with pytest.raises(ConfigError, match="has no class token"):
-        encode(_Timm(), IMAGES, "cls")
+        extract_features(_Timm(), IMAGES, "cls")
 
 
 def test_a_forward_features_that_cannot_be_called_is_passed_over():
     net = _Net()
     net.forward_features = None
-    assert torch.equal(encode(net, IMAGES), net(IMAGES))
+    assert torch.equal(extract_features(net, IMAGES), net(IMAGES))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig
-from sp_plugin.objective.flips import as_seen, spread_of_views
+from sp_plugin.objective.flips import apply_flips, target_std_of_views
 from sp_plugin.objective.targets import ENCODINGS
 
 signs = st.sampled_from([1.0, -1.0])
@@ -25,7 +25,7 @@ def boxes(n: int, k: int = 2, seed: int = 0) -> torch.Tensor:
 
 def asked(where: torch.Tensor, seen: torch.Tensor, encoding: str = "symmetric", n: int = 0):
     """SP's answer about two views; with what the head said, on its graph."""
-    sp = SpatialPrediction(8, SPConfig(encoding=encoding, weight=1, warmup=0))
+    sp = SpatialPrediction(8, SPConfig(target_encoding=encoding, weight=1, warmup_fraction=0))
     said: list[torch.Tensor] = []
 
     def keep(_, given):
@@ -34,7 +34,7 @@ def asked(where: torch.Tensor, seen: torch.Tensor, encoding: str = "symmetric", 
 
     sp.loss.register_forward_pre_hook(keep)
     features = torch.randn(*where.shape[:2], 8, generator=torch.Generator().manual_seed(n))
-    out = sp.ask(features.requires_grad_(), where, seen, step=0)
+    out = sp.pair_loss(features.requires_grad_(), where, seen, step=0)
     out.loss.backward()
     return out, said[0].grad
 
@@ -71,7 +71,7 @@ def test_where_flips_differ_that_axis_does_not_enter(of_a, of_b) -> None:
 @given(flips, flips)
 def test_an_anchor_is_measured_in_its_own_frame(of_a, of_b) -> None:
     target = torch.tensor([[2.0, 3.0, 4.0]])
-    told, counts = as_seen(target, torch.tensor([[of_a], [of_b]]), "anchor")
+    told, counts = apply_flips(target, torch.tensor([[of_a], [of_b]]), "anchor")
     assert told.tolist() == [[2 * of_a[0], 3 * of_a[1], 4.0]] and counts.all()
 
 
@@ -81,25 +81,25 @@ def test_a_pair_with_an_unknown_box_does_not_count_and_the_mean_is_over_the_rest
     gone[0, 2], gone[1, 5] = torch.nan, torch.nan
     out, grad = asked(gone, seen)
     kept = [0, 1, 3, 4, 6, 7]
-    sp = SpatialPrediction(8, SPConfig(weight=1, warmup=0))
+    sp = SpatialPrediction(8, SPConfig(weight=1, warmup_fraction=0))
     features = torch.randn(2, 8, 8, generator=torch.Generator().manual_seed(0))
-    rest = sp.ask(features[:, kept], where[:, kept], step=0)
+    rest = sp.pair_loss(features[:, kept], where[:, kept], step=0)
     assert torch.allclose(out.loss, rest.loss) and torch.isfinite(out.target).all()
     for name in ("r2_dx", "r2_dy", "r2_scale"):
         assert torch.allclose(out.metrics[name], rest.metrics[name], atol=1e-6)
-    assert out.metrics["skipped"].item() == pytest.approx(2 / 8)
+    assert out.metrics["skipped_fraction"].item() == pytest.approx(2 / 8)
     assert (grad[[2, 5]] == 0).all() and (grad[kept] != 0).any(dim=1).all()
 
 
 def test_nothing_counts_and_the_head_still_takes_part() -> None:
     out, grad = asked(torch.full((2, 4, 4), torch.nan), torch.ones(2, 4, 2))
-    assert out.loss.item() == 0 and out.metrics["skipped"] == 1 and (grad == 0).all()
+    assert out.loss.item() == 0 and out.metrics["skipped_fraction"] == 1 and (grad == 0).all()
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_targets_of_the_hosts_views_have_unit_variance(encoding: str) -> None:
-    sp = SpatialPrediction(8, SPConfig(encoding=encoding))
-    sp.suit_views(boxes(256, k=3).transpose(0, 1))
+    sp = SpatialPrediction(8, SPConfig(target_encoding=encoding))
+    sp.calibrate_targets(boxes(256, k=3).transpose(0, 1))
     a, b = boxes(4000, seed=5)
     assert torch.allclose(sp.targets.encode(a, b).std(dim=0), torch.ones(3), atol=0.08)
 
@@ -107,5 +107,5 @@ def test_targets_of_the_hosts_views_have_unit_variance(encoding: str) -> None:
 def test_views_that_tell_nothing_are_refused() -> None:
     whole = torch.tensor([0.5, 0.5, 1.0, 1.0]).expand(9, 2, 4)
     for told in (whole, torch.full_like(whole, torch.nan)):
-        with pytest.raises(ConfigError, match=r"^source: got 'host', but all views show"):
-            spread_of_views(told, "symmetric")
+        with pytest.raises(ConfigError, match=r"^source: got 'host_views', but all views show"):
+            target_std_of_views(told, "symmetric")

@@ -12,10 +12,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.isolation import generator_for
+from sp_plugin.isolation import make_generator
 from sp_plugin.structures import Crops
-from sp_plugin.views.capture import Watch
-from sp_plugin.views.transform import Places
+from sp_plugin.views.capture import FeatureCapture
+from sp_plugin.views.transform import ViewBoxes
 
 _READS = torch.ops.aten._local_scalar_dense.default
 
@@ -53,8 +53,14 @@ def on_a_gpu(work: Callable[[torch.device], None]) -> list[str]:
 
 
 def _sp(**settings: Any) -> SpatialPrediction:
-    config = SPConfig.build(
-        {"size": 16, "head_width": 32, "relative": False, "warmup": 0, **settings}
+    config = SPConfig.from_dict(
+        {
+            "crop_size": 16,
+            "hidden_dim": 32,
+            "relative_weight": False,
+            "warmup_fraction": 0,
+            **settings,
+        }
     )
     return SpatialPrediction(8, config)
 
@@ -62,12 +68,12 @@ def _sp(**settings: Any) -> SpatialPrediction:
 @pytest.mark.parametrize("sharpness", ["equal", "native"])
 @pytest.mark.parametrize("side", [40, 100])
 def test_drawing_and_cutting_crops_waits_for_nothing(sharpness: str, side: int):
-    sampler = SPConfig(crops=4).resolve(side).sampler()
+    sampler = SPConfig(num_crops=4).resolve(side).build_sampler()
 
     def draw(device: torch.device) -> None:
         images = torch.empty(6, 3, side, side, device=device)
-        generator = generator_for(0)
-        crops = Crops.drawn(images, sampler, 16, generator, 0.5, sharpness == "equal")
+        generator = make_generator(0)
+        crops = Crops.sample(images, sampler, 16, generator, 0.5, sharpness == "equal")
         assert crops.pixels.device == crops.boxes.device == device
 
     assert on_a_gpu(draw) == []
@@ -81,16 +87,16 @@ class Second(nn.Module):
         self.sp = sp
 
     def forward(self, features: Tensor, boxes: Tensor, flips: Tensor | None = None) -> Tensor:
-        return self.sp.ask(features, boxes, flips, step=3).loss
+        return self.sp.pair_loss(features, boxes, flips, step=3).loss
 
 
 @pytest.mark.parametrize("flipped", [False, True])
 @pytest.mark.parametrize("pairs", ["all", 2])
-@pytest.mark.parametrize("settings", [{}, {"encoding": "anchor", "loss": "mse"}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"target_encoding": "anchor", "loss": "mse"}], ids=str)
 def test_from_features_to_the_loss_it_waits_for_nothing(
     pairs: Any, settings: dict[str, Any], flipped: bool
 ):
-    second = Second(_sp(crops=4, pairs=pairs, **settings))
+    second = Second(_sp(num_crops=4, num_pairs=pairs, **settings))
     shapes = {name: value.shape for name, value in second.state_dict().items()}
 
     def ask(device: torch.device) -> None:
@@ -106,20 +112,22 @@ def test_from_features_to_the_loss_it_waits_for_nothing(
 
 def test_the_hosts_views_are_looked_for_once_and_then_compared_on_the_device():
     net = nn.Conv2d(3, 8, 3)
-    watch = Watch(net)
+    watch = FeatureCapture(net)
     for step in range(3):
         views = list(torch.rand(4, 6, 3, 12, 12))
-        places = Places(torch.rand(4, 6, 4), torch.ones(4, 6, 2))
+        places = ViewBoxes(torch.rand(4, 6, 4), torch.ones(4, 6, 2))
         watch.open()
         net(torch.cat(views))
         with Waits() as waits:
-            encoded = watch.encoded(views, places)
+            encoded = watch.collect(views, places)
         assert encoded.boxes.isfinite().all()
         assert waits.seen == [] if step else waits.seen != []
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"crops": 4, "pairs": 3}, {"update_bn": True}, {"relative": True}], ids=str
+    "settings",
+    [{}, {"num_crops": 4, "num_pairs": 3}, {"update_bn": True}, {"relative_weight": True}],
+    ids=str,
 )
 def test_a_whole_step_and_its_backward_pass_read_one_value_on_a_cpu(settings: dict[str, Any]):
     """The one is whether the features are finite: a CPU has it at hand."""

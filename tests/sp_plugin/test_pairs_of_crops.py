@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.views.capture import Encoded
+from sp_plugin.views.capture import EncodedViews
 
 IMAGES = torch.randn(5, 3, 40, 40, generator=torch.Generator().manual_seed(0))
 
@@ -33,7 +33,10 @@ class Net(nn.Module):
 
 def _sp(**settings) -> SpatialPrediction:
     return SpatialPrediction(
-        8, SPConfig.build({"size": 16, "head_width": 32, "relative": False, **settings})
+        8,
+        SPConfig.from_dict(
+            {"crop_size": 16, "hidden_dim": 32, "relative_weight": False, **settings}
+        ),
     )
 
 
@@ -51,7 +54,7 @@ def _index(boxes: Tensor, wanted: Tensor) -> int:
 @pytest.mark.parametrize("crops", [2, 4, 8])
 @pytest.mark.parametrize("pairs", ["all", 1])
 def test_each_crop_is_encoded_once_whatever_the_pairs(crops, pairs):
-    net, sp = Net(), _sp(crops=crops, pairs=pairs)
+    net, sp = Net(), _sp(num_crops=crops, num_pairs=pairs)
     out = sp(net, IMAGES, step=0)
     (seen,) = net.seen
     assert seen.shape == (crops * 5, 3, 16, 16)
@@ -61,10 +64,10 @@ def test_each_crop_is_encoded_once_whatever_the_pairs(crops, pairs):
 
 
 def test_the_head_gets_the_features_of_the_pairs_whose_boxes_make_the_target():
-    net, sp = Net(), _sp(crops=4)
-    boxes = sp.draw(IMAGES, torch.Generator().manual_seed(0)).boxes
+    net, sp = Net(), _sp(num_crops=4)
+    boxes = sp.sample_crops(IMAGES, torch.Generator().manual_seed(0)).boxes
     features = torch.randn(4, 5, 8)
-    out = sp.ask(features, boxes, step=0)
+    out = sp.pair_loss(features, boxes, step=0)
     pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
     assert _asked(out, boxes) == pairs
     for i, (a, b) in enumerate(pairs):
@@ -78,7 +81,7 @@ def test_the_head_gets_the_features_of_the_pairs_whose_boxes_make_the_target():
 
 def test_the_gradient_reaches_every_crop_under_all_and_two_crops_under_one():
     for pairs, reached in (("all", 4), (1, 2)):
-        net, sp = Net(), _sp(crops=4, pairs=pairs)
+        net, sp = Net(), _sp(num_crops=4, num_pairs=pairs)
         sp(net, IMAGES, step=0).loss.backward()
         moved = net.given[0].grad.unflatten(0, (4, 5)).abs().sum(dim=2) > 0
         assert moved.any(dim=1).sum() == reached
@@ -86,26 +89,26 @@ def test_the_gradient_reaches_every_crop_under_all_and_two_crops_under_one():
 
 
 def test_forward_is_asking_about_what_the_backbone_says_of_what_is_drawn():
-    net, sp = Net(), _sp(crops=3, pairs=2)
+    net, sp = Net(), _sp(num_crops=3, num_pairs=2)
     out = sp(net, IMAGES, step=4, rank=1, progress=0.5)
     features = net.given[0].detach().unflatten(0, (3, 5))
-    boxes = _sp(crops=3, pairs=2)(Net(), IMAGES, step=4, rank=1, progress=0.5).boxes
+    boxes = _sp(num_crops=3, num_pairs=2)(Net(), IMAGES, step=4, rank=1, progress=0.5).boxes
     drawn = _all_boxes(sp, step=4, rank=1)
-    again = sp.ask(features, drawn, step=4, rank=1)
+    again = sp.pair_loss(features, drawn, step=4, rank=1)
     assert torch.equal(out.boxes, boxes) and torch.equal(out.boxes, again.boxes)
-    assert torch.equal(out.loss, again.weighted(sp.weight(0.5)).loss)
+    assert torch.equal(out.loss, again.scaled(sp.weight(0.5)).loss)
 
 
 def _all_boxes(sp: SpatialPrediction, step: int, rank: int = 0) -> Tensor:
     """The boxes of all crops that a step draws, by a twin that asks about all pairs."""
-    every = _sp(**{**sp.given.asdict(), "pairs": "all"})
+    every = _sp(**{**sp.given.asdict(), "num_pairs": "all"})
     pairs = every(Net(), IMAGES, step=step, rank=rank).boxes.unflatten(1, (-1, len(IMAGES)))
-    return torch.cat([pairs[0, :1], pairs[1, : sp.config.crops - 1]])
+    return torch.cat([pairs[0, :1], pairs[1, : sp.config.num_crops - 1]])
 
 
 def test_pairs_that_are_drawn_follow_seed_rank_and_step_and_nothing_else():
     def asked(step: int, rank: int = 0, seed: int = 0) -> frozenset[tuple[int, int]]:
-        sp = _sp(crops=4, pairs=2, seed=seed)
+        sp = _sp(num_crops=4, num_pairs=2, seed=seed)
         return frozenset(
             _asked(sp(Net(), IMAGES, step=step, rank=rank), _all_boxes(sp, step, rank))
         )
@@ -121,11 +124,11 @@ def test_pairs_that_are_drawn_follow_seed_rank_and_step_and_nothing_else():
 
 def test_ready_features_get_a_gradient_and_none_with_weight_0():
     for weight in (1, 0):
-        sp = _sp(crops=3, weight=weight, warmup=0)
+        sp = _sp(num_crops=3, weight=weight, warmup_fraction=0)
         boxes = sp.sampler(5, torch.Generator().manual_seed(0))
         features = torch.randn(3, 5, 8, requires_grad=True)
         host = features.square().sum()
-        encoded = Encoded(features, boxes, torch.ones(3, 5, 2))
+        encoded = EncodedViews(features, boxes, torch.ones(3, 5, 2))
         loss = sp(nn.Identity(), encoded, step=0).loss
         assert loss.requires_grad is (weight > 0)  # zeros, added, would still be a gradient
         (host + loss).backward()
@@ -134,18 +137,18 @@ def test_ready_features_get_a_gradient_and_none_with_weight_0():
 
 @pytest.mark.parametrize("spoilt", [float("inf"), float("nan"), 3e38])
 def test_ready_features_that_are_not_finite_leave_the_hosts_own_gradient_alone(spoilt):
-    sp = _sp(crops=3)
+    sp = _sp(num_crops=3)
     boxes = sp.sampler(5, torch.Generator().manual_seed(0))
     features = torch.randn(3, 5, 8)
     features[2, 1, 0] = spoilt
     features.requires_grad_()
-    out = sp.ask(features, boxes, step=0)
+    out = sp.pair_loss(features, boxes, step=0)
     (features[0].sum() + out.loss).backward()
     expected = torch.zeros(3, 5, 8)
     expected[0] = 1
-    assert out.metrics["skipped"] == 1 and torch.equal(features.grad, expected)
+    assert out.metrics["skipped_fraction"] == 1 and torch.equal(features.grad, expected)
 
 
 def test_one_picture_with_several_pairs_has_an_r2():
-    out = _sp(crops=4)(Net(), IMAGES[:1], step=0)
+    out = _sp(num_crops=4)(Net(), IMAGES[:1], step=0)
     assert all(out.metrics[f"r2_{name}"].isfinite() for name in ("dx", "dy", "scale"))

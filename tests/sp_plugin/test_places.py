@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sp_plugin.crops.boxes import from_corners
-from sp_plugin.views.location import LOST, Place
+from sp_plugin.crops.boxes import xyxy_to_cxcywh
+from sp_plugin.views.location import UNKNOWN, ViewLocation
 
 SIDE = 64
 halves = st.tuples(*[st.integers(0, 7)] * 2, *[st.integers(1, 8)] * 2)
@@ -19,13 +19,13 @@ steps = st.lists(st.one_of(st.sampled_from(["x", "y"]), halves), max_size=5)
 def test_a_place_is_where_the_pixels_came_from(chain: list[object]) -> None:
     """Every pixel holds its own column and row; what is left says where it was cut."""
     grid = torch.stack(torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="xy"))
-    place, seen = Place(), grid
+    place, seen = ViewLocation(), grid
     for step in chain:
         height, width = seen.shape[1:]
         if step == "x":
-            place, seen = place.mirrored_x(), seen.flip(2)
+            place, seen = place.hflip(), seen.flip(2)
         elif step == "y":
-            place, seen = place.mirrored_y(), seen.flip(1)
+            place, seen = place.vflip(), seen.flip(1)
         else:
             left, top = min(step[0], width - 1), min(step[1], height - 1)
             w, h = min(step[2], width - left), min(step[3], height - top)
@@ -33,7 +33,7 @@ def test_a_place_is_where_the_pixels_came_from(chain: list[object]) -> None:
             seen = seen[:, top : top + h, left : left + w]
     columns, rows = seen
     edges = torch.tensor([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / SIDE
-    assert torch.tensor(place.box) == pytest.approx(from_corners(edges), abs=1e-6)
+    assert torch.tensor(place.box) == pytest.approx(xyxy_to_cxcywh(edges), abs=1e-6)
     if seen.shape[2] > 1:
         assert place.flip_x == (1 if columns[0, -1] > columns[0, 0] else -1)
     if seen.shape[1] > 1:
@@ -41,4 +41,4 @@ def test_a_place_is_where_the_pixels_came_from(chain: list[object]) -> None:
 
 
 def test_a_crop_of_what_is_lost_is_lost() -> None:
-    assert all(value != value for value in LOST.mirrored_x().crop(0.1, 0.1, 0.5, 0.5).box)
+    assert all(value != value for value in UNKNOWN.hflip().crop(0.1, 0.1, 0.5, 0.5).box)

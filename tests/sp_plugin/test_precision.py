@@ -21,7 +21,9 @@ class Net(nn.Module):
 
 
 def _sp() -> SpatialPrediction:
-    return SpatialPrediction(8, SPConfig(0.3, relative=False, size=16, head_width=32, crops=2))
+    return SpatialPrediction(
+        8, SPConfig(0.3, relative_weight=False, crop_size=16, hidden_dim=32, num_crops=2)
+    )
 
 
 def _images(*shape: int) -> Tensor:
@@ -77,7 +79,7 @@ def test_float64_weights_and_pictures(head_too):
     exact = sp(_net(), _images(), step=0)
     sp = sp.double() if head_too else sp
     out = sp(net, _images().double(), step=0)
-    _check(out, net, sp, dtype=sp.targets.scale.dtype)
+    _check(out, net, sp, dtype=sp.targets.std.dtype)
     assert net.seen.dtype == torch.float64
     torch.testing.assert_close(out.loss.float(), exact.loss.float(), atol=1e-4, rtol=1e-4)
 
@@ -93,7 +95,9 @@ def test_crops_have_the_memory_format_of_the_pictures():
 @pytest.mark.parametrize("shape", [(6, 3, 40, 72), (6, 3, 150, 90)], ids=str)
 @pytest.mark.parametrize("sharpness", ["equal", "native"])
 def test_pictures_need_not_be_square(shape, sharpness):
-    config = SPConfig(relative=False, size=16, head_width=32, sharpness=sharpness, crops=2)
+    config = SPConfig(
+        relative_weight=False, crop_size=16, hidden_dim=32, sharpness=sharpness, num_crops=2
+    )
     net, sp = _net(), SpatialPrediction(8, config)
     _check(sp(net, _images(*shape), step=0), net, sp)
     assert net.seen.shape == (12, 3, 16, 16)
@@ -103,7 +107,7 @@ def test_one_picture_is_enough_and_its_r2_is_nan():
     net, sp = _net(), _sp()
     out = sp(net, _images(1, 3, 40, 40), step=0)
     out.loss.backward()
-    assert out.loss > 0 and out.metrics["skipped"] == 0
+    assert out.loss > 0 and out.metrics["skipped_fraction"] == 0
     assert net.body[0].weight.grad.isfinite().all() and net.body[0].weight.grad.any()
     assert all(out.metrics[f"r2_{name}"].isnan() for name in ("dx", "dy", "scale"))
 
@@ -129,7 +133,7 @@ def test_a_head_that_is_not_finite_leaves_the_backbone_alone():
         sp.head.mlp[0].weight.fill_(float("inf"))
     out = sp(net, _images(), step=0)
     out.loss.backward()
-    assert out.loss == 0 and out.metrics["skipped"] == 1
+    assert out.loss == 0 and out.metrics["skipped_fraction"] == 1
     assert not any(parameter.grad.any() for parameter in net.parameters())
 
 
@@ -142,7 +146,7 @@ def test_what_is_not_finite_is_left_out_and_the_next_step_is_fine(spoils):
     expected = torch.autograd.grad(host, list(net.parameters()), retain_graph=True)
     (host + out.loss).backward()
 
-    assert out.loss == 0 and out.metrics["skipped"] == 1
+    assert out.loss == 0 and out.metrics["skipped_fraction"] == 1
     for parameter, gradient in zip(net.parameters(), expected, strict=True):
         assert torch.equal(parameter.grad, gradient)
     for parameter in sp.parameters():
@@ -151,5 +155,5 @@ def test_what_is_not_finite_is_left_out_and_the_next_step_is_fine(spoils):
     net.spoils = None
     net.zero_grad()
     out = sp(net, _images(), step=1)
-    assert out.metrics["skipped"] == 0
+    assert out.metrics["skipped_fraction"] == 0
     _check(out, net, sp)

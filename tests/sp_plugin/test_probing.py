@@ -10,8 +10,8 @@ import torchvision
 from torch import Tensor, nn
 
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig
-from sp_plugin.features.extraction import encode
-from sp_plugin.features.input_size import Fit, fit
+from sp_plugin.features.extraction import extract_features
+from sp_plugin.features.input_size import BackboneSpec, find_input_size
 
 SAID = "SP: crops are resized to 32 px, what the backbone takes, not 48"
 
@@ -38,7 +38,7 @@ class _Takes(nn.Module):
 
 def test_the_wanted_size_is_taken_where_it_can_be():
     net = _Takes(*range(1, 600))
-    assert fit(net, 47) == Fit(47, 5)
+    assert find_input_size(net, 47) == BackboneSpec(47, 5)
     assert net.asked == [47]
 
 
@@ -47,13 +47,13 @@ def test_the_wanted_size_is_taken_where_it_can_be():
     [(33, (42, 64, 224), 42), (33, (40, 42), 40), (60, (64, 224), 64), (96, (224,), 224)],
 )
 def test_else_the_next_multiple_of_a_patch_or_a_common_size(wanted, sides, found):
-    assert fit(_Takes(*sides), wanted).size == found
+    assert find_input_size(_Takes(*sides), wanted).size == found
 
 
 def test_else_the_size_that_the_backbone_tells():
     net = nn.Sequential(_Takes(77))
     net[0].img_size = (77, 77)
-    assert fit(net, 48) == Fit(77, 5)
+    assert find_input_size(net, 48) == BackboneSpec(77, 5)
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_else_the_size_that_the_backbone_tells():
     [AssertionError(), RuntimeError("a\nb"), ValueError("c"), IndexError("d"), TypeError("e")],
 )
 def test_a_size_is_refused_in_whatever_way_the_backbone_does(error):
-    assert fit(_Takes(224, error=error), 48).size == 224
+    assert find_input_size(_Takes(224, error=error), 48).size == 224
     with pytest.raises(ConfigError) as caught:
-        fit(_Takes(error=error), 48)
+        find_input_size(_Takes(error=error), 48)
     reason = next(iter(str(error).splitlines()), type(error).__name__)
     assert str(caught.value) == f"backbone: _Takes takes no crops of 48 px: {reason}"
     assert caught.value.__cause__ is error
@@ -72,32 +72,32 @@ def test_a_size_is_refused_in_whatever_way_the_backbone_does(error):
 def test_a_wrong_setting_is_not_taken_for_a_wrong_size():
     net = _Takes(48, 224)
     with pytest.raises(ConfigError, match=r"^layer: the backbone has no 'bod'; did you mean"):
-        fit(net, 48, layer="bod")
+        find_input_size(net, 48, layer="bod")
     assert net.asked == []
     net.body = nn.Conv2d(3, 4, 1)
     with pytest.raises(ConfigError, match=r"^pool: got 'cls'"):
-        fit(nn.Sequential(net, nn.Flatten(2)), 48, "cls")
+        find_input_size(nn.Sequential(net, nn.Flatten(2)), 48, "cls")
     assert net.asked == [48]
 
 
 def test_a_fixed_size_is_said_once_for_a_backbone(caplog):
     with caplog.at_level(logging.INFO, "sp_plugin"):
         net, images = _vit(), torch.randn(2, 3, 96, 96)
-        sp = SpatialPrediction.from_backbone(net, images, SPConfig(relative=False))
-        sp.suit(net, 96)
-        SpatialPrediction.from_backbone(net, images, SPConfig(relative=False))
+        sp = SpatialPrediction.from_backbone(net, images, SPConfig(relative_weight=False))
+        sp.configure_for(net, 96)
+        SpatialPrediction.from_backbone(net, images, SPConfig(relative_weight=False))
     assert [record.getMessage() for record in caplog.records] == [SAID]
-    assert sp.config.size == 32
+    assert sp.config.crop_size == 32
     assert sp(net, images, step=0).loss.isfinite()
     with caplog.at_level(logging.INFO, "sp_plugin"):
-        SpatialPrediction.from_backbone(_vit(), images, SPConfig(relative=False))
+        SpatialPrediction.from_backbone(_vit(), images, SPConfig(relative_weight=False))
     assert [record.getMessage() for record in caplog.records] == [SAID, SAID]
 
 
 def test_a_size_that_fits_is_not_said(caplog):
     with caplog.at_level(logging.DEBUG, "sp_plugin"):
-        fit(_vit(), 32)
-        fit(_vit(dynamic_img_size=True), 48)
+        find_input_size(_vit(), 32)
+        find_input_size(_vit(dynamic_img_size=True), 48)
     assert not caplog.records
 
 
@@ -106,8 +106,8 @@ def test_a_fixed_swin_gets_the_crops_that_it_takes(caplog):
         "swin_tiny_patch4_window7_224", pretrained=False, img_size=128, depths=(1, 1, 1, 1)
     )
     images = torch.randn(2, 3, 96, 96)
-    sp = SpatialPrediction.from_backbone(swin, images, SPConfig(relative=False))
-    assert sp.config.size == 128 and len(caplog.records) == 1
+    sp = SpatialPrediction.from_backbone(swin, images, SPConfig(relative_weight=False))
+    assert sp.config.crop_size == 128 and len(caplog.records) == 1
     out = sp(swin, images, step=0)
     out.loss.backward()
     assert swin.patch_embed.proj.weight.grad.any()
@@ -139,14 +139,14 @@ TORCHVISION = {
 @pytest.mark.parametrize(("build", "size", "width"), TORCHVISION.values(), ids=TORCHVISION)
 def test_models_of_torchvision(build, size, width):
     net, images = build(), torch.randn(2, 3, 96, 96)
-    sp = SpatialPrediction.from_backbone(net, images, SPConfig(relative=False))
-    assert (sp.config.size, sp.feature_dim) == (size, width)
+    sp = SpatialPrediction.from_backbone(net, images, SPConfig(relative_weight=False))
+    assert (sp.config.crop_size, sp.feature_dim) == (size, width)
     sp(net, images, step=0).loss.backward()
     weights = [p.grad for p in net.parameters() if p.ndim > 1 and p.grad is not None]
     assert weights[0].any() and weights[-1].any()
     with torch.no_grad():
         output = net.eval()(images[..., :size, :size])
-        features = encode(net, images[..., :size, :size])
+        features = extract_features(net, images[..., :size, :size])
     if output.ndim == 4:
         output = output.mean(dim=(2, 3) if output.shape[1] == width else (1, 2))
     torch.testing.assert_close(features, output)
@@ -172,7 +172,7 @@ def test_it_is_asked_in_evaluation_and_without_gradients():
     net[1].register_forward_pre_hook(
         lambda part, _: how.append((part.training, torch.is_grad_enabled()))
     )
-    fit(net, 32)
+    find_input_size(net, 32)
     assert how == [(False, False)]
 
 
@@ -186,9 +186,11 @@ def test_asking_leaves_the_backbone_and_the_generators_as_they_were(training):
     wants = [parameter.requires_grad for parameter in net.parameters()]
     generators = torch.get_rng_state(), random.getstate()
 
-    sp = SpatialPrediction.from_backbone(net, torch.randn(0, 3, 40, 40), SPConfig(relative=False))
+    sp = SpatialPrediction.from_backbone(
+        net, torch.randn(0, 3, 40, 40), SPConfig(relative_weight=False)
+    )
 
-    assert (sp.feature_dim, sp.config.size) == (5, 20)
+    assert (sp.feature_dim, sp.config.crop_size) == (5, 20)
     assert torch.equal(torch.get_rng_state(), generators[0])
     assert random.getstate() == generators[1]
     assert [part.training for part in net.modules()] == modes
@@ -199,9 +201,9 @@ def test_asking_leaves_the_backbone_and_the_generators_as_they_were(training):
 
 
 def test_a_backbone_in_another_precision_is_asked_in_it():
-    assert fit(nn.Conv2d(3, 8, 3).double(), 32) == Fit(32, 8)
-    assert fit(nn.Conv2d(3, 8, 3).bfloat16(), 32) == Fit(32, 8)
+    assert find_input_size(nn.Conv2d(3, 8, 3).double(), 32) == BackboneSpec(32, 8)
+    assert find_input_size(nn.Conv2d(3, 8, 3).bfloat16(), 32) == BackboneSpec(32, 8)
 
 
 def test_a_backbone_without_weights_is_asked_as_well():
-    assert fit(nn.Flatten(), 8) == Fit(8, 8 * 8 * 3)
+    assert find_input_size(nn.Flatten(), 8) == BackboneSpec(8, 8 * 8 * 3)

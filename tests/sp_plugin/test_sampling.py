@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sp_plugin.crops.boxes import area, corners, iou
-from sp_plugin.crops.sampler import CropSampler, blend
+from sp_plugin.crops.boxes import box_area, cxcywh_to_xyxy, paired_iou
+from sp_plugin.crops.sampler import CropSampler, lerp
 
 _seeds = st.integers(0, 2**32 - 1)
 
@@ -26,7 +26,7 @@ def _draw(sampler: CropSampler, n: int, seed: int = 0, progress=1.0):
 @given(_seeds, _range(0.01, 1), _range(0.2, 5), _range(0.1, 1), st.floats(0, 1))
 def test_crops_lie_inside_the_frame(seed, areas, ratio, window, max_iou):
     pair = torch.cat(_draw(CropSampler(areas, ratio, window, max_iou), 64, seed))
-    edges = corners(pair)
+    edges = cxcywh_to_xyxy(pair)
     assert pair.isfinite().all() and (pair[:, 2:] > 0).all()
     assert (edges >= -1e-6).all() and (edges <= 1 + 1e-6).all()
 
@@ -34,7 +34,7 @@ def test_crops_lie_inside_the_frame(seed, areas, ratio, window, max_iou):
 @given(_seeds, _range(0.01, 1), _range(0.2, 5), st.floats(0.1, 1))
 def test_both_crops_fit_one_window(seed, areas, ratio, side):
     a, b = _draw(CropSampler(areas, ratio, (side, side), 1.0), 64, seed)
-    edges_a, edges_b = corners(a), corners(b)
+    edges_a, edges_b = cxcywh_to_xyxy(a), cxcywh_to_xyxy(b)
     low = torch.minimum(edges_a[:, :2], edges_b[:, :2])
     high = torch.maximum(edges_a[:, 2:], edges_b[:, 2:])
     assert (high - low <= side + 1e-6).all()
@@ -55,7 +55,7 @@ def test_the_window_s_side_and_place_are_uniform():
 @given(_seeds, _range(0.01, 1), _range(0.2, 5), st.floats(0.3, 1))
 def test_areas_lie_in_their_range_of_the_window(seed, areas, ratio, side):
     pair = torch.cat(_draw(CropSampler(areas, ratio, (side, side), 1.0), 64, seed))
-    share = area(pair) / side**2
+    share = box_area(pair) / side**2
     assert (share >= areas[0] * (1 - 1e-4)).all() and (share <= areas[1] * (1 + 1e-4)).all()
 
 
@@ -64,14 +64,14 @@ def test_aspects_lie_in_their_range_where_the_window_has_room(seed, areas, ratio
     pair = torch.cat(_draw(CropSampler(areas, ratio, (1, 1), 1.0), 64, seed))
     aspect = pair[:, 2] / pair[:, 3]
     # A crop of area A inside a unit window has an aspect within [A, 1 / A].
-    low = torch.minimum(torch.tensor(ratio[0]), 1 / area(pair))
-    high = torch.maximum(torch.tensor(ratio[1]), area(pair))
+    low = torch.minimum(torch.tensor(ratio[0]), 1 / box_area(pair))
+    high = torch.maximum(torch.tensor(ratio[1]), box_area(pair))
     assert (aspect >= low * (1 - 1e-4)).all() and (aspect <= high * (1 + 1e-4)).all()
 
 
 def test_areas_and_aspects_are_log_uniform():
     pair = torch.cat(_draw(CropSampler((0.05, 0.3), (0.5, 2), (1, 1), 1.0), 20000))
-    log_area = area(pair).log()
+    log_area = box_area(pair).log()
     log_ratio = (pair[:, 2] / pair[:, 3]).log()
     for values, (low, high) in ((log_area, (0.05, 0.3)), (log_ratio, (0.5, 2))):
         uniform = (values - math.log(low)) / math.log(high / low)
@@ -82,15 +82,15 @@ def test_areas_and_aspects_are_log_uniform():
 @given(_seeds, _range(0.02, 0.1), st.floats(0.0, 0.3))
 def test_overlap_stays_below_its_limit(seed, areas, max_iou):
     a, b = _draw(CropSampler(areas, window=(0.6, 1.0), max_iou=max_iou, tries=40), 64, seed)
-    assert (iou(a, b) <= max_iou + 1e-4).all()
+    assert (paired_iou(a, b) <= max_iou + 1e-4).all()
 
 
 @pytest.mark.parametrize("tries", [1, 2, 4])
 def test_where_no_try_is_good_the_one_with_the_least_overlap_is_kept(tries):
     # The least of k draws exceeds the median of one with a chance of 2^-k.
-    crops = {"area": (0.6, 0.6), "window": (1, 1), "max_iou": 0.0}
-    one = iou(*_draw(CropSampler(**crops, tries=1), 20000, seed=1))
-    kept = iou(*_draw(CropSampler(**crops, tries=tries), 20000, seed=2))
+    crops = {"crop_scale": (0.6, 0.6), "window": (1, 1), "max_iou": 0.0}
+    one = paired_iou(*_draw(CropSampler(**crops, tries=1), 20000, seed=1))
+    kept = paired_iou(*_draw(CropSampler(**crops, tries=tries), 20000, seed=2))
     assert one.min() > 0  # no pair of this area lies apart
     chance = 2.0**-tries
     share = (kept > one.median()).float().mean()
@@ -99,16 +99,16 @@ def test_where_no_try_is_good_the_one_with_the_least_overlap_is_kept(tries):
 
 def test_a_good_try_is_not_passed_over_for_one_with_less_overlap():
     # With no limit every first try is good: the overlap is that of a single draw.
-    crops = {"area": (0.3, 0.3), "window": (1, 1), "max_iou": 1.0}
-    one = iou(*_draw(CropSampler(**crops, tries=1), 20000, seed=1))
-    many = iou(*_draw(CropSampler(**crops, tries=10), 20000, seed=2))
+    crops = {"crop_scale": (0.3, 0.3), "window": (1, 1), "max_iou": 1.0}
+    one = paired_iou(*_draw(CropSampler(**crops, tries=1), 20000, seed=1))
+    many = paired_iou(*_draw(CropSampler(**crops, tries=10), 20000, seed=2))
     assert abs(one.mean() - many.mean()) < 0.01
 
 
 def test_an_impossible_limit_ends_and_gives_boxes():
     a, b = _draw(CropSampler((0.9, 0.9), max_iou=0.0), 256)
     assert torch.cat([a, b]).isfinite().all()
-    assert (iou(a, b) > 0).all()
+    assert (paired_iou(a, b) > 0).all()
 
 
 @given(_seeds)
@@ -141,14 +141,14 @@ def test_pairs_are_float32_on_the_cpu_whatever_torch_defaults_to():
 def test_progress_moves_area_from_the_first_range_to_the_last():
     sampler = CropSampler(((0.4, 0.5), (0.05, 0.1)), window=(1, 1), max_iou=1.0)
     for progress, low, high in ((0.0, 0.4, 0.5), (0.5, 0.225, 0.3), (1.0, 0.05, 0.1)):
-        areas = area(torch.cat(_draw(sampler, 500, progress=progress)))
+        areas = box_area(torch.cat(_draw(sampler, 500, progress=progress)))
         assert low - 1e-4 <= areas.min() < low + 0.01 and high - 0.01 < areas.max() <= high + 1e-4
 
 
 def test_progress_moves_max_iou_from_the_first_to_the_last():
     sampler = CropSampler((0.1, 0.3), window=(1, 1), max_iou=(0.6, 0.0), tries=60)
     for progress, limit in ((0.0, 0.6), (0.5, 0.3), (1.0, 0.0)):
-        overlap = iou(*_draw(sampler, 2000, progress=progress))
+        overlap = paired_iou(*_draw(sampler, 2000, progress=progress))
         assert overlap.max() <= limit + 1e-3
         assert overlap.max() >= limit - 0.05
 
@@ -157,13 +157,13 @@ def test_each_pair_can_have_a_progress_of_its_own():
     sampler = CropSampler(((0.4, 0.4), (0.1, 0.1)), window=(1, 1), max_iou=1.0)
     a, b = _draw(sampler, 5, progress=torch.linspace(0, 1, 5))
     expected = torch.tensor([0.4, 0.325, 0.25, 0.175, 0.1])
-    torch.testing.assert_close(area(a), expected, atol=1e-4, rtol=0)
-    torch.testing.assert_close(area(b), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(box_area(a), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(box_area(b), expected, atol=1e-4, rtol=0)
 
 
 @given(st.floats(-9, 9), st.floats(-9, 9), st.floats(0, 1))
 def test_blend_is_linear_between_its_ends(first, last, progress):
-    assert blend(first, last, 0.0) == first
-    assert math.isclose(blend(first, last, 1.0), last, abs_tol=1e-9)
+    assert lerp(first, last, 0.0) == first
+    assert math.isclose(lerp(first, last, 1.0), last, abs_tol=1e-9)
     expected = (1 - progress) * first + progress * last
-    assert math.isclose(blend(first, last, progress), expected, abs_tol=1e-9)
+    assert math.isclose(lerp(first, last, progress), expected, abs_tol=1e-9)

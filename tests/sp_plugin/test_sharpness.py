@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.crops.sampler import uniform
-from sp_plugin.crops.sharpness import shared_resolution
+from sp_plugin.crops.sampler import rand_cpu
+from sp_plugin.crops.sharpness import matched_resolution
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 8), st.integers(4, 96))
 def test_a_shared_resolution_is_whole_and_half_to_all_of_the_coarsest_crop_s_own(seed, crops, size):
     generator = torch.Generator().manual_seed(seed)
     sides = 1 + 100 * torch.rand(crops, 64, 2, generator=generator)
-    grid = shared_resolution(sides, size, uniform(64, 1, generator=generator))
+    grid = matched_resolution(sides, size, rand_cpu(64, 1, generator=generator))
     coarsest = sides.amin(dim=0).clamp(max=size)
     assert torch.equal(grid, grid.round()) and grid.min() >= 1
     assert (grid <= coarsest).all() and (grid >= (coarsest / 2).floor()).all()
@@ -28,9 +28,11 @@ def test_equal_sharpness_does_not_tell_the_scale_and_native_sharpness_does():
     images = torch.fft.ifft2(torch.fft.fft2(torch.randn(512, 1, 64, 64)) / distance).real
     told = {}
     for sharpness in ("equal", "native"):
-        config = SPConfig(sharpness=sharpness, size=32, area=(0.02, 0.5), max_iou=1.0, crops=2)
+        config = SPConfig(
+            sharpness=sharpness, crop_size=32, crop_scale=(0.02, 0.5), max_iou=1.0, num_crops=2
+        )
         sp = SpatialPrediction(8, config)
-        boxes, crops = sp.draw(images, torch.Generator().manual_seed(0))
+        boxes, crops = sp.sample_crops(images, torch.Generator().manual_seed(0))
         detail = (crops[..., 1:] - crops[..., :-1]).std(dim=(1, 2, 3)).log()
         a, b = detail.chunk(2)
         sigma = sp.targets.encode(*boxes)[:, 2]
@@ -40,8 +42,8 @@ def test_equal_sharpness_does_not_tell_the_scale_and_native_sharpness_does():
 
 def test_width_and_height_each_keep_a_resolution_of_their_own():
     # A wide image: crops of some 40 x 5 pixels, hence fine from left to right alone.
-    sp = SpatialPrediction(8, SPConfig(size=32, area=(0.1, 0.1), ratio=(1, 1)))
-    _, crops = sp.draw(torch.randn(64, 1, 16, 128), torch.Generator().manual_seed(0))
+    sp = SpatialPrediction(8, SPConfig(crop_size=32, crop_scale=(0.1, 0.1), crop_ratio=(1, 1)))
+    _, crops = sp.sample_crops(torch.randn(64, 1, 16, 128), torch.Generator().manual_seed(0))
     across = (crops[..., 1:] - crops[..., :-1]).std()
     down = (crops[..., 1:, :] - crops[..., :-1, :]).std()
     assert across > 2 * down

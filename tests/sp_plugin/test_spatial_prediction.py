@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sp_plugin import SpatialPrediction, SPConfig, TargetEncoder
-from sp_plugin.crops.boxes import corners, iou
+from sp_plugin.crops.boxes import cxcywh_to_xyxy, paired_iou
 from sp_plugin.objective.loss import r2
 
 
@@ -35,7 +35,10 @@ def _net() -> Net:
 
 def _sp(**settings) -> SpatialPrediction:
     return SpatialPrediction(
-        8, SPConfig.build({"size": 16, "head_width": 32, "relative": False, **settings})
+        8,
+        SPConfig.from_dict(
+            {"crop_size": 16, "hidden_dim": 32, "relative_weight": False, **settings}
+        ),
     )
 
 
@@ -81,7 +84,7 @@ def test_building_and_asking_leave_every_global_generator_as_it_was():
     )
     images = torch.randn(4, 3, 64, 64)
     before = _generators()
-    sp = SpatialPrediction.from_backbone(net.train(), images, SPConfig(relative=False))
+    sp = SpatialPrediction.from_backbone(net.train(), images, SPConfig(relative_weight=False))
     assert _generators() == before
     sp(net, images, step=0).loss.backward()
     assert _generators() == before
@@ -110,16 +113,16 @@ def test_the_loss_is_the_weighted_loss_of_prediction_and_target():
     expected = sp.loss(out.prediction, out.target)
     torch.testing.assert_close(out.metrics["loss"], expected)
     torch.testing.assert_close(out.loss, 0.5 * expected)
-    assert out.metrics["weight"] == 0.5 and out.metrics["skipped"] == 0
+    assert out.metrics["weight"] == 0.5 and out.metrics["skipped_fraction"] == 0
 
 
 def test_the_target_is_that_of_the_boxes_and_they_lie_in_the_picture():
-    sp = _sp(max_iou=0.2, crops=2)
+    sp = _sp(max_iou=0.2, num_crops=2)
     out = sp(_net(), IMAGES, step=0)
     assert out.boxes.shape == (2, 6, 4)
     torch.testing.assert_close(out.target, sp.targets.encode(*out.boxes))
-    assert corners(out.boxes).min() >= -1e-6 and corners(out.boxes).max() <= 1 + 1e-6
-    assert (iou(*out.boxes) <= 0.2 + 1e-5).all()
+    assert cxcywh_to_xyxy(out.boxes).min() >= -1e-6 and cxcywh_to_xyxy(out.boxes).max() <= 1 + 1e-6
+    assert (paired_iou(*out.boxes) <= 0.2 + 1e-5).all()
 
 
 def test_r2_is_that_of_prediction_and_target_and_metrics_are_detached_float32():
@@ -132,7 +135,7 @@ def test_r2_is_that_of_prediction_and_target_and_metrics_are_detached_float32():
 
 
 def test_both_crops_go_through_the_backbone_at_once_and_the_head_gets_them_in_order():
-    net, sp = _net().eval(), _sp(sharpness="native", crops=2)
+    net, sp = _net().eval(), _sp(sharpness="native", num_crops=2)
     out = sp(net, IMAGES, step=0)
     (crops,) = net.seen
     assert crops.shape == (12, 3, 16, 16)
@@ -162,7 +165,7 @@ def test_without_gradients_nothing_is_recorded():
 
 
 def test_progress_moves_the_sampler():
-    sp = _sp(area=((0.5, 0.6), (0.05, 0.06)), max_iou=1.0)
+    sp = _sp(crop_scale=((0.5, 0.6), (0.05, 0.06)), max_iou=1.0)
     first, last = (sp(_net(), IMAGES, step=0, progress=p).boxes for p in (0.0, 1.0))
     assert first[..., 2:].prod(dim=-1).min() > 0.49 and last[..., 2:].prod(dim=-1).max() < 0.07
 
@@ -171,11 +174,11 @@ def test_its_state_is_the_head_the_constants_and_the_balance():
     sp = _sp()
     assert {name.partition(".")[0] for name, _ in sp.named_parameters()} == {"head"}
     assert [name for name, _ in sp.named_buffers()] == [
-        "targets.scale",
+        "targets.std",
         "balance.log_ratio",
         "balance.seen",
     ]
-    other = _sp(seed=4, area=(0.2, 0.3))
+    other = _sp(seed=4, crop_scale=(0.2, 0.3))
     other.load_state_dict(sp.state_dict())
     one, two = (each.state_dict() for each in (sp, other))
     assert all(torch.equal(value, two[name]) for name, value in one.items())
@@ -184,19 +187,21 @@ def test_its_state_is_the_head_the_constants_and_the_balance():
 def test_suit_settles_what_was_left_open_and_keeps_what_was_given():
     net = nn.Conv2d(3, 8, 3)
     sp = SpatialPrediction(8, SPConfig(seed=3))
-    assert (sp.config.size, sp.config.area) == (96, (0.05, 0.32))
+    assert (sp.config.crop_size, sp.config.crop_scale) == (96, (0.05, 0.32))
     head = [parameter.clone() for parameter in sp.parameters()]
-    sp.suit(net, 64)
-    assert (sp.config.size, sp.config.area, sp.config.seed) == (32, (0.15, 0.32), 3)
+    sp.configure_for(net, 64)
+    assert (sp.config.crop_size, sp.config.crop_scale, sp.config.seed) == (32, (0.15, 0.32), 3)
     assert all(map(torch.equal, head, sp.parameters()))
-    assert torch.equal(sp.targets.scale, TargetEncoder(sp.sampler, "symmetric").scale)
-    assert SpatialPrediction(8, SPConfig(size=40)).suit(net, 64).config.size == 40
+    assert torch.equal(sp.targets.std, TargetEncoder(sp.sampler, "symmetric").scale)
+    assert (
+        SpatialPrediction(8, SPConfig(crop_size=40)).configure_for(net, 64).config.crop_size == 40
+    )
 
 
 def test_the_default_device_is_not_asked():
     """A user's ``torch.set_default_device`` must not move what SP draws on the CPU."""
     net, images = torch.nn.Conv2d(3, 8, 3), torch.rand(2, 3, 32, 32)
-    sp = SpatialPrediction.from_backbone(net, images, SPConfig(relative=False))
+    sp = SpatialPrediction.from_backbone(net, images, SPConfig(relative_weight=False))
     expected = sp(net, images, step=0)
     with torch.device("meta"):
         out = sp(net, images, step=0)

@@ -8,9 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.models.detection._utils import BoxCoder
 
-from sp_plugin.crops.boxes import corners, flip, place
+from sp_plugin.crops.boxes import cxcywh_to_xyxy, hflip_boxes, to_parent_frame
 from sp_plugin.crops.sampler import CropSampler
-from sp_plugin.objective.targets import ANTISYMMETRIC, ENCODINGS, TargetEncoder, raw_targets
+from sp_plugin.objective.targets import (
+    ANTISYMMETRIC,
+    ENCODINGS,
+    TargetEncoder,
+    unnormalized_targets,
+)
 
 _seeds = st.integers(0, 2**32 - 1)
 _TARGETS = {encoding: TargetEncoder(CropSampler(), encoding) for encoding in ENCODINGS}
@@ -29,13 +34,13 @@ def _close(one, other):
 @given(seed=_seeds)
 def test_symmetric_and_image_change_sign_with_the_order(encoding, seed):
     a, b = _pairs(seed)
-    _close(raw_targets(b, a, encoding), -raw_targets(a, b, encoding))
+    _close(unnormalized_targets(b, a, encoding), -unnormalized_targets(a, b, encoding))
 
 
 @given(_seeds)
 def test_anchor_is_not_antisymmetric(seed):
     a, b = _pairs(seed)
-    forth, back = raw_targets(a, b, "anchor"), raw_targets(b, a, "anchor")
+    forth, back = unnormalized_targets(a, b, "anchor"), unnormalized_targets(b, a, "anchor")
     assert (forth + back)[:, :2].abs().max() > 0.01
     _close(forth[:, 2], -back[:, 2])
 
@@ -45,34 +50,36 @@ def test_anchor_is_not_antisymmetric(seed):
 def test_symmetric_and_anchor_do_not_see_how_the_picture_was_cropped(encoding, seed):
     a, b = _pairs(seed)
     frame = _pairs(seed + 1)[0]
-    placed = raw_targets(place(a, frame), place(b, frame), encoding)
-    torch.testing.assert_close(placed, raw_targets(a, b, encoding), atol=1e-3, rtol=1e-3)
+    placed = unnormalized_targets(to_parent_frame(a, frame), to_parent_frame(b, frame), encoding)
+    torch.testing.assert_close(placed, unnormalized_targets(a, b, encoding), atol=1e-3, rtol=1e-3)
 
 
 @given(_seeds)
 def test_image_sees_the_zoom_but_not_the_shift(seed):
     a, b = _pairs(seed)
-    raw = raw_targets(a, b, "image")
+    raw = unnormalized_targets(a, b, "image")
     half = torch.tensor([0.6, 0.3, 0.5, 0.5])
-    zoomed = raw_targets(place(a, half), place(b, half), "image")
+    zoomed = unnormalized_targets(to_parent_frame(a, half), to_parent_frame(b, half), "image")
     _close(zoomed, raw * torch.tensor([0.5, 0.5, 1.0]))
     aside = torch.tensor([0.1, -0.2, 0.0, 0.0])
-    _close(raw_targets(a + aside, b + aside, "image"), raw)
+    _close(unnormalized_targets(a + aside, b + aside, "image"), raw)
 
 
 @given(_seeds)
 def test_image_is_additive(seed):
     (a, b), (c, _) = _pairs(seed), _pairs(seed + 1)
-    by_way_of_b = raw_targets(a, b, "image") + raw_targets(b, c, "image")
-    _close(raw_targets(a, c, "image"), by_way_of_b)
+    by_way_of_b = unnormalized_targets(a, b, "image") + unnormalized_targets(b, c, "image")
+    _close(unnormalized_targets(a, c, "image"), by_way_of_b)
 
 
 @given(_seeds)
 def test_anchor_is_the_code_of_r_cnn(seed):
     a, b = _pairs(seed)
     # Scaled up: BoxCoder thinks in pixels.
-    (code,) = BoxCoder(weights=(1, 1, 1, 1)).encode([corners(b) * 1000], [corners(a) * 1000])
-    raw = raw_targets(a, b, "anchor")
+    (code,) = BoxCoder(weights=(1, 1, 1, 1)).encode(
+        [cxcywh_to_xyxy(b) * 1000], [cxcywh_to_xyxy(a) * 1000]
+    )
+    raw = unnormalized_targets(a, b, "anchor")
     torch.testing.assert_close(raw[:, :2], code[:, :2], atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(raw[:, 2], code[:, 2:].mean(dim=1), atol=1e-4, rtol=1e-4)
 
@@ -100,15 +107,15 @@ def test_decode_gives_a_box_that_encodes_as_it_was_told(encoding, seed):
 @given(seed=_seeds)
 def test_mirroring_the_frame_negates_x_alone(encoding, seed):
     a, b = _pairs(seed)
-    mirrored = raw_targets(flip(a), flip(b), encoding)
-    _close(mirrored, raw_targets(a, b, encoding) * torch.tensor([-1.0, 1.0, 1.0]))
+    mirrored = unnormalized_targets(hflip_boxes(a), hflip_boxes(b), encoding)
+    _close(mirrored, unnormalized_targets(a, b, encoding) * torch.tensor([-1.0, 1.0, 1.0]))
 
 
 SAMPLERS = {
     "default": {},
     "whole frame": {"window": (1, 1), "max_iou": 1.0},
-    "small images": {"area": (0.15, 0.32), "window": (1, 1)},
-    "elongated": {"ratio": (0.5, 3.0), "max_iou": 0.5},
+    "small images": {"crop_scale": (0.15, 0.32), "window": (1, 1)},
+    "elongated": {"crop_ratio": (0.5, 3.0), "max_iou": 0.5},
 }
 
 
@@ -148,7 +155,7 @@ def test_the_constants_are_the_same_each_time_and_draw_nothing_from_the_global_g
 def test_crops_of_one_size_have_finite_targets():
     targets = TargetEncoder(CropSampler((0.1, 0.1)))
     encoded = targets.encode(*_pairs(0, area=(0.1, 0.1)))
-    assert targets.scale[2] == 1
+    assert targets.std[2] == 1
     assert encoded.isfinite().all() and encoded[:, 2].abs().max() < 1e-4
 
 
@@ -157,7 +164,7 @@ def test_targets_are_never_clipped():
     b = torch.tensor([0.97, 0.01, 0.04, 0.02])
     targets = TargetEncoder(CropSampler())
     expected = torch.tensor([0.96 / math.sqrt(0.02 * 0.04), 0.0, math.log(2) / 2])
-    torch.testing.assert_close(targets.encode(a, b) * targets.scale, expected, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(targets.encode(a, b) * targets.std, expected, atol=1e-3, rtol=1e-4)
 
 
 @each_encoding
@@ -165,7 +172,7 @@ def test_the_constants_are_stored(encoding):
     targets = TargetEncoder(CropSampler(), encoding)
     other = TargetEncoder(CropSampler((0.01, 0.02)), encoding)
     other.load_state_dict(targets.state_dict())
-    assert torch.equal(other.scale, targets.scale)
+    assert torch.equal(other.scale, targets.std)
     assert not list(targets.parameters())
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.features.extraction import encode
+from sp_plugin.features.extraction import extract_features
 
 # (architecture, settings that keep it small). Frames are of 64 px, so crops of 32 are wanted.
 _VIT = {"img_size": 32, "depth": 2}
@@ -113,9 +113,11 @@ class Case:
                     parameter.fill_(0.1)
         self.images = torch.randn(2, 3, 64, 64)
         self.before = _state(self.model)
-        self.sp = SpatialPrediction.from_backbone(self.model, self.images, SPConfig(relative=False))
+        self.sp = SpatialPrediction.from_backbone(
+            self.model, self.images, SPConfig(relative_weight=False)
+        )
         self.after = _state(self.model)
-        side = self.sp.config.size
+        side = self.sp.config.crop_size
         self.crops = torch.randn(3, 3, side, side)
 
     def by_hand(self, model: nn.Module) -> Tensor:
@@ -157,7 +159,7 @@ def case(request):
 def test_features_are_the_mean_of_the_patches_before_the_classifier(case):
     case.model.eval()
     with torch.no_grad():
-        features, expected = encode(case.model, case.crops), case.by_hand(case.model)
+        features, expected = extract_features(case.model, case.crops), case.by_hand(case.model)
     width = WIDTH.get(case.name, case.model.num_features)
     assert features.shape == (3, width) and case.sp.feature_dim == width
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4 * _size(expected))
@@ -170,7 +172,9 @@ def test_the_classifier_and_its_pooling_change_nothing(case):
     missing, _ = bare.load_state_dict(case.model.state_dict(), strict=False)
     assert not missing
     with torch.no_grad():
-        features, expected = (encode(one.eval(), case.crops) for one in (bare, case.model))
+        features, expected = (
+            extract_features(one.eval(), case.crops) for one in (bare, case.model)
+        )
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4 * _size(expected))
 
 
@@ -185,7 +189,7 @@ def test_a_step_reaches_the_first_and_the_last_layer_and_no_buffer(case):
     out = case.sp(model, case.images, step=0)
     out.loss.backward()
     assert _same(before, _state(model))
-    assert out.loss > 0 and out.loss.isfinite() and out.metrics["skipped"] == 0
+    assert out.loss > 0 and out.loss.isfinite() and out.metrics["skipped_fraction"] == 0
 
     # Class attention (CaiT, XCiT, VOLO) ends in layers that no patch token passes: hence by hand.
     parameters = list(model.parameters())

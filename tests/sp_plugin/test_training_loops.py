@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.features.extraction import encode
+from sp_plugin.features.extraction import extract_features
 
 _STEPS, _WIDTH = 5, 48
 
@@ -62,7 +62,9 @@ class SimCLR(nn.Module):
         self.backbone, self.projector = backbone, _mlp()
 
     def forward(self, view: Tensor, images: Tensor) -> Tensor:
-        z = torch.cat([self.projector(encode(self.backbone, x)) for x in (view, _jittered(images))])
+        z = torch.cat(
+            [self.projector(extract_features(self.backbone, x)) for x in (view, _jittered(images))]
+        )
         similar = F.normalize(z) @ F.normalize(z).T / 0.2
         similar = similar.masked_fill(torch.eye(len(z), dtype=torch.bool), -1e9)
         return F.cross_entropy(similar, torch.arange(len(z)).roll(len(view)))
@@ -82,9 +84,9 @@ class BYOL(SimCLR):
         other = _jittered(images)
         loss = torch.zeros(())
         for online, target in ((view, other), (other, view)):
-            told = self.predictor(self.projector(encode(self.backbone, online)))
+            told = self.predictor(self.projector(extract_features(self.backbone, online)))
             with torch.no_grad():
-                aim = self.teacher[1](encode(self.teacher[0], target))
+                aim = self.teacher[1](extract_features(self.teacher[0], target))
             loss = loss - F.cosine_similarity(told, aim).mean()
         return loss
 
@@ -104,12 +106,12 @@ class DINO(BYOL):
         globes = [view, _jittered(images)]
         locals_ = [_jittered(images)[..., i : i + 16, i : i + 16] for i in (0, 16)]
         with torch.no_grad():
-            aims = [self.teacher[1](encode(self.teacher[0], x)) for x in globes]
+            aims = [self.teacher[1](extract_features(self.teacher[0], x)) for x in globes]
         loss = torch.zeros(())
         for aim in aims:
             wanted = ((aim - self.centre) / 0.1).softmax(dim=1)
             for x in (*globes, *locals_):
-                told = (self.projector(encode(self.backbone, x)) / 0.2).log_softmax(dim=1)
+                told = (self.projector(extract_features(self.backbone, x)) / 0.2).log_softmax(dim=1)
                 loss = loss - (wanted * told).sum(dim=1).mean()
         self.centre.lerp_(torch.cat(aims).mean(dim=0), 0.1)
         return loss
@@ -166,7 +168,7 @@ def _train(run: str, weight: float | None, progress: float | None = None, relati
     parameters = [parameter for parameter in host.parameters() if parameter.requires_grad]
     sp = None
     if weight is not None:
-        config = SPConfig(weight, relative, size=32, head_width=16)
+        config = SPConfig(weight, relative, crop_size=32, hidden_dim=16)
         sp = SpatialPrediction.from_backbone(host.backbone, torch.empty(0, 3, 64, 64), config)
         parameters += list(sp.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=0.05)

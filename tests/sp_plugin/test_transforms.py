@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 from sp_plugin import ConfigError, Crops, SpatialPrediction, SPConfig, crop_resize
 from sp_plugin.crops.transform import ImageCrops, SPTransform, find_normalize
 
-PLAIN = {"sharpness": "native", "size": 16}
+PLAIN = {"sharpness": "native", "crop_size": 16}
 
 
 def make_image(width: int = 60, height: int = 60, seed: int = 0) -> Image.Image:
@@ -37,7 +37,7 @@ def unchanged(crop: Any) -> Any:
 @pytest.mark.parametrize("flip", (0.0, 1.0))
 def test_crops_are_what_the_boxes_say_of_the_flipped_picture(flip: float, count: int) -> None:
     image = make_image()
-    sample = ImageCrops({**PLAIN, "crops": count}, photometric=unchanged, flip=flip)(image)
+    sample = ImageCrops({**PLAIN, "num_crops": count}, color_transform=unchanged, flip=flip)(image)
     whole = as_float(v2.functional.hflip(image) if flip else image).expand(count, -1, -1, -1)
     expected = crop_resize(whole, sample["boxes"], 16)
     inside = (sample["crops"] - expected)[..., 2:-2, 2:-2]  # Pillow counts the edge's pixels whole
@@ -47,7 +47,7 @@ def test_crops_are_what_the_boxes_say_of_the_flipped_picture(flip: float, count:
 
 def test_a_tensor_gives_the_crops_of_the_same_pil_image() -> None:
     image = make_image()
-    crops = ImageCrops({**PLAIN, "sharpness": "equal"}, photometric=unchanged)
+    crops = ImageCrops({**PLAIN, "sharpness": "equal"}, color_transform=unchanged)
     from_pil = crops(image, key=3)
     for tensor in (as_float(image), v2.functional.pil_to_tensor(image)):
         from_tensor = crops(tensor, key=3)
@@ -58,7 +58,7 @@ def test_a_tensor_gives_the_crops_of_the_same_pil_image() -> None:
 def test_crops_of_a_long_picture_lie_in_one_square_of_it_and_keep_their_shape() -> None:
     """A ramp along x says where a crop was cut: in pixels, boxes are fractions of the height."""
     ramp = torch.arange(400.0).expand(3, 100, 400) / 400
-    crops, seen = ImageCrops(PLAIN, photometric=unchanged, flip=0.0), []
+    crops, seen = ImageCrops(PLAIN, color_transform=unchanged, flip=0.0), []
     for key in range(20):
         sample = crops(ramp, key)
         x = (sample["crops"].mean((1, 2, 3)) * 400 + 0.5).double()
@@ -79,7 +79,7 @@ def test_the_hosts_views_and_generators_are_what_they_were() -> None:
         return views, (torch.get_rng_state().tolist(), random.getstate())
 
     plain, left = draw(host)
-    wrapped, left_too = draw(SPTransform(host, size=8))
+    wrapped, left_too = draw(SPTransform(host, crop_size=8))
     assert left == left_too
     for view, sample in zip(plain, wrapped, strict=True):
         assert torch.equal(view, sample["views"])
@@ -102,15 +102,15 @@ def test_draws_follow_whichever_generator_the_host_draws_from() -> None:
     """solo-learn blurs by Python's, MMSelfSup crops by NumPy's; torch's may stand still."""
     crops, image = ImageCrops(PLAIN), make_image()
     for move in (torch.rand, random.random, np.random.rand):
-        before = crops.key(image)
-        assert crops.key(image) == before
+        before = crops.rng_key(image)
+        assert crops.rng_key(image) == before
         move(1) if move is torch.rand else move()
-        assert crops.key(image) != before
+        assert crops.rng_key(image) != before
 
 
 def test_settings_that_are_handed_over_hold_from_the_first_picture_on() -> None:
     made = SPTransform(lambda _: torch.zeros(3, 64, 64), PLAIN)
-    made.settle(SPConfig(seed=7))
+    made.set_config(SPConfig(seed=7))
     torch.manual_seed(0)
     first = made(make_image())["sp"]
     torch.manual_seed(0)
@@ -129,8 +129,8 @@ def test_sharpness_is_shared_by_default() -> None:
     noise = torch.rand(3, 60, 60, generator=torch.Generator().manual_seed(0))
 
     def detail(sharpness: str) -> torch.Tensor:
-        config = {"size": 24, "sharpness": sharpness, "area": (0.05, 0.3)}
-        crops = ImageCrops(config, photometric=unchanged)
+        config = {"crop_size": 24, "sharpness": sharpness, "crop_scale": (0.05, 0.3)}
+        crops = ImageCrops(config, color_transform=unchanged)
         made = torch.stack([crops(noise, key)["crops"] for key in range(40)])
         rough = made.diff(dim=4).std((3, 4)) / made.std((3, 4))
         return rough.mean(2).log().diff(dim=1).abs().mean()
@@ -144,8 +144,8 @@ def test_crops_are_normalised_as_the_hosts_views() -> None:
     assert find_normalize([{"a": host}]) is normalize
     assert find_normalize(v1.ToTensor()) is None
     made = SPTransform(host, PLAIN)
-    made.crops._photometric = unchanged
-    plain = ImageCrops(PLAIN, photometric=unchanged)
+    made.crops._color_transform = unchanged
+    plain = ImageCrops(PLAIN, color_transform=unchanged)
     made.crops.normalize, image = find_normalize(host), make_image()
     assert torch.allclose(
         made.crops(image, 1)["crops"], torch.stack([normalize(c) for c in plain(image, 1)["crops"]])
@@ -161,12 +161,14 @@ def test_open_settings_follow_the_hosts_views() -> None:
 
 @pytest.mark.parametrize("count", (2, 3))
 def test_collated_samples_are_crops_that_sp_takes(count: int) -> None:
-    crops = ImageCrops({"size": 8, "crops": count})
+    crops = ImageCrops({"crop_size": 8, "num_crops": count})
     samples = [crops(make_image(seed=i)) for i in range(5)]
-    collated = Crops.collated(default_collate(samples))
+    collated = Crops.from_batch(default_collate(samples))
     assert torch.equal(collated.pixels[5 + 3], samples[3]["crops"][1])
     assert torch.equal(collated.boxes[1, 3], samples[3]["boxes"][1])
-    sp = SpatialPrediction(3, SPConfig(size=8, source="image", crops=count, relative=False))
+    sp = SpatialPrediction(
+        3, SPConfig(crop_size=8, source="image", num_crops=count, relative_weight=False)
+    )
     out = sp(torch.nn.Identity(), collated, step=0)
     first = collated.boxes[:2]
     assert torch.equal(out.boxes[:, :5], first)
@@ -180,7 +182,7 @@ def test_crops_of_another_size_are_resized_to_what_the_backbone_takes() -> None:
             return x.flatten(2).mean(2)
 
     sp = SpatialPrediction.from_backbone(
-        Fixed(), torch.zeros(2, 3, 40, 40), SPConfig(size=20, relative=False)
+        Fixed(), torch.zeros(2, 3, 40, 40), SPConfig(crop_size=20, relative_weight=False)
     )
     crops = Crops(torch.rand(2, 4, 4), torch.rand(8, 3, 20, 20))
     assert sp(Fixed(), crops, step=0).loss.isfinite()
@@ -191,7 +193,9 @@ def test_it_is_picklable_for_workers_that_are_spawned() -> None:
     assert made(make_image())["sp"]["crops"].shape == (4, 3, 16, 16)
 
 
-@pytest.mark.parametrize("settings", ({"max_iou": (1.0, 0.1)}, {"area": ((0.3, 0.6), (0.1, 0.3))}))
+@pytest.mark.parametrize(
+    "settings", ({"max_iou": (1.0, 0.1)}, {"crop_scale": ((0.3, 0.6), (0.1, 0.3))})
+)
 def test_ranges_that_move_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="takes one value where source is 'image'"):
         ImageCrops(settings)

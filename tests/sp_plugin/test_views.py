@@ -20,7 +20,7 @@ from torchvision.transforms import functional as F
 from torchvision.transforms import v2
 
 from sp_plugin import ConfigError
-from sp_plugin.views.transform import Places, SPViews, views_in
+from sp_plugin.views.transform import ViewBoxes, ViewBoxTransform, find_views
 
 BOTH = pytest.mark.parametrize("T", (v1, v2), ids=("v1", "v2"))
 
@@ -66,7 +66,7 @@ def test_boxes_and_flips_replay_to_the_very_pixels(T: Any, flips_first: bool) ->
     crop = T.RandomResizedCrop(24)
     geometry = [*flips, crop] if flips_first else [crop, *flips]
     one = T.Compose([*geometry, to_tensor(T)])
-    host = SPViews(Several(one, one, T.Compose([T.RandomApply([one], p=1.0)])))
+    host = ViewBoxTransform(Several(one, one, T.Compose([T.RandomApply([one], p=1.0)])))
     seeded()
     told = set()
     for seed in range(12):
@@ -94,7 +94,7 @@ def test_a_crop_of_a_crop_of_a_mirrored_and_resized_picture(T: Any) -> None:
         T.Resize((96, 128), interpolation=F.InterpolationMode.NEAREST), T.RandomHorizontalFlip(1.0),
         T.CenterCrop(80), T.RandomCrop(60), T.RandomVerticalFlip(1.0), T.RandomCrop((30, 40)),
     ])  # fmt: skip
-    host = SPViews(Several(chain))
+    host = ViewBoxTransform(Several(chain))
     seeded()
     for _ in range(10):
         sample = host(ramp)
@@ -121,7 +121,7 @@ def test_what_no_box_can_say_is_lost_and_so_is_all_that_comes_of_it(T: Any, bend
     first = v1.Lambda(lambda told: told[0] if isinstance(told, tuple) else told)
     bent = T.Compose([bend(T), first, T.RandomResizedCrop(16), to_tensor(T)])
     straight = T.Compose([T.RandomApply([bend(T)], p=0.0), T.RandomResizedCrop(16), to_tensor(T)])
-    host = SPViews(Several(bent, straight))
+    host = ViewBoxTransform(Several(bent, straight))
     for seed in range(8):
         seeded(seed)
         boxes = host(make_image(48, 48))["sp"]["boxes"]
@@ -166,7 +166,7 @@ def test_callables_of_ones_own() -> None:
         v1.Compose([lambda image: image.crop((0, 0, 12, 12)), *tail, v1.ToTensor()]),
     )  # fmt: skip
     seeded()
-    boxes = SPViews(host)(make_image(24, 24))["sp"]["boxes"]
+    boxes = ViewBoxTransform(host)(make_image(24, 24))["sp"]["boxes"]
     assert boxes.isnan().all(dim=1).tolist() == [False, True, True, True, True]
 
 
@@ -176,12 +176,12 @@ def test_where_nothing_can_be_followed_one_line_says_so() -> None:
     def hidden(image: Any) -> list[Any]:
         return [F.to_tensor(one(image)) for _ in range(2)]  # of a closure nothing is seen
 
-    host = SPViews(hidden)
-    for ask in (lambda: host(make_image()), lambda: host.draw(2)):
+    host = ViewBoxTransform(hidden)
+    for ask in (lambda: host(make_image()), lambda: host.sample_boxes(2)):
         with pytest.raises(ConfigError) as caught:
             ask()
         line = str(caught.value)
-        assert line.startswith("source: got 'host', but no view of hidden can be followed")
+        assert line.startswith("source: got 'host_views', but no view of hidden can be followed")
         assert line.endswith("take 'view' or 'image'") and "\n" not in line
 
 
@@ -191,7 +191,7 @@ def test_a_transform_that_fails_on_a_blank_picture_says_why() -> None:
             return image.getpixel((0, 0))
 
     with pytest.raises(ConfigError, match="no attribute 'getpixel'; SP follows torchvision"):
-        SPViews(Several(Needs())).draw(1)
+        ViewBoxTransform(Several(Needs())).sample_boxes(1)
 
 
 @BOTH
@@ -211,7 +211,7 @@ def test_views_and_generators_are_what_they_were_and_all_is_taken_off(T: Any) ->
     plain, *left = run(made())
     host = made()
     before = pickle.dumps(host)
-    wrapped = SPViews(host)
+    wrapped = ViewBoxTransform(host)
     assert pickle.dumps(host) != before
     told, *left_too = run(wrapped)
     assert left == left_too
@@ -219,7 +219,7 @@ def test_views_and_generators_are_what_they_were_and_all_is_taken_off(T: Any) ->
         *tensors, crop = ours["views"]["views"]
         assert all(map(torch.equal, tensors, theirs["views"][:-1]))
         assert crop.tobytes() == theirs["views"][-1].tobytes()
-    wrapped.draw(3)
+    wrapped.sample_boxes(3)
     wrapped.remove()
     assert left == list(run(host)[1:])
     assert pickle.dumps(host) == before
@@ -230,17 +230,21 @@ def test_transforms_that_share_parts(T: Any) -> None:
     """Two data sets of one transform, or of two with a part in common."""
     one = T.Compose([T.RandomResizedCrop(24), Colour(), T.RandomHorizontalFlip(), to_tensor(T)])
     shared = Several(one, one)
-    alone = SPViews(copy.deepcopy(shared))
+    alone = ViewBoxTransform(copy.deepcopy(shared))
     before = pickle.dumps(shared)
-    hosts = [SPViews(shared), SPViews(shared), SPViews(Several(one, T.RandomVerticalFlip(1.0)))]
+    hosts = [
+        ViewBoxTransform(shared),
+        ViewBoxTransform(shared),
+        ViewBoxTransform(Several(one, T.RandomVerticalFlip(1.0))),
+    ]
     for host in (alone, *hosts[:2]):
-        assert torch.equal(host.draw(4), alone.draw(4))
+        assert torch.equal(host.sample_boxes(4), alone.sample_boxes(4))
         seeded()
         seen = host(make_image())["sp"]
         seeded()
         wanted = alone(make_image())["sp"]
         assert all(torch.equal(seen[key], wanted[key]) for key in wanted)
-    assert hosts[2].draw(4).isfinite().all()
+    assert hosts[2].sample_boxes(4).isfinite().all()
     for host in reversed(hosts):
         host.remove()
     assert pickle.dumps(shared) == before
@@ -248,11 +252,11 @@ def test_transforms_that_share_parts(T: Any) -> None:
 
 def test_a_drawing_moves_no_generator_and_is_the_same_each_time() -> None:
     one = v1.Compose([v1.RandomResizedCrop(24, (0.1, 0.4)), Colour(), v1.ToTensor()])
-    host = SPViews(Several(one, one))
+    host = ViewBoxTransform(Several(one, one))
     before = torch.get_rng_state(), random.getstate()
-    boxes = host.draw()
+    boxes = host.sample_boxes()
     assert torch.equal(before[0], torch.get_rng_state()) and before[1] == random.getstate()
-    assert boxes.shape[1:] == (2, 4) and torch.equal(boxes, host.draw())
+    assert boxes.shape[1:] == (2, 4) and torch.equal(boxes, host.sample_boxes())
     areas = boxes[..., 2] * boxes[..., 3]
     assert 0.09 < areas.min() < 0.12 and 0.38 < areas.max() < 0.41
     # What the very transform does to images of that size.
@@ -265,12 +269,12 @@ def test_a_drawing_moves_no_generator_and_is_the_same_each_time() -> None:
 def test_workers_of_either_kind_record(start: str) -> None:
     """A spawned worker gets a copy by pickle."""
     one = v2.Compose([v2.RandomResizedCrop(24), v2.RandomHorizontalFlip(), v1.ToTensor()])
-    host = SPViews(one)
-    assert torch.equal(pickle.loads(pickle.dumps(host)).draw(2), host.draw(2))
+    host = ViewBoxTransform(one)
+    assert torch.equal(pickle.loads(pickle.dumps(host)).sample_boxes(2), host.sample_boxes(2))
     data = FakeData(6, (3, 32, 32), transform=host)
     for batch, _ in DataLoader(data, 3, num_workers=1, multiprocessing_context=start):
-        places = Places.collated(batch["sp"])
+        places = ViewBoxes.from_batch(batch["sp"])
         assert places.boxes.shape == (1, 3, 4) and places.flips.shape == (1, 3, 2)
         assert places.boxes.isfinite().all() and places.boxes[0, :, 2].max() < 1.01
         assert not torch.equal(places.boxes[0, 0], places.boxes[0, 1])
-        assert [view.shape for view in views_in(batch["views"])] == [(3, 3, 24, 24)]
+        assert [view.shape for view in find_views(batch["views"])] == [(3, 3, 24, 24)]

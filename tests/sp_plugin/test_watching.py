@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig
-from sp_plugin.features.extraction import encode
-from sp_plugin.views.capture import Watch
-from sp_plugin.views.matching import match, most_local, same_rows
-from sp_plugin.views.transform import Places
+from sp_plugin.features.extraction import extract_features
+from sp_plugin.views.capture import FeatureCapture
+from sp_plugin.views.matching import match_views, rows_equal, smallest_views
+from sp_plugin.views.transform import ViewBoxes
 
 B = 3
 
@@ -23,10 +23,10 @@ def student() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1))
 
 
-def made(*sides: int, seed: int = 0) -> tuple[list[Tensor], Places]:
+def made(*sides: int, seed: int = 0) -> tuple[list[Tensor], ViewBoxes]:
     generator = torch.Generator().manual_seed(seed)
     views = [torch.rand(B, 3, side, side, generator=generator) for side in sides]
-    return views, Places(
+    return views, ViewBoxes(
         torch.rand(len(sides), B, 4, generator=generator), torch.ones(len(sides), B, 2)
     )
 
@@ -38,7 +38,7 @@ MULTI = (8, 8, 6, 6, 6)
 def test_any_order_of_calls_with_views_apart_or_in_one_tensor(order, joined, copied) -> None:
     """DINO and SwAV call once a view or, in their authors' code, once a size."""
     net, (views, places) = student(), made(*MULTI)
-    watch = Watch(net)
+    watch = FeatureCapture(net)
     watch.open()
     given_ = [
         views[n].clone(memory_format=torch.channels_last) if copied else views[n] for n in order
@@ -49,11 +49,11 @@ def test_any_order_of_calls_with_views_apart_or_in_one_tensor(order, joined, cop
     else:
         for view in given_:
             net(view)
-    out = watch.encoded(views, places)
+    out = watch.collect(views, places)
     watch.remove()
     assert watch.views == [2, 3, 4]
     for n, features in zip(watch.views, out.features, strict=True):
-        assert torch.allclose(features, encode(net, views[n]), atol=1e-6)
+        assert torch.allclose(features, extract_features(net, views[n]), atol=1e-6)
     assert torch.equal(out.boxes, places.boxes[2:]) and torch.equal(out.flips, places.flips[2:])
     assert out.features.requires_grad
 
@@ -62,31 +62,31 @@ def test_any_order_of_calls_with_views_apart_or_in_one_tensor(order, joined, cop
 def test_views_that_take_turns_picture_by_picture(order) -> None:
     """MMSelfSup's SimCLR."""
     net, (views, places) = student(), made(8, 8, 8)
-    watch = Watch(net)
+    watch = FeatureCapture(net)
     watch.open()
     net(torch.stack([views[n] for n in order], 1).flatten(0, 1))
-    out = watch.encoded(views, places)
+    out = watch.collect(views, places)
     for features, view in zip(out.features, views, strict=True):
-        assert torch.allclose(features, encode(net, view), atol=1e-6)
+        assert torch.allclose(features, extract_features(net, view), atol=1e-6)
     assert torch.equal(out.boxes, places.boxes)
 
 
 def test_calls_without_gradients_do_not_count_nor_those_between_steps() -> None:
     net, (views, places) = student(), made(8, 8)
-    watch = Watch(net)
+    watch = FeatureCapture(net)
     net(views[1])
     watch.open()
     with torch.no_grad():
         net(views[0])
     with pytest.raises(ConfigError, match="on 0 of the batch's 2 views"):
-        watch.encoded(views, places)
+        watch.collect(views, places)
     net(views[1])
     with pytest.raises(ConfigError) as caught:
-        watch.encoded(views, places)
+        watch.collect(views, places)
     line = str(caught.value)
     assert "on 1 of the batch's 2 views as they are" in line and "'view' or 'image'" in line
     net(views[0])
-    assert watch.encoded(views, places).features.requires_grad
+    assert watch.collect(views, places).features.requires_grad
     watch.close()
     net(views[0])
     assert not watch._calls
@@ -105,11 +105,13 @@ def test_calls_without_gradients_do_not_count_nor_those_between_steps() -> None:
 )
 def test_a_host_whose_student_never_sees_two_views_is_told_so(host: Any) -> None:
     net, (views, places) = student(), made(8, 8)
-    watch = Watch(net)
+    watch = FeatureCapture(net)
     watch.open()
     host(net, views)
-    with pytest.raises(ConfigError, match=r"^source: got 'host', but the backbone is called, with"):
-        watch.encoded(views, places)
+    with pytest.raises(
+        ConfigError, match=r"^source: got 'host_views', but the backbone is called, with"
+    ):
+        watch.collect(views, places)
 
 
 @pytest.mark.parametrize(
@@ -120,19 +122,19 @@ def test_views_that_change_places_later_are_left_out_never_mistaken(joined: Any)
     for step in range(4):
         views, places = made(8, 8, seed=step)
         given_ = views[::-1] if step % 2 else views
-        watch = watch or Watch(net)
+        watch = watch or FeatureCapture(net)
         watch.open()
         net(joined(given_)) if joined else [net(view) for view in given_]
-        out = watch.encoded(views, places)
+        out = watch.collect(views, places)
         assert out.boxes.isnan().all() if step % 2 else torch.equal(out.boxes, places.boxes)
-        loss = SpatialPrediction(4, SPConfig()).ask(*out, step=0)
-        assert loss.metrics["skipped"] == step % 2
+        loss = SpatialPrediction(4, SPConfig()).pair_loss(*out, step=0)
+        assert loss.metrics["skipped_fraction"] == step % 2
         watch.close()
 
 
 def test_single_rows_that_are_not_the_views_are_left_out() -> None:
     net, (views, places) = student(), made(8, 8)
-    watch = Watch(net)
+    watch = FeatureCapture(net)
     for step in range(2):
         watch.open()
         for n, view in enumerate(views):
@@ -140,7 +142,7 @@ def test_single_rows_that_are_not_the_views_are_left_out() -> None:
             if step and n:
                 own[1, 0, 5, 5] += 0.5
             net(own)
-        out = watch.encoded(views, places)
+        out = watch.collect(views, places)
     assert out.boxes.isnan().all(dim=2).tolist() == [[False] * 3, [False, True, False]]
 
 
@@ -149,36 +151,36 @@ def test_another_batch_size_or_pattern_of_calls_is_found_anew() -> None:
     for step, size in enumerate((3, 2, 3)):
         views, places = made(8, 8, 6, 6, seed=step)
         views = [view[:size] for view in views]
-        places = Places(*(told[:, :size] for told in places))
-        watch = watch or Watch(net)
+        places = ViewBoxes(*(told[:, :size] for told in places))
+        watch = watch or FeatureCapture(net)
         watch.open()
         wanted = views if step < 2 else views[:3]  # the last step lacks one
         for view in wanted[:: 1 if step else -1]:
             net(view)
-        out = watch.encoded(views, places)
+        out = watch.collect(views, places)
         assert out.features.shape == (2, size, 4)
         assert out.boxes.isnan().all(dim=(1, 2)).tolist() == [False, step == 2]
-        assert torch.allclose(out.features[0], encode(net, views[2]), atol=1e-6)
+        assert torch.allclose(out.features[0], extract_features(net, views[2]), atol=1e-6)
 
 
 def test_equal_views_take_a_slot_each() -> None:
     view = torch.rand(2, 3, 4, 4)
-    assert len(set(match([view, view], [view, view.clone()]).values())) == 2
-    assert match([view], [view, view.clone()]).keys() == {0}
+    assert len(set(match_views([view, view], [view, view.clone()]).values())) == 2
+    assert match_views([view], [view, view.clone()]).keys() == {0}
 
 
 @pytest.mark.parametrize("layer", (None, "0"))
 def test_layer_and_pool_are_heeded(layer: str | None) -> None:
     net, (views, places) = student(), made(8, 8)
-    watch = Watch(net, layer=layer)
+    watch = FeatureCapture(net, layer=layer)
     watch.open()
     for view in views:
         net(view)
-    out = watch.encoded(views, places)
+    out = watch.collect(views, places)
     for features, view in zip(out.features, views, strict=True):
-        assert torch.allclose(features, encode(net, view, layer=layer), atol=1e-6)
+        assert torch.allclose(features, extract_features(net, view, layer=layer), atol=1e-6)
     with pytest.raises(ConfigError, match="layer: the backbone has no 'O'"):
-        Watch(net, layer="O")
+        FeatureCapture(net, layer="O")
 
 
 class Encoder(nn.Module):
@@ -188,27 +190,27 @@ class Encoder(nn.Module):
         super().__init__()
         self.stem, self.norm = nn.Conv2d(3, 4, 4, 4), nn.LayerNorm(4)
 
-    def encode(self, images: Tensor) -> Tensor:
+    def extract_features(self, images: Tensor) -> Tensor:
         return self.norm(self.stem(images).flatten(2).transpose(1, 2))
 
-    forward = encode
+    forward = extract_features
 
 
 @pytest.mark.parametrize("called", (False, True))
 def test_a_method_of_the_encoders_own_is_seen_by_its_stem(called: bool) -> None:
     net, (views, places) = Encoder(), made(8, 8)
     for layer in (None, "norm"):
-        watch = Watch(net, layer=layer)
+        watch = FeatureCapture(net, layer=layer)
         watch.open()
         for view in reversed(views):
             net(view) if called else net.encode(view)
         if layer or called:
-            out = watch.encoded(views, places)
+            out = watch.collect(views, places)
             assert torch.allclose(out.features[0], net(views[0]).mean(1), atol=1e-6)
             assert torch.equal(out.boxes, places.boxes)
         else:
             with pytest.raises(ConfigError, match="say which layer gives the features"):
-                watch.encoded(views, places)
+                watch.collect(views, places)
         watch.remove()
     assert not net.stem._forward_pre_hooks
 
@@ -219,11 +221,11 @@ def test_what_the_backbone_is_given_counts_not_what_it_makes_of_it() -> None:
             return self.encode(images * 2 - 1)
 
     net, (views, places) = Scaled(), made(8, 8)
-    watch = Watch(net)
+    watch = FeatureCapture(net)
     watch.open()
     for view in views:
         net(view)
-    assert torch.allclose(watch.encoded(views, places).features[1], net(views[1]).mean(1))
+    assert torch.allclose(watch.collect(views, places).features[1], net(views[1]).mean(1))
 
 
 def test_named_arguments_and_places_of_other_views() -> None:
@@ -232,25 +234,25 @@ def test_named_arguments_and_places_of_other_views() -> None:
             return images.mean((2, 3))
 
     net, (views, places) = Masked(), made(8, 8)
-    watch = Watch(net)
+    watch = FeatureCapture(net)
     watch.open()
     for view in views:
         net(keep=1, images=view.requires_grad_())
-    assert torch.allclose(watch.encoded(views, places).features[1], views[1].mean((2, 3)))
+    assert torch.allclose(watch.collect(views, places).features[1], views[1].mean((2, 3)))
     with pytest.raises(ConfigError, match="the batch has 1 views, its transform made 2"):
-        watch.encoded(views[:1], places)
+        watch.collect(views[:1], places)
     with pytest.raises(ConfigError, match="turned, warped or padded"):
-        again = Watch(net)
+        again = FeatureCapture(net)
         again.open()
         for view in views:
             net(keep=1, images=view)
-        again.encoded(views, Places(torch.full_like(places.boxes, torch.nan), places.flips))
+        again.collect(views, ViewBoxes(torch.full_like(places.boxes, torch.nan), places.flips))
 
 
 def test_most_local_and_same_rows() -> None:
     views, _ = made(8, 8, 6, 6, 4)
-    assert most_local(match(views, views), views) == [2, 3]
-    assert most_local(match(views[:1], views), views) == []
-    assert same_rows(views[0], views[0]).all()
+    assert smallest_views(match_views(views, views), views) == [2, 3]
+    assert smallest_views(match_views(views[:1], views), views) == []
+    assert rows_equal(views[0], views[0]).all()
     half = views[0].half()
-    assert same_rows(half, views[0]).all()  # a host in half precision
+    assert rows_equal(half, views[0]).all()  # a host in half precision

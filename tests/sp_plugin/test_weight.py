@@ -22,7 +22,10 @@ def _net() -> nn.Module:
 
 def _sp(**settings) -> SpatialPrediction:
     return SpatialPrediction(
-        8, SPConfig.build({"size": 16, "head_width": 32, "relative": False, **settings})
+        8,
+        SPConfig.from_dict(
+            {"crop_size": 16, "hidden_dim": 32, "relative_weight": False, **settings}
+        ),
     )
 
 
@@ -30,7 +33,7 @@ def _sp(**settings) -> SpatialPrediction:
 def test_the_weight_stays_between_zero_and_its_value_and_makes_no_leap(weight, warmup, decay):
     sp = SpatialPrediction.__new__(SpatialPrediction)
     nn.Module.__init__(sp)
-    sp.config = SPConfig(weight=weight, warmup=warmup, decay=decay).resolve(64)
+    sp.config = SPConfig(weight=weight, warmup_fraction=warmup, cooldown_fraction=decay).resolve(64)
     steps = 400
     values = [sp.weight(step / steps) for step in range(steps + 1)]
     assert all(0 <= value <= weight for value in values)
@@ -42,7 +45,7 @@ def test_the_weight_stays_between_zero_and_its_value_and_makes_no_leap(weight, w
 
 
 def test_before_warm_up_the_loss_is_zero_and_the_head_s_gradients_are_there_and_zero():
-    net, sp = _net(), _sp(warmup=0.1)
+    net, sp = _net(), _sp(warmup_fraction=0.1)
     out = sp(net, IMAGES, step=0, progress=0.0)
     assert out.loss == 0 and out.metrics["loss"] > 0 and out.metrics["weight"] == 0
     out.loss.backward()

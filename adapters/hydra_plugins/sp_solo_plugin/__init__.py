@@ -20,7 +20,7 @@ class SPSearchPath(SearchPathPlugin):
         import sp_solo
 
         try:
-            sp_solo.install()
+            sp_solo.register()
         except sp_solo.ConfigError as error:  # the run may not want SP at all
             logging.getLogger("sp_plugin").warning("SP: %s", error)
             return

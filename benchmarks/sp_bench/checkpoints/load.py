@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sp_bench.checkpoints.key_mapping import RENAMES, prefixes, renamed
 from sp_bench.checkpoints.read import read_weights
 from sp_bench.errors import UsageError
-from sp_plugin.validation import nearest
+from sp_plugin.validation import did_you_mean
 
 LEAST = 0.5  # of the backbone's weights
 _NAMED = 3
@@ -94,7 +94,7 @@ def load_checkpoint(
     if prefix is not None:
         prefix = prefix if prefix.endswith(".") or not prefix else f"{prefix}."
         if prefix not in known:
-            raise UsageError(f"checkpoint: nothing below {prefix!r}; {nearest(prefix, known)}")
+            raise UsageError(f"checkpoint: nothing below {prefix!r}; {did_you_mean(prefix, known)}")
         known = [prefix]
     own = {name: value for name, value in backbone.state_dict().items() if _counts(name)}
     best, fitting = None, {}

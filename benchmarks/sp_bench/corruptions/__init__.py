@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sp_bench.corruptions import blur, digital, noise, weather
 from sp_bench.corruptions.severities import SEVERITIES, strength
-from sp_plugin.isolation import generator_for
+from sp_plugin.isolation import make_generator
 
 Corruption = Callable[[Tensor, tuple[float, ...], float, torch.Generator], Tensor]
 
@@ -73,7 +73,7 @@ def corrupt(images: Tensor, name: str, severity: int, seed: int = 0) -> Tensor:
     key = NAMES.index(name) * len(SEVERITIES) + severity
     parts = [
         _eight_bits(
-            CORRUPTIONS[name](batch.float() / 255, values, scale, generator_for(seed, key, place))
+            CORRUPTIONS[name](batch.float() / 255, values, scale, make_generator(seed, key, place))
         )
         for place, batch in enumerate(torch.split(images, _BATCH))
     ]

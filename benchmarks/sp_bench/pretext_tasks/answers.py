@@ -21,7 +21,7 @@ def answered(raw: Tensor, usable: Tensor, told: dict[str, Tensor], boxes: Tensor
     metrics = {
         "loss": raw.detach(),
         **told,
-        "skipped": 1.0 - usable.float(),
+        "skipped_fraction": 1.0 - usable.float(),
     }
     nothing = boxes.new_zeros(boxes.shape[1], 0)
     loss = torch.where(usable, raw, torch.zeros_like(raw))

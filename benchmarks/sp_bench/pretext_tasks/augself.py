@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from sp_bench.pretext_tasks.answers import answered
 from sp_bench.speed.peers import mlp
 from sp_plugin import SpatialPrediction, SPOutput
-from sp_plugin.isolation import key_of, private_rng
-from sp_plugin.objective.pair_loss import guarded
+from sp_plugin.isolation import hash_seed, private_rng
+from sp_plugin.objective.pair_loss import zero_nonfinite
 
 
 class AugSelfCrops(SpatialPrediction):
@@ -32,7 +32,7 @@ class AugSelfCrops(SpatialPrediction):
 
     def __init__(self, feature_dim: int, *given: Any, **more: Any) -> None:
         super().__init__(feature_dim, *given, **more)
-        with private_rng(key_of(self.config.seed)):
+        with private_rng(hash_seed(self.config.seed)):
             self.head: Any = nn.ModuleDict(
                 {"crop": mlp(feature_dim, 4, copies=2), "flip": mlp(feature_dim, 1, copies=2)}
             )
@@ -42,7 +42,7 @@ class AugSelfCrops(SpatialPrediction):
         self, features: Tensor, boxes: Tensor, flips: Tensor | None = None, **when: Any
     ) -> SPOutput:
         """As SP's, for the first two of the views; one that cannot be followed does not count."""
-        asked, usable = guarded(features[:2].float())
+        asked, usable = zero_nonfinite(features[:2].float())
         assert flips is not None  # what the source gives
         crop, flip, known = differences(boxes, flips)
         both = torch.cat(list(asked), dim=1)

@@ -23,7 +23,7 @@ class PretextCallback(SPCallback):
         self, pretext: type[SpatialPrediction], settings: dict[str, Any], seed: int
     ) -> None:
         source = getattr(pretext, "source", None)
-        config = SPConfig.build(settings, seed=seed)
+        config = SPConfig.from_dict(settings, seed=seed)
         if source is not None:
             config = dataclasses.replace(config, source=source)
         super().__init__("backbone", config)

@@ -17,11 +17,11 @@ from torch.nn import functional as F
 
 from sp_bench.pretext_tasks.answers import answered
 from sp_plugin import SpatialPrediction, SPOutput
-from sp_plugin.config import Resolved
-from sp_plugin.crops.sampler import CropSampler, uniform
-from sp_plugin.isolation import key_of, private_rng
+from sp_plugin.config import ResolvedConfig
+from sp_plugin.crops.sampler import CropSampler, rand_cpu
+from sp_plugin.isolation import hash_seed, private_rng
 from sp_plugin.objective.head import SPHead
-from sp_plugin.objective.pair_loss import guarded
+from sp_plugin.objective.pair_loss import zero_nonfinite
 
 _JITTER = 7 / 96  # of a patch's side
 _SIDE = 1 / (4 + 2 * _JITTER)  # three patches, two gaps of half a patch, jitter at both ends
@@ -43,7 +43,7 @@ class GridSampler(CropSampler):
 
     def numbers(self, n: int, generator: torch.Generator) -> Any:
         """(5, n): which direction, and the jitter of both patches."""
-        return uniform(5, n, generator=generator)
+        return rand_cpu(5, n, generator=generator)
 
     def boxes(self, numbers: Any, progress: float | Tensor = 1.0) -> Tensor:
         """The boxes (2, n, 4) that the numbers decide."""
@@ -75,18 +75,18 @@ class RelativeLocation(SpatialPrediction):
 
     def __init__(self, feature_dim: int, *given: Any, **more: Any) -> None:
         super().__init__(feature_dim, *given, **more)
-        with private_rng(key_of(self.config.seed)):
-            self.head = SPHead(feature_dim, self.config.head_width, "plain")
-            self.head.mlp[-1] = nn.Linear(self.config.head_width, len(DIRECTIONS))
+        with private_rng(hash_seed(self.config.seed)):
+            self.head = SPHead(feature_dim, self.config.hidden_dim, "plain")
+            self.head.mlp[-1] = nn.Linear(self.config.hidden_dim, len(DIRECTIONS))
         self.head.requires_grad_(self.config.weight > 0)
 
-    def _settle(self, config: Resolved) -> None:
+    def _settle(self, config: ResolvedConfig) -> None:
         super()._settle(config)
         self.sampler = GridSampler()
 
     def ask(self, features: Tensor, boxes: Tensor, *_: Any, **when: Any) -> SPOutput:
         """As SP's, for the two patches of each image."""
-        asked, usable = guarded(features)
+        asked, usable = zero_nonfinite(features)
         true = direction(boxes)
         with torch.autocast(features.device.type, enabled=False):
             logits = self.head(*asked.float())

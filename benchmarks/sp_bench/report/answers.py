@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from sp_plugin.objective.targets import raw_targets
+from sp_plugin.objective.targets import unnormalized_targets
 
 _UNITS = {
     "symmetric": "crop sides",
@@ -30,7 +30,7 @@ def answer(a: Tensor, b: Tensor, encoding: str) -> str:
     b lies 2.0 crop sides right of a, 0.5 above;
     it is as large as a
     """
-    x, y, sigma = raw_targets(a, b, encoding)
+    x, y, sigma = unnormalized_targets(a, b, encoding)
     digits = 2 if encoding == "image" else 1
     lines = _shift(float(x), float(y), digits, _UNITS[encoding]), _size(float(sigma.exp()))
     return ";\n".join(lines)

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import AbstractPathEffect, Normal, withStroke
 from torch import Tensor
 
-from sp_plugin.crops.boxes import corners
+from sp_plugin.crops.boxes import cxcywh_to_xyxy
 
 STYLES: dict[str, dict[str, Any]] = {
     "a": {"color": "#ffffff", "linestyle": "-"},
@@ -29,7 +29,7 @@ def draw_box(axes: Axes, box: Tensor, style: str) -> None:
         box: (4,), (cx, cy, w, h) as fractions of the image.
         style: One of ``STYLES``.
     """
-    left, top, right, bottom = corners(box).tolist()
+    left, top, right, bottom = cxcywh_to_xyxy(box).tolist()
     axes.add_patch(
         Rectangle(
             (left, top),

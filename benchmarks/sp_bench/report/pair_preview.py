@@ -68,8 +68,8 @@ def draw_asked(asked: Asked) -> Figure:
 def headline(config: SPConfig) -> str:
     """The settings that decide what is asked, in a line."""
     return (
-        f"What SP asks: crops of {config.size} px, source {config.source}, "
-        f"sharpness {config.sharpness}, encoding {config.encoding}"
+        f"What SP asks: crops of {config.crop_size} px, source {config.source}, "
+        f"sharpness {config.sharpness}, encoding {config.target_encoding}"
     )
 
 
@@ -80,8 +80,8 @@ def footnote(asked: Asked) -> str:
         "Target: what the head must say of x (to the right), y (downwards) and scale, in standard "
         "deviations."
     ]
-    if asked.config.crops > 2:
-        told.append(f"Shown is one pair of the {asked.config.crops} crops of each image.")
+    if asked.config.num_crops > 2:
+        told.append(f"Shown is one pair of the {asked.config.num_crops} crops of each image.")
     if asked.config.source == "image":
         told.append("In training each crop also gets colour jitter, grey and blur of its own.")
     if asked.unreadable:
@@ -123,7 +123,7 @@ def _draw_pair(figure: Figure, asked: Asked, i: int, left: float, top: float) ->
         size = f"{name}: {w} \N{MULTIPLICATION SIGN} {h} px"
         crop.text(0.5, 1.05, size, size=9, color=FAINT, ha="center", va="top")
     x, y, scale = asked.targets[i].tolist()
-    words = answer(asked.boxes[0, i], asked.boxes[1, i], asked.config.encoding)
+    words = answer(asked.boxes[0, i], asked.boxes[1, i], asked.config.target_encoding)
     told = f"{words}\ntarget  x {x:+.2f}   y {y:+.2f}   scale {scale:+.2f}"
     axes.text(0, (_CELL - _TEXT + 0.26) / _PICTURE, told, size=8.3, color=INK, va="top")
 

@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 from sp_bench.report.box_drawing import STYLES, draw_box, legend_lines
-from sp_plugin.crops.boxes import corners
+from sp_plugin.crops.boxes import cxcywh_to_xyxy
 
 LABELS = {
     "a": "crop a, given",
@@ -109,7 +109,7 @@ def draw_examples(examples: PairExamples) -> Figure:
 
 def view_margin(examples: PairExamples) -> float:
     """How far beyond the images the boxes go, in sides of an image, in [0.02, 0.15]."""
-    edges = corners(torch.cat([examples.a, examples.b, examples.predicted]))
+    edges = cxcywh_to_xyxy(torch.cat([examples.a, examples.b, examples.predicted]))
     if not len(edges):
         return 0.02
     beyond = torch.cat([-edges[:, :2], edges[:, 2:] - 1]).nan_to_num().max().item()
@@ -117,7 +117,7 @@ def view_margin(examples: PairExamples) -> float:
 
 
 def _point_outside(axes: Axes, box: Tensor, margin: float) -> None:
-    left, top, right, bottom = corners(box).tolist()
+    left, top, right, bottom = cxcywh_to_xyxy(box).tolist()
     low, high = -margin, 1 + margin
     if right > low and bottom > low and left < high and top < high:
         return

@@ -143,7 +143,7 @@ def changed(sp: Mapping[str, Any]) -> str:
     usual = SPConfig(sp["weight"], sp["relative"]).asdict()
     other = {key: value for key, value in sp.items() if _tuples(value) != usual.get(key)}
     told = [f"{key}={_plain(value)}" for key, value in other.items()]
-    return ", ".join([SPConfig.build(sp).told_weight(), *told])
+    return ", ".join([SPConfig.from_dict(sp).describe_weight(), *told])
 
 
 def _tuples(value: Any) -> Any:

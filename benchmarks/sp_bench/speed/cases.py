@@ -8,7 +8,7 @@ from typing import Any
 
 from sp_bench.config import Settings
 from sp_bench.speed.settings import SpeedSettings
-from sp_plugin.objective.pairs import ALL, count_of
+from sp_plugin.objective.pairs import ALL, num_all_pairs
 
 PLAIN = "host alone"
 
@@ -65,8 +65,8 @@ _VIT = "vit_small_patch16_224"
 _SHORT = {_VIT: "vit_small/16"}
 
 ALONE = Arm(PLAIN)
-SP = Arm("SP", {"crops": 2})  # the least that it can ask about; more crops have a table
-HOST = Arm("SP, source=host", {"source": "host"})
+SP = Arm("SP", {"num_crops": 2})  # the least that it can ask about; more crops have a table
+HOST = Arm("SP, source=host_views", {"source": "host_views"})
 _REUSED = ("simclr", "dino")  # two views, and local crops
 PEER_ARMS = (Arm("AugSelf", peer="augself"), Arm("Drloc", peer="drloc"))
 
@@ -108,7 +108,7 @@ def sp_arms(case: Case) -> tuple[Arm, ...]:
     """The ways in which SP is added to this host: to some also on the views that it encodes itself.
 
     >>> [arm.name for arm in sp_arms(Case("dino", "tiny_vit", 32, 4))]
-    ['SP', 'SP, source=host']
+    ['SP', 'SP, source=host_views']
     """
     return (SP, HOST) if case.method in _REUSED else (SP,)
 
@@ -133,8 +133,11 @@ def _sizes(settings: SpeedSettings) -> _Sizes:
 def k_arms(settings: SpeedSettings) -> list[Arm]:
     """SP with more and more crops, with all their pairs and with one."""
     return [
-        Arm(f"{crops} crops, {f'all {count_of(crops)} pairs' if pairs == ALL else '1 pair'}", sp)
+        Arm(
+            f"{crops} crops, {f'all {num_all_pairs(crops)} pairs' if pairs == ALL else '1 pair'}",
+            sp,
+        )
         for crops in ((2, 3) if settings.quick else range(2, 9))
         for pairs in ((ALL, 1) if crops > 2 else (ALL,))
-        for sp in [{"crops": crops, "pairs": pairs}]
+        for sp in [{"num_crops": crops, "num_pairs": pairs}]
     ]

@@ -12,7 +12,7 @@ from sp_bench.methods import Method
 from sp_bench.speed.cases import Case
 from sp_bench.speed.settings import SpeedSettings
 from sp_plugin import SpatialPrediction, SPConfig
-from sp_plugin.features.extraction import encode
+from sp_plugin.features.extraction import extract_features
 
 
 class Floor:
@@ -35,11 +35,11 @@ class Floor:
         self._backbone = method.backbone.to(settings.target).train()
         side = (case.batch_size, 3, case.side, case.side)
         self._images = _channels_last(torch.rand(side), settings.target)
-        config = SPConfig.build(sp)
+        config = SPConfig.from_dict(sp)
         self._sp = SpatialPrediction.from_backbone(self._backbone, self._images, config)
-        self.side = self._sp.config.size
+        self.side = self._sp.config.crop_size
         self._generator = torch.Generator().manual_seed(0)
-        drawn = self._sp.draw(self._images, self._generator)
+        drawn = self._sp.sample_crops(self._images, self._generator)
         self._crops = _channels_last(drawn.pixels, settings.target)
         self._given = _Given(self._backbone, len(self._crops), self._sp.feature_dim)
         self._step = 0
@@ -47,7 +47,7 @@ class Floor:
     def crops(self) -> None:
         """The crops through the backbone, forward and backward, and nothing else."""
         with self._autocast():
-            features = encode(self._backbone, self._crops)
+            features = extract_features(self._backbone, self._crops)
         features.float().square().mean().backward()
         self._backbone.zero_grad(set_to_none=True)
 
@@ -61,7 +61,7 @@ class Floor:
 
     def drawing(self) -> None:
         """Of these parts, sampling and cropping alone."""
-        self._sp.draw(self._images, self._generator)
+        self._sp.sample_crops(self._images, self._generator)
 
     def _autocast(self) -> torch.autocast:
         half = self._settings.precision == "bf16-mixed"

@@ -16,10 +16,10 @@ from sp_bench.speed.reference_resize import by_definition
 from sp_bench.speed.settings import SpeedSettings
 from sp_bench.speed.timing import Stopwatch, interleaved, repeated
 from sp_plugin import SPConfig
-from sp_plugin.crops.boxes import corners, from_corners
+from sp_plugin.crops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from sp_plugin.crops.resize import crop_resize
-from sp_plugin.crops.sampler import uniform
-from sp_plugin.crops.sharpness import shared_resolution
+from sp_plugin.crops.sampler import rand_cpu
+from sp_plugin.crops.sharpness import matched_resolution
 
 OURS, EACH = "crop_resize", "torchvision resized_crop, one by one"
 FRACTIONAL, SHARED = "crop_resize, fractional boxes", "crop_resize, through a shared resolution"
@@ -94,12 +94,12 @@ def draw_boxes(batch: int, side: int, size: int, device: torch.device) -> Boxes:
     """Boxes as SP draws them by default in frames of ``side`` pixels."""
     config = SPConfig().resolve(side)
     generator = torch.Generator().manual_seed(0)
-    drawn = config.sampler()(batch, generator)
+    drawn = config.build_sampler()(batch, generator)
     first = drawn[0]
-    edges = (corners(first) * side).round().int().clamp(0, side)
-    numbers = uniform(batch, 1, generator=generator)
-    grid = shared_resolution(drawn[..., 2:] * side, size, numbers)
-    whole = from_corners(edges.double() / side).float()
+    edges = (cxcywh_to_xyxy(first) * side).round().int().clamp(0, side)
+    numbers = rand_cpu(batch, 1, generator=generator)
+    grid = matched_resolution(drawn[..., 2:] * side, size, numbers)
+    whole = xyxy_to_cxcywh(edges.double() / side).float()
     return Boxes(edges, whole.to(device), first.to(device), grid.to(device))
 
 
@@ -168,7 +168,7 @@ def _kornia(images: Tensor, edges: Tensor, size: int) -> dict[str, Callable[[], 
 
 
 def _fractional_errors(images: Tensor, boxes: Tensor, size: int) -> dict[str, dict[str, float]]:
-    edges = corners(boxes) * images.shape[-1]
+    edges = cxcywh_to_xyxy(boxes) * images.shape[-1]
     reference = by_definition(images, edges, size)
     crops = {
         FRACTIONAL: crop_resize(images, boxes, size),

@@ -49,7 +49,7 @@ def measure(side: int, settings: SpeedSettings) -> dict[str, Any]:
         ways = {WITHOUT: host, WITH: both}
         arms = {name: partial(_turn, paths, transform) for name, transform in ways.items()}
         taken = interleaved(arms, settings.repeats)
-    share = (both.crops.config.size / side) ** 2  # two crops, two views
+    share = (both.crops.config.crop_size / side) ** 2  # two crops, two views
     source = "given" if settings.data else f"the demo's, as JPEG of {_PICTURE[0]} x {_PICTURE[1]}"
     return {"seconds": taken, "images": len(paths), "source": source, "pixels": share}
 

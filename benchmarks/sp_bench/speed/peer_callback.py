@@ -7,14 +7,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from sp_lightning.method_patching import Wrapped
+from sp_lightning.method_patching import PatchedMethods
 from torch import Tensor, nn
 
 from sp_bench.backbones import is_vit
 from sp_bench.methods import Method
 from sp_bench.speed.peers import Augmented, AugSelf, Drloc
-from sp_plugin.features.extraction import pooled
-from sp_plugin.features.input_size import fit
+from sp_plugin.features.extraction import pool_features
+from sp_plugin.features.input_size import find_input_size
 
 PEERS = ("augself", "drloc")
 
@@ -41,7 +41,7 @@ class Beside(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         pl_module.peer = self._peer
-        wrapped = Wrapped(pl_module)
+        wrapped = PatchedMethods(pl_module)
         wrapped("training_step", self._step)
         self._undo = [wrapped, self._layer.register_forward_hook(self._keep)]
 
@@ -64,7 +64,7 @@ class Beside(pl.Callback):
             prefix = getattr(self._backbone, "num_prefix_tokens", 0)
             loss: Tensor = self._peer([_as_map(each, prefix) for each in maps], self._generator)
             return loss
-        features = [pooled(each) for each in maps]
+        features = [pool_features(each) for each in maps]
         draw = functools.partial(
             Augmented.drawn, len(features[0]), self._generator, features[0].device
         )
@@ -88,4 +88,4 @@ def _as_map(output: Tensor, prefix: int) -> Tensor:
 
 
 def _width(method: Method) -> int:
-    return fit(method.backbone, method.side).width
+    return find_input_size(method.backbone, method.side).feature_dim

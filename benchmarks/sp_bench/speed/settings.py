@@ -10,7 +10,7 @@ import torch
 
 from sp_bench.config import fast_precision
 from sp_bench.errors import UsageError
-from sp_plugin.validation import nearest
+from sp_plugin.validation import did_you_mean
 
 PARTS = ("steps", "crops", "data", "peers", "k")
 _DEVICES = ("auto", "cpu", "cuda")
@@ -43,7 +43,7 @@ class SpeedSettings:
     def __post_init__(self) -> None:
         for part in self.only:
             if part not in PARTS:
-                raise UsageError(f"only: no {part!r}; {nearest(part, PARTS)}")
+                raise UsageError(f"only: no {part!r}; {did_you_mean(part, PARTS)}")
         if not self.only:
             raise UsageError(f"only: got nothing, takes some of {', '.join(PARTS)}")
         if self.repeats < 1:

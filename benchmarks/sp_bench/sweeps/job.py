@@ -23,7 +23,7 @@ from sp_bench.sweeps.paths import folder_of
 from sp_bench.task_selection import absolute
 from sp_bench.tasks import find_tasks
 from sp_plugin import SPConfig
-from sp_plugin.validation import nearest
+from sp_plugin.validation import did_you_mean
 
 ORIGIN = "origin.json"
 _OWN = ("arm", "seed", "out", "prediction", "threads", "data_root", "host", "dry_run")
@@ -72,7 +72,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
     known = (*_FIELDS, *_OWN)
     for key in told:
         if key not in known:
-            raise UsageError(f"{key}: no such setting of a suite; {nearest(key, known)}")
+            raise UsageError(f"{key}: no such setting of a suite; {did_you_mean(key, known)}")
     return dict(told)
 
 
@@ -83,7 +83,7 @@ def settings_of(told: dict[str, Any]) -> Settings:
     usual = {"backbone": usual_backbone(method), "precision": fast_precision()}
     here = Path.cwd()
     # A baseline has no settings of SP: a new default would make it another run.
-    sp = {} if told["arm"] == BASELINE else SPConfig.build(given.get("sp")).asdict()
+    sp = {} if told["arm"] == BASELINE else SPConfig.from_dict(given.get("sp")).asdict()
     given["tasks"] = tuple(given.get("tasks", ()))
     given["data"] = absolute(given.get("data", Settings.data), here)
     given["task_data"] = {

@@ -22,8 +22,8 @@ from sp_bench.data.dataset import DataError, Splits
 from sp_bench.data.load import load_data
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import MetricSpec
-from sp_plugin.isolation import generator_for, private_rng
-from sp_plugin.validation import ConfigError, nearest
+from sp_plugin.isolation import make_generator, private_rng
+from sp_plugin.validation import ConfigError, did_you_mean
 
 log = logging.getLogger("sp_bench")
 
@@ -96,7 +96,7 @@ def subsample(count: int, most: int) -> Tensor:
     >>> some(3, 5).tolist(), len(some(100, 5))
     ([0, 1, 2], 5)
     """
-    order = torch.randperm(count, generator=generator_for(EVALUATION_SEED, count))
+    order = torch.randperm(count, generator=make_generator(EVALUATION_SEED, count))
     return order[:most].sort().values
 
 
@@ -129,7 +129,7 @@ def find_tasks(names: Sequence[str]) -> list[Task]:
     known = all_tasks()
     for name in names:
         if name not in known:
-            raise ConfigError(f"tasks: there is no {name!r}; {nearest(name, known)}")
+            raise ConfigError(f"tasks: there is no {name!r}; {did_you_mean(name, known)}")
     return [known[name] for name in dict.fromkeys(names)]
 
 

@@ -12,9 +12,9 @@ from torchvision.transforms.v2 import functional as image_ops
 from sp_bench.data.dense_dataset import DenseDataset
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.tasks import subsample
-from sp_plugin.features.extraction import feature_map
-from sp_plugin.features.input_size import fit
-from sp_plugin.isolation import evaluating, frozen_statistics, private_rng
+from sp_plugin.features.extraction import extract_feature_map
+from sp_plugin.features.input_size import find_input_size
+from sp_plugin.isolation import eval_mode, frozen_running_stats, private_rng
 from sp_plugin.validation import ConfigError
 
 MOST = 1000  # images: each has a map of features in memory
@@ -48,7 +48,7 @@ def dense_maps(backbone: FrozenBackbone, images: DenseDataset) -> Maps:
     few = subsample(len(images), MOST)
     source = images.source
     wanted = min(_LARGEST, max(source[0][0].size))
-    side = fit(backbone.backbone, wanted, backbone.pool, backbone.layer).size
+    side = find_input_size(backbone.backbone, wanted, backbone.pool, backbone.layer).input_size
 
     def make() -> Tensor:
         layer = backbone.layer or map_layer(backbone, side)
@@ -67,10 +67,10 @@ def map_layer(backbone: FrozenBackbone, side: int) -> str | None:
     torchvision's ResNets pool their last map; what ``layer4`` gave is what is wanted of them.
     """
     images = torch.zeros(1, 3, side, side).to(next(backbone.backbone.parameters(), torch.zeros(0)))
-    quiet = frozen_statistics(backbone.backbone)
-    with evaluating(backbone.backbone), quiet, private_rng(0, backbone.device):
+    quiet = frozen_running_stats(backbone.backbone)
+    with eval_mode(backbone.backbone), quiet, private_rng(0, backbone.device):
         try:
-            feature_map(backbone.backbone, images)
+            extract_feature_map(backbone.backbone, images)
             return None
         except ConfigError:
             found = _last_map(backbone.backbone, images)

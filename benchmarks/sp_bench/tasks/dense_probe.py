@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sp_bench.tasks import EVALUATION_SEED
-from sp_plugin.isolation import generator_for, private_rng
+from sp_plugin.isolation import make_generator, private_rng
 
 # 20 epochs, or as many as make 500 steps: of few images an epoch is a step or two.
 _EPOCHS, _STEPS, _BATCH, _RATE = 20, 500, 32, 1e-2
@@ -38,7 +38,7 @@ def fit_dense(features: Tensor, values: Tensor, outputs: int, loss: Loss) -> nn.
     batches = -(-len(features) // _BATCH)
     epochs = max(_EPOCHS, -(-_STEPS // batches))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=epochs * batches)
-    generator = generator_for(EVALUATION_SEED)
+    generator = make_generator(EVALUATION_SEED)
     for _ in range(epochs):
         for rows in torch.randperm(len(features), generator=generator).split(_BATCH):
             told = enlarged(probe(features[rows]), values.shape[1:])

@@ -10,7 +10,7 @@ from sp_bench.data.dataset import ImageDataset
 from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.tasks import EVALUATION_SEED
 from sp_plugin import crop_resize
-from sp_plugin.isolation import generator_for
+from sp_plugin.isolation import make_generator
 
 # Of a cell's side: with edges that touch, a seam that fits would tell the neighbour. Noroozi and
 # Favaro (ECCV 2016, section 3.2) leave 64 px of 75, placed at random in the cell, as here.
@@ -33,7 +33,7 @@ def patch_boxes(images: int, n: int, part: int) -> Tensor:
     (torch.Size([5, 4, 4]), True)
     """
     room = (1 - _PATCH) / n
-    shift = torch.rand(images, n * n, 2, generator=generator_for(EVALUATION_SEED, n, part))
+    shift = torch.rand(images, n * n, 2, generator=make_generator(EVALUATION_SEED, n, part))
     rows, columns = torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij")
     corner = torch.stack([columns, rows], dim=-1).view(-1, 2) / n
     side = torch.full((images, n * n, 2), _PATCH / n)

@@ -15,7 +15,7 @@ from sp_bench.tasks.jigsaw import GRIDS
 from sp_bench.tasks.jigsaw_patches import assemble, patch_boxes
 from sp_bench.tasks.jigsaw_probe import solve
 from sp_bench.tasks.linear import probe_of
-from sp_plugin.isolation import generator_for
+from sp_plugin.isolation import make_generator
 
 _ORDERS = {
     "reassembled": "reassembled by the probe",
@@ -54,7 +54,7 @@ def run(subject: TaskContext) -> dict[str, float]:
         solved = solve(backbone, subject.splits, n)
         frames = backbone.images(test)[solved.few]
         boxes = patch_boxes(len(frames), n, part=1)
-        generator = generator_for(EVALUATION_SEED, n)
+        generator = make_generator(EVALUATION_SEED, n)
         orders = {
             "intact": torch.arange(n * n).expand(len(frames), -1),
             "reassembled": solved.laid,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sp_bench.tasks.pair_sampling import Draws
-from sp_plugin.crops.boxes import iou
+from sp_plugin.crops.boxes import paired_iou
 from sp_plugin.objective.loss import r2
 
 PARTS = {
@@ -35,7 +35,7 @@ def parts_of(draws: Draws) -> dict[str, Tensor]:
     dx, dy, sigma = draws.targets.unbind(dim=1)
     distance, ratio = torch.hypot(dx, dy), sigma.abs()
     low, high = torch.quantile(distance, torch.tensor([1 / 3, 2 / 3]))
-    overlap = iou(*draws.boxes) > 0
+    overlap = paired_iou(*draws.boxes) > 0
     unlike = ratio > ratio.median()
     return {
         "near": distance <= low,

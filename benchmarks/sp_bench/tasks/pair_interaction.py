@@ -18,7 +18,7 @@ from sp_bench.tasks.pair import COMPONENTS
 from sp_bench.tasks.pair_interaction_probe import Crops, apart, one_alone, together
 from sp_bench.tasks.pair_sampling import Draws, draw_pairs, encode_pairs
 from sp_plugin.objective.loss import r2
-from sp_plugin.objective.pairs import choose_pairs
+from sp_plugin.objective.pairs import sample_pairs
 
 # Four crops of an image are six pairs for the price of two: encoding is most of the cost.
 _CROPS = 4
@@ -91,7 +91,7 @@ def run(subject: TaskContext) -> dict[str, float]:
 def _crops(backbone: FrozenBackbone, images: ImageDataset, draws: Draws) -> Crops:
     shown = backbone.images(images)
     features = encode_pairs(backbone, shown, draws, draws.resolution)
-    return Crops(features, draws.targets_of(choose_pairs(len(features))))
+    return Crops(features, draws.targets_of(sample_pairs(len(features))))
 
 
 TASK = Task("relation", _figures(), run, images_without_labels)

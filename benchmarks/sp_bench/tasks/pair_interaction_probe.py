@@ -13,7 +13,7 @@ from torchvision.ops import MLP
 
 from sp_bench.tasks import EVALUATION_SEED
 from sp_plugin.isolation import private_rng
-from sp_plugin.objective.pairs import choose_pairs
+from sp_plugin.objective.pairs import sample_pairs
 
 # On scenes-96 with a ResNet of width 256, early stopping on a tenth held out took the last epoch.
 _EPOCHS, _BATCHES = 8, 30
@@ -72,7 +72,7 @@ def _predict(fit: Crops, score: Crops, rule: Rule) -> Tensor:
     scale = fit.targets.std(dim=0).clamp_min(1e-6)
     _, n, width = known.shape
     truth = (fit.targets / scale).unflatten(0, (-1, n))
-    pairs = choose_pairs(len(known))
+    pairs = sample_pairs(len(known))
 
     def tell(features: Tensor) -> Tensor:
         return rule(mlp, *features[pairs].flatten(1, 2))

@@ -10,10 +10,10 @@ from torch import Tensor
 from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.tasks import EVALUATION_SEED
 from sp_plugin import SPConfig, crop_resize
-from sp_plugin.crops.sampler import uniform
-from sp_plugin.crops.sharpness import shared_resolution
-from sp_plugin.isolation import generator_for
-from sp_plugin.objective.targets import raw_targets
+from sp_plugin.crops.sampler import rand_cpu
+from sp_plugin.crops.sharpness import matched_resolution
+from sp_plugin.isolation import make_generator
+from sp_plugin.objective.targets import unnormalized_targets
 
 _PER_PICTURE = 2
 
@@ -40,7 +40,7 @@ class Draws:
     def targets_of(self, pairs: Tensor) -> Tensor:
         """The same for pairs (2, P) of the crops: (Pn, 3), the first n of the first pair."""
         a, b = self.boxes[pairs].flatten(1, 2)
-        return raw_targets(a, b, "image")
+        return unnormalized_targets(a, b, "image")
 
 
 def draw_pairs(images: int, most: int, frame: int, crop: int, part: int, crops: int = 2) -> Draws:
@@ -58,14 +58,14 @@ def draw_pairs(images: int, most: int, frame: int, crop: int, part: int, crops: 
     >>> draws.boxes.shape, int(draws.image.bincount().max())
     (torch.Size([2, 15, 4]), 2)
     """
-    generator = generator_for(EVALUATION_SEED, part)
+    generator = make_generator(EVALUATION_SEED, part)
     rounds = [torch.randperm(images, generator=generator) for _ in range(_PER_PICTURE)]
     image = torch.cat(rounds)[:most]
     # Crops that hardly overlap, whatever SP itself is told to draw.
-    config = SPConfig(source="image", crops=crops, max_iou=0.1).resolve(frame)
-    boxes = config.sampler()(len(image), generator)
-    numbers = uniform(len(image), 1, generator=generator)
-    return Draws(image, boxes, shared_resolution(boxes[..., 2:] * frame, crop, numbers))
+    config = SPConfig(source="image", num_crops=crops, max_iou=0.1).resolve(frame)
+    boxes = config.build_sampler()(len(image), generator)
+    numbers = rand_cpu(len(image), 1, generator=generator)
+    return Draws(image, boxes, matched_resolution(boxes[..., 2:] * frame, crop, numbers))
 
 
 def encode_pairs(

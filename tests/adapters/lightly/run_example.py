@@ -43,9 +43,13 @@ class Small(torch.utils.data.DataLoader):
 
 callbacks = {
     "off": [],
-    "on": [SPCallback(weight=1, warmup=0)],
-    "image": [SPCallback(weight=1, warmup=0, source="image")],
-    "host": [SPCallback(weight=1, warmup=0, source="host", layer=layer[0] if layer else None)],
+    "on": [SPCallback(weight=1, warmup_fraction=0)],
+    "image": [SPCallback(weight=1, warmup_fraction=0, source="image")],
+    "host": [
+        SPCallback(
+            weight=1, warmup_fraction=0, source="host_views", layer=layer[0] if layer else None
+        )
+    ],
     "zero": [SPCallback(weight=0, source="image")],
 }[mode]
 

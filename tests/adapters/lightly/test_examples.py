@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning import LightningModule
-from sp_lightning.student import student_of
+from sp_lightning.student import find_student_name
 
 from sp_plugin import SpatialPrediction
 
@@ -27,7 +27,10 @@ EXAMPLES = sorted(p for p in FOLDER.glob("*.py") if "Trainer(" in p.read_text())
 COLUMNS = ("baseline", "SP on the view", "SP on the image", "SP on its own views", "weight 0")
 # How a host is refused whose student is not asked about two views as they are. AIM's is asked about
 # one, by a method of its own; to call it fails in timm, and that is what is said of it.
-NO_TWO_VIEWS = ("ConfigError: source: got 'host'", "MaskedCausalVisionTransformer takes no crops")
+NO_TWO_VIEWS = (
+    "ConfigError: source: got 'host_views'",
+    "MaskedCausalVisionTransformer takes no crops",
+)
 LAYERS = {"ibot": "vit.norm"}  # its student is asked by a method of its own
 
 pytestmark = [
@@ -95,7 +98,7 @@ def test_the_student_of_every_benchmark_is_found(monkeypatch: pytest.MonkeyPatch
         wanted = {"batch_size_per_device": 4, "num_classes": 10, "knn_k": 20, "knn_t": 0.1}
         takes = inspect.signature(host.__init__).parameters
         made = host(**{key: value for key, value in wanted.items() if key in takes})
-        found[f"{path.parent.name}/{path.stem}"] = student_of(made)
+        found[f"{path.parent.name}/{path.stem}"] = find_student_name(made)
     apart = {"resnet50/dino", "vitb16/capi", "vitb16/dino", "vitb16/dinov2", "vitb16/ibot"}
     assert {name for name, student in found.items() if student == "student_backbone"} == apart
     assert len(found) >= 19 and set(found.values()) == {"backbone", "student_backbone"}

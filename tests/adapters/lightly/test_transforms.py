@@ -52,7 +52,7 @@ def leaves(item: Any) -> list[Any]:
 @pytest.mark.parametrize("name", NAMES)
 def test_views_are_bit_for_bit_what_they_were(name: str) -> None:
     plain, *left = drawn(getattr(T, name)())
-    wrapped, *left_too = drawn(SPTransform(getattr(T, name)(), size=24))
+    wrapped, *left_too = drawn(SPTransform(getattr(T, name)(), crop_size=24))
     assert left == left_too
     for views, sample in zip(plain, wrapped, strict=True):
         ours = leaves(sample["views"])
@@ -94,6 +94,6 @@ def test_data_sets_and_default_collate_carry_them(kind: str, workers: int, tmp_p
         else LightlyDataset(str(tmp_path), transform=transform)
     )
     batch = next(iter(DataLoader(data, batch_size=4, num_workers=workers)))
-    crops = Crops.collated(batch[0]["sp"])
+    crops = Crops.from_batch(batch[0]["sp"])
     assert crops.pixels.shape == (16, 3, 16, 16) and crops.boxes.shape == (4, 4, 4)
     assert len(batch[0]["views"]) == 2 and len(batch[1]) == 4

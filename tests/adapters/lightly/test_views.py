@@ -1,4 +1,4 @@
-"""source="host" with lightly: its transforms replay to the very pixels, its DINO trains."""
+"""source="host_views" with lightly: its transforms replay to the very pixels, its DINO trains."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import functional as F
 
 from sp_plugin import SpatialPrediction
-from sp_plugin.views.transform import SPViews
+from sp_plugin.views.transform import ViewBoxTransform
 
 # Colours off: what is left of a view is what its box and flips say. By the filter of each.
 QUIET = {
@@ -69,7 +69,7 @@ def leaves(item: Any) -> list[Tensor]:
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_boxes_and_flips_replay_to_the_very_pixels(name: str) -> None:
     transform, how = TRANSFORMS[name]()
-    host, told = SPViews(transform), set()
+    host, told = ViewBoxTransform(transform), set()
     seeded()
     for seed in range(3):
         image = make_image(seed)
@@ -94,7 +94,7 @@ def test_boxes_and_flips_replay_to_the_very_pixels(name: str) -> None:
 def test_a_turned_view_is_lost_and_the_others_are_not() -> None:
     seeded()
     boxes = torch.stack([
-        SPViews(L.SimCLRTransform(32, rr_prob=0.5, rr_degrees=degrees))(
+        ViewBoxTransform(L.SimCLRTransform(32, rr_prob=0.5, rr_degrees=degrees))(
             make_image(n)
         )["sp"]["boxes"]
         for n in range(8) for degrees in (None, 30)
@@ -162,9 +162,9 @@ def test_dino_with_six_local_crops(workers: int) -> None:
         trainer.fit(module, DataLoader(RandomImages(), 4, shuffle=True, num_workers=workers))
         return module.state_dict(), module.rows
 
-    (baseline, rows), (zero, rows_zero) = run(), run(SPCallback(source="host", weight=0))
+    (baseline, rows), (zero, rows_zero) = run(), run(SPCallback(source="host_views", weight=0))
     assert all(torch.equal(value, zero[key]) for key, value in baseline.items())
-    callback = SPCallback(source="host", weight=1, warmup=0)
+    callback = SPCallback(source="host_views", weight=1, warmup_fraction=0)
     on, rows_on = run(callback)
     assert rows == rows_zero == rows_on == 8 * 8
     assert callback._name == "student_backbone"

@@ -12,7 +12,7 @@ import pytest
 import torch
 from sp_lightning import SPCallback
 from sp_lightning.batch_utils import first_view
-from sp_lightning.student import join, optimizers_in
+from sp_lightning.student import add_to_param_group, optimizers_in
 
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig
 
@@ -40,7 +40,9 @@ def test_state_dict_is_plain_while_it_trains(kit: Any) -> None:
 
 
 def test_figures_go_through_the_modules_own_log(kit: Any) -> None:
-    trainer = kit.fit(kit.new("two_views"), SPCallback(weight=0.5, relative=False, warmup=0))
+    trainer = kit.fit(
+        kit.new("two_views"), SPCallback(weight=0.5, relative_weight=False, warmup_fraction=0)
+    )
     told = trainer.callback_metrics
     assert float(told["train_sp_weight"]) == 0.5
     assert 0 < float(told["train_sp_loss"]) < 2
@@ -54,7 +56,9 @@ def test_weight_warms_up_and_decays_with_training(kit: Any) -> None:
         def on_train_epoch_end(self, trainer: Any, *_: Any) -> None:
             seen.append(float(trainer.callback_metrics["train_sp_weight"]))
 
-    callback = SPCallback(weight=1, relative=False, warmup=0.5, decay=0.5)
+    callback = SPCallback(
+        weight=1, relative_weight=False, warmup_fraction=0.5, cooldown_fraction=0.5
+    )
     kit.fit(kit.new("two_views"), Look(), callback, max_epochs=4, limit_train_batches=1)
     assert seen == [0.0, 0.5, 1.0, 0.5]
 
@@ -62,8 +66,8 @@ def test_weight_warms_up_and_decays_with_training(kit: Any) -> None:
 def test_crops_suit_the_hosts_views(kit: Any) -> None:
     callback = SPCallback(weight=1)
     kit.fit(kit.new("two_views"), callback)
-    assert callback.sp.config.size == 16
-    assert callback.sp.config.area == (0.15, 0.32)
+    assert callback.sp.config.crop_size == 16
+    assert callback.sp.config.crop_scale == (0.15, 0.32)
 
 
 def test_fit_twice_keeps_the_head_of_that_module(kit: Any) -> None:
@@ -89,7 +93,7 @@ def test_a_fit_that_failed_leaves_the_module_as_it_was(kit: Any) -> None:
 
 
 def test_ranks_draw_different_pairs() -> None:
-    sp = SpatialPrediction(16, SPConfig(size=8))
+    sp = SpatialPrediction(16, SPConfig(crop_size=8))
     net, images = torch.nn.Conv2d(3, 16, 3), torch.rand(4, 3, 16, 16)
     first, second, again = (sp(net, images, step=0, rank=rank).boxes for rank in (0, 1, 0))
     assert torch.equal(first, again) and not torch.equal(first, second)
@@ -107,7 +111,7 @@ def test_head_joins_the_group_with_weight_decay(kit: Any) -> None:
     module = kit.new("teacher")
     configured = module.configure_optimizers()
     head = torch.nn.Linear(2, 2)
-    where = join(module, "student", head, configured)
+    where = add_to_param_group(module, "student", head, configured)
     groups = configured["optimizer"].param_groups
     assert where == (0, 1) and len(groups) == 2
     assert [id(p) for p in groups[1]["params"][-2:]] == [id(p) for p in head.parameters()]
@@ -176,7 +180,7 @@ def test_settings_come_from_a_config_and_from_keywords_over_it() -> None:
 
 
 def test_it_survives_pickle_and_deepcopy(kit: Any) -> None:
-    callback = SPCallback("student", weight=1, warmup=0)
+    callback = SPCallback("student", weight=1, warmup_fraction=0)
     kit.fit(kit.new("teacher"), callback)
     for twin in (pickle.loads(pickle.dumps(callback)), copy.deepcopy(callback)):
         assert isinstance(twin, SPCallback) and isinstance(twin, kit.pl.Callback)

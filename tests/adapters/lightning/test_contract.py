@@ -33,13 +33,13 @@ def test_weight_0_ends_in_the_baselines_weights_and_buffers(kit: Any, host: str)
     baseline = fitted(kit, host)
     assert not kit.same(baseline, kit.state(kit.new(host))), "the baseline itself does not train"
     for crops in (2, 4):
-        assert kit.same(fitted(kit, host, SPCallback(name, weight=0, crops=crops)), baseline)
+        assert kit.same(fitted(kit, host, SPCallback(name, weight=0, num_crops=crops)), baseline)
 
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_sp_trains_backbone_and_head(kit: Any, host: str) -> None:
     name = kit.hosts[host].name
-    callback = SPCallback(name, weight=1, warmup=0)
+    callback = SPCallback(name, weight=1, warmup_fraction=0)
     trained = fitted(kit, host, callback)
     baseline = fitted(kit, host)
     moved = [key for key in baseline if not torch.equal(baseline[key], trained[key])]
@@ -64,23 +64,30 @@ def test_only_the_gradient_differs(kit: Any) -> None:
         return torch.get_rng_state(), dict(module.named_buffers())
 
     rng, buffers = run()
-    rng_sp, buffers_sp = run(SPCallback(weight=1, warmup=0))
+    rng_sp, buffers_sp = run(SPCallback(weight=1, warmup_fraction=0))
     assert torch.equal(rng, rng_sp)
     assert kit.same(buffers, buffers_sp)
-    _, moved = run(SPCallback(weight=1, warmup=0, update_bn=True))
+    _, moved = run(SPCallback(weight=1, warmup_fraction=0, update_bn=True))
     assert not kit.same(buffers, moved)
 
 
 @pytest.mark.usefixtures("feature")
 @pytest.mark.parametrize(
     ("host", "more"),
-    (("two_views", {}), ("two_views", {"crops": 4, "pairs": 2}), ("teacher", {}), ("masked", {})),
+    (
+        ("two_views", {}),
+        ("two_views", {"num_crops": 4, "num_pairs": 2}),
+        ("teacher", {}),
+        ("masked", {}),
+    ),
 )
 def test_a_resumed_run_ends_as_an_uninterrupted_one(
     kit: Any, host: str, more: dict[str, Any], tmp_path: Any
 ) -> None:
     def callback() -> SPCallback:
-        return SPCallback(kit.hosts[host].name, weight=1, warmup=0, max_iou=(1.0, 0.1), **more)
+        return SPCallback(
+            kit.hosts[host].name, weight=1, warmup_fraction=0, max_iou=(1.0, 0.1), **more
+        )
 
     class Reseed(kit.pl.Callback):
         """What the host itself draws must not depend on where the run was cut."""
@@ -127,7 +134,7 @@ def test_a_plain_checkpoint_goes_on_with_sp(kit: Any, tmp_path: Any, caplog: Any
     host = kit.new("teacher")
     kit.fit(host, max_epochs=1).save_checkpoint(tmp_path / "plain.ckpt")
     before = kit.state(host)
-    module, callback = kit.new("teacher"), SPCallback("student", weight=1, warmup=0)
+    module, callback = kit.new("teacher"), SPCallback("student", weight=1, warmup_fraction=0)
     kit.fit(module, callback, max_epochs=2, ckpt_path=tmp_path / "plain.ckpt")
     assert "starts anew" in caplog.text
     assert not kit.same(kit.state(module), before)
@@ -156,7 +163,7 @@ def test_two_ranks(kit: Any, weight: float, tmp_path: Any) -> None:
             told = {"head": sp.head.state_dict(), "state": pl_module.state_dict()}
             torch.save(told, tmp_path / f"{trainer.global_rank}.pt")
 
-    trained = run(SPCallback(weight=weight, warmup=0), Keep())
+    trained = run(SPCallback(weight=weight, warmup_fraction=0), Keep())
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     parameters = [key for key in first["state"] if "running" not in key]
     assert all(torch.equal(first["state"][key], second["state"][key]) for key in parameters)

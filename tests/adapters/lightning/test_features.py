@@ -25,7 +25,9 @@ def three_ways(kit: Any, host: str, sp: dict[str, Any] | None = None, **options:
     ends = {}
     for weight in (None, 0, 1):
         module = kit.new(host)
-        callback = None if weight is None else SPCallback(weight=weight, warmup=0, **(sp or {}))
+        callback = (
+            None if weight is None else SPCallback(weight=weight, warmup_fraction=0, **(sp or {}))
+        )
         kit.fit(module, *([callback] if callback else []), **options)
         ends[weight] = kit.state(module)
     assert kit.same(ends[None], ends[0])
@@ -87,7 +89,7 @@ def test_stochastic_weight_averaging(kit: Any) -> None:
 
 
 def test_fast_dev_run(kit: Any) -> None:
-    assert three_ways(kit, "two_views", {"relative": False}, fast_dev_run=True).step == 1
+    assert three_ways(kit, "two_views", {"relative_weight": False}, fast_dev_run=True).step == 1
 
 
 def test_gradient_accumulation(kit: Any) -> None:
@@ -116,7 +118,7 @@ def test_a_compiled_student(kit: Any) -> None:
 
     baseline = run()
     assert kit.same(baseline, run(SPCallback(weight=0)))
-    assert not kit.same(baseline, run(SPCallback(weight=1, warmup=0)))
+    assert not kit.same(baseline, run(SPCallback(weight=1, warmup_fraction=0)))
 
 
 def test_a_student_built_in_configure_model(kit: Any) -> None:
@@ -136,7 +138,7 @@ def test_a_student_built_in_configure_model(kit: Any) -> None:
 
     baseline = run()
     assert kit.same(baseline, run(SPCallback(weight=0)))
-    assert not kit.same(baseline, run(SPCallback(weight=1, warmup=0)))
+    assert not kit.same(baseline, run(SPCallback(weight=1, warmup_fraction=0)))
 
 
 def test_a_student_that_needs_another_call(kit: Any) -> None:
@@ -161,7 +163,7 @@ def test_a_student_that_needs_another_call(kit: Any) -> None:
 
     with pytest.raises(ConfigError, match=r"backbone: Wants takes no crops of 96 px.*'mask'"):
         kit.fit(Host(), SPCallback())
-    callback = SPCallback(encode=encode, weight=1)
+    callback = SPCallback(feature_fn=encode, weight=1)
     kit.fit(Host(), callback)
     assert callback.step == 4 and callback.sp.feature_dim == 16
 

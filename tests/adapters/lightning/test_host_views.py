@@ -1,4 +1,4 @@
-"""source="host": SP on the views that the module makes and encodes itself."""
+"""source="host_views": SP on the views that the module makes and encodes itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torchvision import transforms as T
 
 from sp_plugin import ConfigError, SpatialPrediction
 from sp_plugin.crops.transform import SPTransform
-from sp_plugin.views.transform import SPViews
+from sp_plugin.views.transform import ViewBoxTransform
 
 # By the views that each host of the kit takes.
 HOSTS = {
@@ -94,23 +94,25 @@ def test_weight_0_is_the_baseline_and_weight_1_trains_without_a_row_more(
     kit: Any, host: str
 ) -> None:
     baseline, _ = fitted(kit, host)
-    zero, _ = fitted(kit, host, SPCallback(source="host", weight=0))
+    zero, _ = fitted(kit, host, SPCallback(source="host_views", weight=0))
     assert kit.same(baseline, zero)
-    on = SPCallback(source="host", weight=1, warmup=0)
+    on = SPCallback(source="host_views", weight=1, warmup_fraction=0)
     trained, _ = fitted(kit, host, on)
     moved = [key for key in baseline if not torch.equal(baseline[key], trained[key])]
     assert any(key.startswith("backbone.") for key in moved)
     fresh = SpatialPrediction(on.sp.feature_dim, on.sp.given).head.state_dict()
     assert not any(torch.equal(value, on.sp.head.state_dict()[key]) for key, value in fresh.items())
-    assert rows(kit, host) == rows(kit, host, SPCallback(source="host", weight=1))
+    assert rows(kit, host) == rows(kit, host, SPCallback(source="host_views", weight=1))
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_weight_0_is_the_baseline_under_trainer_options(kit: Any, options: dict[str, Any]) -> None:
     baseline, _ = fitted(kit, "multi_crop", **options)
-    zero, _ = fitted(kit, "multi_crop", SPCallback(source="host", weight=0), **options)
+    zero, _ = fitted(kit, "multi_crop", SPCallback(source="host_views", weight=0), **options)
     assert kit.same(baseline, zero)
-    on, _ = fitted(kit, "multi_crop", SPCallback(source="host", weight=1, warmup=0), **options)
+    on, _ = fitted(
+        kit, "multi_crop", SPCallback(source="host_views", weight=1, warmup_fraction=0), **options
+    )
     assert not kit.same(baseline, on) and all(value.isfinite().all() for value in on.values())
 
 
@@ -127,7 +129,7 @@ def test_only_the_gradient_differs(kit: Any, workers: int) -> None:
         return [*seen, torch.get_rng_state()], dict(module.named_buffers())
 
     baseline, buffers = run()
-    views, buffers_sp = run(SPCallback(source="host", weight=1, warmup=0))
+    views, buffers_sp = run(SPCallback(source="host_views", weight=1, warmup_fraction=0))
     assert all(map(torch.equal, baseline, views)) and len(views) == 4 + 1
     assert kit.same(buffers, buffers_sp)
 
@@ -137,21 +139,23 @@ def test_the_figures_are_those_of_the_local_crops(kit: Any) -> None:
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
             self.figures = dict(trainer.callback_metrics)
 
-    log, callback = Log(), SPCallback(source="host", weight=1, warmup=0)
+    log, callback = Log(), SPCallback(source="host_views", weight=1, warmup_fraction=0)
     data = RandomImages(Host(HOSTS["multi_crop"]))
     fitted(kit, "multi_crop", callback, log, data=data)
-    assert log.figures["train_sp_skipped"] == 0 and log.figures["train_sp_loss"] > 0
+    assert log.figures["train_sp_skipped_fraction"] == 0 and log.figures["train_sp_loss"] > 0
     # The measure of targets is that of the two small views, drawn from the transform itself.
-    boxes = SPViews(data.transform).draw()
-    measured = SpatialPrediction(4).suit_views(boxes[:, 2:]).targets.scale
-    assert torch.equal(callback.sp.targets.scale, measured)
-    assert not torch.allclose(measured, SpatialPrediction(4).suit_views(boxes[:, :2]).targets.scale)
+    boxes = ViewBoxTransform(data.transform).sample_boxes()
+    measured = SpatialPrediction(4).calibrate_targets(boxes[:, 2:]).targets.std
+    assert torch.equal(callback.sp.targets.std, measured)
+    assert not torch.allclose(
+        measured, SpatialPrediction(4).calibrate_targets(boxes[:, :2]).targets.std
+    )
 
 
 def test_all_is_taken_off_again(kit: Any) -> None:
     data = RandomImages(host := Host((32, 32)))
     before = pickle.dumps(host)
-    _, module = fitted(kit, "two_views", SPCallback(source="host"), data=data)
+    _, module = fitted(kit, "two_views", SPCallback(source="host_views"), data=data)
     assert data.transform is host and pickle.dumps(host) == before
     assert not module.backbone._forward_hooks and not module.backbone._forward_pre_hooks
 
@@ -160,7 +164,7 @@ def test_all_is_taken_off_again(kit: Any) -> None:
             raise KeyError("killed")
 
     with pytest.raises(KeyError):
-        fitted(kit, "two_views", SPCallback(source="host"), Stop(), data=data)
+        fitted(kit, "two_views", SPCallback(source="host_views"), Stop(), data=data)
     assert data.transform is host and pickle.dumps(host) == before
 
 
@@ -168,7 +172,7 @@ def test_data_sets_that_share_a_transform(kit: Any) -> None:
     host = Host((32, 32))
     before = pickle.dumps(host)
     parts = [RandomImages(host), RandomImages(host)]
-    fitted(kit, "two_views", SPCallback(source="host", weight=1), data=ConcatDataset(parts))
+    fitted(kit, "two_views", SPCallback(source="host_views", weight=1), data=ConcatDataset(parts))
     assert pickle.dumps(host) == before and all(part.transform is host for part in parts)
 
 
@@ -186,7 +190,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(kit: Any, pairs: Any, tmp_pa
             raise KeyError("killed")
 
     def run(*more: Any, **options: Any) -> tuple[dict[str, Tensor], Any]:
-        callback = SPCallback(source="host", weight=1, warmup=0, pairs=pairs)
+        callback = SPCallback(source="host_views", weight=1, warmup_fraction=0, num_pairs=pairs)
         options.update(data=Seeded(Host(HOSTS["many_views"])), shuffle=False)
         state, _ = fitted(kit, "many_views", callback, Reseed(), *more, **options)
         return state, callback.sp.state_dict()
@@ -206,7 +210,7 @@ def test_two_ranks(kit: Any, weight: float, tmp_path: Any) -> None:
             torch.save(told, tmp_path / f"{trainer.global_rank}.pt")
 
     ddp = {"devices": 2, "strategy": "ddp_fork", "max_epochs": 2}
-    callback = SPCallback(source="host", weight=weight, warmup=0)
+    callback = SPCallback(source="host_views", weight=weight, warmup_fraction=0)
     trained, _ = fitted(kit, "multi_crop", callback, Keep(), **ddp)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     assert kit.same(first["sp"], second["sp"])
@@ -219,23 +223,25 @@ def test_what_cannot_be_is_said_in_one_line(kit: Any) -> None:
     def refused(host: str, data: Any = None, **settings: Any) -> str:
         with pytest.raises(ConfigError) as caught:
             name = kit.hosts[host].name
-            fitted(kit, host, SPCallback(name, **{"source": "host", **settings}), data=data)
+            fitted(kit, host, SPCallback(name, **{"source": "host_views", **settings}), data=data)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
     # The masked host hands its student other pixels; the student of the other sees one view.
     for host in ("masked", "teacher"):
         line = refused(host)
-        assert line.startswith("source: got 'host', but the backbone is called, with gradients, on")
+        assert line.startswith(
+            "source: got 'host_views', but the backbone is called, with gradients, on"
+        )
         assert line.endswith("take 'view' or 'image' with this host")
-    beside = RandomImages(SPViews(Host((32, 32))))
-    assert "say SPCallback(source='host')" in refused("two_views", beside, source="view")
+    beside = RandomImages(ViewBoxTransform(Host((32, 32))))
+    assert "say SPCallback(source='host_views')" in refused("two_views", beside, source="view")
     beside = RandomImages(SPTransform(Host((32, 32))))
     assert "say SPCallback(source='image')" in refused("two_views", beside, source="view")
     with pytest.raises(ConfigError, match="the batch brings no places of its views: wrap"):
-        kit.fit(kit.new("two_views"), SPCallback(source="host"))
+        kit.fit(kit.new("two_views"), SPCallback(source="host_views"))
     with pytest.raises(ConfigError, match=r"encode: got .* takes none where source is 'host'"):
-        SPCallback(source="host", encode=lambda net, crops: net(crops))
+        SPCallback(source="host_views", feature_fn=lambda net, crops: net(crops))
     still = Host(())
     still.parts = [T.Compose([T.Resize(32), T.CenterCrop(32)])] * 2
     assert "all views show the same part" in refused("two_views", RandomImages(still))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from sp_lightning import SPCallback
-from sp_lightning.data import unwrap
+from sp_lightning.data import split_batch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision import transforms as T
@@ -73,13 +73,13 @@ def test_weight_0_ends_in_the_baselines_weights_on_the_same_views(kit: Any, work
 
 @pytest.mark.parametrize(
     ("through", "more"),
-    (("fit", {}), ("fit", {"crops": 4, "pairs": 3}), ("module", {}), ("datamodule", {})),
+    (("fit", {}), ("fit", {"num_crops": 4, "num_pairs": 3}), ("module", {}), ("datamodule", {})),
 )
 def test_sp_learns_from_the_picture_and_puts_the_transform_back(
     kit: Any, through: str, more: dict[str, Any]
 ) -> None:
     data = RandomImages(host := TwoViews())
-    callback = SPCallback(source="image", weight=1, warmup=0, **more)
+    callback = SPCallback(source="image", weight=1, warmup_fraction=0, **more)
     state, seen = fitted(kit, callback, data=data, through=through)
     assert not kit.same(fitted(kit, through=through)[0], state)
     assert all(type(batch[0]) is list for batch in seen)
@@ -124,8 +124,8 @@ def test_data_sets_of_torchvision_that_keep_a_second_copy_of_it(kit: Any) -> Non
 
 def test_a_transform_that_is_wrapped_already_takes_the_callbacks_settings(kit: Any) -> None:
     wrapped = SPTransform(TwoViews())
-    fitted(kit, SPCallback(source="image", size=20), data=RandomImages(wrapped))
-    assert wrapped.crops.config.size == 20
+    fitted(kit, SPCallback(source="image", crop_size=20), data=RandomImages(wrapped))
+    assert wrapped.crops.config.crop_size == 20
 
 
 def test_settings_that_do_not_fit_the_data_are_refused(kit: Any) -> None:
@@ -137,8 +137,8 @@ def test_settings_that_do_not_fit_the_data_are_refused(kit: Any) -> None:
 
 def test_unwrap_finds_the_views_at_any_depth_and_leaves_other_batches_alone() -> None:
     sp = {"crops": torch.zeros(4, 2, 3, 8, 8), "boxes": torch.zeros(4, 2, 4)}
-    own, crops = unwrap({"image": [{"views": [1, 2], "sp": sp}], "label": 3})
+    own, crops = split_batch({"image": [{"views": [1, 2], "sp": sp}], "label": 3})
     assert own == {"image": [[1, 2]], "label": 3}
     assert crops is not None and crops.pixels.shape == (8, 3, 8, 8)
     batch = [{"views": 1}, (2,)]
-    assert unwrap(batch) == (batch, None) and unwrap(batch)[0] is batch
+    assert split_batch(batch) == (batch, None) and split_batch(batch)[0] is batch

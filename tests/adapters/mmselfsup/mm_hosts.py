@@ -177,11 +177,11 @@ def trained(config: Config, watch: Any = None) -> Runner:
         config: of the run.
         watch: a forward hook for SP, if there is SP.
     """
-    from sp_mmselfsup.patches import repair
+    from sp_mmselfsup.patches import apply_patches
 
     runner = Runner.from_cfg(config)
     model = model_of(runner)
-    repair(model)
+    apply_patches(model)
     if watch is not None and hasattr(model, "sp"):
         model.sp.register_forward_hook(watch)
     runner.train()

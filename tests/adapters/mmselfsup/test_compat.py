@@ -16,7 +16,7 @@ from mmengine.logging import HistoryBuffer, MMLogger
 from mmengine.registry import FUNCTIONS
 from mmengine.runner import CheckpointLoader
 from sp_mmselfsup import patch_rules
-from sp_mmselfsup.patches import REPAIRS, repair
+from sp_mmselfsup.patches import PATCHES, apply_patches
 
 
 def in_a_fresh_process(code: str) -> str:
@@ -68,12 +68,12 @@ def test_a_host_that_is_not_loaded_is_left_alone() -> None:
 
 
 def test_the_log_says_each_in_one_line(monkeypatch: Any) -> None:
-    fault = REPAIRS[0]._replace(found=lambda host: True, mend=lambda host: None)
+    fault = PATCHES[0]._replace(found=lambda host: True, mend=lambda host: None)
     monkeypatch.setattr("sp_mmselfsup.patches.REPAIRS", (fault,))
     lines: list[str] = []
     logger = MMLogger.get_instance("compat-test")
     monkeypatch.setattr(logger, "handle", lambda record: lines.append(record.getMessage()))
-    repair(torch.nn.Linear(1, 1))
+    apply_patches(torch.nn.Linear(1, 1))
     assert lines == [f"SP: repaired: {fault.what}"]
 
 
@@ -82,7 +82,7 @@ def test_a_registry_of_mmselfsup_forgets_only_what_is_missing() -> None:
     from mmselfsup.models import SimCLR
 
     host = SimCLR(backbone={"type": "ResNet", "depth": 18}, neck=None, head=None)
-    repair(host)
+    apply_patches(host)
     assert not patch_rules.has_missing_locations(host)
     before = list(registries.HOOKS._locations)
     registries.LOOPS._locations.append("mmselfsup.not_there")
@@ -95,7 +95,7 @@ def test_a_registry_of_mmselfsup_forgets_only_what_is_missing() -> None:
 def test_hue_wraps_around_as_it_did() -> None:
     import mmcv
 
-    repair(torch.nn.Linear(1, 1))
+    apply_patches(torch.nn.Linear(1, 1))
     image = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
     for backend in ("cv2", "pillow"):
         back = mmcv.adjust_hue(image, -0.5, backend=backend)
@@ -110,7 +110,7 @@ def test_hue_wraps_around_as_it_did() -> None:
 
 
 def test_own_checkpoints_load_and_others_are_still_refused(tmp_path: Path) -> None:
-    repair(torch.nn.Linear(1, 1))
+    apply_patches(torch.nn.Linear(1, 1))
     kept = {"hub": HistoryBuffer([1.0], [1]), "n": np.float64(2), "w": torch.ones(2)}
     torch.save(kept, tmp_path / "own.pth")
     loaded = CheckpointLoader.load_checkpoint(str(tmp_path / "own.pth"), "cpu", logger="silent")
@@ -121,7 +121,7 @@ def test_own_checkpoints_load_and_others_are_still_refused(tmp_path: Path) -> No
 
 
 def test_collate_leaves_a_scope_aside() -> None:
-    repair(torch.nn.Linear(1, 1))
+    apply_patches(torch.nn.Linear(1, 1))
     collate = FUNCTIONS.get("default_collate")
     assert torch.equal(collate([torch.ones(2)] * 3, _scope_="mmselfsup"), torch.ones(3, 2))
     assert default_collate is not collate
@@ -146,5 +146,5 @@ def test_pixmims_pictures_keep_their_channels() -> None:
 def test_a_mended_library_is_left_alone() -> None:
     """In this process all is mended by now: what is found then is nothing."""
     host = torch.nn.Linear(1, 1)
-    repair(host)
-    assert repair(host) == []
+    apply_patches(host)
+    assert apply_patches(host) == []

@@ -64,7 +64,7 @@ def test_recipes_are_there_and_name_configs_of_the_host(host: str) -> None:
         config = Config.fromfile(recipe(f"{host}/{name}"))
         assert config.model.type == "SPAlgorithm" and config.default_scope == host
         assert MODELS.get(f"{host}.{config.model.algorithm.type}") is not None
-        assert SPConfig.build(config.model.sp) == SPConfig(
+        assert SPConfig.from_dict(config.model.sp) == SPConfig(
             source=config.model.sp.get("source", "view")
         )
 
@@ -72,7 +72,7 @@ def test_recipes_are_there_and_name_configs_of_the_host(host: str) -> None:
 def test_command_line_sets_what_the_three_lines_left(tmp_path: Path) -> None:
     config = written(tmp_path, FORMS["scope"])
     config.merge_from_dict({"model.sp.weight": 0.7, "model.sp.max_iou": [1.0, 0.1]})
-    assert SPConfig.build(config.model.sp).max_iou == (1.0, 0.1)
+    assert SPConfig.from_dict(config.model.sp).max_iou == (1.0, 0.1)
 
 
 def test_recipes_are_told_on_the_command_line() -> None:

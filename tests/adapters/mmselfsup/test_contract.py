@@ -11,7 +11,7 @@ import torch
 
 from sp_plugin import SpatialPrediction
 
-ON = {"weight": 1.0, "warmup": 0.0}
+ON = {"weight": 1.0, "warmup_fraction": 0.0}
 NAMES = tuple(mm_hosts.SMALL)
 
 
@@ -54,14 +54,20 @@ def test_keys_are_the_baselines_and_then_sps(runs: Any) -> None:
 def test_the_sum_that_is_trained_is_the_hosts_and_sps(runs: Any, monkeypatch: Any) -> None:
     _, _, runner, _ = runs
     on = runner.model
-    monkeypatch.setattr(on.sp, "config", dataclasses.replace(on.sp.config, relative=False))
+    monkeypatch.setattr(on.sp, "config", dataclasses.replace(on.sp.config, relative_weight=False))
     losses = on.loss(*on.data_preprocessor(next(iter(runner.train_dataloader)), True))
     total, logged = on.parse_losses(losses)
     assert {key for key in logged if "loss" in key} == {"loss", "sp_loss"}
     assert torch.equal(total, losses["loss"] + losses["sp_loss"])
     assert losses["sp_loss"] > 0
-    torch.testing.assert_close(losses["sp_loss"], losses["sp_raw"] * losses["sp_weight"])
-    assert {"sp_weight", "sp_skipped", "sp_r2_dx", "sp_r2_dy", "sp_r2_scale"} <= logged.keys()
+    torch.testing.assert_close(losses["sp_loss"], losses["sp_unweighted"] * losses["sp_weight"])
+    assert {
+        "sp_weight",
+        "sp_skipped_fraction",
+        "sp_r2_dx",
+        "sp_r2_dy",
+        "sp_r2_scale",
+    } <= logged.keys()
 
 
 def test_targets_hold_nothing_of_sp(runs: Any) -> None:
@@ -73,7 +79,7 @@ def test_targets_hold_nothing_of_sp(runs: Any) -> None:
 def test_crops_are_encoded_at_the_size_that_suits_the_views(runs: Any) -> None:
     name, _, on, _ = runs
     sizes = {"simclr": 32, "byol": 32, "swav": 32, "mocov3": 96, "mae": 96, "simmim": 192}
-    assert on.model.sp.config.size == sizes[name]
+    assert on.model.sp.config.crop_size == sizes[name]
 
 
 @pytest.mark.parametrize("name", ("byol", "mae"))
@@ -87,7 +93,7 @@ def test_mmpretrain_passes_it_too(train: Any, name: str, monkeypatch: Any) -> No
     assert type(baseline).__module__.startswith("mmpretrain.")
     assert mm_hosts.same(mm_hosts.without_sp(off.state_dict()), dict(baseline.state_dict()))
     assert not mm_hosts.same(mm_hosts.without_sp(on.state_dict()), dict(baseline.state_dict()))
-    assert on.sp.config.size == {"byol": 32, "mae": 96}[name]
+    assert on.sp.config.crop_size == {"byol": 32, "mae": 96}[name]
 
 
 def test_only_the_gradient_differs(train: Any) -> None:

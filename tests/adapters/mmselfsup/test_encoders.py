@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
-from sp_mmselfsup.unmasked_forward import encoder_of
+from sp_mmselfsup.unmasked_forward import unmasked_feature_fn
 
-from sp_plugin.features.extraction import encode, pooled
+from sp_plugin.features.extraction import extract_features, pool_features
 
 VIT = {"embed_dims": 24, "num_layers": 2, "num_heads": 2, "feedforward_channels": 48}
 SWIN = {"embed_dims": 16, "depths": [1, 1], "num_heads": [1, 2]}
@@ -85,19 +85,21 @@ def built(host: str, name: str) -> tuple[Any, torch.Tensor, tuple[Any, ...]]:
 @pytest.mark.parametrize(("host", "name"), CASES)
 def test_crops_are_encoded_as_the_backbone_does_unmasked(host: str, name: str) -> None:
     backbone, crops, more = built(host, name)
-    ours = encode(backbone, crops, call=encoder_of(backbone))
+    ours = extract_features(backbone, crops, call=unmasked_feature_fn(backbone))
     theirs = backbone(crops, *more)
     # Theirs has the mask and the order of tokens behind the features, in a tuple.
     theirs = theirs[0] if isinstance(theirs, tuple) else theirs
-    torch.testing.assert_close(ours, pooled(theirs), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours, pool_features(theirs), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("host", "name"), CASES)
 def test_nothing_is_masked(host: str, name: str) -> None:
     """Twice the same crops, twice the same features, whatever the global generators say."""
     backbone, crops, _ = built(host, name)
-    call = encoder_of(backbone)
-    assert torch.equal(encode(backbone, crops, call=call), encode(backbone, crops, call=call))
+    call = unmasked_feature_fn(backbone)
+    assert torch.equal(
+        extract_features(backbone, crops, call=call), extract_features(backbone, crops, call=call)
+    )
 
 
 def test_hivit_is_encoded_though_its_forward_gives_nothing() -> None:
@@ -107,7 +109,7 @@ def test_hivit_is_encoded_though_its_forward_gives_nothing() -> None:
     backbone.init_weights()
     crops = torch.randn(2, 3, 64, 64)
     backbone.eval()
-    features = encode(backbone, crops, call=encoder_of(backbone))
+    features = extract_features(backbone, crops, call=unmasked_feature_fn(backbone))
     latent, *_ = backbone(crops)
     torch.testing.assert_close(features, latent.mean(dim=1), rtol=1e-4, atol=1e-5)
 
@@ -122,16 +124,16 @@ def test_spark_is_encoded_with_every_place_active() -> None:
     crops = torch.randn(2, 3, 64, 64)
     SparseHelper._cur_active = mask = torch.zeros(2, 1, 2, 2, dtype=torch.bool)
     backbone.eval()
-    ours = encode(backbone, crops, call=encoder_of(backbone))
+    ours = extract_features(backbone, crops, call=unmasked_feature_fn(backbone))
     assert SparseHelper._cur_active is mask  # as the host's own step left it
     SparseHelper._cur_active = torch.ones_like(mask)
-    assert torch.allclose(ours, pooled(backbone(crops)), atol=1e-5)
+    assert torch.allclose(ours, pool_features(backbone(crops)), atol=1e-5)
     SparseHelper._cur_active = None
 
 
 def test_other_backbones_are_called_as_they_are() -> None:
-    assert encoder_of(MODELS.build({"type": "mmselfsup.ResNet", "depth": 18})) is None
-    assert encoder_of(MODELS.build({"type": "mmselfsup.MoCoV3ViT", **SMALL})) is None
+    assert unmasked_feature_fn(MODELS.build({"type": "mmselfsup.ResNet", "depth": 18})) is None
+    assert unmasked_feature_fn(MODELS.build({"type": "mmselfsup.MoCoV3ViT", **SMALL})) is None
 
 
 def test_a_users_own_subclass_of_a_masked_backbone_is_unmasked_too() -> None:
@@ -145,5 +147,5 @@ def test_a_users_own_subclass_of_a_masked_backbone_is_unmasked_too() -> None:
     mine, theirs = Mine(**SMALL), MAEViT(**SMALL)
     mine.load_state_dict(theirs.state_dict())
     crops = torch.randn(2, 3, 32, 32)
-    a, b = (encode(net, crops, call=encoder_of(net)) for net in (mine, theirs))
+    a, b = (extract_features(net, crops, call=unmasked_feature_fn(net)) for net in (mine, theirs))
     assert torch.equal(a, b)

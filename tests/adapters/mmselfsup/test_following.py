@@ -1,4 +1,4 @@
-"""How each kind of transform moves an image, as SPViews follows it."""
+"""How each kind of transform moves an image, as SPViewBoxes follows it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mm_draws import seed
 from mmengine.registry import DefaultScope
 from PIL import Image
-from sp_mmselfsup import SPViews
+from sp_mmselfsup import SPViewBoxes
 
 from sp_plugin import ConfigError
 
@@ -64,7 +64,7 @@ def test_any_chain_of_crops_flips_and_resizes_is_followed(steps: Any, number: in
     image = np.stack([(x + 0.5) / 160, (y + 0.5) / 120, 0 * x], axis=-1)
     seed(number)
     with DefaultScope.overwrite_default_scope("mmselfsup"):
-        packed = SPViews([*steps, AsItIs()])({"img": image})
+        packed = SPViewBoxes([*steps, AsItIs()])({"img": image})
     view, sample = packed["inputs"], packed["data_samples"]
     ((cx, cy, w, h),), ((across, down),) = sample.sp_boxes.tolist(), sample.sp_flips.tolist()
     rows, columns = view.mean(axis=1)[:, 1], view.mean(axis=0)[:, 0]
@@ -82,7 +82,7 @@ def middle_and_extent(line: Any) -> tuple[float, float]:
 def boxes_of(image_info: Any, *steps: Any, **settings: Any) -> torch.Tensor:
     pipeline = [LOAD, *steps, PACK]
     with DefaultScope.overwrite_default_scope("mmselfsup"):
-        return SPViews(pipeline, **settings)(dict(image_info))["data_samples"].sp_boxes
+        return SPViewBoxes(pipeline, **settings)(dict(image_info))["data_samples"].sp_boxes
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_transform_of_the_users_own_is_asked_about(image_info: Any) -> None:
     with pytest.raises(ConfigError) as error:
         boxes_of(image_info, mine)
     assert str(error.value) == (
-        "SPViews: cannot tell how mine moves the image; if it leaves each pixel in its place, "
+        "SPViewBoxes: cannot tell how mine moves the image; if it leaves each pixel in its place, "
         "say still=['mine']"
     )
     assert boxes_of(image_info, mine, still=["mine"]).tolist() == [[0.5, 0.5, 1.0, 1.0]]
@@ -139,9 +139,9 @@ def test_a_subclass_is_its_host_until_it_moves_pictures_itself(image_info: Any) 
 
     with DefaultScope.overwrite_default_scope("mmselfsup"):
         pipeline = [LOAD, Named(prob=1.0), PACK]
-        sample = SPViews(pipeline)(dict(image_info))["data_samples"]
+        sample = SPViewBoxes(pipeline)(dict(image_info))["data_samples"]
     assert sample.sp_flips.tolist() == [[-1.0, 1.0]]
-    with pytest.raises(ConfigError, match="SPViews: cannot tell how Moves moves the image"):
+    with pytest.raises(ConfigError, match="SPViewBoxes: cannot tell how Moves moves the image"):
         boxes_of(image_info, Moves(prob=1.0))
 
 
@@ -157,7 +157,7 @@ def test_transforms_that_were_built_already_are_left_as_they_were(image_info: An
 
 
 def test_pictures_that_are_no_views_are_refused(image_info: Any) -> None:
-    with pytest.raises(ConfigError, match="SPViews: 9 images are made of 1 view"):
+    with pytest.raises(ConfigError, match="SPViewBoxes: 9 images are made of 1 view"):
         boxes_of(image_info, {"type": "Resize", "scale": 292}, {"type": "RandomPatchWithLabels"})
 
 
@@ -177,8 +177,8 @@ def test_transforms_of_torchvision_are_followed_too(image_info: Any, wrapped: bo
         {"type": f"{name}ToTensor"},
     ]
     with DefaultScope.overwrite_default_scope("mmselfsup"):
-        views = SPViews([*steps, AsItIs()])
-        padded = SPViews([*steps[:3], {"type": f"{name}Pad", "padding": 8}, AsItIs()])
+        views = SPViewBoxes([*steps, AsItIs()])
+        padded = SPViewBoxes([*steps[:3], {"type": f"{name}Pad", "padding": 8}, AsItIs()])
     original = Image.open(image_info["img_path"]).convert("RGB")
     mirrored = set()
     for number in range(8):
@@ -193,4 +193,4 @@ def test_transforms_of_torchvision_are_followed_too(image_info: Any, wrapped: bo
         mirrored.add(across)
     assert mirrored == {1.0, -1.0}
     assert padded(dict(image_info))["data_samples"].sp_boxes.isnan().all()
-    assert views.draw().isfinite().all()
+    assert views.sample_boxes().isfinite().all()

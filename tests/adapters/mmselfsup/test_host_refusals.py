@@ -1,4 +1,4 @@
-"""source="host" where an algorithm, or its data, cannot serve it."""
+"""source="host_views" where an algorithm, or its data, cannot serve it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sp_mmselfsup.host_views import HostViews
 
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig
 
-ON = {"weight": 1.0, "warmup": 0.0, "source": "host"}
+ON = {"weight": 1.0, "warmup_fraction": 0.0, "source": "host_views"}
 
 
 @pytest.mark.parametrize("name", ("mae", "simmim"))
@@ -22,7 +22,7 @@ def test_a_host_that_masks_is_refused(train: Any, name: str) -> None:
         train(name, ON, mm_hosts.with_views)
     host = {"mae": "MAE", "simmim": "SimMIM"}[name]
     assert str(error.value) == (
-        f"source: got 'host', but {host} masks what its backbone sees; take 'view' or 'image'"
+        f"source: got 'host_views', but {host} masks what its backbone sees; take 'view' or 'image'"
     )
 
 
@@ -32,7 +32,7 @@ def test_a_host_whose_student_encodes_one_view_is_refused(train: Any, monkeypatc
     with pytest.raises(ConfigError) as error:
         train("mocov2", ON, mm_hosts.with_views)
     assert str(error.value) == (
-        "source: got 'host', but the backbone is called, with gradients, on 1 of the batch's 2 "
+        "source: got 'host_views', but the backbone is called, with gradients, on 1 of the batch's 2 "
         "views as they are, and not on two of one size; take 'view' or 'image' with this host"
     )
 
@@ -41,7 +41,7 @@ def test_a_batch_without_places_is_refused(train: Any) -> None:
     with pytest.raises(ConfigError) as error:
         train("byol", ON)
     assert str(error.value) == (
-        "source: got 'host', but no places of the views came with the data; put the pipeline into "
+        "source: got 'host_views', but no places of the views came with the data; put the pipeline into "
         "dict(type='SPViews', pipeline=...)"
     )
 
@@ -50,8 +50,8 @@ def test_without_a_pipeline_of_this_run_targets_keep_their_measure() -> None:
     """A data loader that was built before its Runner: SP trains all the same."""
     MessageHub.get_instance("a run that begins here")
     backbone = torch.nn.Conv2d(3, 8, 3)
-    sp = SpatialPrediction(8, SPConfig(source="host"))
-    before = sp.targets.scale.clone()
+    sp = SpatialPrediction(8, SPConfig(source="host_views"))
+    before = sp.targets.std.clone()
     host, views = HostViews(backbone, sp.config), [torch.rand(3, 3, 8, 8) for _ in range(2)]
     places = {"sp_boxes": torch.rand(2, 4), "sp_flips": torch.ones(2, 2)}
     with host.step():
@@ -59,4 +59,4 @@ def test_without_a_pipeline_of_this_run_targets_keep_their_measure() -> None:
             backbone(view)
         encoded = host.asked_about(views, [BaseDataElement(**places) for _ in range(3)], sp)
     assert encoded.features.shape == (2, 3, 8)
-    assert torch.equal(sp.targets.scale, before)
+    assert torch.equal(sp.targets.std, before)

@@ -1,4 +1,4 @@
-"""source="host": SP on the embeddings that the algorithm computes anyway, through real Runners."""
+"""source="host_views": SP on the embeddings that the algorithm computes anyway, through real Runners."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mmengine.registry import HOOKS
 from sp_mmselfsup import recipe
 
 from sp_plugin import SpatialPrediction, SPOutput
-from sp_plugin.objective.flips import spread_of_views
+from sp_plugin.objective.flips import target_std_of_views
 
-ON = {"weight": 1.0, "warmup": 0.0, "source": "host"}
+ON = {"weight": 1.0, "warmup_fraction": 0.0, "source": "host_views"}
 ROWS: list[int] = []
 
 
@@ -79,8 +79,8 @@ def test_targets_are_measured_by_the_pipelines_own_boxes(runs: Any) -> None:
     name, (_, on, _), _ = runs
     (pipeline,) = on.train_dataloader.dataset.pipeline.transforms
     local = slice(2, 8) if name == "swav" else slice(0, 2)
-    spread = spread_of_views(pipeline.draw()[:, local], "symmetric")
-    assert torch.equal(on.model.sp.targets.scale, spread)
+    spread = target_std_of_views(pipeline.sample_boxes()[:, local], "symmetric")
+    assert torch.equal(on.model.sp.targets.std, spread)
 
 
 def test_what_is_logged_is_finite_and_sums_to_what_is_trained(runs: Any) -> None:
@@ -92,9 +92,15 @@ def test_what_is_logged_is_finite_and_sums_to_what_is_trained(runs: Any) -> None
     losses = on.model.loss(inputs, samples)
     total, logged = on.model.parse_losses(losses)
     assert torch.equal(total, losses["loss"] + losses["sp_loss"])
-    assert {"sp_weight", "sp_skipped", "sp_r2_dx", "sp_r2_dy", "sp_r2_scale"} <= logged.keys()
+    assert {
+        "sp_weight",
+        "sp_skipped_fraction",
+        "sp_r2_dx",
+        "sp_r2_dy",
+        "sp_r2_scale",
+    } <= logged.keys()
     assert all(torch.isfinite(torch.as_tensor(value)).all() for value in logged.values())
-    assert logged["sp_skipped"] == 0
+    assert logged["sp_skipped_fraction"] == 0
     assert not on.model._host._watch._calls, "a step's graph is kept"
 
 
@@ -149,7 +155,7 @@ def test_the_recipe_trains(host: str, data: Path, tmp_path: Path) -> None:
     counted(config)
     runner = mm_hosts.trained(mm_hosts.shrink(config, data, tmp_path))
     assert runner.iter == mm_hosts.STEPS
-    assert float(runner.message_hub.get_scalar("train/sp_skipped").current()) == 0
+    assert float(runner.message_hub.get_scalar("train/sp_skipped_fraction").current()) == 0
     assert runner.model.sp.config.source == "host"
 
 
@@ -160,7 +166,7 @@ def test_pairs_are_of_the_most_local_views_and_of_all_of_them(train: Any) -> Non
     for out in seen:
         assert out.boxes.shape == (2, 15 * 2, 4)  # pairs of six views, two images
         assert (out.boxes[..., 2] * out.boxes[..., 3]).max() < 0.15
-    train("swav", {**ON, "pairs": 4}, with_views, watch=lambda *call: seen.append(call[-1]))
+    train("swav", {**ON, "num_pairs": 4}, with_views, watch=lambda *call: seen.append(call[-1]))
     assert seen[-1].boxes.shape == (2, 4 * 2, 4)
 
 

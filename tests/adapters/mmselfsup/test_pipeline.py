@@ -15,11 +15,11 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
 from sp_mmselfsup import SPCrops
-from sp_mmselfsup.batch import crops_of
+from sp_mmselfsup.batch import crops_from_samples
 
 from sp_plugin import ConfigError
 
-IMAGE = {"weight": 1.0, "warmup": 0.0, "source": "image"}
+IMAGE = {"weight": 1.0, "warmup_fraction": 0.0, "source": "image"}
 LOAD = {"type": "LoadImageFromFile"}
 PACK = {"type": "PackSelfSupInputs", "meta_keys": ["img_path"]}
 VIEWS = [
@@ -78,7 +78,7 @@ def test_crops_are_the_pictures_own_in_the_models_channels(image_info: Any, tmp_
     red = Image.fromarray(np.full((40, 40, 3), (200, 10, 10), np.uint8))
     red.save(tmp_path / "red.png")
     transform = SPCrops([LOAD, PACK], IMAGE)
-    transform.crops.photometric = lambda image: image
+    transform.crops.color_transform = lambda image: image
     sample = transform({"img_path": str(tmp_path / "red.png")})["data_samples"]
     rgb = sample.sp_crops.mean(dim=(0, 2, 3)) * 255
     assert torch.allclose(rgb, torch.tensor([200.0, 10.0, 10.0]), atol=1)
@@ -87,7 +87,7 @@ def test_crops_are_the_pictures_own_in_the_models_channels(image_info: Any, tmp_
 
     for swap, first in ((True, 200), (False, 10)):  # the backbone sees RGB, or BGR as loaded
         host = SelfSupDataPreprocessor(mean=(5.0,) * 3, std=(2.0,) * 3, bgr_to_rgb=swap)
-        crops = crops_of([sample, sample], host)
+        crops = crops_from_samples([sample, sample], host)
         assert crops.pixels.shape[0] == 8 and crops.boxes.shape == (4, 2, 4)
         assert float(crops.pixels[:, 0].mean()) == pytest.approx((first - 5) / 2, abs=0.5)
 
@@ -105,7 +105,7 @@ def test_it_trains_and_weight_0_is_the_baseline(train: Any, name: str) -> None:
     baseline = train(name).model.state_dict()
     off = with_crops({**IMAGE, "weight": 0}).state_dict()
     assert mm_hosts.same(mm_hosts.without_sp(off), dict(baseline))
-    four = with_crops({**IMAGE, "crops": 4, "pairs": 2}).state_dict()
+    four = with_crops({**IMAGE, "num_crops": 4, "num_pairs": 2}).state_dict()
     assert not mm_hosts.same(mm_hosts.without_sp(four), dict(baseline))
     on = with_crops(IMAGE)
     assert on.sp.config.window == (0.5, 1.0)  # of a image_info, not of a view

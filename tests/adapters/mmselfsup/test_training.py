@@ -19,7 +19,7 @@ from mmengine.registry import OPTIM_WRAPPERS
 
 from sp_plugin import SPOutput
 
-ON = {"weight": 1.0, "warmup": 0.0}
+ON = {"weight": 1.0, "warmup_fraction": 0.0}
 
 
 @OPTIM_WRAPPERS.register_module(force=True)
@@ -94,7 +94,7 @@ def test_weight_follows_training_and_each_step_draws_its_own_pairs(train: Any) -
         boxes.append(out.boxes)
         weights.append(float(out.metrics["weight"]))
 
-    train("mae", {"weight": 1.0, "relative": False, "warmup": 1.0}, watch=keep)
+    train("mae", {"weight": 1.0, "relative_weight": False, "warmup_fraction": 1.0}, watch=keep)
     assert weights == pytest.approx([0, 1 / 3, 2 / 3])
     first, second, third = boxes
     assert not torch.equal(first, second) and not torch.equal(second, third)
@@ -102,7 +102,7 @@ def test_weight_follows_training_and_each_step_draws_its_own_pairs(train: Any) -
 
 @pytest.mark.parametrize("name", ("byol", "mae"))
 def test_a_resumed_run_ends_as_an_uninterrupted_one(train: Any, name: str, tmp_path: Any) -> None:
-    settings = {**ON, "max_iou": (1.0, 0.1), "warmup": 0.5}
+    settings = {**ON, "max_iou": (1.0, 0.1), "warmup_fraction": 0.5}
     resumed, whole = mm_resume.ends(train, name, settings, tmp_path)
     assert mm_hosts.same(resumed, whole)
 

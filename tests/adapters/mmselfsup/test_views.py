@@ -1,4 +1,4 @@
-"""SPViews: where each view of the host lies in the image; the views stay what they were."""
+"""SPViewBoxes: where each view of the host lies in the image; the views stay what they were."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mm_draws import one_of_each, seed
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from sp_mmselfsup import SPViews
+from sp_mmselfsup import SPViewBoxes
 
 CONFIGS = {
     ("mmselfsup", "swav"): "swav/swav_resnet50_8xb32-mcrop-2-6-coslr-200e_in1k-224-96.py",
@@ -100,7 +100,7 @@ def as_list(inputs: Any) -> list[torch.Tensor]:
 
 def test_views_and_what_the_host_draws_stay_what_they_were(shipped: Any, image_info: Any) -> None:
     name, pipeline = shipped
-    plain, ours = Compose(copy.deepcopy(pipeline)), SPViews(pipeline)
+    plain, ours = Compose(copy.deepcopy(pipeline)), SPViewBoxes(pipeline)
     for number in range(2):
         seed(number)
         theirs = as_list(plain(dict(image_info))["inputs"])
@@ -117,7 +117,7 @@ def test_boxes_and_flips_replay_to_the_views_themselves(shipped: Any, image_info
     name, pipeline = shipped
     pipeline = only_geometric(pipeline)
     image = mmcv.imread(image_info["img_path"])
-    views = SPViews(pipeline)
+    views = SPViewBoxes(pipeline)
     mirrored = set()
     for number in range(8):
         seed(number)
@@ -143,7 +143,7 @@ def test_what_comes_through_a_loader_replays(host: str, workers: int, data: Path
     pipeline = only_geometric(loader.dataset.pipeline)
     where = {"img_path": "train/"}
     loader.dataset.update(data_root=str(data), ann_file="meta/train.txt", data_prefix=where)
-    loader.dataset.pipeline = [{"type": "SPViews", "pipeline": pipeline}]
+    loader.dataset.pipeline = [{"type": "SPViewBoxes", "pipeline": pipeline}]
     loader.update(batch_size=2, num_workers=workers, persistent_workers=False)
     with DefaultScope.overwrite_default_scope(host):
         batches = list(Runner.build_dataloader(loader, seed=0))
@@ -161,7 +161,7 @@ def test_what_comes_through_a_loader_replays(host: str, workers: int, data: Path
 
 def test_it_goes_to_a_spawned_worker(image_info: Any, shipped: Any) -> None:
     _, pipeline = shipped
-    views = SPViews(pipeline)
+    views = SPViewBoxes(pipeline)
     seed(0)
     here = views(dict(image_info))
     seed(0)
@@ -175,7 +175,7 @@ def test_views_begin_where_the_picture_stood_that_they_are_made_of(image_info: A
     views = {"type": "MultiView", "num_views": [1, 2], "transforms": [[], [flip]]}
     pipeline = [LOAD, flip, {"type": "mmcv.CenterCrop", "crop_size": (160, 256)}, views, PACK]
     with DefaultScope.overwrite_default_scope("mmselfsup"):
-        sample = SPViews(pipeline)(dict(image_info))["data_samples"]
+        sample = SPViewBoxes(pipeline)(dict(image_info))["data_samples"]
     assert sample.sp_boxes.tolist() == [[0.5, 0.5, 0.5, 1.0]] * 3
     assert sample.sp_flips.tolist() == [[-1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
 
@@ -185,14 +185,14 @@ def test_boxes_drawn_on_a_blank_are_the_pipelines_own(host: str) -> None:
     """In [2, 6] views of SwAV: areas of 0.14 to 1, and of 0.05 to 0.14."""
     config = mm_hosts.shipped(host, CONFIGS[host, "swav"])
     with DefaultScope.overwrite_default_scope(host):
-        views = SPViews(config.train_dataloader.dataset.pipeline)
+        views = SPViewBoxes(config.train_dataloader.dataset.pipeline)
     seed(0)
     before = one_of_each()
     seed(0)
-    boxes = views.draw()
+    boxes = views.sample_boxes()
     assert one_of_each() == before
     assert boxes.shape == (128, 8, 4) and boxes.isfinite().all()
     area = boxes[..., 2] * boxes[..., 3]
     assert area[:, :2].min() > 0.13 and area[:, :2].max() > 0.9
     assert area[:, 2:].min() > 0.045 and area[:, 2:].max() < 0.15
-    assert torch.equal(boxes, views.draw())
+    assert torch.equal(boxes, views.sample_boxes())

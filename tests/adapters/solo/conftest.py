@@ -91,7 +91,7 @@ class Run:
         """Parameters of SP's head that are what they were before the first step."""
         head = {k: v for k, v in self.sp["sp"].items() if k.startswith("head.")}
         width = head["head.norm.weight"].shape[0]
-        fresh = SpatialPrediction(width, SPConfig.build(self.sp["config"])).state_dict()
+        fresh = SpatialPrediction(width, SPConfig.from_dict(self.sp["config"])).state_dict()
         return [key for key, value in head.items() if torch.equal(value, fresh[key])]
 
     @property

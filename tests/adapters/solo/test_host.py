@@ -73,8 +73,8 @@ def test_trainer_options(solo: Any, options: tuple[str, ...], tmp_path: Path) ->
     baseline, zero = run("baseline"), run("zero", "++sp.weight=0")
     assert zero.same(baseline)
     # Each of two ranks makes one step: a relative weight would be measured in it, and no more.
-    relative = f"++sp.relative={str('++strategy=ddp' not in options).lower()}"
-    on = run("on", "++sp.enabled=true", "++sp.weight=1", "++sp.warmup=0", relative)
+    relative = f"++sp.relative_weight={str('++strategy=ddp' not in options).lower()}"
+    on = run("on", "++sp.enabled=true", "++sp.weight=1", "++sp.warmup_fraction=0", relative)
     # A clipped step of LARS's warm-up is too small for the 1.0 of a norm's weight to see.
     assert not [key for key in on.still() if "norm" not in key]
     odd = [key for key, value in on.sp["sp"].items() if not value.isfinite().all()]

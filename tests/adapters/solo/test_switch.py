@@ -17,7 +17,7 @@ import sp_solo
 import torch
 from omegaconf import DictConfig, OmegaConf
 from sp_lightning import SPCallback
-from sp_solo import Switch
+from sp_solo import MethodFactory
 from sp_solo import config as sp_config
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -78,10 +78,10 @@ def fitted(model: Any) -> dict[str, Tensor]:
 
 
 def test_install_switches_every_method_but_linear_once(host: Any) -> None:
-    sp_solo.install()
+    sp_solo.register()
     first = dict(host.METHODS)
-    assert isinstance(first["base"], Switch) and first["linear"] is Linear
-    sp_solo.install()
+    assert isinstance(first["base"], MethodFactory) and first["linear"] is Linear
+    sp_solo.register()
     assert first == host.METHODS
     assert sys.modules["solo.utils.auto_resumer"].AutoResumer.SHOULD_MATCH == ["name", "sp"]
 
@@ -89,20 +89,20 @@ def test_install_switches_every_method_but_linear_once(host: Any) -> None:
 def test_install_refuses_a_solo_learn_without_hydra_in_one_line(host: Any) -> None:
     host.BaseMethod = type("BaseMethod", (), {"__init__": lambda self, encoder: None})
     with pytest.raises(ConfigError, match=r"holds 1\.0\.2 of 2021.*from https://github") as error:
-        sp_solo.install()
+        sp_solo.register()
     assert "\n" not in str(error.value)
     assert host.METHODS["base"] is Method
 
 
 @pytest.mark.parametrize("cfg", (config(), config(enabled=False, weight=0.5)))
 def test_without_sp_the_method_is_built_as_ever(cfg: DictConfig) -> None:
-    model = Switch(Method)(cfg)
+    model = MethodFactory(Method)(cfg)
     assert type(model) is Method and model.configure_callbacks() == []
     assert "sp" not in cfg
 
 
 def test_a_switch_forwards_what_else_is_asked_of_the_class_and_can_be_copied() -> None:
-    switch = Switch(Method)
+    switch = MethodFactory(Method)
     assert switch.marker == "of the class"
     assert switch.load_from_checkpoint.__func__ is Method.load_from_checkpoint.__func__
     for other in (copy.deepcopy(switch), pickle.loads(pickle.dumps(switch))):
@@ -111,10 +111,10 @@ def test_a_switch_forwards_what_else_is_asked_of_the_class_and_can_be_copied() -
 
 def test_with_sp_the_model_is_of_the_same_class_and_brings_a_callback() -> None:
     cfg = config(enabled=True)
-    model = Switch(Method)(cfg)
+    model = MethodFactory(Method)(cfg)
     assert type(model) is Method
     (callback,) = model.configure_callbacks()
-    assert isinstance(callback, SPCallback) and callback.config.size == 16
+    assert isinstance(callback, SPCallback) and callback.config.crop_size == 16
     assert cfg.sp.enabled is True and cfg.sp.size == 16
     assert json.loads(json.dumps(OmegaConf.to_container(cfg.sp)))["area"] == [0.15, 0.32]
 
@@ -122,7 +122,7 @@ def test_with_sp_the_model_is_of_the_same_class_and_brings_a_callback() -> None:
 def test_what_it_trains_and_what_weight_0_leaves() -> None:
     def run(**sp: Any) -> dict[str, Tensor]:
         torch.manual_seed(0)
-        return fitted(Switch(Method)(config(**sp)))
+        return fitted(MethodFactory(Method)(config(**sp)))
 
     plain, on, zero = run(), run(weight=1, warmup=0), run(weight=0)
     assert plain.keys() == on.keys() == zero.keys()
@@ -132,7 +132,7 @@ def test_what_it_trains_and_what_weight_0_leaves() -> None:
 
 def test_no_parameter_of_sp_has_a_name_that_main_linear_rewrites() -> None:
     """It keeps what holds "backbone" and renames what holds "encoder" (main_linear.py)."""
-    model = Switch(Method)(config(enabled=True))
+    model = MethodFactory(Method)(config(enabled=True))
     names: list[str] = []
     model.on_train_start = lambda: names.extend(name for name, _ in model.named_parameters())
     state = fitted(model)
@@ -153,7 +153,7 @@ def test_no_parameter_of_sp_has_a_name_that_main_linear_rewrites() -> None:
 )  # fmt: skip
 def test_a_bad_setting_is_named_as_it_was_typed(block: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError) as error:
-        Switch(Method)(config(**block))
+        MethodFactory(Method)(config(**block))
     assert str(error.value) == says
 
 
@@ -167,7 +167,7 @@ def test_every_setting_of_sp_can_be_given() -> None:
 def test_dali_falls_back_to_the_view_and_says_so() -> None:
     cfg = OmegaConf.merge(config(source="image"), {"data": {"format": "dali"}})
     with pytest.warns(UserWarning, match="source is 'view', DALI hands out no images"):
-        Switch(Method)(cfg)
+        MethodFactory(Method)(cfg)
     assert cfg.sp.source == "view" and cfg.sp.window == [1.0, 1.0]
 
 

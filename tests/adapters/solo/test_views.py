@@ -1,4 +1,4 @@
-"""source=host through solo-learn's own scripts: SP on the method's own views."""
+"""source=host_views through solo-learn's own scripts: SP on the method's own views."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from sp_plugin import ConfigError, SPConfig
-from sp_plugin.views.transform import SPViews
+from sp_plugin.views.transform import ViewBoxTransform
 
 pytestmark = pytest.mark.timeout(1200)  # several runs of a script each
 
-HOST = ("++sp.source=host", "++sp.warmup=0")
+HOST = ("++sp.source=host_views", "++sp.warmup_fraction=0")
 
 
 @pytest.mark.parametrize(("method", "kind"), (("swav", "multi_crop"), ("dino", "resnet18")))
@@ -48,7 +48,7 @@ def test_a_run_goes_on_and_ranks_stay_in_step(solo: Any, ranks: int, tmp_path: P
             tmp_path / "b", "simclr", "resnet18", *HOST, "++max_epochs=3", resume, epoch=2
         )
         assert more.sp["step"] == 6
-        assert torch.equal(more.sp["sp"]["targets.scale"], run.sp["sp"]["targets.scale"])
+        assert torch.equal(more.sp["sp"]["targets.std"], run.sp["sp"]["targets.std"])
 
 
 def augmentations(*sizes: tuple[int, int], crops: bool = True) -> Any:
@@ -61,17 +61,19 @@ def augmentations(*sizes: tuple[int, int], crops: bool = True) -> Any:
 def test_what_cannot_be_is_refused_before_the_data_are_read() -> None:
     def refused(cfg: Any) -> str:
         with pytest.raises(ConfigError) as caught:
-            sp_config.resolve(SPConfig(source="host"), cfg, torch.nn.Conv2d(3, 4, 3))
+            sp_config.resolve(SPConfig(source="host_views"), cfg, torch.nn.Conv2d(3, 4, 3))
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
     mae = augmentations((32, 2))
     mae.method = "mae"
-    assert refused(mae).startswith("sp.source: got 'host', but mae's backbone is shown a masked")
+    assert refused(mae).startswith(
+        "sp.source: got 'host_views', but mae's backbone is shown a masked"
+    )
     assert "no two views of one size" in refused(augmentations((32, 1), (16, 1)))
     assert "crop nothing" in refused(augmentations((32, 2), crops=False))
     kept = sp_config.resolve(
-        SPConfig(source="host"), augmentations((32, 1), (16, 2)), torch.nn.Conv2d(3, 4, 3)
+        SPConfig(source="host_views"), augmentations((32, 1), (16, 2)), torch.nn.Conv2d(3, 4, 3)
     )
     assert kept.source == "host"
 
@@ -80,9 +82,9 @@ def test_dali_falls_back_to_the_view_and_says_so() -> None:
     cfg = augmentations((32, 2))
     cfg.data.format = "dali"
     with pytest.warns(UserWarning, match="DALI hands out no images"):
-        assert sp_config.resolve(SPConfig(source="host"), cfg, torch.nn.Conv2d(3, 4, 3)).source == (
-            "view"
-        )
+        assert sp_config.resolve(
+            SPConfig(source="host_views"), cfg, torch.nn.Conv2d(3, 4, 3)
+        ).source == ("view")
 
 
 def test_boxes_replay_to_the_very_pixels_of_its_own_pipeline(
@@ -99,7 +101,7 @@ def test_boxes_replay_to_the_very_pixels_of_its_own_pipeline(
     })  # fmt: skip
     quiet = OmegaConf.merge(config, {"gaussian_blur": off, "crop_size": 18})
     pipelines = [its.build_transform_pipeline("custom", cfg) for cfg in (config, quiet)]
-    host = SPViews(its.prepare_n_crop_transform(pipelines, [2, 4]))
+    host = ViewBoxTransform(its.prepare_n_crop_transform(pipelines, [2, 4]))
     torch.manual_seed(0), random.seed(0)
     flipped = 0
     for path in sorted((solo.data / "train").glob("*/*.png"))[:8]:

@@ -21,7 +21,7 @@ from sp_bench.pretrain import pretrain
 from torch import nn
 
 from sp_plugin import SPConfig
-from sp_plugin.crops.boxes import corners, iou
+from sp_plugin.crops.boxes import cxcywh_to_xyxy, paired_iou
 
 PEERS = [name for name in PRETEXTS if name != "sp"]
 SETTINGS = Settings(limit=24, epochs=2, side=32, batch_size=8)
@@ -33,9 +33,9 @@ def generator() -> torch.Generator:
 
 def test_patches_lie_in_a_grid_with_gaps_and_never_leave_the_frame() -> None:
     boxes = GridSampler()(5000, generator())
-    edges = corners(boxes)
+    edges = cxcywh_to_xyxy(boxes)
     assert edges.min() >= 0 and edges.max() <= 1
-    assert iou(*boxes).max() == 0
+    assert paired_iou(*boxes).max() == 0
     counts = direction(boxes).bincount(minlength=8)
     assert counts.min() > 500  # of 625 each, were it even
     away = (boxes[1] - boxes[0])[:, :2]
@@ -57,11 +57,11 @@ def fitted(peer: nn.Module, ask: Any) -> tuple[float, float]:
 
 
 def test_a_direction_that_the_features_hold_is_found() -> None:
-    peer = RelativeLocation(4, SPConfig(weight=1, warmup=0))
+    peer = RelativeLocation(4, SPConfig(weight=1, warmup_fraction=0))
 
     def ask(step: int) -> Any:
         boxes = peer.sampler(64, torch.Generator().manual_seed(step))
-        return peer.ask(boxes, boxes, step=step)
+        return peer.pair_loss(boxes, boxes, step=step)
 
     first, last = fitted(peer, ask)
     assert first == pytest.approx(torch.tensor(8.0).log().item(), abs=0.3)
@@ -69,13 +69,13 @@ def test_a_direction_that_the_features_hold_is_found() -> None:
 
 
 def test_differences_that_the_features_hold_are_found() -> None:
-    peer = AugSelfCrops(6, SPConfig(weight=1, warmup=0, source="host"))
+    peer = AugSelfCrops(6, SPConfig(weight=1, warmup_fraction=0, source="host_views"))
 
     def ask(step: int) -> Any:
         drawn = torch.Generator().manual_seed(step)
         boxes = torch.rand(2, 64, 4, generator=drawn)
         flips = torch.where(torch.rand(2, 64, 2, generator=drawn) < 0.5, -1.0, 1.0)
-        return peer.ask(torch.cat([boxes, flips], dim=-1), boxes, flips, step=step)
+        return peer.pair_loss(torch.cat([boxes, flips], dim=-1), boxes, flips, step=step)
 
     first, last = fitted(peer, ask)
     assert last < 0.5 * first
@@ -87,21 +87,21 @@ def test_a_view_that_cannot_be_followed_does_not_count() -> None:
     crop, _, known = differences(boxes, torch.ones(2, 3, 2))
     assert known.tolist() == [0, 1, 1]
     assert crop.isfinite().all()
-    peer = AugSelfCrops(5, SPConfig(warmup=0, source="host"))
+    peer = AugSelfCrops(5, SPConfig(warmup_fraction=0, source="host_views"))
     features = torch.randn(2, 3, 5)
-    whole = peer.ask(features, boxes, torch.ones(2, 3, 2), step=0)
-    rest = peer.ask(features[:, 1:], boxes[:, 1:], torch.ones(2, 2, 2), step=0)
+    whole = peer.pair_loss(features, boxes, torch.ones(2, 3, 2), step=0)
+    rest = peer.pair_loss(features[:, 1:], boxes[:, 1:], torch.ones(2, 2, 2), step=0)
     assert whole.loss.item() == pytest.approx(rest.loss.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", PEERS)
 def test_what_is_not_finite_is_left_out(name: str) -> None:
-    peer = PRETEXTS[name](5, SPConfig(warmup=0, source="host"))
+    peer = PRETEXTS[name](5, SPConfig(warmup_fraction=0, source="host_views"))
     boxes = GridSampler()(3, generator())
     features = torch.full((2, 3, 5), torch.inf, requires_grad=True)
-    out = peer.ask(features, boxes, torch.ones(2, 3, 2), step=0)
+    out = peer.pair_loss(features, boxes, torch.ones(2, 3, 2), step=0)
     assert out.loss.item() == 0
-    assert out.metrics["skipped"].item() == 1
+    assert out.metrics["skipped_fraction"].item() == 1
     out.loss.backward()
     grads = [part.grad for part in (features, *peer.parameters()) if part.grad is not None]
     assert grads and all(grad.isfinite().all() for grad in grads)
@@ -109,7 +109,7 @@ def test_what_is_not_finite_is_left_out(name: str) -> None:
 
 def ends(name: str, arm: str, weight: float, folder: Path) -> dict[str, torch.Tensor]:
     settings = Settings(
-        **{**vars(SETTINGS), "pretext": name, "sp": {"weight": weight, "warmup": 0.0}}
+        **{**vars(SETTINGS), "pretext": name, "sp": {"weight": weight, "warmup_fraction": 0.0}}
     )
     images = load_data("demo", limit=24).train
     made = pretrain(settings, arm, 0, images, folder, lambda *_: None)

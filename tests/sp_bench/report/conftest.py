@@ -34,7 +34,12 @@ def results() -> Results:
         settings={"method": "simclr", "backbone": "tiny_resnet", "sp": {"weight": 0.25}},
         versions={"torch": "9.8.7"},
         machine={"processor": "abacus", "cores": 2},
-        data={"name": "holiday", "classes": ["sea", "wood"], "train": 70, "skipped": ["bad.jpg"]},
+        data={
+            "name": "holiday",
+            "classes": ["sea", "wood"],
+            "train": 70,
+            "skipped": ["bad.jpg"],
+        },
         runs=[_run(arm, seed) for seed in range(3) for arm in ("baseline", "sp")],
         rows=copy.deepcopy(ROWS),
     )

@@ -23,7 +23,7 @@ from sp_bench.speed.crop_benchmark import (
 from sp_bench.speed.reference_resize import by_definition
 from sp_bench.speed.settings import SpeedSettings
 
-from sp_plugin.crops.boxes import corners
+from sp_plugin.crops.boxes import cxcywh_to_xyxy
 
 CPU = torch.device("cpu")
 STEP = 1 / 255
@@ -45,7 +45,7 @@ def test_crop_resize_is_exact_and_what_does_not_filter_is_not() -> None:
 def test_all_ways_cut_the_same_boxes(side: int) -> None:
     # On a ramp nothing is lost by filtering or sampling: a crop's mean tells its box.
     boxes = draw_boxes(6, side, 16, CPU)
-    assert torch.equal((corners(boxes.whole) * side).round().int(), boxes.edges)
+    assert torch.equal((cxcywh_to_xyxy(boxes.whole) * side).round().int(), boxes.edges)
     x = (torch.arange(side) + 0.5).expand(side, side)
     images = torch.stack([x, x.T, x + x.T]).expand(6, 3, side, side)
     ways = all_ways(images, boxes, 16)

@@ -155,7 +155,7 @@ def test_every_arm_and_every_case_can_be_built() -> None:
     for settings in (SETTINGS, SpeedSettings(device="cpu")):
         assert {case.method for case in step_cases(settings)} >= {"simclr", "mae"}
         for arm in k_arms(settings):
-            SPConfig.build(arm.sp)
+            SPConfig.from_dict(arm.sp)
     names = [arm.name for arm in k_arms(SpeedSettings(device="cpu"))]
     assert names[1] == "3 crops, all 3 pairs" and names[-1] == "8 crops, 1 pair"
     assert len(names) == 13

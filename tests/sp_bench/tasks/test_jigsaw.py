@@ -17,7 +17,7 @@ from sp_bench.tasks.jigsaw_patches import assemble, patch_boxes
 from sp_bench.tasks.jigsaw_probe import Solved, decode
 from torch import Tensor, nn
 
-from sp_plugin.crops.boxes import corners
+from sp_plugin.crops.boxes import cxcywh_to_xyxy
 
 
 class Means(nn.Module):
@@ -55,7 +55,7 @@ def ramps(arrays) -> Splits:
 
 @pytest.mark.parametrize("n", [2, 3])
 def test_patches_lie_in_their_cells_with_a_gap(n):
-    edges = corners(patch_boxes(50, n, part=0)) * n
+    edges = cxcywh_to_xyxy(patch_boxes(50, n, part=0)) * n
     cell = torch.stack([torch.arange(n).repeat(n), torch.arange(n).repeat_interleave(n)], dim=1)
     assert (edges[..., :2] >= cell - 1e-5).all() and (edges[..., 2:] <= cell + 1 + 1e-5).all()
     torch.testing.assert_close(edges[..., 2:] - edges[..., :2], torch.full((50, n * n, 2), 64 / 75))

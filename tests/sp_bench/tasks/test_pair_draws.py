@@ -11,7 +11,7 @@ from sp_bench.tasks.pair_sampling import Draws, draw_pairs, encode_pairs
 from torch import Tensor, nn
 
 from sp_plugin import crop_resize
-from sp_plugin.crops.boxes import area, corners, iou
+from sp_plugin.crops.boxes import box_area, cxcywh_to_xyxy, paired_iou
 
 
 class Recorder(nn.Module):
@@ -44,9 +44,9 @@ def test_further_crops_of_a_picture_hardly_overlap_and_each_pair_of_them_has_its
     pairs = torch.tensor([[0, 1], [2, 2]])
     truth = draws.targets_of(pairs).unflatten(0, (2, 40))
     for (a, b), told in zip(pairs.T.tolist(), truth, strict=True):
-        assert float(iou(draws.boxes[a], draws.boxes[b]).median()) < 0.1
+        assert float(paired_iou(draws.boxes[a], draws.boxes[b]).median()) < 0.1
         assert torch.allclose(told[:, :2], (draws.boxes[b] - draws.boxes[a])[:, :2])
-        sigma = (area(draws.boxes[b]) / area(draws.boxes[a])).log() / 2
+        sigma = (box_area(draws.boxes[b]) / box_area(draws.boxes[a])).log() / 2
         assert torch.allclose(told[:, 2], sigma, atol=1e-5)
 
 
@@ -64,11 +64,11 @@ def test_pictures_are_taken_evenly_and_twice_at_most(images, most):
 def test_pairs_lie_in_windows_of_the_picture_as_sp_draws_them(frame, least):
     draws = draw_pairs(2000, 4000, frame, 32, part=0)
     a, b = draws.boxes
-    areas = area(draws.boxes)
-    assert corners(draws.boxes).min() >= -1e-6
-    assert corners(draws.boxes).max() <= 1 + 1e-6
+    areas = box_area(draws.boxes)
+    assert cxcywh_to_xyxy(draws.boxes).min() >= -1e-6
+    assert cxcywh_to_xyxy(draws.boxes).max() <= 1 + 1e-6
     # Large crops in a small window do not all find room apart.
-    assert (iou(a, b) <= 0.1).float().mean() > 0.92
+    assert (paired_iou(a, b) <= 0.1).float().mean() > 0.92
     # A window has a side of 0.5 to 1, and a crop least to 0.32 of its area.
     assert 0.25 * least <= areas.min() < 0.3 * least
     assert 0.3 < areas.max() <= 0.32
