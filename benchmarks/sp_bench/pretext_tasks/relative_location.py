@@ -39,13 +39,13 @@ class GridSampler(CropSampler):
     """
 
     def __init__(self) -> None:
-        super().__init__(crops=2)
+        super().__init__(num_crops=2)
 
-    def numbers(self, n: int, generator: torch.Generator) -> Any:
+    def draw_uniform(self, n: int, generator: torch.Generator) -> Any:
         """(5, n): which direction, and the jitter of both patches."""
         return rand_cpu(5, n, generator=generator)
 
-    def boxes(self, numbers: Any, progress: float | Tensor = 1.0) -> Tensor:
+    def to_boxes(self, numbers: Any, progress: float | Tensor = 1.0) -> Tensor:
         """The boxes (2, n, 4) that the numbers decide."""
         steps = torch.tensor(DIRECTIONS, dtype=numbers.dtype)
         away = steps[(numbers[0] * len(DIRECTIONS)).long()] * _STEP
