@@ -1,4 +1,4 @@
-"""Where the ready recipes (``configs/``) stand: in the wheel, or in a checkout."""
+"""Ready configs (``configs/``), in the installed package or in a checkout."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ from pathlib import Path
 
 from sp_plugin.validation import ConfigError, did_you_mean
 
-_HERE = Path(__file__).parent
+__all__ = ["folder"]
+
+_PACKAGE = Path(__file__).parent
 
 
-def folder(host: str) -> Path:
-    """The folder of a host's recipes, such as ``solo`` or ``mmselfsup``.
+def folder(framework: str) -> Path:
+    """Folder with the configs of a framework, such as ``solo`` or ``mmselfsup``.
 
     Raises:
-        ConfigError: there are none for it; with the nearest name.
+        ConfigError: there is none; with the nearest name.
 
     >>> folder("solo").is_dir()
     True
     """
-    shipped = _HERE / "configs"
-    root = shipped if shipped.is_dir() else _HERE.parent / "configs"
-    if (root / host).is_dir():
-        return root / host
-    raise ConfigError(f"recipes: there are none for {host!r}; {did_you_mean(host, _names(root))}")
-
-
-def _names(root: Path) -> list[str]:
-    return [path.name for path in root.iterdir() if path.is_dir()]
+    installed = _PACKAGE / "configs"
+    root = installed if installed.is_dir() else _PACKAGE.parent / "configs"
+    if (root / framework).is_dir():
+        return root / framework
+    names = [path.name for path in root.iterdir() if path.is_dir()]
+    raise ConfigError(
+        f"configs: there are none for {framework!r}; {did_you_mean(framework, names)}"
+    )

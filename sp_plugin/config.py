@@ -1,6 +1,6 @@
 """SPConfig: every setting of SP, its default and its check, once.
 
-The same names stand in YAML, in an MMEngine config, on the command line and in the callback.
+The same names are used in YAML, in MMEngine configs, on the command line and in the callback.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sp_plugin.crops.sampler import CropSampler, Range
 from sp_plugin.objective.head import HEADS
 from sp_plugin.objective.loss import LOSSES
 from sp_plugin.objective.pairs import ALL, num_all_pairs
-from sp_plugin.objective.targets import ANTISYMMETRIC, ENCODINGS
+from sp_plugin.objective.targets import TARGET_ENCODINGS
 from sp_plugin.validation import (
     Check,
     ConfigError,
@@ -30,18 +30,20 @@ from sp_plugin.validation import (
     value_or_schedule,
 )
 
+__all__ = ["DEFAULT_VIEW_SIZE", "POOLS", "SHARPNESS", "SOURCES", "ResolvedConfig", "SPConfig"]
+
 SOURCES = ("view", "image", "host_views")
 SHARPNESS = ("equal", "native")
 POOLS = ("mean", "cls")
+DEFAULT_VIEW_SIZE = 224  # px, where nothing else is known
 
-
-_AREA = "least and largest area in (0, 1], such as [0.05, 0.32], or two of these, first to last"
+_SCALE = "least and largest area in (0, 1], such as [0.05, 0.32], or two of these, first to last"
 _IOU = "a number in [0, 1], or two, first to last, such as [1.0, 0.1]"
-_PAIRS = f"{ALL!r} or a whole number from 1 up"
+_NUM_PAIRS = f"{ALL!r} or a whole number from 1 up"
 
 
-def _pairs(key: str, value: Any) -> Any:
-    return value if value == ALL else integer(1, _PAIRS)(key, value)
+def _num_pairs(key: str, value: Any) -> Any:
+    return value if value == ALL else integer(1, _NUM_PAIRS)(key, value)
 
 
 def _is_one_range(value: Any) -> bool:
@@ -55,9 +57,9 @@ _CHECKS: dict[str, Check] = {
     "cooldown_fraction": number(0, 1, "a fraction of training in [0, 1]"),
     "source": choice(*SOURCES),
     "num_crops": integer(2, "a whole number from 2 to 8", high=8),
-    "num_pairs": _pairs,
+    "num_pairs": _num_pairs,
     "crop_size": optional(integer(4, "a number of pixels from 4 up, or null")),
-    "crop_scale": optional(value_or_schedule(ordered_range(0, 1, _AREA), _is_one_range, _AREA)),
+    "crop_scale": optional(value_or_schedule(ordered_range(0, 1, _SCALE), _is_one_range, _SCALE)),
     "crop_ratio": ordered_range(
         0.1, 10, "least and largest width / height in [0.1, 10], such as [0.75, 1.33]"
     ),
@@ -66,7 +68,7 @@ _CHECKS: dict[str, Check] = {
     ),
     "max_iou": value_or_schedule(number(0, 1, _IOU), lambda v: not isinstance(v, tuple), _IOU),
     "sharpness": choice(*SHARPNESS),
-    "target_encoding": choice(*ENCODINGS),
+    "target_encoding": choice(*TARGET_ENCODINGS),
     "head": optional(choice(*HEADS)),
     "hidden_dim": integer(1, "a whole number from 1 up"),
     "loss": choice(*LOSSES),
@@ -76,50 +78,64 @@ _CHECKS: dict[str, Check] = {
     "seed": integer(0, "a whole number from 0 up"),
 }
 
+# Other names of a setting that its spelling does not lead to.
+_SYNONYMS = {
+    "area": "crop_scale",
+    "crops": "num_crops",
+    "decay": "cooldown_fraction",
+    "encoding": "target_encoding",
+    "head_width": "hidden_dim",
+    "pairs": "num_pairs",
+    "ratio": "crop_ratio",
+    "relative": "relative_weight",
+    "size": "crop_size",
+    "warmup": "warmup_fraction",
+}
+
 
 @dataclass(frozen=True)
 class SPConfig:
-    """Settings of Spatial Prediction. All are ours: the paper's values could not be read.
+    """Settings of Spatial Prediction. All are our choice: the paper's values could not be read.
 
     Attributes:
-        weight: of SP beside the host; 0 leaves the host bit for bit as it was. The default is
-            what trials found (docs/results.md).
-        relative_weight: whether the weight is SP's gradient at the backbone's parameters as a share of
-            the host's own, which is measured as training goes on (`sp_plugin.gradient_balance`); if not,
-            it is a plain factor of SP's loss.
-        warmup_fraction: fraction of training over which the weight rises from 0 to its value.
-        cooldown_fraction: fraction of training at its end over which the weight falls to 0; 0 for none.
-        source: where crops come from. ``view``: the host's first full view, on the device;
-            ``image``: the original image, by a transform of the data set; ``host``: the views
-            that the host makes and encodes itself, and then nothing below that says how crops
-            are drawn applies.
-        num_crops: how many crops of each image, 2 to 8; each is encoded once.
-        num_pairs: of these crops that SP asks about: ``all``, or how many are drawn in each step, the
-            same ones for the whole batch.
-        crop_size: side in pixels that crops are resized to; null: half the frame, at most 96, or what
-            the backbone takes.
-        crop_scale: least and largest area of a crop, as fractions of the window; two such ranges move
-            from the first to the last as training goes on; null: [0.05, 0.32], from [0.15, 0.32]
-            where frames are 64 px or less.
-        crop_ratio: least and largest aspect (width / height) of a crop.
+        weight: weight of SP; 0 leaves the host bit for bit unchanged. The default was found by
+            trials (docs/results.md).
+        relative_weight: whether ``weight`` is the share of SP's gradient in the method's own at
+            the backbone's parameters, measured during training (`sp_plugin.gradient_balance`);
+            otherwise it is a plain factor of SP's loss.
+        warmup_fraction: fraction of training over which the weight rises from 0.
+        cooldown_fraction: fraction of training at its end over which the weight falls to 0; 0 for
+            none.
+        source: where crops come from. ``view``: the method's first full view, on the device;
+            ``image``: the original image, by a transform of the data set; ``host_views``: the views
+            that the method makes and encodes itself (then the settings of crops do not apply).
+        num_crops: number of crops of each image, 2 to 8; each is encoded once.
+        num_pairs: ``all`` pairs of these crops, or a number that is drawn in each step, the same
+            ones for the whole batch.
+        crop_size: side in pixels that crops are resized to; null: half the view, at most 96, or a
+            size that the backbone takes.
+        crop_scale: least and largest area of a crop, as fractions of the window; two such ranges
+            move from the first to the last during training; null: [0.05, 0.32], and [0.15, 0.32]
+            for views of 64 px or less.
+        crop_ratio: least and largest aspect ratio (width / height) of a crop.
         window: least and largest side of the window that holds all crops, as fractions of the
             frame; null: [0.5, 1] for ``image``, none ([1, 1]) for ``view``, whose frame is a
             random crop already.
         max_iou: largest overlap of a pair; two values move from the first to the last.
-        sharpness: ``equal`` low-passes all crops of an image to one random resolution, so that
-            blur does not tell the scale; ``native`` leaves them.
+        sharpness: ``equal`` resizes all crops of an image to one random resolution first, so that
+            blur does not reveal the scale; ``native`` does not.
         target_encoding: ``symmetric``, ``anchor`` or ``image``; see `sp_plugin.objective.targets`.
-        head: ``antisymmetric``, ``plain`` or ``difference``; null: antisymmetric, but plain for
-            ``anchor``, which is not antisymmetric.
-        hidden_dim: of the head's hidden layers.
+        head: ``antisymmetric``, ``plain`` or ``difference``; null: antisymmetric where the target
+            encoding is, else plain.
+        hidden_dim: width of the head's hidden layers.
         loss: ``smooth_l1``, ``l1`` or ``mse``.
-        pool: of token outputs: ``mean`` of the patch tokens or the ``cls`` token.
-        layer: dotted name of the backbone's submodule whose output is taken; null: the last.
-        update_bn: let running statistics move with SP's crops.
-        seed: of the head's weights and of all that SP draws.
+        pool: pooling of token outputs: ``mean`` of the patch tokens or the ``cls`` token.
+        layer: dotted name of the backbone's submodule whose output is used; null: the last output.
+        update_bn: whether running statistics are updated by SP's crops.
+        seed: seed of the head's weights and of all draws of SP.
 
     Raises:
-        ConfigError: one line that says the key, what it got and what it takes.
+        ConfigError: one line: the setting, what it got and what it takes.
 
     >>> SPConfig(weight=0.5).weight
     0.5
@@ -152,32 +168,48 @@ class SPConfig:
 
     def __post_init__(self) -> None:
         for key, check in _CHECKS.items():
-            object.__setattr__(self, key, check(key, _plain(getattr(self, key))))
-        if (
-            self.source != "host_views"
-            and self.num_pairs != ALL
-            and int(self.num_pairs) > (most := num_all_pairs(self.num_crops))
-        ):
-            takes = f"{ALL!r} or a whole number from 1 to {most} with crops {self.num_crops}"
-            raise invalid_value("num_pairs", self.num_pairs, takes)
-        if self.head == "antisymmetric" and self.target_encoding not in ANTISYMMETRIC:
-            raise invalid_value(
-                "head", self.head, f"plain or difference with encoding {self.target_encoding!r}"
-            )
-        if self.source == "image":
-            # A data set does not know how far training is.
-            for key, moves in (
-                ("crop_scale", self.crop_scale is not None and not _is_one_range(self.crop_scale)),
-                ("max_iou", isinstance(self.max_iou, tuple)),
-            ):
-                if moves:
-                    raise invalid_value(
-                        key, getattr(self, key), "one value where source is 'image'"
-                    )
+            object.__setattr__(self, key, check(key, _to_tuples(getattr(self, key))))
+        self._check_num_pairs()
+        self._check_head()
+        self._check_schedules()
+
+    def _check_num_pairs(self) -> None:
+        if self.source == "host_views" or self.num_pairs == ALL:
+            return
+        most = num_all_pairs(self.num_crops)
+        if int(self.num_pairs) > most:
+            expected = f"{ALL!r} or a whole number from 1 to {most} with num_crops {self.num_crops}"
+            raise invalid_value("num_pairs", self.num_pairs, expected)
+
+    def _check_head(self) -> None:
+        if self.head == "antisymmetric" and not self._is_antisymmetric:
+            expected = f"plain or difference with target_encoding {self.target_encoding!r}"
+            raise invalid_value("head", self.head, expected)
+
+    def _check_schedules(self) -> None:
+        if self.source != "image":
+            return
+        moves = {
+            "crop_scale": self.crop_scale is not None and not _is_one_range(self.crop_scale),
+            "max_iou": isinstance(self.max_iou, tuple),
+        }
+        for key, does_move in moves.items():
+            if does_move:  # the transform of a data set does not know the progress of training
+                raise invalid_value(key, getattr(self, key), "one value where source is 'image'")
+
+    @property
+    def _is_antisymmetric(self) -> bool:
+        return TARGET_ENCODINGS[self.target_encoding].antisymmetric
 
     @classmethod
-    def from_dict(cls, settings: Mapping[str, Any] | None = None, **more: Any) -> SPConfig:
-        """From a dict, an OmegaConf DictConfig or an MMEngine ConfigDict, and keywords over it.
+    def from_dict(
+        cls, settings: SPConfig | Mapping[str, Any] | None = None, **overrides: Any
+    ) -> SPConfig:
+        """Settings from a dict, an OmegaConf DictConfig, an MMEngine ConfigDict or an `SPConfig`.
+
+        Args:
+            settings: settings by name; None for the defaults.
+            **overrides: settings by name that replace these.
 
         Raises:
             ConfigError: an unknown key, with the nearest known one; or a bad value.
@@ -188,46 +220,51 @@ class SPConfig:
         Traceback (most recent call last):
         sp_plugin.validation.ConfigError: wieght: no such setting of SP; did you mean 'weight'?
         """
-        merged = {str(key): value for key, value in {**(settings or {}), **more}.items()}
+        if isinstance(settings, SPConfig):
+            settings = settings.asdict()
+        if settings is not None and not isinstance(settings, Mapping):
+            raise invalid_value("config", settings, "a mapping of settings or an SPConfig")
+        merged = {str(key): value for key, value in {**(settings or {}), **overrides}.items()}
         for key in merged:
             if key not in _CHECKS:
-                raise ConfigError(f"{key}: no such setting of SP; {did_you_mean(key, _CHECKS)}")
+                hint = did_you_mean(_SYNONYMS.get(key, key), _CHECKS)
+                raise ConfigError(f"{key}: no such setting of SP; {hint}")
         return cls(**merged)
 
-    def resolve(self, frame: int) -> ResolvedConfig:
-        """The same with nothing left open, for frames whose shorter side is ``frame`` pixels.
+    def resolve(self, view_size: int) -> ResolvedConfig:
+        """The same settings with none left open, for views whose shorter side is ``view_size`` px.
 
         >>> SPConfig().resolve(64).crop_size, SPConfig().resolve(224).crop_size
         (32, 96)
         """
-        choices = {
-            "crop_size": min(96, max(4, frame // 2)),
-            "crop_scale": (0.15, 0.32) if frame <= 64 else (0.05, 0.32),
+        defaults = {
+            "crop_size": min(96, max(4, view_size // 2)),
+            "crop_scale": (0.15, 0.32) if view_size <= 64 else (0.05, 0.32),
             "window": (0.5, 1.0) if self.source == "image" else (1.0, 1.0),
-            "head": "antisymmetric" if self.target_encoding in ANTISYMMETRIC else "plain",
+            "head": "antisymmetric" if self._is_antisymmetric else "plain",
         }
-        open_ones = {key: value for key, value in choices.items() if getattr(self, key) is None}
-        return ResolvedConfig(**{**self.asdict(), **open_ones})
+        chosen = {key: value for key, value in self.asdict().items() if value is not None}
+        return ResolvedConfig(**{**self.asdict(), **defaults, **chosen})
 
     def describe_weight(self) -> str:
-        """The weight in words, for what a run says when it begins.
+        """The weight in words, for the line at the start of a run.
 
         >>> SPConfig(weight=0.5).describe_weight()
         "weight 0.5 of the host's gradient"
         >>> SPConfig(weight=3, relative_weight=False).describe_weight()
         'weight 3'
         """
-        of = " of the host's gradient" if self.relative_weight and self.weight else ""
-        return f"weight {self.weight:g}{of}"
+        unit = " of the host's gradient" if self.relative_weight and self.weight else ""
+        return f"weight {self.weight:g}{unit}"
 
     def asdict(self) -> dict[str, Any]:
-        """Plain values, for YAML, JSON and checkpoints."""
+        """Settings as plain values, for YAML, JSON and checkpoints."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
 @dataclass(frozen=True)
 class ResolvedConfig(SPConfig):
-    """An `SPConfig` with nothing left open; made by `SPConfig.resolve`."""
+    """An `SPConfig` with no setting left open; made by `SPConfig.resolve`."""
 
     crop_size: int = 96
     crop_scale: Range | tuple[Range, Range] = (0.05, 0.32)
@@ -235,14 +272,18 @@ class ResolvedConfig(SPConfig):
     head: str = "antisymmetric"
 
     def build_sampler(self) -> CropSampler:
-        """What draws the crops that these settings ask for."""
+        """Sampler of the crops that these settings describe."""
         return CropSampler(
-            self.crop_scale, self.crop_ratio, self.window, self.max_iou, num_crops=self.num_crops
+            self.crop_scale,
+            self.crop_ratio,
+            self.window,
+            self.max_iou,
+            num_crops=self.num_crops,
         )
 
 
-def _plain(value: Any) -> Any:
+def _to_tuples(value: Any) -> Any:
     """Lists of any library (OmegaConf's is no list) as tuples, all the way down."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         return value
-    return tuple(_plain(item) for item in value)
+    return tuple(_to_tuples(item) for item in value)

@@ -1,15 +1,14 @@
-"""A weight that means the same beside every method: SP's gradient as a share of the host's own.
+"""Relative weight: SP's gradient as a share of the method's own gradient at the backbone.
 
-How much a plain factor of the loss weighs depends on the host's: SimCLR's gradient at a small
-ResNet was some 25 times SP's, BYOL's about as large as it (benchmarks/results/tune), so that a
-factor which hardly moves the one overwhelms the other. Both arrive at the backbone's parameters,
-and there they are measured now and then: at steps 0, 2, 4, 8, ... 64, and every 64th after that. In
-such a step SP's gradient is taken by itself and left out, so the host's backward pass, which is the
-only one, shows the host's. No graph is kept or run twice (but the host's own, where SP is asked
-about its views), so it costs nothing, and compiled backbones take part.
+A plain factor of the loss weighs differently with every method: SimCLR's gradient at a small
+ResNet was some 25 times SP's, BYOL's about as large (benchmarks/results/tune). So both gradients
+are measured at the backbone's parameters in steps 0, 2, 4, 8, ... 64 and in every 64th after that.
+In such a step SP's gradient is computed by itself and left out of the sum, so the host's backward
+pass shows the method's own. No graph is kept or run twice (except the method's own with source
+``host_views``), so a measurement costs nothing and compiled backbones work.
 
-The norms of two losses' gradients at shared parameters also set the weight in GradNorm (Chen et
-al., ICML 2018, arXiv 1711.02257) and in VQGAN (Esser et al., CVPR 2021, arXiv 2012.09841, eq. 7).
+GradNorm (Chen et al., ICML 2018, arXiv 1711.02257) and VQGAN (Esser et al., CVPR 2021,
+arXiv 2012.09841, eq. 7) also set weights by the norms of two losses' gradients.
 """
 
 from __future__ import annotations
@@ -24,135 +23,163 @@ from torch.utils.checkpoint import CheckpointError
 
 from sp_plugin.validation import ConfigError
 
-_EVERY = 64  # steps
-_NEW = 0.5  # what the newest measurement counts beside those before it
-_LEAP = math.log(4)  # what it is off at the most
-# Gradients in half precision vanish below 6e-8, and no scaler of the host's is at work on SP's
-# alone. A power of two changes nothing else.
-_UP = 2.0**10
+__all__ = ["GradientBalance", "is_measurement_step"]
+
+INTERVAL = 64  # steps between measurements, after the first ones
+EMA_WEIGHT = 0.5  # weight of the newest measurement
+MAX_LOG_CHANGE = math.log(4)  # largest change that one measurement can ask for
+# Gradients in half precision vanish below 6e-8, and the host's gradient scaler does not scale
+# SP's gradient here. A power of two changes nothing else.
+GRAD_UPSCALE = 2.0**10
 
 
 def is_measurement_step(step: int) -> bool:
-    """Whether this is a step to measure in.
+    """Whether gradients are measured in this step.
 
-    >>> [step for step in range(200) if due(step)]
+    >>> [step for step in range(200) if is_measurement_step(step)]
     [0, 2, 4, 8, 16, 32, 64, 128, 192]
     """
-    return step % _EVERY == 0 or step in (2, 4, 8, 16, 32)
+    return step % INTERVAL == 0 or step in (2, 4, 8, 16, 32)
 
 
 class GradientBalance(nn.Module):
-    """How many times SP's gradient the host's own is; in buffers, so that a resumed run goes on.
+    """Ratio of the norm of the method's gradient to that of SP's, both at the backbone.
+
+    One measurement takes three stages: `begin_measurement` in the forward pass, the host's
+    backward pass, `finish_measurement` before `loss_scale` is next read. All state is in buffers,
+    so that a resumed run continues exactly.
 
     Attributes:
-        log_ratio: scalar on the device; -inf until it has been measured.
-        seen: (3,), of a measurement that is under way: the squared norms of the host's gradient
-            and of SP's, and what the host multiplied its loss by (a gradient scaler).
+        log_ratio: scalar, logarithm of the ratio; -inf before the first measurement.
+        host_sq_norm: scalar, squared norm of the method's gradient in an open measurement.
+        sp_sq_norm: scalar, squared norm of SP's gradient in an open measurement.
+        loss_multiplier: scalar, factor of the host's loss (its gradient scaler) in an open
+            measurement.
 
     >>> backbone, head = nn.Linear(4, 1, bias=False), nn.Linear(1, 1)
-    >>> balance, told = GradientBalance(), backbone(torch.ones(1, 4)).sum()
-    >>> balance.loss_scale(0).item()
+    >>> balance, output = GradientBalance(), backbone(torch.ones(1, 4)).sum()
+    >>> balance.loss_scale.item()
     0.0
-    >>> none = balance.measure(2 * told, backbone, head, keep=True)
-    >>> (6 * told + none).backward()
-    >>> round(balance.loss_scale(1).item(), 4)
+    >>> zero_loss = balance.begin_measurement(2 * output, backbone, head, retain_graph=True)
+    >>> (6 * output + zero_loss).backward()
+    >>> balance.finish_measurement()
+    >>> round(balance.loss_scale.item(), 4)
     3.0
     """
 
     log_ratio: Tensor
-    seen: Tensor
+    host_sq_norm: Tensor
+    sp_sq_norm: Tensor
+    loss_multiplier: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("log_ratio", torch.tensor(float("-inf")))
-        self.register_buffer("seen", torch.zeros(3))
+        self.register_buffer("host_sq_norm", torch.zeros(()))
+        self.register_buffer("sp_sq_norm", torch.zeros(()))
+        self.register_buffer("loss_multiplier", torch.zeros(()))
         self._hooks: list[Any] = []
 
-    def loss_scale(self, step: int) -> Tensor:
-        """What SP's loss is multiplied by to weigh as much as the host's, a scalar on the device.
+    @property
+    def loss_scale(self) -> Tensor:
+        """Factor that makes SP's gradient as large as the method's, a scalar on the device.
 
-        0 until it has been measured. A geometric mean over the last few measurements, of which
-        one wild batch at most doubles it. What was not finite does not count, and 1 stands for a
-        host that has no gradient there at all. All ranks take the first one's, which is also what
-        a checkpoint holds.
+        0 before the first measurement.
         """
-        if is_measurement_step(step - 1):
-            self._settle()
         return self.log_ratio.float().exp()
 
-    def measure(self, own: Tensor, backbone: nn.Module, head: nn.Module, keep: bool) -> Tensor:
-        """Measure SP's gradient at once, and the host's in the backward pass that comes.
+    def begin_measurement(
+        self, sp_loss: Tensor, backbone: nn.Module, head: nn.Module, retain_graph: bool
+    ) -> Tensor:
+        """Measure SP's gradient now, and the method's in the backward pass that follows.
 
         Args:
-            own: SP's loss, not weighted, a scalar; its graph is used up here.
-            backbone: at whose parameters.
-            head: SP's, whose parameters get zeros in this step: ranks wait for all of them.
-            keep: whether the graph of ``own`` is the host's too, who needs it.
+            sp_loss: scalar, SP's unweighted loss; its graph is freed here.
+            backbone: module at whose parameters both gradients are measured.
+            head: SP's head, whose parameters get zero gradients in this step (DDP waits for all).
+            retain_graph: whether the method needs the graph of ``sp_loss`` too.
 
         Returns:
-            A loss of 0 to add to the host's in place of SP's.
+            Scalar 0 to add to the method's loss in place of SP's.
 
         Raises:
-            ConfigError: no gradient of SP's can be had by itself.
+            ConfigError: SP's gradient cannot be computed by itself.
         """
-        for hook in self._hooks:
-            hook.remove()  # of a step that had no backward pass
-        self._hooks = []
-        self.seen.zero_()
-        for parameter, grad in _gradients(own, backbone, keep):
-            self.seen[1] += (grad.float() / _UP).square().sum()
-            count = functools.partial(self._count, len(self._hooks))
-            self._hooks.append(parameter.register_hook(count))  # type: ignore[no-untyped-call]
-        none = torch.stack([p.sum() for p in head.parameters() if p.requires_grad]).sum() * 0.0
-        none.register_hook(self._scaled)  # type: ignore[no-untyped-call]
-        return none
-
-    def _count(self, which: int, grad: Tensor) -> None:
-        self._hooks[which].remove()  # one backward pass, where a step has several
-        self.seen[0] += grad.detach().float().square().sum()
-
-    def _scaled(self, grad: Tensor) -> None:
-        self.seen[2] = grad.detach()
+        self._remove_hooks()  # of a step without a backward pass
+        self._clear()
+        for parameter, grad in _scaled_gradients(sp_loss, backbone, retain_graph):
+            self.sp_sq_norm += (grad.float() / GRAD_UPSCALE).square().sum()
+            add_norm = functools.partial(self._add_host_norm, len(self._hooks))
+            self._hooks.append(parameter.register_hook(add_norm))  # type: ignore[no-untyped-call]
+        zero_loss = torch.stack([p.sum() for p in head.parameters() if p.requires_grad]).sum() * 0.0
+        zero_loss.register_hook(self._record_multiplier)  # type: ignore[no-untyped-call]
+        return zero_loss
 
     @torch.no_grad()
-    def _settle(self) -> None:
+    def finish_measurement(self) -> None:
+        """Update the ratio by the measurement that the last backward pass completed.
+
+        The ratio is a geometric mean over the last measurements, of which one can at most double
+        or halve it. A measurement that is not finite does not count. All ranks use the first
+        rank's, which is also what a checkpoint holds. Without an open measurement nothing changes.
+        """
+        measured = torch.stack([self.host_sq_norm, self.sp_sq_norm, self.loss_multiplier])
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.broadcast(self.seen, src=0)
-        (host, own, scale), before = self.seen.float(), self.log_ratio.float()
-        told = (host.sqrt() / scale).log() - own.sqrt().log()
-        near = before + (told - before).clamp(-_LEAP, _LEAP)
-        # A host that has no gradient there takes a plain weight: a share of nothing trains nothing.
-        first = torch.where(host == 0, torch.zeros_like(told), told)
-        after = torch.where(before.isfinite(), before.lerp(near, _NEW), first)
-        seen = (own > 0) & (scale != 0) & after.isfinite()
-        self.log_ratio.copy_(torch.where(seen, after, before))
-        self.seen.zero_()
+            torch.distributed.broadcast(measured, src=0)
+        (host, sp, multiplier), before = measured.float(), self.log_ratio.float()
+        newest = (host.sqrt() / multiplier).log() - sp.sqrt().log()
+        limited = before + (newest - before).clamp(-MAX_LOG_CHANGE, MAX_LOG_CHANGE)
+        # A method without a gradient here gets a plain weight: a share of nothing trains nothing.
+        first = torch.where(host == 0, torch.zeros_like(newest), newest)
+        after = torch.where(before.isfinite(), before.lerp(limited, EMA_WEIGHT), first)
+        valid = (sp > 0) & (multiplier != 0) & after.isfinite()
+        self.log_ratio.copy_(torch.where(valid, after, before))
+        self._clear()
+
+    def _add_host_norm(self, index: int, grad: Tensor) -> None:
+        self._hooks[index].remove()  # counts the first of several backward passes
+        self.host_sq_norm += grad.detach().float().square().sum()
+
+    def _record_multiplier(self, grad: Tensor) -> None:
+        self.loss_multiplier.copy_(grad.detach())
+
+    def _clear(self) -> None:
+        for buffer in (self.host_sq_norm, self.sp_sq_norm, self.loss_multiplier):
+            buffer.zero_()
+
+    def _remove_hooks(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
 
 
-def _gradients(own: Tensor, backbone: nn.Module, keep: bool) -> list[tuple[nn.Parameter, Tensor]]:
-    """The parameters that a loss reaches, and its gradients there, ``_UP`` times as large."""
+def _scaled_gradients(
+    sp_loss: Tensor, backbone: nn.Module, retain_graph: bool
+) -> list[tuple[nn.Parameter, Tensor]]:
+    """Parameters that the loss reaches, and its gradients there times ``GRAD_UPSCALE``."""
     trained = [p for p in backbone.parameters() if p.requires_grad]
     if not trained:
         return []
+    scaled = sp_loss * GRAD_UPSCALE
     try:
-        grads = torch.autograd.grad(own * _UP, trained, retain_graph=keep, allow_unused=True)
+        grads = torch.autograd.grad(scaled, trained, retain_graph=retain_graph, allow_unused=True)
     except CheckpointError as error:
-        # The guard of the running statistics is over by the time the layer is computed again.
+        # The layer is computed again after the guard of the running statistics has ended.
         raise ConfigError(
             "update_bn: got false, but a checkpointed layer of this backbone, such as a BatchNorm, "
             "differs when it is computed again; takes true, and then running statistics move with "
             "SP's crops"
         ) from error
     except RuntimeError as error:
-        raise _refused(str(error).strip().splitlines()[0].rstrip(".")) from error
-    found = [(p, grad) for p, grad in zip(trained, grads, strict=True) if grad is not None]
-    if not found and own != 0:  # it is 0 where features that are not finite were left out
-        raise _refused("is it checkpointed with use_reentrant=True?")
-    return found
+        raise _no_gradient(str(error).strip().splitlines()[0].rstrip(".")) from error
+    reached = [(p, grad) for p, grad in zip(trained, grads, strict=True) if grad is not None]
+    if not reached and sp_loss != 0:  # it is 0 where features that are not finite were left out
+        raise _no_gradient("is it checkpointed with use_reentrant=True?")
+    return reached
 
 
-def _refused(why: str) -> ConfigError:
+def _no_gradient(reason: str) -> ConfigError:
     return ConfigError(
-        f"relative: got true, but this backbone gives no gradient by itself ({why}); takes false, "
-        "and then the weight is a plain factor of SP's loss"
+        f"relative_weight: got true, but this backbone gives no gradient by itself ({reason}); "
+        "takes false, and then the weight is a plain factor of SP's loss"
     )

@@ -1,10 +1,10 @@
-"""The isolation contract: what keeps a host's randomness and statistics untouched by SP.
+"""Isolation: guards that keep the host's randomness and statistics untouched by SP.
 
 With weight 0 a run ends in the baseline's weights, bit for bit; with any weight only the gradient
 differs. Four things break that, and each has its guard here:
 
 - creating the head draws from the global generators: `private_rng`;
-- sampling draws from them: `make_generator` (a generator of SP's own);
+- sampling draws from them: `make_generator` (a private generator);
 - drop-path, dropout and masking inside the backbone draw from them: `private_rng`;
 - running statistics move when SP's crops pass: `frozen_running_stats`.
 
@@ -25,9 +25,20 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+__all__ = [
+    "eval_mode",
+    "frozen_running_stats",
+    "hash_seed",
+    "make_generator",
+    "private_rng",
+    "rng_fingerprint",
+]
+
 
 def hash_seed(*parts: int) -> int:
-    """One 63-bit seed from several integers, such as (seed, rank, step); near keys, far seeds.
+    """One 63-bit seed from several integers, such as (seed, rank, step).
+
+    Seeds of neighbouring integers are unrelated.
 
     >>> hash_seed(0, 0, 1) == hash_seed(0, 1, 0)
     False
@@ -37,7 +48,7 @@ def hash_seed(*parts: int) -> int:
 
 
 def make_generator(*parts: int) -> torch.Generator:
-    """A CPU generator of one's own, the same for the same integers: a resumed run draws alike.
+    """Private CPU generator, the same for the same integers, so that a resumed run draws alike.
 
     >>> torch.equal(torch.rand(2, generator=make_generator(0, 1)),
     ...             torch.rand(2, generator=make_generator(0, 1)))
@@ -51,11 +62,11 @@ def private_rng(seed: int, device: torch.device | str = "cpu") -> Iterator[None]
     """Run a block on global generators seeded with ``seed``, and put them back as they were.
 
     Covers torch on the CPU and on ``device``, Python's ``random``, and NumPy's where it is
-    loaded. The state of a GPU's generator lives on the host: nothing is synchronised.
+    loaded. The state of a GPU's generator is in CPU memory: nothing is synchronised.
 
     Args:
-        seed: 0 to 2**63 - 1.
-        device: where the block computes.
+        seed: integer from 0 to 2**63 - 1.
+        device: device on which the block computes.
 
     >>> torch.manual_seed(0).initial_seed()
     0
@@ -91,35 +102,35 @@ def private_rng(seed: int, device: torch.device | str = "cpu") -> Iterator[None]
 
 
 def rng_fingerprint() -> tuple[int, ...]:
-    """Where the host's generators on the CPU stand, as numbers: looked at, and not moved.
+    """State of the global CPU generators as numbers; it is read and not changed.
 
-    Hosts draw from torch's, Python's or NumPy's (where it is loaded): while one of them moves from
-    image to image, the others may stand still.
+    Transforms draw from torch's, Python's or NumPy's generator (where NumPy is loaded): one of them
+    may move from image to image while the others do not.
 
-    >>> peek() == peek()
+    >>> rng_fingerprint() == rng_fingerprint()
     True
     """
     copy = torch.Generator().set_state(torch.get_rng_state())
-    seen = [int(torch.randint(1 << 62, (1,), generator=copy)), hash(random.getstate()[1])]
+    numbers = [int(torch.randint(1 << 62, (1,), generator=copy)), hash(random.getstate()[1])]
     numpy_random = getattr(sys.modules.get("numpy"), "random", None)
     if numpy_random:
         _, words, position, *_ = numpy_random.get_state()
-        seen += [zlib.crc32(words.tobytes()), int(position)]
-    return tuple(seen)
+        numbers += [zlib.crc32(words.tobytes()), int(position)]
+    return tuple(numbers)
 
 
-# Forward passes that track nothing where ``track_running_stats`` is off: no copies needed.
-_HEEDING = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
+# Forward passes that respect ``track_running_stats``: their buffers need no copies.
+_RESPECT_TRACKING = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
 
 
 @contextlib.contextmanager
 def frozen_running_stats(module: nn.Module) -> Iterator[None]:
-    """Let forward passes leave no trace in the module's buffers.
+    """Keep a module's buffers unchanged by forward passes in the block.
 
     A BatchNorm in training mode still normalises with the batch's own statistics, but does not
     track them; copying its buffers back afterwards would break the backward pass. Every other
-    buffer (InstanceNorm's statistics, spectral norm's vectors, counters ...) is a copy for the
-    time, and so are those of a BatchNorm with a forward pass of its own, which may not heed
+    buffer (InstanceNorm's statistics, spectral norm's vectors, counters ...) is replaced by a copy
+    in the block, and so are those of a BatchNorm with a forward of its own, which may ignore
     ``track_running_stats``. A BatchNorm in evaluation mode stays as it is.
 
     >>> norm = nn.BatchNorm1d(3)
@@ -136,7 +147,7 @@ def frozen_running_stats(module: nn.Module) -> Iterator[None]:
                 if part.training and part.track_running_stats:
                     part.track_running_stats = False
                     tracking.append(part)
-                if not part.training or type(part).forward in _HEEDING:
+                if not part.training or type(part).forward in _RESPECT_TRACKING:
                     continue
             for name, buffer in part.named_buffers(recurse=False):
                 copied.append((part, name, buffer))
@@ -151,10 +162,10 @@ def frozen_running_stats(module: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def eval_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients for a block; each submodule's own mode afterwards.
+    """Evaluation mode without gradients in the block; afterwards each submodule's mode is restored.
 
     >>> net = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
-    >>> with evaluating(net):
+    >>> with eval_mode(net):
     ...     any(part.training for part in net.modules())
     False
     >>> [part.training for part in net]
@@ -166,7 +177,7 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             yield
     finally:
-        # Through `train`, which may do more than set a flag: timm's LeViT and its kin keep the
+        # By `train`, which may do more than set a flag: timm's LeViT and similar models cache the
         # position biases of evaluation until then, and would evaluate with stale ones.
         for part, mode in modes:
             if part.training != mode:

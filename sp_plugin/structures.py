@@ -1,25 +1,25 @@
-"""Crops: the local crops of each image of a batch, and where they were cut."""
+"""What flows between the parts of SP: crops, locations of views, encoded views, and the output."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sp_plugin.crops.resize import crop_resize
-from sp_plugin.crops.sampler import CropSampler, rand_cpu
-from sp_plugin.crops.sharpness import matched_resolution
+__all__ = ["Crops", "EncodedViews", "SPOutput", "ViewBoxes"]
 
 
 class Crops(NamedTuple):
-    """What SP is to encode: k crops of each image.
+    """Crops to encode: k of each of B images.
 
     Attributes:
-        boxes: (k, B, 4), each crop's (cx, cy, w, h), fractions of the frame that they share.
-        pixels: (kB, C, S, S), first all first crops, then all second ones ...; normalised as the
-            backbone takes them.
+        boxes: (k, B, 4), (cx, cy, w, h) as fractions of the frame that the crops of an image share.
+        pixels: (kB, C, S, S), all first crops, then all second ones ...; normalised as the
+            backbone expects.
     """
 
     boxes: Tensor
@@ -27,7 +27,7 @@ class Crops(NamedTuple):
 
     @classmethod
     def from_batch(cls, sample: Mapping[str, Any]) -> Crops:
-        """From what a data loader makes of the samples of `sp_plugin.crops.transform.ImageCrops`.
+        """Convert a collated batch of `sp_plugin.crops.transform.ImageCrops` samples.
 
         Args:
             sample: ``crops`` (B, k, C, S, S) and ``boxes`` (B, k, 4).
@@ -40,36 +40,90 @@ class Crops(NamedTuple):
         boxes, crops = sample["boxes"], sample["crops"]
         return cls(boxes.transpose(0, 1), torch.cat(crops.unbind(1)))
 
+
+class ViewBoxes(NamedTuple):
+    """Locations of the V views of each of B images.
+
+    Attributes:
+        boxes: (V, B, 4), (cx, cy, w, h) as fractions of the original image; NaN where unknown.
+        flips: (V, B, 2), -1 where a view is flipped left to right, top to bottom, else 1.
+    """
+
+    boxes: Tensor
+    flips: Tensor
+
     @classmethod
-    def sample(
-        cls,
-        images: Tensor,
-        sampler: CropSampler,
-        size: int,
-        generator: torch.Generator,
-        progress: float = 1.0,
-        equal_sharpness: bool = False,
-    ) -> Crops:
-        """Draw boxes for each image, and cut them out on the images' device.
+    def from_batch(cls, sample: Mapping[str, Any]) -> ViewBoxes:
+        """Convert a collated batch of `sp_plugin.views.transform.ViewBoxTransform` samples.
 
         Args:
-            images: (B, C, H, W).
-            sampler: of the boxes.
-            size: side that the crops are resized to, in pixels.
-            generator: on the CPU.
-            progress: how far training has come, in [0, 1].
-            equal_sharpness: bring all crops of an image to one resolution first.
+            sample: ``boxes`` (B, V, 4) and ``flips`` (B, V, 2).
+
+        >>> sample = {"boxes": torch.zeros(5, 8, 4), "flips": torch.ones(5, 8, 2)}
+        >>> ViewBoxes.from_batch(sample).boxes.shape
+        torch.Size([8, 5, 4])
         """
-        count, (height, width) = len(images), images.shape[-2:]
-        # All that is random first: the rest compiles without a graph break.
-        numbers = sampler.draw_uniform(count, generator)
-        part = rand_cpu(count, 1, generator=generator) if equal_sharpness else None
-        boxes = sampler.to_boxes(numbers, progress)
-        resolution = None
-        if part is not None:
-            sides = boxes[..., 2:] * boxes.new_tensor([width, height])
-            resolution = matched_resolution(sides, size, part)
-            resolution = resolution.to(images.device, non_blocking=True)
-        boxes = boxes.to(images.device, non_blocking=True)
-        crops = [crop_resize(images.detach(), box, size, resolution) for box in boxes]
-        return cls(boxes, torch.cat(crops))
+        return cls(sample["boxes"].transpose(0, 1), sample["flips"].transpose(0, 1))
+
+
+class EncodedViews(NamedTuple):
+    """Features of k crops or views of each of B images, with their locations.
+
+    Attributes:
+        features: (k, B, D), pooled; on the host's own graph where the host computed them.
+        boxes: (k, B, 4), (cx, cy, w, h) as fractions of a frame that the k share; NaN where a view
+            does not count.
+        flips: (k, B, 2), -1 where a view is flipped left to right, top to bottom, else 1; None:
+            no view is flipped and every box is known.
+    """
+
+    features: Tensor
+    boxes: Tensor
+    flips: Tensor | None = None
+
+
+@dataclass
+class SPOutput:
+    """Result of one SP step on P pairs of crops in each of B images.
+
+    Attributes:
+        loss: scalar, weighted, to add to the method's loss; reaches backbone and head.
+        metrics: detached scalars on the images' device: ``loss`` (unweighted), ``r2_dx``,
+            ``r2_dy``, ``r2_scale``, ``weight`` (factor of the loss) and ``skipped_fraction``
+            (share of pairs left out; 1 where the loss was not finite). R2 of a single pair is
+            NaN. On a GPU a backbone that overflows inside still gets NaN from its own backward
+            pass: a check would synchronise the device.
+        boxes: (2, PB, 4), crops a and b in the images; the first B belong to the first pair.
+        prediction: (PB, 3), predicted x, y and sigma, in standard deviations.
+        target: (PB, 3), their true values.
+    """
+
+    loss: Tensor
+    metrics: dict[str, Tensor]
+    boxes: Tensor
+    prediction: Tensor
+    target: Tensor
+
+    def scaled(self, weight: float | Tensor) -> SPOutput:
+        """Copy with the loss multiplied by ``weight``, which becomes a metric."""
+        # A product, not a fill: a graph would be made anew for each value that it fills in.
+        factor = torch.ones_like(self.loss).detach() * weight
+        return dataclasses.replace(
+            self, loss=self.loss * weight, metrics={**self.metrics, "weight": factor}
+        )
+
+    def loggable_metrics(self, prefix: str = "") -> dict[str, Tensor]:
+        """Metrics that a logger can average over an epoch, where one NaN would spoil the mean.
+
+        R2 of a single pair is undefined and left out. Where no pair counts (views that are
+        flipped at random) R2 is NaN and becomes 0, which also means "no information".
+
+        Args:
+            prefix: start of each name, such as ``train_sp_``.
+        """
+        several = len(self.target) > 1
+        return {
+            f"{prefix}{name}": value.nan_to_num(0.0) if name.startswith("r2") else value
+            for name, value in self.metrics.items()
+            if several or not name.startswith("r2")
+        }

@@ -1,6 +1,6 @@
-"""Checks of settings: each takes a key and a value, and gives the value or refuses it by name.
+"""Checks of settings: each takes a key and a value, and returns the value or raises `ConfigError`.
 
-A bad setting gets one line that says which it is, what it got and what it takes.
+A bad setting gets one line: which setting, what it got, what it takes.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+__all__ = ["ConfigError", "did_you_mean", "invalid_value"]
+
 Check = Callable[[str, Any], Any]
 
 
 class ConfigError(ValueError):
-    """A setting that SP cannot take. The message is one line: key, what it got, what it takes."""
+    """A setting that SP cannot use. The message is one line: key, value, expected values."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """What to say of a name that is not known: the nearest ones that are.
+    """Hint for an unknown name: the nearest known one, or all of them.
 
-    >>> nearest("wieght", ["weight", "warmup"])
+    >>> did_you_mean("wieght", ["weight", "window"])
     "did you mean 'weight'?"
     """
     known = sorted(known)
@@ -27,9 +29,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
 
 
-def invalid_value(key: str, got: Any, takes: str) -> ConfigError:
+def invalid_value(key: str, got: Any, expected: str) -> ConfigError:
     """The error to raise for a value that a setting does not take."""
-    return ConfigError(f"{key}: got {got!r}, takes {takes}")
+    return ConfigError(f"{key}: got {got!r}, takes {expected}")
 
 
 def choice(*names: str) -> Check:
@@ -41,55 +43,55 @@ def choice(*names: str) -> Check:
     return check
 
 
-def number(low: float, high: float, takes: str) -> Check:
+def number(low: float, high: float, expected: str) -> Check:
     def check(key: str, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise invalid_value(key, value, takes)
+            raise invalid_value(key, value, expected)
         if not low <= value <= high:
-            raise invalid_value(key, value, takes)
+            raise invalid_value(key, value, expected)
         return float(value)
 
     return check
 
 
-def integer(low: int, takes: str, high: float = float("inf")) -> Check:
+def integer(low: int, expected: str, high: float = float("inf")) -> Check:
     def check(key: str, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise invalid_value(key, value, takes)
+            raise invalid_value(key, value, expected)
         return value
 
     return check
 
 
-def ordered_range(low: float, high: float, takes: str) -> Check:
-    end = number(low, high, takes)
+def ordered_range(low: float, high: float, expected: str) -> Check:
+    check_end = number(low, high, expected)
 
     def check(key: str, value: Any) -> tuple[float, float]:
         if not isinstance(value, (tuple, list)) or len(value) != 2:
-            raise invalid_value(key, value, takes)
-        first, last = end(key, value[0]), end(key, value[1])
+            raise invalid_value(key, value, expected)
+        first, last = check_end(key, value[0]), check_end(key, value[1])
         if first > last or first == 0:
-            raise invalid_value(key, value, takes)
+            raise invalid_value(key, value, expected)
         return first, last
 
     return check
 
 
-def value_or_schedule(check_one: Check, is_one: Callable[[Any], bool], takes: str) -> Check:
-    """One value, or two: where it begins and where it ends."""
+def value_or_schedule(check_value: Check, is_value: Callable[[Any], bool], expected: str) -> Check:
+    """One value, or two: at the start and at the end of training."""
 
     def check(key: str, value: Any) -> Any:
-        if is_one(value):
-            return check_one(key, value)
+        if is_value(value):
+            return check_value(key, value)
         if not isinstance(value, (tuple, list)) or len(value) != 2:
-            raise invalid_value(key, value, takes)
-        return check_one(key, value[0]), check_one(key, value[1])
+            raise invalid_value(key, value, expected)
+        return check_value(key, value[0]), check_value(key, value[1])
 
     return check
 
 
-def optional(check_one: Check) -> Check:
-    return lambda key, value: None if value is None else check_one(key, value)
+def optional(check_value: Check) -> Check:
+    return lambda key, value: None if value is None else check_value(key, value)
 
 
 def boolean(key: str, value: Any) -> bool:
@@ -98,10 +100,10 @@ def boolean(key: str, value: Any) -> bool:
     return value
 
 
-def non_empty_str(takes: str) -> Check:
+def non_empty_str(expected: str) -> Check:
     def check(key: str, value: Any) -> str:
         if not isinstance(value, str) or not value:
-            raise invalid_value(key, value, takes)
+            raise invalid_value(key, value, expected)
         return value
 
     return check

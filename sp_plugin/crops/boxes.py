@@ -1,7 +1,6 @@
-"""Boxes: where a crop lies in its frame.
+"""Boxes: (cx, cy, w, h), centre and sides as fractions of a frame's width and height, float32.
 
-A box is (cx, cy, w, h), its centre and its sides as fractions of the frame's width and
-height, float32. A batch of boxes has shape (..., 4).
+A batch of boxes has shape (..., 4).
 """
 
 from __future__ import annotations
@@ -9,13 +8,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+__all__ = [
+    "FULL_IMAGE",
+    "box_area",
+    "cxcywh_to_xyxy",
+    "hflip_boxes",
+    "paired_iou",
+    "to_parent_frame",
+    "xyxy_to_cxcywh",
+]
+
 FULL_IMAGE = (0.5, 0.5, 1.0, 1.0)
 
 
 def box_area(boxes: Tensor) -> Tensor:
     """Area of each box as a fraction of the frame's, shape (...).
 
-    >>> area(torch.tensor([0.5, 0.5, 0.5, 0.25])).item()
+    >>> box_area(torch.tensor([0.5, 0.5, 0.5, 0.25])).item()
     0.125
     """
     return boxes[..., 2] * boxes[..., 3]
@@ -24,7 +33,7 @@ def box_area(boxes: Tensor) -> Tensor:
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
     """(cx, cy, w, h) to (left, top, right, bottom), shape (..., 4).
 
-    >>> corners(torch.tensor([0.5, 0.5, 0.5, 0.25])).tolist()
+    >>> cxcywh_to_xyxy(torch.tensor([0.5, 0.5, 0.5, 0.25])).tolist()
     [0.25, 0.375, 0.75, 0.625]
     """
     centre, half = boxes[..., :2], boxes[..., 2:] / 2
@@ -42,10 +51,10 @@ def xyxy_to_cxcywh(edges: Tensor) -> Tensor:
 
 
 def paired_iou(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of boxes, pair by pair, in [0, 1], shape (...).
+    """Intersection over union of boxes a and b, pair by pair, in [0, 1], shape (...).
 
     >>> box = torch.tensor([0.25, 0.25, 0.5, 0.5])
-    >>> iou(box, box).item(), iou(box, box + torch.tensor([0.5, 0.0, 0.0, 0.0])).item()
+    >>> paired_iou(box, box).item(), paired_iou(box, box + torch.tensor([0.5, 0, 0, 0])).item()
     (1.0, 0.0)
     """
     edges_a, edges_b = cxcywh_to_xyxy(a), cxcywh_to_xyxy(b)
@@ -56,27 +65,26 @@ def paired_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def hflip_boxes(boxes: Tensor) -> Tensor:
-    """The boxes in the frame's left-right mirror image, shape (..., 4).
+    """Boxes in the horizontally flipped frame, shape (..., 4).
 
-    >>> flip(torch.tensor([0.25, 0.5, 0.5, 0.5])).tolist()
+    >>> hflip_boxes(torch.tensor([0.25, 0.5, 0.5, 0.5])).tolist()
     [0.75, 0.5, 0.5, 0.5]
     """
     return torch.cat([1 - boxes[..., :1], boxes[..., 1:]], dim=-1)
 
 
 def to_parent_frame(boxes: Tensor, window: Tensor) -> Tensor:
-    """Boxes given in a window's own frame, told in the frame that holds the window.
+    """Boxes in a window's frame, converted to the frame that holds the window.
 
     Args:
         boxes: (..., 4), fractions of the window.
-        window: (..., 4), fractions of the outer frame.
+        window: (..., 4), fractions of the parent frame.
 
     Returns:
-        (..., 4), fractions of the outer frame.
+        (..., 4), fractions of the parent frame.
 
-    >>> whole = torch.tensor(FULL_IMAGE)
     >>> window = torch.tensor([0.25, 0.75, 0.5, 0.5])
-    >>> place(whole, window).tolist()
+    >>> to_parent_frame(torch.tensor(FULL_IMAGE), window).tolist()
     [0.25, 0.75, 0.5, 0.5]
     """
     low = window[..., :2] - window[..., 2:] / 2

@@ -1,6 +1,6 @@
-"""Images as data sets hand them out: PIL images, and tensors (C, H, W) of uint8 or float.
+"""Images of data sets: PIL images, and tensors (C, H, W) of uint8 or float.
 
-What SP needs of them, the same for both. PIL itself is not needed: only its images' own methods.
+One interface for both. PIL is not imported: only the methods of its images are called.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from torch import Tensor
 from sp_plugin.crops.resize import crop_resize
 from sp_plugin.validation import ConfigError
 
+__all__ = ["crop_image", "image_hash", "image_size", "is_image"]
+
 _BILINEAR, _NEAREST = 2, 0  # Pillow's numbers for its filters
 
 
 def is_image(item: Any) -> bool:
-    """Whether it is one image: a PIL image, or a tensor (C, H, W).
+    """Whether an item is one image: a PIL image, or a tensor (C, H, W).
 
     >>> is_image(torch.zeros(3, 8, 8)), is_image(torch.zeros(2, 3, 8, 8)), is_image([])
     (True, False, False)
@@ -48,18 +50,18 @@ def image_size(image: Any) -> tuple[int, int]:
 
 
 def crop_image(image: Any, box: Tensor, size: int, resolution: Tensor | None = None) -> Any:
-    """One box out of an image, resized to ``size`` x ``size``, antialiased.
+    """Cut one box out of an image and resize it to ``size`` x ``size``, antialiased.
 
     Args:
         image: a PIL image, or a tensor (C, H, W).
         box: (4,), (cx, cy, w, h) in pixels, inside the image.
         size: side of the crop in pixels.
-        resolution: (2,) or None, whole pixels to go through, as for `crop_resize`.
+        resolution: (2,) or None, whole pixels of the intermediate resize, as for `crop_resize`.
 
     Returns:
-        A PIL image, or a tensor (C, size, size) of float in the image's range, [0, 1] for uint8.
+        A PIL image, or a tensor (C, size, size) of float, in the image's range, [0, 1] for uint8.
 
-    >>> cut(torch.zeros(3, 20, 30), torch.tensor([15.0, 10.0, 8.0, 8.0]), 4).shape
+    >>> crop_image(torch.zeros(3, 20, 30), torch.tensor([15.0, 10.0, 8.0, 8.0]), 4).shape
     torch.Size([3, 4, 4])
     """
     width, height = image_size(image)
@@ -69,7 +71,7 @@ def crop_image(image: Any, box: Tensor, size: int, resolution: Tensor | None = N
         grid = None if resolution is None else resolution[None]
         return crop_resize(pixels[None], fractions[None], size, grid)[0]
     x, y, w, h = box.tolist()
-    # Pillow's filter looks past the box it is given: first cut off what the box does not touch.
+    # Pillow's filter reads pixels outside the box: first cut off those that the box does not cover.
     left, top = max(0, math.floor(x - w / 2)), max(0, math.floor(y - h / 2))
     right, bottom = min(width, math.ceil(x + w / 2)), min(height, math.ceil(y + h / 2))
     edges = (
@@ -84,13 +86,13 @@ def crop_image(image: Any, box: Tensor, size: int, resolution: Tensor | None = N
 
 
 def image_hash(image: Any) -> int:
-    """A number that tells most images apart, from a few of their pixels.
+    """Hash of a few pixels, which distinguishes most images.
 
-    >>> fingerprint(torch.zeros(3, 8, 8)) == fingerprint(torch.ones(3, 8, 8))
+    >>> image_hash(torch.zeros(3, 8, 8)) == image_hash(torch.ones(3, 8, 8))
     False
     """
     width, height = image_size(image)
     if isinstance(image, Tensor):
-        some = image[:, :: max(1, height // 4), :: max(1, width // 4)].double()
-        return zlib.crc32(repr(some.flatten().tolist()).encode())
+        pixels = image[:, :: max(1, height // 4), :: max(1, width // 4)].double()
+        return zlib.crc32(repr(pixels.flatten().tolist()).encode())
     return zlib.crc32(image.resize((4, 4), _NEAREST).tobytes())

@@ -1,12 +1,12 @@
-"""CropSampler: which crops of an image SP encodes.
+"""Sampler: draws the boxes of an image's crops, and cuts the crops out.
 
-Window first, then crops inside it, then a limit on their overlap. Why a window: a crop
-must fit its frame, so where one crop lies already tells part of the offset to the other. Over
-the whole frame one crop alone can reach R2 0.49 on dx; inside a window of side U[0.5, 1] whose
-place is not known, 0.37. The ranges are ours; the paper's were not to be had.
+Window first, then crops inside it, then a limit on their overlap. Why a window: a crop must fit
+its frame, so the location of one crop already predicts part of the offset to another. Over the
+whole frame one crop alone can reach R2 0.49 on dx; inside a window of side U[0.5, 1] at an unknown
+location, 0.37. The ranges are our choice; the paper's could not be read.
 
-Compiles (`torch.compile`): `CropSampler.boxes`, from numbers to boxes. Stays eager: the draw of
-the numbers, as a private generator cannot be part of a graph.
+`CropSampler.to_boxes`, from uniform draws to boxes, compiles (`torch.compile`). The draws
+themselves stay eager, as a private generator cannot be part of a graph.
 """
 
 from __future__ import annotations
@@ -18,67 +18,72 @@ import torch
 from torch import Tensor
 
 from sp_plugin.crops.boxes import paired_iou, to_parent_frame
+from sp_plugin.crops.resize import crop_resize, matched_resolution
+from sp_plugin.structures import Crops
+
+__all__ = ["CropSampler", "Range", "UniformDraws", "lerp", "rand_cpu", "sample_crops"]
 
 Range = tuple[float, float]
 
-# The generator lives on the CPU, whatever torch.set_default_device and its like say.
+# The generator lives on the CPU, whatever torch.set_default_device says.
 _CPU = torch.device("cpu")
 
 
 def lerp(first: Any, last: Any, progress: float | Tensor) -> Any:
-    """From ``first`` at progress 0 to ``last`` at progress 1, linearly.
+    """Linear interpolation from ``first`` at progress 0 to ``last`` at progress 1.
 
-    >>> blend(1.0, 0.5, 0.5)
+    >>> lerp(1.0, 0.5, 0.5)
     0.75
     """
     return first + (last - first) * progress
 
 
 def rand_cpu(*shape: int, generator: torch.Generator) -> Tensor:
-    """UniformDraws in [0, 1) on the CPU in float32, whatever torch's default device and dtype are."""
+    """Uniform draws in [0, 1), float32 on the CPU whatever torch's default device and dtype."""
     return torch.rand(shape, generator=generator, device=_CPU, dtype=torch.float32)
 
 
 class UniformDraws(NamedTuple):
-    """All that a sampler takes from its generator for n images, in the order of the draw.
+    """All uniform draws for the crops of n images, in the order in which they are drawn.
 
     Attributes:
-        side: (n, 1), of the windows.
-        centre: (n, 2), likewise.
-        pair: (4, 2, tries, n), area, aspect, x and y of the first two crops.
-        further: (4, crops - 2, tries, n), likewise of each further crop.
-        order: (crops, n, 1), how the crops are shuffled; two are not: (0, n, 1).
+        window_side: (n, 1).
+        window_centre: (n, 2).
+        first_two: (4, 2, tries, n), area, aspect, x and y of the first two crops.
+        extra_crops: (4, num_crops - 2, tries, n), the same for each further crop.
+        order: (num_crops, n, 1), sort keys that shuffle the crops; (0, n, 1) for two crops, which
+            are not shuffled.
     """
 
-    side: Tensor
-    centre: Tensor
-    pair: Tensor
-    further: Tensor
+    window_side: Tensor
+    window_centre: Tensor
+    first_two: Tensor
+    extra_crops: Tensor
     order: Tensor
 
 
 class CropSampler:
     """Draws the boxes of an image's crops from a private generator.
 
-    1. A window of side U[window] of the frame, placed at random.
-    2. Two crops inside it: area log-uniform in ``area`` of the window, aspect log-uniform in
-       ``ratio``, centre uniform where the crop fits.
-    3. Pairs whose IoU is above ``max_iou`` are drawn again, at most ``tries`` times in all, for
-       the whole batch at once; where no try was good enough, the one with the least overlap is
-       kept. So it never fails and never loops for ever.
-    4. Each further crop likewise: the first of ``tries`` whose IoU with every earlier crop is
-       within ``max_iou``, or the one whose largest is the least. As later crops lie where the
-       earlier ones left room, the order is shuffled in the end, image by image: so every pair
-       of crops has the same distribution.
+    1. A window of side U[window] of the frame, at a random location.
+    2. Two crops inside it: area log-uniform in ``crop_scale`` of the window, aspect log-uniform in
+       ``crop_ratio``, centre uniform where the crop fits.
+    3. Pairs with an IoU above ``max_iou`` are drawn again, at most ``tries`` times in all, for the
+       whole batch at once. Where no try is within the limit, the one with the least overlap is
+       used. So it never fails and never loops for ever.
+    4. Each further crop: the first of ``tries`` whose IoU with every earlier crop is within
+       ``max_iou``, or the one whose largest IoU is the least. Later crops lie where earlier ones
+       left room, so the order is shuffled at the end, image by image: every pair of crops then has
+       the same distribution.
 
     Args:
-        area: least and largest area, fractions of the window; or two such ranges, the first at
-            the start of training and the second at its end.
-        ratio: least and largest aspect (width / height).
+        crop_scale: least and largest area, fractions of the window; or two such ranges, at the
+            start and at the end of training.
+        crop_ratio: least and largest aspect ratio (width / height).
         window: least and largest side of the window, fractions of the frame; (1, 1) for none.
-        max_iou: largest overlap of a pair in [0, 1]; or two, from the start to the end.
-        tries: how often a crop is drawn for each image, at most.
-        num_crops: how many are kept of each image, 2 or more.
+        max_iou: largest overlap of a pair in [0, 1]; or two, at the start and at the end.
+        tries: number of draws of each crop, at most.
+        num_crops: number of crops of each image, 2 or more.
 
     >>> sampler = CropSampler()
     >>> a, b = sampler(8, torch.Generator().manual_seed(0))
@@ -95,9 +100,7 @@ class CropSampler:
         tries: int = 10,
         num_crops: int = 2,
     ) -> None:
-        self.crop_scale = (
-            crop_scale if isinstance(crop_scale[0], tuple) else (crop_scale, crop_scale)
-        )
+        self.crop_scale = crop_scale if isinstance(crop_scale[0], tuple) else (crop_scale,) * 2
         self.crop_ratio = crop_ratio
         self.window = window
         self.max_iou = max_iou if isinstance(max_iou, tuple) else (max_iou, max_iou)
@@ -107,59 +110,63 @@ class CropSampler:
     def __call__(
         self, n: int, generator: torch.Generator, progress: float | Tensor = 1.0
     ) -> Tensor:
-        """Draw the crops of ``n`` images.
+        """Draw the boxes of the crops of ``n`` images.
 
         Args:
-            n: how many images.
-            generator: a private CPU generator; nothing else is drawn from.
-            progress: how far training has come, in [0, 1]; a tensor (n,) gives each its own.
+            n: number of images.
+            generator: private CPU generator; nothing else is drawn from.
+            progress: progress of training in [0, 1]; a tensor (n,) gives each image its own.
 
         Returns:
-            Boxes in the frame, (crops, n, 4), float32, on the CPU.
+            Boxes in the frame, (num_crops, n, 4), float32, on the CPU.
         """
         return self.to_boxes(self.draw_uniform(n, generator), progress)
 
     def draw_uniform(self, n: int, generator: torch.Generator) -> UniformDraws:
-        """Draw what decides the crops of ``n`` images."""
-        further = self.num_crops - 2
+        """All uniform draws for the crops of ``n`` images."""
+        extra = self.num_crops - 2
         return UniformDraws(
-            side=rand_cpu(n, 1, generator=generator),
-            centre=rand_cpu(n, 2, generator=generator),
-            pair=rand_cpu(4, 2, self.tries, n, generator=generator),
-            further=rand_cpu(4, further, self.tries, n, generator=generator),
-            order=rand_cpu(self.num_crops if further else 0, n, 1, generator=generator),
+            window_side=rand_cpu(n, 1, generator=generator),
+            window_centre=rand_cpu(n, 2, generator=generator),
+            first_two=rand_cpu(4, 2, self.tries, n, generator=generator),
+            extra_crops=rand_cpu(4, extra, self.tries, n, generator=generator),
+            order=rand_cpu(self.num_crops if extra else 0, n, 1, generator=generator),
         )
 
-    def to_boxes(self, numbers: UniformDraws, progress: float | Tensor = 1.0) -> Tensor:
-        """The boxes (crops, n, 4) that the numbers decide."""
-        area_now = [lerp(*ends, progress) for ends in zip(*self.crop_scale, strict=True)]
+    def to_boxes(self, draws: UniformDraws, progress: float | Tensor = 1.0) -> Tensor:
+        """Boxes (num_crops, n, 4) in the frame, as the draws determine them."""
+        scale = [lerp(*ends, progress) for ends in zip(*self.crop_scale, strict=True)]
         limit = lerp(*self.max_iou, progress)
         # Overlap is the same inside the window as outside.
-        pair = self._inside(numbers.pair, area_now)
-        boxes = _first_valid(pair, paired_iou(pair[0], pair[1]), limit)
+        first_tries = self._boxes_in_window(draws.first_two, scale)  # (2, tries, n, 4)
+        overlap = paired_iou(first_tries[0], first_tries[1])  # (tries, n)
+        boxes = _first_valid(first_tries, overlap, limit)  # (2, n, 4)
         if self.num_crops > 2:
-            for tried in self._inside(numbers.further, area_now).unbind():
-                overlap = paired_iou(tried, boxes.unsqueeze(1)).amax(dim=0)
-                boxes = torch.cat([boxes, _first_valid(tried.unsqueeze(0), overlap, limit)])
-            order = numbers.order.argsort(dim=0)
+            for crop_tries in self._boxes_in_window(draws.extra_crops, scale).unbind():
+                # (crops so far, tries, n): each try against each earlier crop; the worst counts.
+                overlap = paired_iou(crop_tries, boxes.unsqueeze(1)).amax(dim=0)
+                chosen = _first_valid(crop_tries.unsqueeze(0), overlap, limit)
+                boxes = torch.cat([boxes, chosen])
+            order = draws.order.argsort(dim=0)
             boxes = boxes.gather(0, order.expand(-1, -1, 4))
-        return to_parent_frame(boxes, self._window(numbers.side, numbers.centre))
+        return to_parent_frame(boxes, self._window(draws.window_side, draws.window_centre))
 
     def windows(self, n: int, generator: torch.Generator) -> Tensor:
-        """The windows (n, 4) in the frame of the images that a call would draw."""
-        return self._window(*self.draw_uniform(n, generator)[:2])
+        """Windows (n, 4) in the frame that a call with this generator would use."""
+        draws = self.draw_uniform(n, generator)
+        return self._window(draws.window_side, draws.window_centre)
 
     def _window(self, u_side: Tensor, u_centre: Tensor) -> Tensor:
         low, high = self.window
         side = low + (high - low) * u_side
         return torch.cat([side / 2 + (1 - side) * u_centre, side, side], dim=1)
 
-    def _inside(self, numbers: Tensor, area: list[Any]) -> Tensor:
-        """Boxes (..., 4) in the window, from numbers (4, ...)."""
-        u_area, u_ratio, u_x, u_y = numbers.unbind()
-        # Products, as a graph would be made anew for each number that is made a tensor.
+    def _boxes_in_window(self, draws: Tensor, scale: list[Any]) -> Tensor:
+        """Boxes (..., 4) in the window from draws (4, ...) and the least and largest area."""
+        u_area, u_ratio, u_x, u_y = draws.unbind()
+        # Products, as a graph would be made anew for each number that becomes a tensor.
         one = torch.ones((), device=_CPU, dtype=torch.float32)
-        smallest, largest = ((one * end).float().log() for end in area)
+        smallest, largest = ((one * end).float().log() for end in scale)
         log_area = lerp(smallest, largest, u_area)
         # A side is at most the window's: sqrt(area * ratio) <= 1 in both directions.
         narrow, wide = (math.log(end) for end in self.crop_ratio)
@@ -168,18 +175,54 @@ class CropSampler:
         return torch.stack([w / 2 + (1 - w) * u_x, h / 2 + (1 - h) * u_y, w, h], dim=-1)
 
 
-def _first_valid(tried: Tensor, overlap: Tensor, limit: float | Tensor) -> Tensor:
-    """Of each image's tries the first whose overlap is within the limit, else the one of least.
+def _first_valid(tries: Tensor, overlap: Tensor, limit: float | Tensor) -> Tensor:
+    """For each image the first try whose overlap is within the limit, else the least overlap.
 
     Args:
-        tried: (m, tries, n, 4).
+        tries: (m, tries, n, 4), m crops drawn together.
         overlap: (tries, n).
-        limit: of the overlap, for all or (n,).
+        limit: largest overlap, one number or (n,).
 
     Returns:
         (m, n, 4).
     """
-    good = overlap <= limit
-    first_good = good.to(torch.uint8).argmax(dim=0)
-    kept = torch.where(good.any(dim=0), first_good, overlap.argmin(dim=0))
-    return tried[:, kept, torch.arange(len(kept), device=_CPU)]
+    valid = overlap <= limit
+    first_valid = valid.to(torch.uint8).argmax(dim=0)
+    index = torch.where(valid.any(dim=0), first_valid, overlap.argmin(dim=0))
+    return tries[:, index, torch.arange(len(index), device=_CPU)]
+
+
+def sample_crops(
+    images: Tensor,
+    sampler: CropSampler,
+    crop_size: int,
+    generator: torch.Generator,
+    progress: float = 1.0,
+    equal_sharpness: bool = False,
+) -> Crops:
+    """Draw boxes for each image, and cut the crops out on the images' device.
+
+    Args:
+        images: (B, C, H, W).
+        sampler: of the boxes.
+        crop_size: side that the crops are resized to, in pixels.
+        generator: private CPU generator.
+        progress: progress of training in [0, 1].
+        equal_sharpness: resize all crops of an image to one resolution first.
+
+    Returns:
+        k crops of each image.
+    """
+    count, (height, width) = len(images), images.shape[-2:]
+    # All random draws first: the rest compiles without a graph break.
+    draws = sampler.draw_uniform(count, generator)
+    sharpness = rand_cpu(count, 1, generator=generator) if equal_sharpness else None
+    boxes = sampler.to_boxes(draws, progress)
+    resolution = None
+    if sharpness is not None:
+        sides = boxes[..., 2:] * boxes.new_tensor([width, height])
+        resolution = matched_resolution(sides, crop_size, sharpness)
+        resolution = resolution.to(images.device, non_blocking=True)
+    boxes = boxes.to(images.device, non_blocking=True)
+    crops = [crop_resize(images.detach(), box, crop_size, resolution) for box in boxes]
+    return Crops(boxes, torch.cat(crops))

@@ -1,0 +1,1 @@
+"""Features: pooled vectors from the output of any backbone, and the input size that it takes."""

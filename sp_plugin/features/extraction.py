@@ -1,9 +1,9 @@
-"""Pooled features (B, D) out of whatever a backbone returns.
+"""Extraction: pooled features (B, D) from whatever a backbone returns.
 
 Backbones return vectors (B, D), tokens (B, N, D) with or without class and register tokens, maps
-(B, C, H, W) or (B, H, W, C), tuples and lists of these, or dicts. SP encodes square crops, and
-that is what tells them apart: the patch tokens of a square are a square number, and the two equal
-sides of a map are its height and width. The features are those before the host's projector.
+(B, C, H, W) or (B, H, W, C), tuples and lists of these, or dicts. SP's crops are square, which
+tells these apart: the patch tokens of a square are a square number, and the two equal sides of a
+map are its height and width. The features are those before the method's projector.
 """
 
 from __future__ import annotations
@@ -14,22 +14,26 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from sp_plugin.nested import tree_leaves
 from sp_plugin.validation import ConfigError, did_you_mean
 
-# Where dicts of well-known models keep their features, most spatial first: Hugging Face's
+__all__ = ["FeatureFn", "extract_feature_map", "extract_features", "find_layer", "pool_features"]
+
+# Keys of the features in the outputs of well-known models, most spatial first: Hugging Face's
 # ModelOutput, DINOv2's forward_features, solo-learn's forward, torchvision's and timm's extractors.
-_KEYS = ("last_hidden_state", "x_norm_patchtokens", "x_prenorm", "feats", "features", "out", "x")
-_CLASS_KEYS = ("x_norm_clstoken", "pooler_output")
+_FEATURE_KEYS = (
+    "last_hidden_state", "x_norm_patchtokens", "x_prenorm", "feats", "features", "out", "x",
+)  # fmt: skip
+_CLASS_TOKEN_KEYS = ("x_norm_clstoken", "pooler_output")
 
-_NO_CLASS = "pool: got 'cls', but the backbone has no class token, takes 'mean'"
+_NO_CLASS_TOKEN = "pool: got 'cls', but the backbone has no class token, takes 'mean'"
 
-
-# How a backbone is asked for its features, where calling it is not the way.
 FeatureFn = Callable[[nn.Module, Tensor], Any]
+"""``feature_fn(backbone, images)``, for a backbone whose features are not what calling it gives."""
 
 
 class _StopForward(Exception):
-    """The layer that was asked for has answered: the rest of the forward pass is not needed."""
+    """Ends a forward pass at the layer whose output is wanted."""
 
 
 def extract_features(
@@ -37,47 +41,50 @@ def extract_features(
     images: Tensor,
     pool: str = "mean",
     layer: str | None = None,
-    call: FeatureFn | None = None,
+    feature_fn: FeatureFn | None = None,
 ) -> Tensor:
-    """Features of square images, pooled.
+    """Pooled features of square images.
 
-    A model of timm (recognised by ``forward_features``) is asked for its features before the
-    classifier, whatever its ``global_pool`` and ``num_classes`` are; any other module is called.
+    A timm model (recognised by ``forward_features``) gives its features before the classifier,
+    whatever its ``global_pool`` and ``num_classes``; any other module is called.
 
     Args:
-        backbone: takes (B, 3, H, W).
+        backbone: module that takes (B, 3, H, W).
         images: (B, 3, S, S).
-        pool: of token outputs: ``mean`` of the patch tokens, or the ``cls`` token.
-        layer: dotted name of a submodule whose output is taken instead of the last.
-        call: ``call(backbone, images)`` in place of the above, for a backbone that needs more
-            than images (a mask, a layer's number); its output is pooled likewise.
+        pool: pooling of token outputs: ``mean`` of the patch tokens, or the ``cls`` token.
+        layer: dotted name of a submodule whose output is used; None: the last output.
+        feature_fn: replaces the call, for a backbone that needs more than images (a mask, the
+            number of a layer); its output is pooled likewise.
 
     Returns:
         (B, D).
 
     Raises:
-        ConfigError: no such layer, or an output that holds no features; the line says which.
+        ConfigError: no such layer, or an output without features.
 
     >>> import torch
     >>> extract_features(nn.Conv2d(3, 8, 3), torch.randn(2, 3, 16, 16)).shape
     torch.Size([2, 8])
     """
     if pool == "cls" and getattr(backbone, "cls_token", ...) is None:
-        raise ConfigError(_NO_CLASS)  # the first token may be a register
-    output = _call_backbone(backbone, images, layer, call)
+        raise ConfigError(_NO_CLASS_TOKEN)  # the first token may be a register
+    output = _call_backbone(backbone, images, layer, feature_fn)
     return pool_features(output, pool, prefix=getattr(backbone, "num_prefix_tokens", None))
 
 
 def extract_feature_map(
-    backbone: nn.Module, images: Tensor, layer: str | None = None, call: FeatureFn | None = None
+    backbone: nn.Module,
+    images: Tensor,
+    layer: str | None = None,
+    feature_fn: FeatureFn | None = None,
 ) -> Tensor:
-    """Features of square images, place by place: the map of a CNN, the patch tokens of a ViT.
+    """Spatial features of square images: the map of a CNN, the patch tokens of a ViT.
 
     Args:
-        backbone: takes (B, 3, H, W).
+        backbone: module that takes (B, 3, H, W).
         images: (B, 3, S, S).
         layer: as for `extract_features`.
-        call: as for `extract_features`.
+        feature_fn: as for `extract_features`.
 
     Returns:
         (B, D, h, w).
@@ -89,7 +96,7 @@ def extract_feature_map(
     >>> extract_feature_map(nn.Conv2d(3, 8, 3), torch.randn(2, 3, 16, 16)).shape
     torch.Size([2, 8, 14, 14])
     """
-    features = _features(_call_backbone(backbone, images, layer, call), "mean")
+    features = _select_features(_call_backbone(backbone, images, layer, feature_fn), "mean")
     if features.ndim == 2:
         raise ConfigError("layer: the backbone pools its features, takes a layer that gives a map")
     if features.ndim == 4:
@@ -100,47 +107,13 @@ def extract_feature_map(
     return patches.reshape(*patches.shape[:2], side, side)
 
 
-def _call_backbone(
-    backbone: nn.Module, images: Tensor, layer: str | None, call: FeatureFn | None
-) -> Any:
-    if layer is not None:
-        return _output_of(backbone, images, layer, call or nn.Module.__call__)
-    if call is not None:
-        return call(backbone, images)
-    if callable(features := getattr(backbone, "forward_features", None)):
-        return features(images)
-    return backbone(images)
-
-
-def _output_of(backbone: nn.Module, images: Tensor, layer: str, call: FeatureFn) -> Any:
-    parts = dict(backbone.named_modules())
-    if layer not in parts:
-        raise ConfigError(f"layer: the backbone has no {layer!r}; {did_you_mean(layer, parts)}")
-    kept: list[Any] = []
-
-    def keep(_: nn.Module, __: Any, output: Any) -> None:
-        kept.append(output)
-        raise _StopForward
-
-    handle = parts[layer].register_forward_hook(keep)
-    try:
-        call(backbone, images)
-    except _StopForward:
-        pass
-    finally:
-        handle.remove()
-    if not kept:
-        raise ConfigError(f"layer: the backbone's forward pass never calls {layer!r}")
-    return kept[0]
-
-
 def pool_features(output: Any, pool: str = "mean", prefix: int | None = None) -> Tensor:
-    """Features (B, D) out of a backbone's output for square images.
+    """Pooled features (B, D) of a backbone's output for square images.
 
     Args:
         output: (B, D), (B, N, D), (B, C, H, W), (B, H, W, C), a tuple, list or dict of these.
         pool: ``mean`` of the patch tokens, or the ``cls`` token, where there are tokens.
-        prefix: how many tokens come before the patch tokens; None: found from their number.
+        prefix: number of tokens before the patch tokens; None: derived from the token count.
 
     Returns:
         (B, D).
@@ -149,78 +122,115 @@ def pool_features(output: Any, pool: str = "mean", prefix: int | None = None) ->
         ConfigError: nothing in the output can be pooled.
 
     >>> import torch
-    >>> pooled(torch.ones(2, 5, 8)).shape, pooled((torch.ones(2, 8, 4, 4), None)).shape
-    (torch.Size([2, 8]), torch.Size([2, 8]))
+    >>> pool_features(torch.ones(2, 5, 8)).shape
+    torch.Size([2, 8])
+    >>> pool_features((torch.ones(2, 8, 4, 4), None)).shape
+    torch.Size([2, 8])
     """
-    features = _features(output, pool)
+    features = _select_features(output, pool)
     if features.ndim == 2:
         return features
     if features.ndim == 4:
-        return _mean_of_map(features)
+        return features.mean(dim=(1, 2) if _is_nhwc(features) else (2, 3))
     return _pool_tokens(features, pool, prefix)
 
 
-def _features(output: Any, pool: str) -> Tensor:
-    """The one tensor to pool, out of what the backbone returned."""
+def find_layer(backbone: nn.Module, layer: str) -> nn.Module:
+    """Submodule of that dotted name.
+
+    Raises:
+        ConfigError: there is none; with the nearest name.
+    """
+    parts: dict[str, nn.Module] = dict(backbone.named_modules())
+    if layer not in parts:
+        raise ConfigError(f"layer: the backbone has no {layer!r}; {did_you_mean(layer, parts)}")
+    return parts[layer]
+
+
+def _call_backbone(
+    backbone: nn.Module, images: Tensor, layer: str | None, feature_fn: FeatureFn | None
+) -> Any:
+    if layer is not None:
+        return _call_up_to(backbone, images, layer, feature_fn or nn.Module.__call__)
+    if feature_fn is not None:
+        return feature_fn(backbone, images)
+    if callable(forward_features := getattr(backbone, "forward_features", None)):
+        return forward_features(images)
+    return backbone(images)
+
+
+def _call_up_to(backbone: nn.Module, images: Tensor, layer: str, feature_fn: FeatureFn) -> Any:
+    """Output of one layer; the rest of the forward pass is left out."""
+    outputs: list[Any] = []
+
+    def record(_: nn.Module, __: Any, output: Any) -> None:
+        outputs.append(output)
+        raise _StopForward
+
+    handle = find_layer(backbone, layer).register_forward_hook(record)
+    try:
+        feature_fn(backbone, images)
+    except _StopForward:
+        pass
+    finally:
+        handle.remove()
+    if not outputs:
+        raise ConfigError(f"layer: the backbone's forward pass never calls {layer!r}")
+    return outputs[0]
+
+
+def _select_features(output: Any, pool: str) -> Tensor:
+    """The one tensor of an output that is to be pooled."""
     if isinstance(output, Mapping):
-        order = (*_CLASS_KEYS, *_KEYS) if pool == "cls" else (*_KEYS, *_CLASS_KEYS)
-        known = [output[key] for key in order if output.get(key) is not None]
-        return _features(known[0] if known else list(output.values()), pool)
-    if isinstance(output, Tensor):
-        if output.is_floating_point() and 2 <= output.ndim <= 4:
-            return output
+        output = _select_entry(output, pool)
+        return _select_features(output, pool)
+    if isinstance(output, Tensor) and not _is_feature_tensor(output):
         raise ConfigError(f"backbone: cannot pool an output of shape {tuple(output.shape)}")
-    found: list[Tensor] = list(_tensors(output))
-    if not found:
+    tensors: list[Tensor] = list(tree_leaves(output, _is_feature_tensor))
+    if not tensors:
         raise ConfigError(f"backbone: no features in an output of type {type(output).__name__}")
     # The most spatial tensor, and of several the last: the deepest of a list of stages, the
     # latent of MAE's (latent, mask, ids), the tokens of (tokens, class token).
-    ndim = max(t.ndim for t in found)
-    spatial = [t for t in found if t.ndim == ndim][-1]
+    ndim = max(t.ndim for t in tensors)
+    spatial = [t for t in tensors if t.ndim == ndim][-1]
     if pool == "mean":
         return spatial
     # A class token is as wide as the patches' features; MAE's mask (B, N) is not.
     widths = spatial.shape[1::2] if ndim == 4 else spatial.shape[-1:]
-    classes = [t for t in found if t.ndim == 2 and t.shape[1] in widths]
-    return classes[-1] if classes else spatial
+    class_tokens = [t for t in tensors if t.ndim == 2 and t.shape[1] in widths]
+    return class_tokens[-1] if class_tokens else spatial
 
 
-def _tensors(output: Any) -> Any:
-    if isinstance(output, Tensor):
-        if output.is_floating_point() and 2 <= output.ndim <= 4:
-            yield output
-    elif isinstance(output, Mapping):
-        yield from _tensors(list(output.values()))
-    elif isinstance(output, (tuple, list)):
-        for item in output:
-            yield from _tensors(item)
+def _select_entry(output: Mapping[str, Any], pool: str) -> Any:
+    """The entry of a dict that holds the features; all of its values where no key is known."""
+    keys = (*_FEATURE_KEYS, *_CLASS_TOKEN_KEYS)
+    if pool == "cls":
+        keys = (*_CLASS_TOKEN_KEYS, *_FEATURE_KEYS)
+    known = [output[key] for key in keys if output.get(key) is not None]
+    return known[0] if known else list(output.values())
 
 
-def _mean_of_map(features: Tensor) -> Tensor:
-    return features.mean(dim=(1, 2) if _is_nhwc(features) else (2, 3))
+def _is_feature_tensor(item: Any) -> bool:
+    return isinstance(item, Tensor) and item.is_floating_point() and 2 <= item.ndim <= 4
 
 
 def _is_nhwc(features: Tensor) -> bool:
-    """Whether a map is (B, H, W, C), as Swin and its kin have it in timm."""
+    """Whether a map is (B, H, W, C), as Swin's and some others are in timm."""
     _, first, second, third = features.shape
     return first == second != third
-
-
-def _is_square(count: int) -> bool:
-    return math.isqrt(count) ** 2 == count
 
 
 def _pool_tokens(tokens: Tensor, pool: str, prefix: int | None) -> Tensor:
     prefix = _num_prefix_tokens(tokens.shape[1], prefix)
     if pool == "cls":
         if prefix == 0:
-            raise ConfigError(_NO_CLASS)
+            raise ConfigError(_NO_CLASS_TOKEN)
         return tokens[:, 0]
     return tokens[:, prefix:].mean(dim=1)
 
 
 def _num_prefix_tokens(count: int, prefix: int | None) -> int:
-    """How many of the tokens come before the patch tokens."""
-    if prefix is None or prefix >= count or not _is_square(count - prefix):
+    """Number of tokens before the patch tokens, whose count is a square."""
+    if prefix is None or prefix >= count or math.isqrt(count - prefix) ** 2 != count - prefix:
         return count - math.isqrt(count) ** 2
     return prefix

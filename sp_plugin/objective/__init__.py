@@ -1,0 +1,1 @@
+"""Objective: targets, pairs, the head, and the loss between prediction and target."""

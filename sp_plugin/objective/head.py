@@ -6,23 +6,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+__all__ = ["HEADS", "SPHead"]
+
 HEADS = ("antisymmetric", "plain", "difference")
 
 
 class SPHead(nn.Module):
-    """A small MLP on the features of crops a and b. The form is our choice.
+    """Small MLP h on the features of crops a and b. Its form is our choice.
 
     - ``antisymmetric``: g(a, b) = 1/2 [h(a, b) - h(b, a)], so g(b, a) = -g(a, b) by
-      construction, as ``symmetric`` and ``image`` targets are.
+      construction, like ``symmetric`` and ``image`` targets.
     - ``plain``: h(a, b).
-    - ``difference``: f(b) - f(a), an ablation: it can only learn where each crop lies.
+    - ``difference``: h(b) - h(a), an ablation: it can only learn where each crop lies.
 
     LayerNorm rather than BatchNorm: it works for one image and shares nothing across ranks.
 
     Args:
         feature_dim: width D of the features.
-        width: of the two hidden layers.
-        kind: one of ``HEADS``.
+        hidden_dim: width of the two hidden layers.
+        head_type: one of ``HEADS``.
+
+    Raises:
+        ValueError: an unknown ``head_type``.
 
     >>> head = SPHead(16)
     >>> a, b = torch.randn(2, 4, 16)
@@ -30,64 +35,60 @@ class SPHead(nn.Module):
     True
     """
 
-    def __init__(self, feature_dim: int, width: int = 512, kind: str = "antisymmetric") -> None:
+    def __init__(
+        self, feature_dim: int, hidden_dim: int = 512, head_type: str = "antisymmetric"
+    ) -> None:
         super().__init__()
-        if kind not in HEADS:
-            raise ValueError(f"head: got {kind!r}, takes one of {', '.join(HEADS)}")
-        self.kind = kind
-        inputs = feature_dim if kind == "difference" else 2 * feature_dim
+        if head_type not in HEADS:
+            raise ValueError(f"head: got {head_type!r}, takes one of {', '.join(HEADS)}")
+        self.head_type = head_type
+        inputs = feature_dim if head_type == "difference" else 2 * feature_dim
         self.norm = nn.LayerNorm(feature_dim)
         self.mlp = nn.Sequential(
-            nn.Linear(inputs, width),
+            nn.Linear(inputs, hidden_dim),
             nn.GELU(),
-            nn.Linear(width, width),
+            nn.Linear(hidden_dim, hidden_dim),
             nn.GELU(),
-            nn.Linear(width, 3, bias=False),
+            nn.Linear(hidden_dim, 3, bias=False),
         )
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Features (B, D) of crops a and b to predictions (B, 3) of x, y and sigma."""
-        a, b = self.norm(a), self.norm(b)
-        if self.kind == "difference":
-            return self._mlp(b) - self._mlp(a)
-        if self.kind == "plain":
-            return self._mlp(torch.cat([a, b], dim=1))
-        both = torch.cat([torch.cat([a, b], dim=1), torch.cat([b, a], dim=1)])
-        forth, back = self._mlp(both).chunk(2)
-        return (forth - back) / 2
+        return self.forward_pairs(torch.stack([a, b]), torch.tensor([[0], [1]], device=a.device))
 
     def forward_pairs(self, features: Tensor, pairs: Tensor) -> Tensor:
-        """The same for pairs of k crops, without doing twice what is done for each crop alone.
-
-        The first layer is linear, W [a; b] = W_a a + W_b b: each crop goes through it once,
-        however many pairs it is in.
+        """Predictions for pairs of k crops.
 
         Args:
             features: (k, B, D).
-            pairs: (2, P), which crops are a and b of each pair.
+            pairs: (2, P), indices of crops a and b of each pair.
 
         Returns:
-            (PB, 3), the first B of the first pair.
+            (PB, 3), the first B belong to the first pair.
         """
-        if len(features) == 2:  # nothing to share
-            a, b = features[pairs].flatten(1, 2)
-            return self.forward(a, b)
-        a, b = pairs
         features = self.norm(features)
-        if self.kind == "difference":
+        a, b = pairs
+        if self.head_type == "difference":
             each = self._mlp(features)
             return (each[b] - each[a]).flatten(0, 1)
-        first: nn.Linear = self.mlp[0]  # type: ignore[assignment]
-        weight_a, weight_b = first.weight.chunk(2, dim=1)
-        as_a, as_b = F.linear(features, weight_a, first.bias), F.linear(features, weight_b)
-        forth = (as_a[a] + as_b[b]).flatten(0, 1)
-        if self.kind == "plain":
-            return self._after_first(forth)
-        back = (as_a[b] + as_b[a]).flatten(0, 1)
-        forth, back = self._after_first(torch.cat([forth, back])).chunk(2)
-        return (forth - back) / 2
+        if self.head_type == "plain":
+            return self._mlp_of_ordered_pairs(features, a, b)
+        both_orders = self._mlp_of_ordered_pairs(features, torch.cat([a, b]), torch.cat([b, a]))
+        forward, backward = both_orders.chunk(2)
+        return (forward - backward) / 2
 
-    def _after_first(self, hidden: Tensor) -> Tensor:
+    def _mlp_of_ordered_pairs(self, features: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """h(left, right) for ordered pairs of normalised features; (PB, 3)."""
+        if len(features) == 2:
+            inputs = torch.cat([features[left], features[right]], dim=-1)
+            return self._mlp(inputs.flatten(0, 1))
+        # The first layer is linear, W [a; b] = W_a a + W_b b: each crop goes through it once,
+        # however many pairs it is in.
+        first: nn.Linear = self.mlp[0]  # type: ignore[assignment]
+        weight_left, weight_right = first.weight.chunk(2, dim=1)
+        as_left = F.linear(features, weight_left, first.bias)
+        as_right = F.linear(features, weight_right)
+        hidden = (as_left[left] + as_right[right]).flatten(0, 1)
         for layer in self.mlp[1:]:
             hidden = layer(hidden)
         return hidden
@@ -97,4 +98,4 @@ class SPHead(nn.Module):
         return output
 
     def extra_repr(self) -> str:
-        return f"kind={self.kind!r}"
+        return f"head_type={self.head_type!r}"

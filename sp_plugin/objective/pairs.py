@@ -7,35 +7,37 @@ from torch import Tensor
 
 from sp_plugin.isolation import make_generator
 
+__all__ = ["ALL", "num_all_pairs", "sample_pairs"]
+
 ALL = "all"
 
 
-def num_all_pairs(crops: int) -> int:
-    """How many pairs there are of so many crops.
+def num_all_pairs(num_crops: int) -> int:
+    """Number of pairs of so many crops.
 
     >>> num_all_pairs(4)
     6
     """
-    return crops * (crops - 1) // 2
+    return num_crops * (num_crops - 1) // 2
 
 
-def sample_pairs(crops: int, wanted: str | int = ALL, *keys: int) -> Tensor:
-    """Pairs of crops, all of them or some drawn at random, none twice.
+def sample_pairs(num_crops: int, num_pairs: str | int = ALL, *keys: int) -> Tensor:
+    """All pairs of crops, or some drawn at random, none twice.
 
     Args:
-        crops: how many there are.
-        wanted: ``all``, or how many pairs; all where there are no more.
-        *keys: which draw this is, such as seed, rank and step.
+        num_crops: number of crops.
+        num_pairs: ``all``, or a number of pairs; all where there are no more.
+        *keys: integers that seed the draw, such as seed, rank and step.
 
     Returns:
-        (2, P), int64, on the CPU: which crops are a and b of each pair.
+        (2, P), int64, on the CPU: indices of crops a and b of each pair.
 
     >>> sample_pairs(3, "all").tolist()
     [[0, 0, 1], [1, 2, 2]]
     """
-    every = torch.triu_indices(crops, crops, offset=1, device="cpu")
+    every = torch.triu_indices(num_crops, num_crops, offset=1, device="cpu")
     count = every.shape[1]
-    if wanted == ALL or int(wanted) >= count:
+    if num_pairs == ALL or int(num_pairs) >= count:
         return every
     shuffled = torch.randperm(count, generator=make_generator(*keys), device="cpu")
-    return every[:, shuffled[: int(wanted)]]
+    return every[:, shuffled[: int(num_pairs)]]

@@ -1,7 +1,7 @@
-"""ViewLocation: which part of the original image a host's view shows, and whether it is mirrored.
+"""ViewLocation: the part of the original image that a view shows, and whether it is flipped.
 
-A host's transform crops and flips step by step; a `ViewLocation` follows it. Plain numbers, for it runs
-once for every image in the data loader.
+A transform crops and flips step by step, and a `ViewLocation` is updated with it. Plain numbers,
+since it is updated for every image in the data loader.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+__all__ = ["UNKNOWN", "ViewLocation"]
+
 
 class ViewLocation(NamedTuple):
-    """A rectangle of the original image, seen straight or mirrored.
+    """Rectangle of the original image, straight or flipped.
 
     Attributes:
         left, top, width, height: fractions of the original's width and height.
-        flip_x: -1 where the view shows it with left and right exchanged, else 1.
-        flip_y: -1 where top and bottom are, else 1.
+        flip_x: -1 where the view is flipped left to right, else 1.
+        flip_y: -1 where it is flipped top to bottom, else 1.
 
-    >>> whole = ViewLocation()
-    >>> whole.hflip().crop(0.0, 0.0, 0.25, 0.5)
+    >>> ViewLocation().hflip().crop(0.0, 0.0, 0.25, 0.5)
     ViewLocation(left=0.75, top=0.0, width=0.25, height=0.5, flip_x=-1, flip_y=1)
     """
 
@@ -31,7 +32,7 @@ class ViewLocation(NamedTuple):
     flip_y: int = 1
 
     def crop(self, left: float, top: float, width: float, height: float) -> ViewLocation:
-        """A part of what is shown, in fractions of it as it is seen."""
+        """Location of a part of the view, given as fractions of the view."""
         if self.flip_x < 0:
             left = 1 - left - width
         if self.flip_y < 0:
@@ -43,27 +44,28 @@ class ViewLocation(NamedTuple):
             height=height * self.height,
         )
 
-    def compose(self, part: ViewLocation) -> ViewLocation:
-        """A part of what is shown, and mirrored, told as if what is shown were the original.
+    def compose(self, inner: ViewLocation) -> ViewLocation:
+        """Location in the original of a view whose location in this view is ``inner``.
 
-        >>> left = ViewLocation().crop(0.0, 0.0, 0.5, 1.0)
-        >>> ViewLocation().hflip().compose(left) == ViewLocation().crop(0.5, 0.0, 0.5, 1.0).hflip()
+        >>> left_half = ViewLocation().crop(0.0, 0.0, 0.5, 1.0)
+        >>> right_half = ViewLocation().crop(0.5, 0.0, 0.5, 1.0)
+        >>> ViewLocation().hflip().compose(left_half) == right_half.hflip()
         True
         """
-        shown = self.crop(part.left, part.top, part.width, part.height)
-        return shown._replace(flip_x=self.flip_x * part.flip_x, flip_y=self.flip_y * part.flip_y)
+        part = self.crop(inner.left, inner.top, inner.width, inner.height)
+        return part._replace(flip_x=self.flip_x * inner.flip_x, flip_y=self.flip_y * inner.flip_y)
 
     def hflip(self) -> ViewLocation:
-        """The same part with left and right exchanged."""
+        """The same part, flipped left to right."""
         return self._replace(flip_x=-self.flip_x)
 
     def vflip(self) -> ViewLocation:
-        """The same part with top and bottom exchanged."""
+        """The same part, flipped top to bottom."""
         return self._replace(flip_y=-self.flip_y)
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """(cx, cy, w, h), as in `sp_plugin.crops.boxes`; NaN where the place is not known."""
+        """(cx, cy, w, h), as in `sp_plugin.crops.boxes`; NaN where the location is unknown."""
         return (
             self.left + self.width / 2, self.top + self.height / 2, self.width, self.height
         )  # fmt: skip
@@ -75,4 +77,4 @@ class ViewLocation(NamedTuple):
 
 
 UNKNOWN = ViewLocation(math.nan, math.nan, math.nan, math.nan)
-"""A view that was turned, warped or padded: no box says where it lies. Crops of it are lost too."""
+"""Location of a view that was rotated, warped or padded. Crops of it are unknown too."""

@@ -1,87 +1,95 @@
-"""What each kind of transform does to the place that an image shows.
+"""Location rules: how each kind of transform changes the location that an image shows.
 
-Kinds are told by their class's name, which torchvision's v1 and v2 and what is derived from them
-share; so nothing of torchvision is imported.
+Kinds are recognised by the name of their class, which torchvision's v1 and v2 and classes derived
+from them share; so nothing of torchvision is imported.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from sp_plugin.crops.images import image_size
 from sp_plugin.views.location import UNKNOWN, ViewLocation
 
-# What a random crop said it drew: top, left, height and width in pixels; None: nothing usable.
+__all__ = ["LocationRule", "TransformCall", "location_rule_for"]
+
+# Top, left, height and width of a random crop in pixels; None: not available.
 CropParams = tuple[int, int, int, int] | None
-# (the transform, the place before, the image before, the image after, what was drawn)
-LocationRule = Callable[[Any, ViewLocation, Any, Any, CropParams], ViewLocation]
 
 
-def keep_location(
-    part: Any, place: ViewLocation, before: Any, after: Any, drawn: CropParams
-) -> ViewLocation:
-    """Pixels keep their place: jitter, blur, conversion. Another size is a move nobody told."""
-    return place if image_size(before) == image_size(after) else UNKNOWN
+class TransformCall(NamedTuple):
+    """One call of a transform on one image.
+
+    Attributes:
+        transform: the transform.
+        location: of the input in the original image.
+        image_in: the input.
+        image_out: the output.
+        crop_params: parameters that a random crop drew in this call.
+    """
+
+    transform: Any
+    location: ViewLocation
+    image_in: Any
+    image_out: Any
+    crop_params: CropParams = None
 
 
-def random_crop(
-    part: Any, place: ViewLocation, before: Any, after: Any, drawn: CropParams
-) -> ViewLocation:
-    """A random crop, resized or not; padding shows what is not of the image."""
-    if drawn is None or getattr(part, "padding", None) is not None:
+LocationRule = Callable[[TransformCall], ViewLocation]
+
+
+def keep_location(call: TransformCall) -> ViewLocation:
+    """Jitter, blur, conversion: pixels stay in place. An output of another size is unknown."""
+    same_size = image_size(call.image_in) == image_size(call.image_out)
+    return call.location if same_size else UNKNOWN
+
+
+def random_crop(call: TransformCall) -> ViewLocation:
+    """A random crop, resized or not; with padding it shows what is not in the image."""
+    if call.crop_params is None or getattr(call.transform, "padding", None) is not None:
         return UNKNOWN
-    return _pixels(place, image_size(before), *drawn)
+    return _crop_pixels(call.location, image_size(call.image_in), *call.crop_params)
 
 
-def center_crop(
-    part: Any, place: ViewLocation, before: Any, after: Any, drawn: CropParams
-) -> ViewLocation:
-    """As torchvision rounds it (``functional.center_crop``)."""
-    (width, height), (w, h) = image_size(before), image_size(after)
+def center_crop(call: TransformCall) -> ViewLocation:
+    """Rounded as in torchvision (``functional.center_crop``)."""
+    (width, height), (w, h) = image_size(call.image_in), image_size(call.image_out)
     top, left = round((height - h) / 2.0), round((width - w) / 2.0)
-    return _pixels(place, (width, height), top, left, h, w)
+    return _crop_pixels(call.location, (width, height), top, left, h, w)
 
 
-def resize(
-    part: Any, place: ViewLocation, before: Any, after: Any, drawn: CropParams
-) -> ViewLocation:
-    """The whole of it in another size."""
-    return place
+def resize(call: TransformCall) -> ViewLocation:
+    """The whole image in another size."""
+    return call.location
 
 
-def horizontal_flip(
-    part: Any, place: ViewLocation, before: Any, after: Any, drawn: CropParams
-) -> ViewLocation:
-    return place.hflip()
+def horizontal_flip(call: TransformCall) -> ViewLocation:
+    return call.location.hflip()
 
 
-def vertical_flip(
-    part: Any, place: ViewLocation, before: Any, after: Any, drawn: CropParams
-) -> ViewLocation:
-    return place.vflip()
+def vertical_flip(call: TransformCall) -> ViewLocation:
+    return call.location.vflip()
 
 
-def unknown(
-    part: Any, place: ViewLocation, before: Any, after: Any, drawn: CropParams
-) -> ViewLocation:
-    """Turned, warped, padded: no box can say where that lies."""
+def unknown(call: TransformCall) -> ViewLocation:
+    """Rotated, warped, padded: no box describes the location."""
     return UNKNOWN
 
 
-def _pixels(
-    place: ViewLocation, size: tuple[int, int], top: int, left: int, h: int, w: int
+def _crop_pixels(
+    location: ViewLocation, size: tuple[int, int], top: int, left: int, h: int, w: int
 ) -> ViewLocation:
     width, height = size
     if top < 0 or left < 0 or top + h > height or left + w > width:
         return UNKNOWN
-    return place.crop(left / width, top / height, w / width, h / height)
+    return location.crop(left / width, top / height, w / width, h / height)
 
 
-_KINDS: dict[str, LocationRule] = {
+_RULES: dict[str, LocationRule] = {
     "RandomResizedCrop": random_crop,
     "RandomCrop": random_crop,
     "CenterCrop": center_crop,
@@ -96,56 +104,68 @@ _KINDS: dict[str, LocationRule] = {
     "TrivialAugmentWide": unknown,
     "AugMix": unknown,
 }
-# Others by what they are called: a transform of one's own that moves pixels, and no box tells how.
-_MOVING = re.compile(r"crop|flip|rotat|affine|perspectiv|elastic|shear|warp|translat|zoom|pad")
+# Names of other transforms that move pixels in a way that no rule describes.
+_MOVES_PIXELS = re.compile(
+    r"crop|flip|rotat|affine|perspectiv|elastic|shear|warp|translat|zoom|pad"
+)
 
-# The methods by which torchvision's random crops draw: v2, v2 before 0.21, and v1.
+# Methods by which torchvision's random crops draw their parameters: v2, v2 before 0.21, and v1.
 CROP_PARAM_METHODS = ("make_params", "_get_params", "get_params")
 
 
-def location_rule_for(part: Any) -> LocationRule:
-    """How a transform moves pixels, by the names of its classes or its own as a function.
+def location_rule_for(transform: Any) -> LocationRule:
+    """Rule of a transform, by the names of its classes or its own name as a function.
 
-    >>> location_rule_for(type("RandomRotate", (), {})()).__name__, location_rule_for(type("Blur", (), {})()).__name__
-    ('lost', 'colours')
+    >>> location_rule_for(type("RandomRotate", (), {})()).__name__
+    'unknown'
+    >>> location_rule_for(type("Blur", (), {})()).__name__
+    'keep_location'
     """
-    names = [cls.__name__ for cls in type(part).__mro__] + [getattr(part, "__name__", "")]
+    names = [cls.__name__ for cls in type(transform).__mro__]
+    names.append(getattr(transform, "__name__", ""))
     for name in names:
-        if name in _KINDS:
-            return _KINDS[name]
-    return unknown if any(_MOVING.search(name.lower()) for name in names) else keep_location
+        if name in _RULES:
+            return _RULES[name]
+    moves = any(_MOVES_PIXELS.search(name.lower()) for name in names)
+    return unknown if moves else keep_location
 
 
-def crop_blank(part: Any, blank: Tensor) -> Tensor | None:
-    """Let torchvision's own RandomResizedCrop draw its box, without the work of cutting it out.
+def crop_blank(transform: Any, blank: Tensor) -> Tensor | None:
+    """Let torchvision's RandomResizedCrop draw its parameters, without cutting the crop out.
+
+    Args:
+        transform: any transform.
+        blank: (C, H, W).
 
     Returns:
-        A blank of the size that the crop has; None: not a part of that kind.
+        A blank tensor of the crop's size; None: not a transform of that kind.
     """
-    own = getattr(type(part), "forward", None)
-    if location_rule_for(part) is not random_crop or not hasattr(part, "scale"):
+    forward = getattr(type(transform), "forward", None)
+    if location_rule_for(transform) is not random_crop or not hasattr(transform, "scale"):
         return None
-    if not str(getattr(own, "__module__", "")).startswith("torchvision."):
+    if not str(getattr(forward, "__module__", "")).startswith("torchvision."):
         return None
-    name = next(name for name in CROP_PARAM_METHODS if hasattr(part, name))
+    name = next(name for name in CROP_PARAM_METHODS if hasattr(transform, name))
     if name == "get_params":
-        part.get_params(blank, part.scale, part.ratio)
+        transform.get_params(blank, transform.scale, transform.ratio)
     else:
-        getattr(part, name)([blank])
-    return blank[:, :1, :1].expand(-1, *part.size)
+        getattr(transform, name)([blank])
+    return blank[:, :1, :1].expand(-1, *transform.size)
 
 
-def read_crop_params(told: Any) -> CropParams:
-    """What one of ``CROP_PARAM_METHODS`` returned, as (top, left, height, width).
+def read_crop_params(returned: Any) -> CropParams:
+    """Parameters (top, left, height, width) from what one of ``CROP_PARAM_METHODS`` returned.
 
-    >>> read_crop_params((1, 2, 3, 4)), read_crop_params({"top": 1, "left": 2, "height": 3, "width": 4})
-    ((1, 2, 3, 4), (1, 2, 3, 4))
+    >>> read_crop_params((1, 2, 3, 4))
+    (1, 2, 3, 4)
+    >>> read_crop_params({"top": 1, "left": 2, "height": 3, "width": 4})
+    (1, 2, 3, 4)
     """
-    if isinstance(told, Mapping):
-        if told.get("needs_pad"):
+    if isinstance(returned, Mapping):
+        if returned.get("needs_pad"):
             return None
-        told = [told.get(key) for key in ("top", "left", "height", "width")]
-    if len(told) != 4 or not all(isinstance(value, int) for value in told):
+        returned = [returned.get(key) for key in ("top", "left", "height", "width")]
+    if len(returned) != 4 or not all(isinstance(value, int) for value in returned):
         return None
-    top, left, height, width = told
+    top, left, height, width = returned
     return top, left, height, width

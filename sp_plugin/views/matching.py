@@ -1,4 +1,4 @@
-"""Which rows of which call of the student are which of the host's views: told by the pixels."""
+"""Matching: which rows of which call of the student are which of the method's views, by pixels."""
 
 from __future__ import annotations
 
@@ -9,30 +9,36 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+__all__ = ["ViewAssignment", "ViewRows", "match_views", "rows_equal", "smallest_views"]
+
 
 class ViewRows(NamedTuple):
-    """Where a view was encoded: in which call of the student, from which row on, and how far apart.
+    """Rows of one view in a call of the student.
 
-    Rows of one view stand together, or those of k views take turns: ``step`` is 1 or k.
+    Attributes:
+        call: index of the call.
+        start: first row.
+        step: 1 where the rows of a view stand together, k where those of k views alternate.
     """
 
     call: int
-    row: int
+    start: int
     step: int = 1
 
-    def rows(self, batch: Tensor, count: int) -> Tensor:
-        """The view's own ``count`` rows of what went into the call or came out of it."""
-        return batch[self.row :: self.step][:count]
+    def select(self, batch: Tensor, count: int) -> Tensor:
+        """The view's ``count`` rows of the call's input or output."""
+        return batch[self.start :: self.step][:count]
 
 
-ViewAssignment = dict[int, ViewRows]  # by the view's number in the batch
+ViewAssignment = dict[int, ViewRows]
+"""Rows of each view that the student encodes, by the view's index in the batch."""
 
 
 def rows_equal(rows: Tensor, view: Tensor) -> Tensor:
-    """Whether each row is the view's, pixel for pixel; nothing is waited for.
+    """Whether each row equals the view's, pixel for pixel; the device is not synchronised.
 
     Args:
-        rows: (B, C, H, W), as the student was given them.
+        rows: (B, C, H, W), input of the student.
         view: (B, C, H, W), as the batch holds it.
 
     Returns:
@@ -48,58 +54,60 @@ def rows_equal(rows: Tensor, view: Tensor) -> Tensor:
 
 
 def match_views(calls: list[Tensor], views: list[Tensor]) -> ViewAssignment:
-    """Find the views among what the student was given; waits for the device.
+    """Find the views among the inputs of the student; synchronises the device.
 
-    A host calls its student once for each view, or with several views of one size in one tensor:
+    A method calls its student once for each view, or with several views of one size in one tensor:
     one after the other, or image by image.
 
     Args:
-        calls: (N, C, H, W) each, in their order.
+        calls: (N, C, H, W) each, inputs of the student in their order.
         views: (B, C, H, W) each.
 
     Returns:
-        A slot for each view that is there, no slot for two.
+        Rows of each view that was found; no rows belong to two views.
 
     >>> a, b = torch.rand(2, 2, 3, 4, 4)
-    >>> match([torch.cat([b, a])], [a, b])
-    {0: ViewRows(call=0, row=2, step=1), 1: ViewRows(call=0, row=0, step=1)}
-    >>> match([torch.stack([b, a], 1).flatten(0, 1)], [a, b])
-    {0: ViewRows(call=0, row=1, step=2), 1: ViewRows(call=0, row=0, step=2)}
+    >>> match_views([torch.cat([b, a])], [a, b])
+    {0: ViewRows(call=0, start=2, step=1), 1: ViewRows(call=0, start=0, step=1)}
+    >>> match_views([torch.stack([b, a], 1).flatten(0, 1)], [a, b])
+    {0: ViewRows(call=0, start=1, step=2), 1: ViewRows(call=0, start=0, step=2)}
     """
-    plan: ViewAssignment = {}
-    for number, view in enumerate(views):
-        free = (slot for slot in _slots(calls, view) if slot not in plan.values())
-        found = (
-            slot for slot in free if rows_equal(slot.rows(calls[slot.call], len(view)), view).all()
-        )
-        if (slot := next(found, None)) is not None:
-            plan[number] = slot
-    return plan
+    assignment: ViewAssignment = {}
+    for index, view in enumerate(views):
+        for rows in _candidate_rows(calls, view):
+            is_free = rows not in assignment.values()
+            if is_free and rows_equal(rows.select(calls[rows.call], len(view)), view).all():
+                assignment[index] = rows
+                break
+    return assignment
 
 
-def _slots(calls: list[Tensor], view: Tensor) -> Iterator[ViewRows]:
-    """Where a view of this shape may stand."""
+def _candidate_rows(calls: list[Tensor], view: Tensor) -> Iterator[ViewRows]:
+    """Rows where a view of this shape can be."""
     for call, images in enumerate(calls):
         if images.shape[1:] != view.shape[1:]:
             continue
-        views, rest = divmod(len(images), len(view))
-        yield from (ViewRows(call, row * len(view)) for row in range(views))
-        if views > 1 and not rest and len(view) > 1:
-            yield from (ViewRows(call, row, views) for row in range(views))
+        num_views, rest = divmod(len(images), len(view))
+        yield from (ViewRows(call, n * len(view)) for n in range(num_views))
+        if num_views > 1 and not rest and len(view) > 1:
+            yield from (ViewRows(call, n, num_views) for n in range(num_views))
 
 
-def smallest_views(plan: ViewAssignment, views: list[Tensor]) -> list[int]:
-    """The numbers of the views of the smallest size of which the student encodes two or more.
+def smallest_views(assignment: ViewAssignment, views: list[Tensor]) -> list[int]:
+    """Indices of the views of the smallest size of which the student encodes two or more.
 
-    The local crops of a multi-crop host; the two views of another. None: an empty list.
+    These are the local crops of a multi-crop method, or the two views of another.
+
+    Returns:
+        Indices in ascending order; empty where no two encoded views have one size.
 
     >>> views = [torch.rand(2, 3, side, side) for side in (8, 8, 4, 4, 4, 2)]
-    >>> smallest_views(match(views, views), views)
+    >>> smallest_views(match_views(views, views), views)
     [2, 3, 4]
     """
-    sizes = Counter(views[number].shape[-2:] for number in plan)
+    sizes = Counter(views[index].shape[-2:] for index in assignment)
     several = [size for size, count in sizes.items() if count > 1]
     if not several:
         return []
     smallest = min(several, key=lambda size: size[0] * size[1])
-    return [number for number in sorted(plan) if views[number].shape[-2:] == smallest]
+    return [index for index in sorted(assignment) if views[index].shape[-2:] == smallest]

@@ -1,9 +1,9 @@
-"""TransformTracker: what a host's own transform does to an image, seen from beside it.
+"""TransformTracker: tracks what a transform does to the location of an image, without editing it.
 
-Each part of the transform is watched on its instance: the ``forward`` of a module is shadowed by an
-instance attribute, any other callable gets a stand-in where it is kept (a list, an attribute). No
-class changes, and `TransformTracker.remove` takes everything off again. A part runs exactly as it did,
-on the same generators; only what goes in and what comes out is looked at, in a `Trail`.
+Each transform inside is replaced on its instance: the ``forward`` of a module is shadowed by an
+instance attribute, any other callable gets a stand-in where it is stored (a list, an attribute). No
+class changes, and `TransformTracker.remove` restores everything. A transform runs exactly as
+before, on the same generators; only its input and output are read, by a `LocationTracker`.
 """
 
 from __future__ import annotations
@@ -17,106 +17,121 @@ from typing import Any
 from torch import nn
 
 from sp_plugin.views.location_rules import CROP_PARAM_METHODS, random_crop
-from sp_plugin.views.trails import CropParamsRecorder, TrackedForward, TrackedTransform
+from sp_plugin.views.location_tracker import (
+    CropParamsRecorder,
+    TrackedForward,
+    TrackedTransform,
+)
 
-_OF_MODULES = frozenset(vars(nn.Module()))  # torch's own bookkeeping: no parts of a transform
+__all__ = ["TransformTracker"]
 
-
-def _watched(item: Any) -> bool:
-    if isinstance(item, nn.Module):
-        item = vars(item).get("forward")
-    return isinstance(item, (TrackedTransform, CropParamsRecorder))
+_MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))  # torch's own bookkeeping
 
 
 class TransformTracker:
-    """Puts the watch on every part of a transform that can be reached, and takes it off.
+    """Installs tracking on every transform that can be reached, and removes it.
 
-    Reached are attributes of callables, lists, tuples and dicts, however deep; not what a closure
+    Reached are callables in attributes, lists, tuples and dicts, however deep; not what a closure
     holds.
 
     Attributes:
-        transform: to be called in place of the one given; the same object where that is a module.
+        transform: to be called in place of the given one; the same object where that is a module.
 
     >>> import torch
     >>> from sp_plugin.views.location import ViewLocation
-    >>> from sp_plugin.views.trails import track_image
-    >>> followed = TransformTracker([lambda image: image * 2])
+    >>> from sp_plugin.views.location_tracker import track_image
+    >>> tracker = TransformTracker([lambda image: image * 2])
     >>> image = torch.ones(3, 8, 8)
-    >>> with track_image(image) as trail:
-    ...     view = followed.transform[0](image)
-    >>> trail.place(view) == ViewLocation()
+    >>> with track_image(image) as locations:
+    ...     view = tracker.transform[0](image)
+    >>> locations.location(view) == ViewLocation()
     True
-    >>> followed.remove()
+    >>> tracker.remove()
     """
 
     def __init__(self, transform: Any) -> None:
         self._undo: list[Callable[[], Any]] = []
-        self._met: dict[int, tuple[Any, Any]] = {}
-        self._parts = 0
-        self.transform = self._on(transform)
+        # Each item that was visited, with its replacement. The item keeps its identity valid.
+        self._visited: dict[int, tuple[Any, Any]] = {}
+        self._num_tracked = 0
+        self.transform = self._track(transform)
         if isinstance(self.transform, TrackedTransform):
-            self.transform.leaf = False  # it makes views: what it does inside is not known
+            self.transform.is_leaf = False  # it makes views: what it does inside is unknown
 
     def remove(self) -> None:
-        """Put everything back."""
+        """Restore everything."""
         for undo in reversed(self._undo):
             undo()
         self._undo = []
 
-    def _on(self, item: Any) -> Any:
-        """What takes an item's place: itself, or a stand-in; all in it is watched then."""
-        if id(item) in self._met:
-            return self._met[id(item)][1]
-        if _watched(item):  # of another transform that shares it
-            self._parts += 1
+    def _track(self, item: Any) -> Any:
+        """Replacement of an item, itself or a stand-in; everything inside is tracked too."""
+        if id(item) in self._visited:
+            return self._visited[id(item)][1]
+        if _is_tracked(item):  # by another tracker that shares it
+            self._num_tracked += 1
             return item
-        stand_in: Any = item
-        if isinstance(item, nn.Module):
-            part: TrackedTransform | None = TrackedForward(item)
-        elif callable(item) and not isinstance(item, type):
-            part = stand_in = TrackedTransform(item)
-        else:
-            part = None
-        self._met[id(item)] = item, stand_in
-        outside = self._parts
+        tracked = _make_tracked(item)
+        replacement = item if tracked is None or isinstance(tracked, TrackedForward) else tracked
+        self._visited[id(item)] = item, replacement
+        tracked_before = self._num_tracked
         if type(item) is tuple:
-            stand_in = tuple(self._on(inner) for inner in item)
-            self._met[id(item)] = item, stand_in
-        elif isinstance(item, list):
+            replacement = tuple(self._track(inner) for inner in item)
+            self._visited[id(item)] = item, replacement
+        else:
+            self._track_inside(item, is_transform=tracked is not None)
+        if tracked is not None:
+            tracked.is_leaf = self._num_tracked == tracked_before
+            self._num_tracked += 1
+        if isinstance(tracked, TrackedForward):
+            self._shadow_methods(item, tracked)
+        return replacement
+
+    def _track_inside(self, item: Any, is_transform: bool) -> None:
+        if isinstance(item, list):
             for index, inner in enumerate(item):
-                self._put(item, index, inner)
+                self._replace(item, index, inner)
         elif type(item) is dict:
             for key, inner in list(item.items()):
-                self._put(item, key, inner)
-        elif part is not None and not inspect.isroutine(item):
-            self._inside(item)
-        if part is not None:
-            part.leaf = self._parts == outside
-            self._parts += 1
-        if isinstance(part, TrackedForward):
-            self._shadow(item, "forward", part)
-            for name in CROP_PARAM_METHODS if part.move is random_crop else ():
-                if hasattr(item, name):
-                    self._shadow(item, name, CropParamsRecorder(item, name))
-        return stand_in
+                self._replace(item, key, inner)
+        elif is_transform and not inspect.isroutine(item):
+            attributes = getattr(item, "__dict__", {})
+            for name in list(attributes):
+                if name == "_modules" or name not in _MODULE_ATTRIBUTES:
+                    self._replace(attributes, name, attributes[name])
 
-    def _inside(self, item: Any) -> None:
-        attributes = getattr(item, "__dict__", {})
-        for name in list(attributes):
-            if name == "_modules" or name not in _OF_MODULES:
-                self._put(attributes, name, attributes[name])
-
-    def _put(self, container: Any, key: Any, inner: Any) -> None:
-        stand_in = self._on(inner)
-        if stand_in is not inner:
+    def _replace(self, container: Any, key: Any, inner: Any) -> None:
+        replacement = self._track(inner)
+        if replacement is not inner:
             self._undo.append(functools.partial(operator.setitem, container, key, inner))
-            container[key] = stand_in
+            container[key] = replacement
 
-    def _shadow(self, module: nn.Module, name: str, by: Any) -> None:
+    def _shadow_methods(self, module: nn.Module, tracked: TrackedForward) -> None:
+        self._shadow(module, "forward", tracked)
+        for name in CROP_PARAM_METHODS if tracked.rule is random_crop else ():
+            if hasattr(module, name):
+                self._shadow(module, name, CropParamsRecorder(module, name))
+
+    def _shadow(self, module: nn.Module, name: str, replacement: Any) -> None:
         attributes = vars(module)
         if name in attributes:
             undo = functools.partial(operator.setitem, attributes, name, attributes[name])
         else:
             undo = functools.partial(attributes.pop, name, None)
         self._undo.append(undo)
-        attributes[name] = by
+        attributes[name] = replacement
+
+
+def _make_tracked(item: Any) -> TrackedTransform | None:
+    """Stand-in for a transform; None: the item is none."""
+    if isinstance(item, nn.Module):
+        return TrackedForward(item)
+    if callable(item) and not isinstance(item, type):
+        return TrackedTransform(item)
+    return None
+
+
+def _is_tracked(item: Any) -> bool:
+    if isinstance(item, nn.Module):
+        item = vars(item).get("forward")
+    return isinstance(item, (TrackedTransform, CropParamsRecorder))

@@ -1,69 +1,43 @@
-"""The host's own views as SP's crops: where they lie in the image, recorded as they are made.
+"""ViewBoxTransform: the method's transform, with the location of each view recorded as it is made.
 
-With ``source="host_views"`` SP draws nothing and encodes nothing: it asks about views that the host
-makes and encodes anyway. `ViewBoxTransform` stands round the host's transform in the data set, and tells
-for each view its box in the original image and its flips.
+With ``source="host_views"`` SP samples no crops and encodes none: it uses views that the method
+makes and encodes anyway. The transform of the data set then has to provide where they lie.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sp_plugin.crops.images import is_image
 from sp_plugin.isolation import private_rng
+from sp_plugin.nested import tree_leaves
 from sp_plugin.validation import ConfigError
 from sp_plugin.views.location import UNKNOWN
+from sp_plugin.views.location_tracker import track_image
 from sp_plugin.views.tracking import TransformTracker
-from sp_plugin.views.trails import track_image
 
-_SIDE = 256  # px of the blank image that places are drawn on
-_DRAWS = 256
-_INSTEAD = (
-    "SP follows torchvision's crops and flips and what is built of them; take 'view' or 'image'"
-)
+__all__ = ["ViewBoxTransform"]
 
-
-class ViewBoxes(NamedTuple):
-    """Where the views of a batch lie in their images.
-
-    Attributes:
-        boxes: (V, B, 4), (cx, cy, w, h) as fractions of the original image; NaN where a view
-            cannot be followed to it.
-        flips: (V, B, 2), -1 where a view is mirrored left to right, top to bottom, else 1.
-    """
-
-    boxes: Tensor
-    flips: Tensor
-
-    @classmethod
-    def from_batch(cls, sample: Mapping[str, Any]) -> ViewBoxes:
-        """From what a data loader makes of the samples of `ViewBoxTransform`.
-
-        Args:
-            sample: ``boxes`` (B, V, 4) and ``flips`` (B, V, 2).
-
-        >>> ViewBoxes.from_batch({"boxes": torch.zeros(5, 8, 4), "flips": torch.ones(5, 8, 2)})[0].shape
-        torch.Size([8, 5, 4])
-        """
-        return cls(sample["boxes"].transpose(0, 1), sample["flips"].transpose(0, 1))
+_BLANK_SIDE = 256  # px
+_NUM_RUNS = 256
+_HINT = "SP tracks torchvision's crops and flips and what is built of them; take 'view' or 'image'"
 
 
 class ViewBoxTransform:
-    """A host's transform with its views' places beside them; the views stay bit for bit the same.
+    """The method's transform, with the boxes of its views next to them; the views stay identical.
 
-    Followed are torchvision's crops and flips (v1 and v2) and what is built of them, such as the
-    transforms of lightly and solo-learn. A view that was turned, warped or padded has no box, and
+    Tracked are torchvision's crops and flips (v1 and v2) and what is built of them, such as the
+    transforms of lightly and solo-learn. A view that was rotated, warped or padded has no box, and
     pairs with it do not count.
 
     Args:
-        transform: of the host: from an image to views of any form.
+        transform: the method's transform, from an image to views in any nesting.
 
     Raises:
-        ConfigError: at an image of which no view can be followed.
+        ConfigError: when called, where no view can be located in the image.
 
     >>> sample = ViewBoxTransform(lambda image: [image, image])(torch.rand(3, 32, 32))
     >>> sample["sp"]["boxes"][0].tolist()
@@ -72,82 +46,70 @@ class ViewBoxTransform:
 
     def __init__(self, transform: Any) -> None:
         self.original = transform
-        self._followed: TransformTracker | None = TransformTracker(transform)
-        self.transform = self._followed.transform
+        self._tracker: TransformTracker | None = TransformTracker(transform)
+        self.transform = self._tracker.transform
 
     def remove(self) -> None:
-        """Take the watch off the host's transform, which is whole again."""
-        if self._followed is not None:
-            self._followed.remove()
+        """Restore the method's transform."""
+        if self._tracker is not None:
+            self._tracker.remove()
 
     def __call__(self, image: Any) -> dict[str, Any]:
+        """Make views of an image.
+
+        Returns:
+            ``views``, and under ``sp``: ``boxes`` (V, 4) and ``flips`` (V, 2); see
+            `sp_plugin.structures.ViewBoxes`.
+        """
         return self._run(image)
 
-    def sample_boxes(self, n: int = _DRAWS, seed: int = 0) -> Tensor:
-        """Boxes of ``n`` runs on a blank square image, the host's generators untouched.
+    def sample_boxes(self, n: int = _NUM_RUNS, seed: int = 0) -> Tensor:
+        """Boxes of ``n`` runs on a blank square image; the host's generators stay as they were.
 
-        Parts that neither crop nor flip are left out.
+        Transforms that neither crop nor flip are left out.
 
         Returns:
             (n, V, 4).
 
         Raises:
-            ConfigError: no view can be followed, or the transform takes no blank image.
+            ConfigError: no view can be located, or the transform takes no blank image.
         """
-        blank = torch.zeros(3, 1, 1, device="cpu").expand(3, _SIDE, _SIDE)
+        blank = torch.zeros(3, 1, 1, device="cpu").expand(3, _BLANK_SIDE, _BLANK_SIDE)
         with private_rng(seed):
             try:
-                return torch.stack([self._run(blank, dry=True)["sp"]["boxes"] for _ in range(n)])
+                runs = [self._run(blank, geometry_only=True) for _ in range(n)]
+                return torch.stack([run["sp"]["boxes"] for run in runs])
             except ConfigError:
                 raise
-            except Exception as error:  # whatever a transform says of an image it does not take
-                raise ConfigError(f"{self._refused}: {error}; {_INSTEAD}") from error
+            except Exception as error:  # any exception of a transform that takes no such image
+                raise ConfigError(f"{self._refusal}: {error}; {_HINT}") from error
 
-    def _run(self, image: Any, dry: bool = False) -> dict[str, Any]:
-        with track_image(image, dry) as trail:
+    def _run(self, image: Any, geometry_only: bool = False) -> dict[str, Any]:
+        with track_image(image, geometry_only) as tracker:
             views = self.transform(image)
-        places = [trail.place(view) for view in _views(views)]
-        if all(place is None for place in places):
-            raise ConfigError(f"{self._refused}; {_INSTEAD}")
-        known = [place or UNKNOWN for place in places]
-        boxes = torch.tensor([place.box for place in known], dtype=torch.float32, device="cpu")
-        flips = torch.tensor([place.flips for place in known], dtype=torch.float32, device="cpu")
+        locations = [
+            tracker.location(view) for view in tree_leaves(views, is_image) if _is_view(view)
+        ]
+        if all(location is None for location in locations):
+            raise ConfigError(f"{self._refusal}; {_HINT}")
+        known = [location or UNKNOWN for location in locations]
+        boxes = torch.tensor([each.box for each in known], dtype=torch.float32, device="cpu")
+        flips = torch.tensor([each.flips for each in known], dtype=torch.float32, device="cpu")
         return {"views": views, "sp": {"boxes": boxes, "flips": flips}}
 
     @property
-    def _refused(self) -> str:
+    def _refusal(self) -> str:
         name = getattr(self.original, "__name__", type(self.original).__name__)
-        return f"source: got 'host_views', but no view of {name} can be followed to its image"
+        return f"source: got 'host_views', but no view of {name} can be located in its image"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_followed": None}  # whoever put it on takes it off, no copy
+        return {**self.__dict__, "_tracker": None}  # a copy does not own the tracking
 
     def __repr__(self) -> str:
-        return f"ViewBoxTransform({self.original!r})"
+        return f"{type(self).__name__}({self.original!r})"
 
 
-def _views(item: Any) -> Iterator[Any]:
-    """The views in what a transform gave, depth first: floating point (3, H, W)."""
-    if is_image(item):
-        if not isinstance(item, Tensor) or (item.shape[0] == 3 and item.is_floating_point()):
-            yield item
-        return
-    if isinstance(item, Mapping):
-        item = list(item.values())
-    for part in item if isinstance(item, (list, tuple)) else ():
-        yield from _views(part)
-
-
-def find_views(batch: Any) -> list[Tensor]:
-    """The same views in a batch, depth first: floating point (B, 3, H, W).
-
-    >>> [view.shape[-1] for view in find_views([[torch.zeros(2, 3, 8, 8)], torch.zeros(2, 3)])]
-    [8]
-    """
-    if isinstance(batch, Tensor):
-        fits = batch.ndim == 4 and batch.shape[1] == 3 and batch.is_floating_point()
-        return [batch] if fits else []
-    if isinstance(batch, Mapping):
-        batch = list(batch.values())
-    parts = batch if isinstance(batch, (list, tuple)) else ()
-    return [view for part in parts for view in find_views(part)]
+def _is_view(image: Any) -> bool:
+    """Whether an image is a view: tensors of another channel count (masks) are not."""
+    is_tensor = isinstance(image, Tensor)
+    return not is_tensor or (image.shape[0] == 3 and image.is_floating_point())

@@ -1,0 +1,224 @@
+"""SPSession: what every training loop and every adapter does with SP in a step, written once."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sp_plugin.batch import (
+    SPBatch,
+    find_views,
+    first_view,
+    split_batch,
+    to_device,
+    validate_source,
+)
+from sp_plugin.config import SPConfig
+from sp_plugin.features.extraction import FeatureFn
+from sp_plugin.spatial_prediction import SpatialPrediction
+from sp_plugin.structures import Crops, EncodedViews, SPOutput, ViewBoxes
+from sp_plugin.validation import ConfigError, invalid_value
+from sp_plugin.views.capture import FeatureCapture
+
+__all__ = ["SPSession"]
+
+log = logging.getLogger("sp_plugin")
+
+
+class SPSession:
+    """SP in one training run: call it in each step, and add the returned loss to the method's.
+
+    In the first step it configures SP for the size of the method's views and logs one line. It
+    selects SP's input by ``source``, and counts the steps.
+
+    Args:
+        backbone: student of the host; its parameters are not parameters of the session.
+        config: settings, as an `SPConfig` or a mapping.
+        feature_fn: ``feature_fn(backbone, crops)`` for a backbone whose features are not what
+            calling it gives.
+        sample_view_boxes: for ``source="host_views"``: function that returns boxes (n, V, 4) of
+            runs of the method's transform, such as `ViewBoxTransform.sample_boxes`; targets get
+            their standard deviations.
+        sp_class: class of the module, a subclass of `SpatialPrediction`.
+        announce: function that gets the line "SP is on: ..."; None: logged at level INFO.
+        **settings: settings by name, over those of ``config``.
+
+    Attributes:
+        sp: the module with SP's parameters, on the backbone's device.
+        backbone: student of the host; may be replaced by a wrapped one.
+        step: number of steps so far.
+
+    Raises:
+        ConfigError: a bad setting, or a backbone that takes no crop size that was tried.
+
+    >>> backbone = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> sp = SPSession(backbone, weight=0.5)
+    >>> optimizer = torch.optim.SGD([*backbone.parameters(), *sp.parameters()], lr=0.1)
+    >>> for step in range(3):
+    ...     images = torch.rand(4, 3, 32, 32)
+    ...     loss = backbone(images).square().mean() + sp(images, progress=step / 3).loss
+    ...     loss.backward()
+    ...     optimizer.step()
+    >>> sp.step, sp.sp.config.crop_size
+    (3, 16)
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        config: SPConfig | Mapping[str, Any] | None = None,
+        *,
+        feature_fn: FeatureFn | None = None,
+        sample_view_boxes: Callable[[], Tensor | None] | None = None,
+        sp_class: type[SpatialPrediction] = SpatialPrediction,
+        announce: Callable[[str], None] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.config = SPConfig.from_dict(config, **settings)
+        if feature_fn is not None and self._uses_host_views:
+            expected = "none where source is 'host_views': the method calls the backbone itself"
+            raise invalid_value("feature_fn", feature_fn, expected)
+        self.backbone = backbone
+        self.step = 0
+        self._sample_view_boxes = sample_view_boxes
+        self._announce = announce or log.info
+        self._is_configured = False
+        self._capture: FeatureCapture | None = None
+        if self._uses_host_views:
+            # The method's own calls are calls of the module, whatever else its backbone offers.
+            feature_fn = nn.Module.__call__
+        self.sp = sp_class.from_backbone(backbone, None, self.config, feature_fn)
+
+    split = staticmethod(split_batch)
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters of SP's head, for an optimizer."""
+        return self.sp.parameters()
+
+    def state_dict(self) -> dict[str, Any]:
+        """State to resume from: the module's, and the number of steps."""
+        return {"step": self.step, "config": self.config.asdict(), "sp": self.sp.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Resume from what `state_dict` returned."""
+        self.sp.load_state_dict(state["sp"])
+        self.step = state["step"]
+
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[None]:
+        """Block in which the method encodes its views and SP is called.
+
+        Needed for ``source="host_views"``, without effect for other sources.
+        """
+        if not self._uses_host_views:
+            yield
+            return
+        if self._capture is None:
+            self._capture = FeatureCapture(self.backbone, self.config.pool, self.config.layer)
+        with self._capture.recording():
+            yield
+
+    def remove(self) -> None:
+        """Remove the hooks of `capture` from the backbone."""
+        if self._capture is not None:
+            self._capture.remove()
+            self._capture = None
+
+    def __call__(
+        self,
+        batch: Any,
+        sp_batch: SPBatch | None = None,
+        *,
+        progress: float = 1.0,
+        step: int | None = None,
+        rank: int | None = None,
+    ) -> SPOutput:
+        """SP's output for one training step.
+
+        Args:
+            batch: the method's batch on its device: a view (B, 3, H, W), or any nesting of views.
+            sp_batch: SP's part of the batch, from `split`; needed unless ``source`` is ``view``.
+            progress: progress of training in [0, 1], for warm-up and cool-down; 1: constant weight.
+            step: number of the step, which determines all draws; None: the steps are counted.
+            rank: rank of this process; None: from torch.distributed, 0 without it.
+
+        Raises:
+            ConfigError: a batch without views or without what ``source`` needs; or a method whose
+                views cannot be used.
+        """
+        if sp_batch is None:
+            batch, sp_batch = split_batch(batch)
+        validate_source(self.config.source, sp_batch)
+        view = first_view(batch)
+        if sp_batch is not None:
+            sp_batch = to_device(sp_batch, view.device)
+        images: Tensor | Crops | EncodedViews
+        if isinstance(sp_batch, ViewBoxes):
+            images = self._encoded_views(batch, sp_batch)
+        else:
+            self._configure(view)
+            images = view if sp_batch is None else sp_batch
+        if step is not None:
+            self.step = step
+        rank = _distributed_rank() if rank is None else rank
+        out: SPOutput = self.sp(self.backbone, images, step=self.step, rank=rank, progress=progress)
+        self.step += 1
+        return out
+
+    @property
+    def _uses_host_views(self) -> bool:
+        return self.config.source == "host_views"
+
+    def _configure(self, view: Tensor) -> None:
+        """In the first step: resolve the settings that depend on the size of the views."""
+        if self._is_configured:
+            return
+        self.sp.configure_for(self.backbone, min(view.shape[-2:]))
+        self._is_configured = True
+        size = self.sp.config.crop_size
+        self._say_on(f"{self.config.num_crops} crops of {size} px of the {self.config.source}")
+
+    def _encoded_views(self, batch: Any, view_boxes: ViewBoxes) -> EncodedViews:
+        if self._capture is None:
+            raise ConfigError(
+                "source: got 'host_views', but no calls of the backbone were recorded; run the "
+                "method's step and SP within `with session.capture():`"
+            )
+        views = find_views(batch)
+        encoded = self._capture.collect(views, view_boxes)
+        if not self._is_configured:
+            selected = self._capture.selected_views
+            self._calibrate(len(view_boxes.boxes), selected)
+            self._is_configured = True
+            size = min(views[selected[0]].shape[-2:])
+            self._say_on(f"{len(selected)} views of {size} px of the host")
+        return encoded
+
+    def _calibrate(self, num_views: int, selected: list[int]) -> None:
+        """In the first step: set the targets' standard deviations to those of these views."""
+        boxes = self._sample_view_boxes() if self._sample_view_boxes else None
+        if boxes is None:
+            log.warning(
+                "SP: no transform of the views is known; targets keep the standard deviations of "
+                "SP's own crops"
+            )
+        elif boxes.shape[1] != num_views:
+            raise ConfigError(
+                "source: got 'host_views', but a function of the data set's transform makes views "
+                "that SP does not see; take 'view' or 'image'"
+            )
+        else:
+            self.sp.calibrate_targets(boxes[:, selected])
+
+    def _say_on(self, crops: str) -> None:
+        self._announce(f"SP is on: {self.config.describe_weight()}, {crops}")
+
+
+def _distributed_rank() -> int:
+    is_initialized = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_rank() if is_initialized else 0
