@@ -203,12 +203,18 @@ class SPConfig:
 
     @classmethod
     def from_dict(
-        cls, settings: SPConfig | Mapping[str, Any] | None = None, **overrides: Any
+        cls,
+        settings: SPConfig | Mapping[str, Any] | None = None,
+        *,
+        extra_names: Sequence[str] = (),
+        **overrides: Any,
     ) -> SPConfig:
         """Settings from a dict, an OmegaConf DictConfig, an MMEngine ConfigDict or an `SPConfig`.
 
         Args:
             settings: settings by name; None for the defaults.
+            extra_names: further names to suggest for an unknown one, those of the caller's own
+                settings.
             **overrides: settings by name that replace these.
 
         Raises:
@@ -227,7 +233,7 @@ class SPConfig:
         merged = {str(key): value for key, value in {**(settings or {}), **overrides}.items()}
         for key in merged:
             if key not in _CHECKS:
-                hint = did_you_mean(_SYNONYMS.get(key, key), _CHECKS)
+                hint = did_you_mean(_SYNONYMS.get(key, key), (*_CHECKS, *extra_names))
                 raise ConfigError(f"{key}: no such setting of SP; {hint}")
         return cls(**merged)
 

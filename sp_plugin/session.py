@@ -44,7 +44,7 @@ class SPSession:
         sample_view_boxes: for ``source="host_views"``: function that returns boxes (n, V, 4) of
             runs of the method's transform, such as `ViewBoxTransform.sample_boxes`; targets get
             their standard deviations.
-        sp_class: class of the module, a subclass of `SpatialPrediction`.
+        sp: module that was built already, with its own settings; None: built here.
         announce: function that gets the line "SP is on: ..."; None: logged at level INFO.
         **settings: settings by name, over those of ``config``.
 
@@ -75,11 +75,11 @@ class SPSession:
         *,
         feature_fn: FeatureFn | None = None,
         sample_view_boxes: Callable[[], Tensor | None] | None = None,
-        sp_class: type[SpatialPrediction] = SpatialPrediction,
+        sp: SpatialPrediction | None = None,
         announce: Callable[[str], None] | None = None,
         **settings: Any,
     ) -> None:
-        self.config = SPConfig.from_dict(config, **settings)
+        self.config = sp.user_config if sp else SPConfig.from_dict(config, **settings)
         if feature_fn is not None and self._uses_host_views:
             expected = "none where source is 'host_views': the method calls the backbone itself"
             raise invalid_value("feature_fn", feature_fn, expected)
@@ -92,7 +92,10 @@ class SPSession:
         if self._uses_host_views:
             # The method's own calls are calls of the module, whatever else its backbone offers.
             feature_fn = nn.Module.__call__
-        self.sp = sp_class.from_backbone(backbone, None, self.config, feature_fn)
+        if sp is None:
+            sp = SpatialPrediction.from_backbone(backbone, None, self.config, feature_fn)
+        self.sp = sp
+        self.install()
 
     split = staticmethod(split_batch)
 
@@ -109,25 +112,31 @@ class SPSession:
         self.sp.load_state_dict(state["sp"])
         self.step = state["step"]
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy belongs to no backbone: set it before the next call.
+        attached = ("backbone", "_capture", "_sample_view_boxes", "_announce")
+        return {**self.__dict__, **dict.fromkeys(attached)}
+
+    def install(self) -> None:
+        """Put the hooks of `capture` on the backbone, where ``source`` needs them."""
+        if self._uses_host_views and self._capture is None:
+            self._capture = FeatureCapture(self.backbone, self.config.pool, self.config.layer)
+
+    def remove(self) -> None:
+        """Remove these hooks."""
+        if self._capture is not None:
+            self._capture.remove()
+            self._capture = None
+
     @contextlib.contextmanager
     def capture(self) -> Iterator[None]:
         """Block in which the method encodes its views and SP is called.
 
         Needed for ``source="host_views"``, without effect for other sources.
         """
-        if not self._uses_host_views:
+        self.install()
+        with self._capture.recording() if self._capture else contextlib.nullcontext():
             yield
-            return
-        if self._capture is None:
-            self._capture = FeatureCapture(self.backbone, self.config.pool, self.config.layer)
-        with self._capture.recording():
-            yield
-
-    def remove(self) -> None:
-        """Remove the hooks of `capture` from the backbone."""
-        if self._capture is not None:
-            self._capture.remove()
-            self._capture = None
 
     def __call__(
         self,
@@ -184,7 +193,7 @@ class SPSession:
         self._say_on(f"{self.config.num_crops} crops of {size} px of the {self.config.source}")
 
     def _encoded_views(self, batch: Any, view_boxes: ViewBoxes) -> EncodedViews:
-        if self._capture is None:
+        if self._capture is None or not self._capture.is_recording:
             raise ConfigError(
                 "source: got 'host_views', but no calls of the backbone were recorded; run the "
                 "method's step and SP within `with session.capture():`"

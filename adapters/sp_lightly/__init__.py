@@ -1,14 +1,13 @@
-"""Spatial Prediction for lightly: its transforms with SP's crops of the original image beside.
+"""Spatial Prediction for lightly: its transforms with SP's crops of the original image.
 
 >>> from lightly.transforms import SimCLRTransform
->>> transform = SPTransform(SimCLRTransform(input_size=32), size=16)
+>>> transform = SPTransform(SimCLRTransform(input_size=32), crop_size=16)
 >>> from PIL import Image
 >>> sample = transform(Image.new("RGB", (64, 48)))
 >>> len(sample["views"]), sample["sp"]["crops"].shape
 (2, torch.Size([4, 3, 16, 16]))
 """
 
-from sp_plugin.crops.transform import ImageCrops, SPTransform
-from sp_plugin.views.transform import ViewBoxTransform
+from sp_plugin import ImageCrops, SPTransform, ViewBoxTransform
 
 __all__ = ["ImageCrops", "SPTransform", "ViewBoxTransform"]

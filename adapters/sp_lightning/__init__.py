@@ -1,9 +1,24 @@
 """SP for any LightningModule, unedited: ``Trainer(callbacks=[SPCallback(backbone="backbone")])``.
 
-Works for ``pytorch_lightning`` and for ``lightning.pytorch``; neither is imported before it is
-needed.
+Works with ``pytorch_lightning`` and ``lightning.pytorch``; neither is imported before it is needed.
+``SPCallback`` is a subclass of the ``Callback`` of each package that is loaded;
+``PytorchLightningSPCallback`` and ``LightningSPCallback`` are those of one package alone.
 """
 
-from sp_lightning.callback import SPCallback
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sp_lightning.callback import SPCallbackMixin as SPCallback
 
 __all__ = ["SPCallback"]
+
+
+def __getattr__(name: str) -> Any:
+    from sp_lightning.callback_base import CLASS_NAMES, callback_class, loaded_packages
+
+    if name == "SPCallback":
+        return callback_class(loaded_packages())
+    for packages, class_name in CLASS_NAMES.items():
+        if name == class_name:
+            return callback_class(packages)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,6 @@
-"""One callback class for both Lightnings.
+"""The ``Callback`` base classes: ``pytorch_lightning`` and ``lightning.pytorch`` each have one.
 
-``pytorch_lightning`` and ``lightning.pytorch`` are two packages with two distinct ``Callback``
-classes. A class that inherits from both works in the Trainer of either.
+The two are distinct, and a Trainer expects its own. A class derived from both works in either.
 """
 
 from __future__ import annotations
@@ -9,34 +8,46 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from typing import Any
 
-PACKAGES = ("pytorch_lightning", "lightning.pytorch")
+PYTORCH_LIGHTNING, LIGHTNING = "pytorch_lightning", "lightning.pytorch"
+PACKAGES = (PYTORCH_LIGHTNING, LIGHTNING)
+
+# By these names the classes are found again when an instance is unpickled.
+CLASS_NAMES = {
+    (PYTORCH_LIGHTNING,): "PytorchLightningSPCallback",
+    (LIGHTNING,): "LightningSPCallback",
+    PACKAGES: "SPCallback",
+}
 
 
-def callback_classes() -> tuple[type, ...]:
-    """The ``Callback`` of each Lightning that is loaded; of each that is installed, if none is.
+def loaded_packages() -> tuple[str, ...]:
+    """Lightning packages that are loaded; those that are installed, if none is.
 
     Raises:
         ImportError: no Lightning is installed.
     """
-    loaded = [name for name in PACKAGES if name in sys.modules]
-    found = [module for name in loaded or PACKAGES if (module := _import(name))]
-    if not found:
+    loaded = tuple(name for name in PACKAGES if name in sys.modules)
+    packages = loaded or tuple(name for name in PACKAGES if _is_installed(name))
+    if not packages:
         raise ImportError(
             "SPCallback needs Lightning: pip install pytorch-lightning (or lightning)"
         )
-    return tuple(module.Callback for module in found)
-
-
-def _import(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError:
-        return None
+    return packages
 
 
 @functools.cache
-def with_bases(body: type, bases: tuple[type, ...]) -> type:
-    """``body`` as a subclass of ``bases``, one class for each combination."""
-    return type(body.__name__, (body, *bases), {"__module__": body.__module__})
+def callback_class(packages: tuple[str, ...]) -> type:
+    """`SPCallback` as a subclass of the ``Callback`` of each of these packages."""
+    from sp_lightning.callback import SPCallbackMixin
+
+    bases = tuple(importlib.import_module(name).Callback for name in packages)
+    attributes = {"__module__": "sp_lightning", "__doc__": SPCallbackMixin.__doc__}
+    return type(CLASS_NAMES[packages], (SPCallbackMixin, *bases), attributes)
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        return False
+    return True

@@ -1,81 +1,41 @@
-"""source="host_views": SP asks about the views that the module makes and encodes itself."""
+"""``source="host_views"``: the data's transforms record where the method's own views lie."""
 
 from __future__ import annotations
 
-import logging
-from contextlib import AbstractContextManager
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from sp_lightning.data import TransformPatcher
-from sp_plugin import ConfigError, SpatialPrediction, SPConfig
-from sp_plugin.views.capture import EncodedViews, FeatureCapture
-from sp_plugin.views.transform import ViewBoxes, ViewBoxTransform, find_views
-
-log = logging.getLogger("sp_plugin")
+from sp_plugin import ViewBoxTransform
 
 
-class HostViews:
-    """Where the views lie, from the data's transforms; their embeddings, from the student.
+class ViewBoxWrapper:
+    """For `sp_lightning.data.TransformPatcher`: wraps transforms in a `ViewBoxTransform`.
 
-    Both are watched on their instances while the module is fitted. ``remove()`` undoes it.
-
-    Args:
-        trainer: fitting, with its data attached.
-        config: settings of SP.
+    Attributes:
+        sampled_boxes: (n, V, 4), boxes of runs of the first transform; None: there is none yet.
     """
 
-    def __init__(self, trainer: Any, config: SPConfig) -> None:
-        self._config = config
-        self._watch: FeatureCapture | None = None
-        self._on: list[ViewBoxTransform] = []
-        self._drawn: Tensor | None = None
-        self._measured = False
-        self._data = TransformPatcher(trainer, self._follow)
+    def __init__(self) -> None:
+        self.sampled_boxes: Tensor | None = None
+        self._created: list[ViewBoxTransform] = []
 
-    def _follow(self, transform: Any) -> ViewBoxTransform:
+    def __call__(self, transform: Any) -> ViewBoxTransform:
+        """The transform as a `ViewBoxTransform`; itself where it is one already.
+
+        Raises:
+            ConfigError: none of its views can be located in the image.
+        """
         if isinstance(transform, ViewBoxTransform):
-            views = transform
+            wrapped = transform
         else:
-            views = ViewBoxTransform(transform)
-            self._on.append(views)
-        if self._drawn is None:
-            self._drawn = views.sample_boxes()
-        return views
-
-    def attach(self, backbone: nn.Module) -> None:
-        """Watch this student."""
-        self._watch = FeatureCapture(backbone, self._config.pool, self._config.layer)
+            wrapped = ViewBoxTransform(transform)
+            self._created.append(wrapped)
+        if self.sampled_boxes is None:
+            self.sampled_boxes = wrapped.sample_boxes()
+        return wrapped
 
     def remove(self) -> None:
-        if self._watch is not None:
-            self._watch.remove()
-        self._data.remove()
-        for views in reversed(self._on):
-            views.remove()
-
-    def step(self) -> AbstractContextManager[None]:
-        """Around the host's training step, in which its student encodes."""
-        assert self._watch is not None
-        return self._watch.step()
-
-    def asked_about(self, batch: Any, places: ViewBoxes, sp: SpatialPrediction) -> EncodedViews:
-        """What SP takes in this step; in the first one it takes the measure of the targets too."""
-        assert self._watch is not None
-        encoded = self._watch.collect(find_views(batch), places)
-        if not self._measured:
-            self._measured = True
-            self._measure(sp, len(places.boxes), self._watch.views)
-        return encoded
-
-    def _measure(self, sp: SpatialPrediction, count: int, chosen: list[int]) -> None:
-        if self._drawn is None:
-            log.warning("SP: no data set's transform was found to measure targets by")
-        elif self._drawn.shape[1] == count:
-            sp.calibrate_targets(self._drawn[:, chosen])
-        else:
-            raise ConfigError(
-                "source: got 'host_views', but a function of the data set's transform makes views out of "
-                "sight; take 'view' or 'image'"
-            )
+        """Restore the transforms."""
+        for transform in reversed(self._created):
+            transform.remove()

@@ -1,6 +1,6 @@
-"""What SPCallback wraps on the instance of a module while it is fitted, and puts back after.
+"""Patches of methods of one LightningModule instance during fit; all are undone afterwards.
 
-Never on a class: a second module of the same class stays as it is.
+Never of a class: another module of the same class stays as it is.
 """
 
 from __future__ import annotations
@@ -17,72 +17,76 @@ LossFn = Callable[[], Tensor]
 
 
 class PatchedMethods:
-    """Methods of one instance, wrapped; ``remove()`` puts all of them back.
+    """Patched methods of one instance; ``remove()`` restores all of them.
 
-    >>> class Host:
+    >>> class Module:
     ...     def training_step(self, batch): return batch
-    >>> host = Host()
-    >>> wrapped = PatchedMethods(host)
-    >>> wrapped("training_step", lambda original, batch: original(batch) + 1)
-    >>> host.training_step(1)
+    >>> module = Module()
+    >>> methods = PatchedMethods(module)
+    >>> methods.patch("training_step", lambda original, batch: original(batch) + 1)
+    >>> module.training_step(1)
     2
-    >>> wrapped.remove()
-    >>> host.training_step(1)
+    >>> methods.remove()
+    >>> module.training_step(1)
     1
     """
 
     def __init__(self, instance: Any) -> None:
         self._instance = instance
-        self._names: dict[str, Any] = {}
+        self._instance_methods: dict[str, Any] = {}  # set on the instance by the user before
 
-    def __call__(self, name: str, around: Callable[..., Any]) -> None:
-        """Let calls of ``name`` go to ``around(original, *args, **kwargs)``."""
-        self._names.setdefault(name, self._instance.__dict__.get(name))
+    def patch(self, name: str, around: Callable[..., Any]) -> None:
+        """Replace calls of ``name`` by ``around(original, *args, **kwargs)``."""
+        self._instance_methods.setdefault(name, self._instance.__dict__.get(name))
         original = getattr(self._instance, name)
         wrapper = functools.wraps(original)(functools.partial(around, original))
         setattr(self._instance, name, wrapper)
 
     def remove(self) -> None:
-        for name, own in self._names.items():
+        for name, method in self._instance_methods.items():
             self._instance.__dict__.pop(name, None)
-            if own is not None:  # the user had put one on the instance, too
-                setattr(self._instance, name, own)
-        self._names = {}
+            if method is not None:
+                setattr(self._instance, name, method)
+        self._instance_methods = {}
 
 
 class LossInjector:
-    """When in a step SP is asked: once, with the loss that goes backward first.
+    """Adds SP's loss once in a step, to the loss that is backpropagated first.
 
-    Under automatic optimization that is what ``training_step`` returns; under manual, what the
-    first ``manual_backward`` of the step is given.
+    Under automatic optimization that is what ``training_step`` returns; under manual optimization
+    what the first ``manual_backward`` of the step gets.
     """
 
     def __init__(self) -> None:
-        self._waiting: LossFn | None = None
+        self._pending: LossFn | None = None  # of a step under manual optimization
 
-    def in_step(self, module: Any, step: Callable[[], Any], ask: LossFn) -> Any:
-        """Run a ``training_step`` so that its loss, or its first backward pass, has SP's in it."""
+    def training_step(self, module: Any, step: Callable[[], Any], sp_loss: LossFn) -> Any:
+        """Run a ``training_step`` so that its loss, or its first backward pass, includes SP's.
+
+        Raises:
+            ConfigError: a step under manual optimization without ``manual_backward``.
+        """
         if module.automatic_optimization:
-            return _add(step(), ask)
-        self._waiting = ask
+            return _add_loss(step(), sp_loss)
+        self._pending = sp_loss
         output = step()
-        if self._waiting is None:
+        if self._pending is None:
             return output
         raise ConfigError(
             "manual optimization: training_step did not call self.manual_backward(loss), "
             "which is where SP adds its loss; call it instead of loss.backward()"
         )
 
-    def in_backward(self, original: Any, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Around ``manual_backward``: a step of several has asked already after the first."""
-        ask, self._waiting = self._waiting, None
-        original(loss if ask is None else loss + ask(), *args, **kwargs)
+    def manual_backward(self, original: Any, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Patch of ``manual_backward``: only the first call of a step includes SP's loss."""
+        sp_loss, self._pending = self._pending, None
+        original(loss if sp_loss is None else loss + sp_loss(), *args, **kwargs)
 
 
-def _add(output: Any, ask: LossFn) -> Any:
-    """The step's output with SP's loss in it; a step that was skipped stays skipped."""
+def _add_loss(output: Any, sp_loss: LossFn) -> Any:
+    """Output of the step with SP's loss added; a step that was skipped stays skipped."""
     if output is None:
         return None
     if isinstance(output, dict):
-        return {**output, "loss": output["loss"] + ask()}
-    return output + ask()
+        return {**output, "loss": output["loss"] + sp_loss()}
+    return output + sp_loss()

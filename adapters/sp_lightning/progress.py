@@ -1,14 +1,14 @@
-"""How far a Trainer has come, by its own public settings."""
+"""Progress of training, from a Trainer's public settings."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-def progress_of(trainer: Any) -> float:
-    """How far training has come, in [0, 1]: by epochs or by steps, whichever ends it first.
+def training_progress(trainer: Any) -> float:
+    """Progress in [0, 1], by epochs or by steps, whichever ends training first.
 
-    1 where training has no end: SP's weight is then constant.
+    1 where training has no end, so that SP's weight is constant.
     """
     parts = []
     if trainer.max_epochs and trainer.max_epochs > 0:

@@ -13,8 +13,8 @@ from sp_mmselfsup.crop_params import crop_params_source_for, fractions, record_c
 from sp_mmselfsup.location_track import KEY
 from sp_plugin import ConfigError
 from sp_plugin.views.location import UNKNOWN, ViewLocation
+from sp_plugin.views.location_tracker import track_image
 from sp_plugin.views.tracking import TransformTracker as FollowedByCore
-from sp_plugin.views.trails import track_image
 
 _HOSTS = {"mmengine", "mmcv", "mmcls", "mmselfsup", "mmpretrain"}
 _WRAPPERS = {"ApplyToList", "Compose", "KeyMapper", "MultiView", "RandAugment", "RandomApply"}
@@ -123,7 +123,7 @@ class TrackedTorchvisionStep:
         with track_image(results["img"]) as trail:
             results = self.transform(results)
         if (track := results.get(KEY)) is not None:
-            moved = trail.place(results["img"])
+            moved = trail.location(results["img"])
             track.place = UNKNOWN if moved is None else track.place.compose(moved)
         return results
 

@@ -54,7 +54,7 @@ class SPViewBoxes:
         MessageHub.get_current_instance().update_info(_INFO, self, resumed=False)
 
     @staticmethod
-    def of_this_run() -> SPViewBoxes | None:
+    def of_current_run() -> SPViewBoxes | None:
         """The one that was built last for the Runner that runs; None: there is none."""
         found: SPViewBoxes | None = MessageHub.get_current_instance().get_info(_INFO)
         return found

@@ -9,9 +9,9 @@ from sp_plugin import ConfigError
 from sp_plugin.bundled_configs import folder
 from sp_solo.method_factory import MethodFactory, register
 
-__all__ = ["ConfigError", "MethodFactory", "recipes", "register"]
+__all__ = ["ConfigError", "MethodFactory", "configs", "register"]
 
 
-def recipes() -> Path:
-    """Folder of the shipped recipes: the config group ``sp`` and ready comparisons."""
+def configs() -> Path:
+    """Folder of the bundled configs: the config group ``sp`` and ready comparisons."""
     return folder("solo")

@@ -1,4 +1,4 @@
-"""The switch in solo-learn's METHODS: the method as it is, or with SP when ``cfg.sp`` says so."""
+"""MethodFactory in solo-learn's METHODS: builds a method, with SP where ``cfg.sp`` says so."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import sys
 from typing import Any
 
 from omegaconf import DictConfig
-from sp_lightning import SPCallback
 
-from sp_plugin import ConfigError, SPConfig
+from sp_plugin import ConfigError
 from sp_solo import config as sp_config
 
 log = logging.getLogger("sp_plugin")
@@ -20,13 +19,13 @@ _REPOSITORY = "https://github.com/vturrisi/solo-learn"
 
 
 class MethodFactory:
-    """Stands in METHODS for a method, and builds it.
+    """Takes the place of a method in METHODS, and builds it.
 
-    SP comes in through Lightning's own hook for it, ``configure_callbacks``: the model is of the
-    method's own class, and its state dict is a plain run's.
+    SP is added by Lightning's own hook for it, ``configure_callbacks``: the model is of the
+    method's own class, and its state dict is that of a plain run.
 
     Args:
-        method: the class that METHODS held.
+        method: class that METHODS had.
     """
 
     def __init__(self, method: type) -> None:
@@ -37,16 +36,18 @@ class MethodFactory:
         model = self.method(cfg, *args, **kwargs)
         if config is not None:
             config = sp_config.resolve(config, cfg, model.backbone)
+            from sp_lightning import SPCallback  # of the Lightning that solo-learn has loaded
+
             callback = SPCallback(backbone="backbone", config=config)
+            callback.announce = _print_status
             model.configure_callbacks = functools.partial(
-                _with_sp, model.configure_callbacks, callback
+                _with_callback, model.configure_callbacks, callback
             )
-            _print_status(config)
         sp_config.write(config, cfg)
         return model
 
     def __getattr__(self, name: str) -> Any:
-        if name == "method":  # not there yet: a copy is being made
+        if name == "method":  # not set yet: a copy is being made
             raise AttributeError(name)
         return getattr(self.method, name)
 
@@ -55,30 +56,31 @@ class MethodFactory:
 
 
 def register() -> None:
-    """Put a switch before every pre-training method of the solo-learn that is loaded.
+    """Put a `MethodFactory` in place of every pre-training method of the loaded solo-learn.
 
-    Once; what stands there already is left. ``linear`` trains no backbone and stays as it is.
+    Once; factories that are there already stay. ``linear`` trains no backbone and stays as it is.
 
     Raises:
-        ConfigError: a solo-learn from before its hydra configs (the registry's 1.0.2 of 2021).
+        ConfigError: a solo-learn from before its hydra configs (1.0.2 of 2021 on the package
+            index).
     """
-    host = sys.modules["solo.methods"]
-    if "cfg" not in inspect.signature(host.BaseMethod.__init__).parameters:
+    solo_methods = sys.modules["solo.methods"]
+    if "cfg" not in inspect.signature(solo_methods.BaseMethod.__init__).parameters:
         raise ConfigError(
             "solo-learn: this one has no hydra configs (the package index holds 1.0.2 of 2021); "
             f"SP takes 1.0.6, from {_REPOSITORY}"
         )
-    for name, method in host.METHODS.items():
+    for name, method in solo_methods.METHODS.items():
         if name != "linear" and not isinstance(method, MethodFactory):
-            host.METHODS[name] = MethodFactory(method)
+            solo_methods.METHODS[name] = MethodFactory(method)
     _patch_auto_resume()
 
 
 def _patch_auto_resume() -> None:
-    """Let auto-resume tell a run with SP from one without, and one SP from another.
+    """Let auto-resume distinguish a run with SP from one without, and from one with other settings.
 
-    It compares the settings in AutoResumer.SHOULD_MATCH (solo/utils/auto_resumer.py), which
-    know nothing of SP: under one name it would hand a baseline's checkpoint to an SP run.
+    It compares the settings in AutoResumer.SHOULD_MATCH (solo/utils/auto_resumer.py), which do not
+    include SP's: under one name a run with SP would resume from a baseline's checkpoint.
     """
     resumer = getattr(sys.modules.get("solo.utils.auto_resumer"), "AutoResumer", None)
     if resumer is not None and "sp" not in resumer.SHOULD_MATCH:
@@ -86,17 +88,14 @@ def _patch_auto_resume() -> None:
         log.info("SP: solo-learn's auto-resume compares the sp settings too")
 
 
-def _with_sp(original: Any, callback: SPCallback) -> list[Any]:
-    own = original()
-    return [*(own if isinstance(own, (list, tuple)) else [own]), callback]
+def _with_callback(original: Any, callback: Any) -> list[Any]:
+    callbacks = original()
+    return [*(callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]), callback]
 
 
-def _print_status(config: SPConfig) -> None:
+def _print_status(line: str) -> None:
     from lightning.pytorch.utilities import rank_zero_only
 
-    # Printed, as solo-learn does what a user must see: its configs switch all logging off.
+    # Printed, like other lines that a user must see: solo-learn's configs switch logging off.
     if rank_zero_only.rank == 0:
-        asked = f"{config.crop_size} px crops of the {config.source}"
-        if config.source == "host":
-            asked = "the method's own views"
-        print(f"SP is on: {config.describe_weight()}, {asked}")
+        print(line)

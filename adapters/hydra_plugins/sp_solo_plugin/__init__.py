@@ -1,7 +1,7 @@
-"""The few lines by which hydra finds sp_solo; hydra imports every ``hydra_plugins`` by itself.
+"""Lets hydra find sp_solo: hydra imports every package in ``hydra_plugins`` by itself.
 
-A search path plug-in runs before the task function and after the script's own imports: that is
-when solo-learn's METHODS can be changed in place. Any other hydra app pays for one look.
+A search path plug-in runs before the task function and after the script's own imports, which is
+when solo-learn's METHODS can be changed. For any other hydra app it is one look-up.
 """
 
 import logging
@@ -12,7 +12,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 
 class SPSearchPath(SearchPathPlugin):
-    """Puts SP into a solo-learn that is loaded, and its recipes on hydra's search path."""
+    """Registers SP in a loaded solo-learn, and its configs on hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         if "solo.methods" not in sys.modules:
@@ -21,7 +21,7 @@ class SPSearchPath(SearchPathPlugin):
 
         try:
             sp_solo.register()
-        except sp_solo.ConfigError as error:  # the run may not want SP at all
+        except sp_solo.ConfigError as error:  # the run may not use SP at all
             logging.getLogger("sp_plugin").warning("SP: %s", error)
             return
-        search_path.append("sp-plugin", sp_solo.recipes().as_uri())
+        search_path.append("sp-plugin", sp_solo.configs().as_uri())

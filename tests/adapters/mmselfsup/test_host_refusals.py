@@ -46,7 +46,7 @@ def test_a_batch_without_places_is_refused(train: Any) -> None:
     )
 
 
-def test_without_a_pipeline_of_this_run_targets_keep_their_measure() -> None:
+def test_without_a_pipeline_of_current_run_targets_keep_their_measure() -> None:
     """A data loader that was built before its Runner: SP trains all the same."""
     MessageHub.get_instance("a run that begins here")
     backbone = torch.nn.Conv2d(3, 8, 3)
