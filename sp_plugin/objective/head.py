@@ -54,10 +54,17 @@ class SPHead(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Features (B, D) of crops a and b to predictions (B, 3) of x, y and sigma."""
-        return self.forward_pairs(torch.stack([a, b]), torch.tensor([[0], [1]], device=a.device))
+        a, b = self.norm(a), self.norm(b)
+        if self.head_type == "difference":
+            return self._mlp(b) - self._mlp(a)
+        inputs = [torch.cat(order, dim=1) for order in self._orders(a, b)]
+        return self._combine_orders(self._mlp(torch.cat(inputs)))
 
     def forward_pairs(self, features: Tensor, pairs: Tensor) -> Tensor:
-        """Predictions for pairs of k crops.
+        """Predictions for pairs of k crops, equal to `forward` for each pair.
+
+        The first layer is linear, W [a; b] = W_a a + W_b b: each crop goes through it once,
+        however many pairs it is in.
 
         Args:
             features: (k, B, D).
@@ -66,32 +73,34 @@ class SPHead(nn.Module):
         Returns:
             (PB, 3), the first B belong to the first pair.
         """
+        if len(features) == 2:  # one pair: nothing to share
+            a, b = features[pairs].flatten(1, 2)
+            return self.forward(a, b)
         features = self.norm(features)
-        a, b = pairs
         if self.head_type == "difference":
             each = self._mlp(features)
-            return (each[b] - each[a]).flatten(0, 1)
-        if self.head_type == "plain":
-            return self._mlp_of_ordered_pairs(features, a, b)
-        both_orders = self._mlp_of_ordered_pairs(features, torch.cat([a, b]), torch.cat([b, a]))
-        forward, backward = both_orders.chunk(2)
-        return (forward - backward) / 2
-
-    def _mlp_of_ordered_pairs(self, features: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        """h(left, right) for ordered pairs of normalised features; (PB, 3)."""
-        if len(features) == 2:
-            inputs = torch.cat([features[left], features[right]], dim=-1)
-            return self._mlp(inputs.flatten(0, 1))
-        # The first layer is linear, W [a; b] = W_a a + W_b b: each crop goes through it once,
-        # however many pairs it is in.
+            return (each[pairs[1]] - each[pairs[0]]).flatten(0, 1)
         first: nn.Linear = self.mlp[0]  # type: ignore[assignment]
         weight_left, weight_right = first.weight.chunk(2, dim=1)
         as_left = F.linear(features, weight_left, first.bias)
         as_right = F.linear(features, weight_right)
-        hidden = (as_left[left] + as_right[right]).flatten(0, 1)
+        hidden = torch.cat(
+            [(as_left[a] + as_right[b]).flatten(0, 1) for a, b in self._orders(*pairs)]
+        )
         for layer in self.mlp[1:]:
             hidden = layer(hidden)
-        return hidden
+        return self._combine_orders(hidden)
+
+    def _orders(self, a: Tensor, b: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Orders in which h takes a pair."""
+        return [(a, b)] if self.head_type == "plain" else [(a, b), (b, a)]
+
+    def _combine_orders(self, outputs: Tensor) -> Tensor:
+        """Prediction from h in all orders, one after the other."""
+        if self.head_type == "plain":
+            return outputs
+        forward, backward = outputs.chunk(2)
+        return (forward - backward) / 2
 
     def _mlp(self, features: Tensor) -> Tensor:
         output: Tensor = self.mlp(features)

@@ -47,39 +47,34 @@ from torchvision.transforms import v2
 
 # isort: split
 # --- Names of the plug-in ---------------------------------------------------------------------
-# The cases below use the new names, which the tables translate to those of the code. Positional
-# arguments keep the names of parameters out of the cases.
+# The cases below use no other names of it, so a later change of names is made here alone.
 from sp_bench.backbones import make_backbone
 from sp_bench.methods import METHODS
 from sp_lightning import SPCallback
 
-from sp_plugin import CropSampler, SpatialPrediction, SPConfig, TargetEncoder, crop_resize
-from sp_plugin.transforms import ImageCrops, SPTransform
-from sp_plugin.views import SPViews as ViewBoxTransform
+from sp_plugin import (
+    CropSampler,
+    ImageCrops,
+    SpatialPrediction,
+    SPConfig,
+    SPTransform,
+    TargetEncoder,
+    ViewBoxTransform,
+    crop_resize,
+)
 
-SETTINGS = {  # of SPConfig
-    "relative_weight": "relative",
-    "warmup_fraction": "warmup",
-    "cooldown_fraction": "decay",
-    "num_crops": "crops",
-    "num_pairs": "pairs",
-    "crop_size": "size",
-    "crop_scale": "area",
-    "crop_ratio": "ratio",
-    "target_encoding": "encoding",
-    "hidden_dim": "head_width",
-}
-SOURCES = {"host_views": "host"}  # values of the setting `source`
-METRICS = {"skipped_fraction": "skipped"}  # keys of SPOutput.metrics
-# Keys of the logs: a prefix and the name of the metric, except for those in the table. The key of
-# scaled_loss is that of the loss multiplied by the weight.
-LOG_PREFIX, LOG_KEYS = "train_sp_", {"skipped_fraction": "train_sp_skipped"}
+LOG_PREFIX = "train_sp_"
 MM_LOG_PREFIX = "sp_"
-MM_LOG_KEYS = {"skipped_fraction": "sp_skipped", "loss": "sp_raw", "scaled_loss": "sp_loss"}
-# Buffers of SpatialPrediction in the order in which they are hashed. Several buffers that hold
-# together what one held give the same digest.
-BUFFERS = ("targets.scale", "balance.log_ratio", "balance.seen")
-TARGET_STD = "scale"  # attribute of TargetEncoder
+MM_LOG_KEYS = {"loss": "sp_unweighted", "scaled_loss": "sp_loss"}  # the others have the prefix
+# Buffers of SpatialPrediction in the order in which they are hashed.
+BUFFERS = (
+    "targets.std",
+    "balance.log_ratio",
+    "balance.host_sq_norm",
+    "balance.sp_sq_norm",
+    "balance.loss_multiplier",
+)
+TARGET_STD = "std"  # attribute of TargetEncoder
 IMAGE_SAMPLE = ("crops", "boxes")  # keys of what ImageCrops returns
 VIEW_BOXES = ("boxes", "flips")  # keys of what ViewBoxTransform adds to the views
 
@@ -92,7 +87,7 @@ def mm_tools() -> SimpleNamespace:
     finally:
         sys.path.pop(0)
     return SimpleNamespace(
-        make_images=hosts.pictures,
+        make_images=hosts.images,
         small_config=hosts.small,
         add_sp=hosts.with_sp,
         add_view_boxes=hosts.with_views,
@@ -115,21 +110,14 @@ PACKAGES = ("torch", "torchvision", "timm", "lightly", "pytorch-lightning", "num
 Record = dict[str, str]  # what is compared of a case, by field
 
 
-def current_settings(**settings: Any) -> dict[str, Any]:
-    """Settings by their new names, translated to the names that the code has."""
-    if "source" in settings:
-        settings["source"] = SOURCES.get(settings["source"], settings["source"])
-    return {SETTINGS.get(name, name): value for name, value in settings.items()}
-
-
 def sp_config(**settings: Any) -> SPConfig:
-    """An SPConfig from settings by their new names."""
-    return SPConfig(**current_settings(**settings))
+    """An SPConfig from settings by name."""
+    return SPConfig(**settings)
 
 
 def log_key(name: str) -> str:
     """A metric's key in Lightning's log."""
-    return LOG_KEYS.get(name, LOG_PREFIX + name)
+    return LOG_PREFIX + name
 
 
 def mm_log_key(name: str) -> str:
@@ -208,7 +196,7 @@ class Recorder:
         self.steps += 1
         assert len(out.metrics) == len(METRIC_NAMES), f"METRIC_NAMES: {sorted(out.metrics)}"
         for name, values in self._metrics.items():
-            values.append(out.metrics[METRICS.get(name, name)].clone())
+            values.append(out.metrics[name].clone())
         self._losses.append(out.loss.detach().clone())
         self._pairs += [part.detach().clone() for part in (out.boxes, out.prediction, out.target)]
 
@@ -437,15 +425,11 @@ PLAIN: dict[str, dict[str, Any]] = {
 
 def resolved_settings() -> Record:
     """Defaults of SPConfig, and what it resolves for views of several sizes."""
-    new_names = {now: new for new, now in SETTINGS.items()}
-    new_sources = {now: new for new, now in SOURCES.items()}
     record = {}
     for source in ALL_SOURCES:
         for view_size in (32, 64, 96, 224):
             config = sp_config(source=source).resolve(view_size)
-            values = {new_names.get(name, name): v for name, v in config.asdict().items()}
-            values["source"] = new_sources.get(values["source"], values["source"])
-            for name, value in values.items():
+            for name, value in config.asdict().items():
                 record[f"{source} {view_size} {name}"] = json.dumps(value)
     return record
 
@@ -592,7 +576,7 @@ def transform_with_crops() -> Record:
 def mm_run(method: str, source: str) -> Record:
     """A shipped config of MMSelfSup, made small, with SPAlgorithm: two epochs of three steps."""
     tools = mm_tools()
-    sp = current_settings(warmup_fraction=0.0, source=source)
+    sp = {"warmup_fraction": 0.0, "source": source}
     seed_all(0)
     with tempfile.TemporaryDirectory() as place:
         data = tools.make_images(Path(place) / "data", 6)

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 from sp_lightning import SPCallback
-from sp_lightning.batch_utils import first_view
 from sp_lightning.student import add_to_param_group, optimizers_in
 
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig
+from sp_plugin.batch import first_view
 
 
 def test_the_module_is_as_it_was_after_fit(kit: Any) -> None:

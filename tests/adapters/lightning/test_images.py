@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 from sp_lightning import SPCallback
-from sp_lightning.data import split_batch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision import transforms as T
 from torchvision.datasets import VisionDataset
 
 from sp_plugin import ConfigError
+from sp_plugin.batch import split_batch
 from sp_plugin.crops.transform import SPTransform
 
 

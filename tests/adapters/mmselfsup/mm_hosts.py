@@ -167,7 +167,7 @@ def with_sp(config: Config, **settings: Any) -> Config:
 def with_views(config: Config) -> None:
     """The baseline's pipeline inside of SPViews."""
     dataset = config.train_dataloader.dataset
-    dataset.pipeline = [{"type": "SPViews", "pipeline": dataset.pipeline}]
+    dataset.pipeline = [{"type": "SPViewBoxes", "pipeline": dataset.pipeline}]
 
 
 def trained(config: Config, watch: Any = None) -> Runner:

@@ -14,9 +14,9 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from sp_mmselfsup import recipe
+from sp_plugin.objective.flips import target_std_of_views
 
 from sp_plugin import SpatialPrediction, SPOutput
-from sp_plugin.objective.flips import target_std_of_views
 
 ON = {"weight": 1.0, "warmup_fraction": 0.0, "source": "host_views"}
 ROWS: list[int] = []
