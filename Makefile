@@ -30,16 +30,16 @@ test-all: $(VENV)/installed
 	$(BIN)/pytest -q -n 2
 
 solo-matrix: $(VENV)/installed
-	$(BIN)/pytest -q -n 2 tests/adapters/solo/test_matrix.py
+	$(BIN)/pytest -q -n 2 tests/adapters/sp_solo/test_matrix.py
 
 lightning-features: $(VENV)/installed
-	$(BIN)/pytest -q -n 2 tests/adapters/lightning/test_features.py tests/adapters/lightning/test_contract.py
+	$(BIN)/pytest -q -n 2 tests/adapters/sp_lightning/test_trainer_options.py tests/adapters/sp_lightning/test_contract.py
 
 lightly-examples: $(VENV)/installed
-	$(BIN)/pytest -q -n 2 tests/adapters/lightly/test_examples.py
+	$(BIN)/pytest -q -n 2 tests/adapters/sp_lightly/test_examples.py
 
 mm-matrix: $(VENV)/installed
-	$(BIN)/python tests/adapters/mmselfsup/mm_matrix.py --out runs/mm-matrix.md
+	$(BIN)/python tests/adapters/sp_mmselfsup/mm_matrix.py --out runs/mm-matrix.md
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .

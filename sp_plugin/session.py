@@ -190,7 +190,7 @@ class SPSession:
         self.sp.configure_for(self.backbone, min(view.shape[-2:]))
         self._is_configured = True
         size = self.sp.config.crop_size
-        self._say_on(f"{self.config.num_crops} crops of {size} px of the {self.config.source}")
+        self._say_on(f"{self.config.num_crops} crops of {size} px from the {self.config.source}")
 
     def _encoded_views(self, batch: Any, view_boxes: ViewBoxes) -> EncodedViews:
         if self._capture is None or not self._capture.is_recording:
@@ -205,7 +205,7 @@ class SPSession:
             self._calibrate(len(view_boxes.boxes), selected)
             self._is_configured = True
             size = min(views[selected[0]].shape[-2:])
-            self._say_on(f"{len(selected)} views of {size} px of the host")
+            self._say_on(f"{len(selected)} views of {size} px from the host")
         return encoded
 
     def _calibrate(self, num_views: int, selected: list[int]) -> None:

@@ -21,38 +21,40 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def fitted(kit: Any, host: str, *callbacks: Any, **options: Any) -> dict[str, torch.Tensor]:
+def final_state(kit: Any, host: str, *callbacks: Any, **options: Any) -> dict[str, torch.Tensor]:
     module = kit.new(host)
     kit.fit(module, *callbacks, **options)
     return kit.state(module)
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_weight_0_ends_in_the_baselines_weights_and_buffers(kit: Any, host: str) -> None:
+def test_weight_0_equals_baseline(kit: Any, host: str) -> None:
     name = kit.hosts[host].name
-    baseline = fitted(kit, host)
+    baseline = final_state(kit, host)
     assert not kit.same(baseline, kit.state(kit.new(host))), "the baseline itself does not train"
     for crops in (2, 4):
-        assert kit.same(fitted(kit, host, SPCallback(name, weight=0, num_crops=crops)), baseline)
+        assert kit.same(
+            final_state(kit, host, SPCallback(name, weight=0, num_crops=crops)), baseline
+        )
 
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_sp_trains_backbone_and_head(kit: Any, host: str) -> None:
     name = kit.hosts[host].name
     callback = SPCallback(name, weight=1, warmup_fraction=0)
-    trained = fitted(kit, host, callback)
-    baseline = fitted(kit, host)
+    trained = final_state(kit, host, callback)
+    baseline = final_state(kit, host)
     moved = [key for key in baseline if not torch.equal(baseline[key], trained[key])]
     assert any(key.startswith(f"{name}.") for key in moved)
-    fresh = SpatialPrediction(callback.sp.feature_dim, callback.sp.given)
+    fresh = SpatialPrediction(callback.sp.feature_dim, callback.sp.user_config)
     for key, value in fresh.head.state_dict().items():
         assert not torch.equal(value, callback.sp.head.state_dict()[key]), f"{key} did not move"
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_weight_0_is_the_baseline_under_trainer_options(kit: Any, options: dict[str, Any]) -> None:
-    baseline = fitted(kit, "two_views", **options)
-    assert kit.same(fitted(kit, "two_views", SPCallback(weight=0), **options), baseline)
+def test_options_keep_weight_0_baseline(kit: Any, options: dict[str, Any]) -> None:
+    baseline = final_state(kit, "two_views", **options)
+    assert kit.same(final_state(kit, "two_views", SPCallback(weight=0), **options), baseline)
 
 
 def test_only_the_gradient_differs(kit: Any) -> None:
@@ -81,7 +83,7 @@ def test_only_the_gradient_differs(kit: Any) -> None:
         ("masked", {}),
     ),
 )
-def test_a_resumed_run_ends_as_an_uninterrupted_one(
+def test_resumed_run_equals_uninterrupted(
     kit: Any, host: str, more: dict[str, Any], tmp_path: Any
 ) -> None:
     def callback() -> SPCallback:
@@ -116,7 +118,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
 
 
 @pytest.mark.usefixtures("feature")
-def test_checkpoint_of_sp_loads_strictly_into_the_plain_module(kit: Any, tmp_path: Any) -> None:
+def test_sp_checkpoint_loads_in_plain_module(kit: Any, tmp_path: Any) -> None:
     module = kit.new("two_views")
     trainer = kit.fit(module, SPCallback(weight=1))
     trainer.save_checkpoint(tmp_path / "sp.ckpt")
@@ -130,7 +132,7 @@ def test_checkpoint_of_sp_loads_strictly_into_the_plain_module(kit: Any, tmp_pat
 
 
 @pytest.mark.usefixtures("feature")
-def test_a_plain_checkpoint_goes_on_with_sp(kit: Any, tmp_path: Any, caplog: Any) -> None:
+def test_plain_checkpoint_resumes_with_sp(kit: Any, tmp_path: Any, caplog: Any) -> None:
     host = kit.new("teacher")
     kit.fit(host, max_epochs=1).save_checkpoint(tmp_path / "plain.ckpt")
     before = kit.state(host)
@@ -147,7 +149,7 @@ def test_a_plain_checkpoint_goes_on_with_sp(kit: Any, tmp_path: Any, caplog: Any
 
 @pytest.mark.usefixtures("feature")
 @pytest.mark.parametrize("weight", (0, 1))
-def test_two_ranks(kit: Any, weight: float, tmp_path: Any) -> None:
+def test_ddp_ranks_stay_in_sync(kit: Any, weight: float, tmp_path: Any) -> None:
     """DDP without unused parameters: weight 0 is the baseline; at 1 the ranks stay in step."""
 
     def run(*callbacks: Any) -> dict[str, torch.Tensor]:
@@ -156,12 +158,12 @@ def test_two_ranks(kit: Any, weight: float, tmp_path: Any) -> None:
         return kit.state(module)
 
     class Keep(kit.pl.Callback):
-        """What each rank ends with, told from inside its process."""
+        """Final state of each rank, saved by its process."""
 
         def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
             sp = pl_module.sp
-            told = {"head": sp.head.state_dict(), "state": pl_module.state_dict()}
-            torch.save(told, tmp_path / f"{trainer.global_rank}.pt")
+            state = {"head": sp.head.state_dict(), "state": pl_module.state_dict()}
+            torch.save(state, tmp_path / f"{trainer.global_rank}.pt")
 
     trained = run(SPCallback(weight=weight, warmup_fraction=0), Keep())
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))

@@ -28,7 +28,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("method", "kind"), ROWS, ids=["-".join(row) for row in ROWS])
-def test_baseline_sp_on_and_weight_0(
+def test_each_method_meets_contract(
     solo: Any, method: str, kind: str, tmp_path: Path, table: Any
 ) -> None:
     cell = table("solo-learn", ("method", "backbone"), (method, kind), COLUMNS)
@@ -39,8 +39,8 @@ def test_baseline_sp_on_and_weight_0(
     assert "SP is on" in on.output and on.sp["step"] == 2
     assert all(key.endswith("num_batches_tracked") or torch.isfinite(value).all()
                for key, value in on.state.items())  # fmt: skip
-    assert math.isfinite(on.figures["train_sp_loss"])
-    assert on.still() == []
+    assert math.isfinite(on.metrics["train_sp_loss"])
+    assert on.unmoved_parameters() == []
     moved = [key for key in baseline.state if not torch.equal(baseline.state[key], on.state[key])]
     assert any(key.startswith("backbone.") for key in moved)
     cell("SP on", "trains")

@@ -17,7 +17,7 @@ from sp_plugin.batch import split_batch
 from sp_plugin.crops.transform import SPTransform
 
 
-class TwoViews:
+class TwoViewTransform:
     """A host's transform, with randomness of its own."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class RandomImages(Dataset[Any]):
         return self.transform(torch.rand(3, 48, 64, generator=generator)), index
 
 
-def fitted(
+def fit_module(
     kit: Any, *callbacks: Any, data: Any = None, workers: int = 0, through: str = "fit"
 ) -> tuple[Any, list[Any]]:
     """The module's state after two epochs, and the batches it saw."""
@@ -47,7 +47,7 @@ def fitted(
     seen: list[Any] = []
     module.on_train_batch_start = lambda batch, _: seen.append(batch)
     loader = DataLoader(
-        data or RandomImages(TwoViews()), batch_size=8, shuffle=True, num_workers=workers
+        data or RandomImages(TwoViewTransform()), batch_size=8, shuffle=True, num_workers=workers
     )
     trainer = kit.trainer(*callbacks)
     if through == "module":
@@ -63,9 +63,9 @@ def fitted(
 
 
 @pytest.mark.parametrize("workers", (0, 2))
-def test_weight_0_ends_in_the_baselines_weights_on_the_same_views(kit: Any, workers: int) -> None:
-    baseline, views = fitted(kit, workers=workers)
-    state, views_too = fitted(kit, SPCallback(source="image", weight=0), workers=workers)
+def test_weight_0_keeps_views_and_weights(kit: Any, workers: int) -> None:
+    baseline, views = fit_module(kit, workers=workers)
+    state, views_too = fit_module(kit, SPCallback(source="image", weight=0), workers=workers)
     assert kit.same(baseline, state)
     for (mine, _), (theirs, _) in zip(views, views_too, strict=True):
         assert torch.equal(torch.stack(mine), torch.stack(theirs))
@@ -75,37 +75,35 @@ def test_weight_0_ends_in_the_baselines_weights_on_the_same_views(kit: Any, work
     ("through", "more"),
     (("fit", {}), ("fit", {"num_crops": 4, "num_pairs": 3}), ("module", {}), ("datamodule", {})),
 )
-def test_sp_learns_from_the_picture_and_puts_the_transform_back(
-    kit: Any, through: str, more: dict[str, Any]
-) -> None:
-    data = RandomImages(host := TwoViews())
+def test_sp_trains_and_restores_transform(kit: Any, through: str, more: dict[str, Any]) -> None:
+    data = RandomImages(host := TwoViewTransform())
     callback = SPCallback(source="image", weight=1, warmup_fraction=0, **more)
-    state, seen = fitted(kit, callback, data=data, through=through)
-    assert not kit.same(fitted(kit, through=through)[0], state)
+    state, seen = fit_module(kit, callback, data=data, through=through)
+    assert not kit.same(fit_module(kit, through=through)[0], state)
     assert all(type(batch[0]) is list for batch in seen)
     assert data.transform is host
     assert callback.sp.config.window == (0.5, 1.0)
 
 
-def test_a_host_that_takes_its_batch_apart_before_the_transfer(kit: Any) -> None:
-    """As VICRegL's example does; it must find its own batch, not what SP put beside."""
+def test_host_batch_hook_sees_own_batch(kit: Any) -> None:
+    """As VICRegL's example does; it must find its own batch, not what SP has added."""
     module = kit.new("nested")
-    loader = DataLoader(RandomImages(TwoViews()), batch_size=8)
+    loader = DataLoader(RandomImages(TwoViewTransform()), batch_size=8)
     kit.trainer(callback := SPCallback(source="image", weight=1)).fit(module, loader)
     assert callback.step == 4
 
 
-def test_the_same_seed_gives_the_same_run(kit: Any) -> None:
-    runs = [fitted(kit, SPCallback(source="image", weight=1), workers=2)[0] for _ in range(2)]
+def test_same_seed_gives_same_run(kit: Any) -> None:
+    runs = [fit_module(kit, SPCallback(source="image", weight=1), workers=2)[0] for _ in range(2)]
     assert kit.same(*runs)
 
 
-def test_a_subset_is_looked_into(kit: Any) -> None:
-    data = RandomImages(TwoViews())
-    fitted(kit, SPCallback(source="image"), data=Subset(data, range(16)))
+def test_subset_transform_is_wrapped(kit: Any) -> None:
+    data = RandomImages(TwoViewTransform())
+    fit_module(kit, SPCallback(source="image"), data=Subset(data, range(16)))
 
 
-def test_data_sets_of_torchvision_that_keep_a_second_copy_of_it(kit: Any) -> None:
+def test_vision_dataset_copy_is_wrapped(kit: Any) -> None:
     """VOC, COCO and their kin call ``transforms``, made from ``transform`` at the start."""
 
     class Voc(VisionDataset):
@@ -115,27 +113,27 @@ def test_data_sets_of_torchvision_that_keep_a_second_copy_of_it(kit: Any) -> Non
             generator = torch.Generator().manual_seed(index)
             return self.transforms(torch.rand(3, 48, 64, generator=generator), index)
 
-    data = Voc("", transform=(host := TwoViews()))
+    data = Voc("", transform=(host := TwoViewTransform()))
     callback = SPCallback(source="image")
-    fitted(kit, callback, data=data)
+    fit_module(kit, callback, data=data)
     assert callback.step == 4
     assert data.transform is host and data.transforms.transform is host
 
 
-def test_a_transform_that_is_wrapped_already_takes_the_callbacks_settings(kit: Any) -> None:
-    wrapped = SPTransform(TwoViews())
-    fitted(kit, SPCallback(source="image", crop_size=20), data=RandomImages(wrapped))
+def test_existing_wrapper_gets_settings(kit: Any) -> None:
+    wrapped = SPTransform(TwoViewTransform())
+    fit_module(kit, SPCallback(source="image", crop_size=20), data=RandomImages(wrapped))
     assert wrapped.crops.config.crop_size == 20
 
 
-def test_settings_that_do_not_fit_the_data_are_refused(kit: Any) -> None:
-    with pytest.raises(ConfigError, match=r"say SPCallback\(source='image'\)"):
-        fitted(kit, SPCallback(), data=RandomImages(SPTransform(TwoViews())))
+def test_source_mismatch_is_refused(kit: Any) -> None:
+    with pytest.raises(ConfigError, match="set source='image'"):
+        fit_module(kit, SPCallback(), data=RandomImages(SPTransform(TwoViewTransform())))
     with pytest.raises(ConfigError, match="the batch brings no crops"):
         kit.fit(kit.new("two_views"), SPCallback(source="image"))
 
 
-def test_unwrap_finds_the_views_at_any_depth_and_leaves_other_batches_alone() -> None:
+def test_split_batch_finds_nested_views() -> None:
     sp = {"crops": torch.zeros(4, 2, 3, 8, 8), "boxes": torch.zeros(4, 2, 4)}
     own, crops = split_batch({"image": [{"views": [1, 2], "sp": sp}], "label": 3})
     assert own == {"image": [[1, 2]], "label": 3}

@@ -3,7 +3,7 @@
 import sys
 
 
-class _WhenTorchIsThere:
+class _PatchOnSoloImport:
     def find_spec(self, name, path=None, target=None):
         if name == "solo":
             sys.meta_path.remove(self)
@@ -21,4 +21,4 @@ class _WhenTorchIsThere:
             torch.nn.Module.to = to_cpu(torch.nn.Module.to)
 
 
-sys.meta_path.insert(0, _WhenTorchIsThere())
+sys.meta_path.insert(0, _PatchOnSoloImport())

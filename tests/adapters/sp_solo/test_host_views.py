@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +20,35 @@ from sp_plugin.views.transform import ViewBoxTransform
 
 pytestmark = pytest.mark.timeout(1200)  # several runs of a script each
 
-HOST = ("++sp.source=host_views", "++sp.warmup_fraction=0")
+HOST_VIEWS = ("++sp.source=host_views", "++sp.warmup_fraction=0")
 
 
 @pytest.mark.parametrize(("method", "kind"), (("swav", "multi_crop"), ("dino", "resnet18")))
-def test_weight_0_is_the_baseline_and_weight_1_trains(
-    solo: Any, method: str, kind: str, tmp_path: Path
-) -> None:
+def test_weight_0_is_baseline_1_trains(solo: Any, method: str, kind: str, tmp_path: Path) -> None:
     workers = "++data.num_workers=2"
     baseline = solo.pretrain(tmp_path / "baseline", method, kind, workers)
-    zero = solo.pretrain(tmp_path / "zero", method, kind, workers, *HOST, "++sp.weight=0")
+    zero = solo.pretrain(tmp_path / "zero", method, kind, workers, *HOST_VIEWS, "++sp.weight=0")
     assert zero.same(baseline)
-    on = solo.pretrain(tmp_path / "on", method, kind, workers, *HOST, "++sp.weight=1")
+    on = solo.pretrain(tmp_path / "on", method, kind, workers, *HOST_VIEWS, "++sp.weight=1")
     assert not on.same(baseline) and on.state.keys() == baseline.state.keys()
-    assert not [key for key in on.still() if "norm" not in key]
-    assert "weight 1 of the host's gradient, the method's own views" in on.output
-    assert on.arguments["sp"]["source"] == "host"
+    assert not [key for key in on.unmoved_parameters() if "norm" not in key]
+    assert re.search(
+        r"weight 1 of the host.s gradient, \d views of \d+ px from the host", on.output
+    )
+    assert on.arguments["sp"]["source"] == "host_views"
 
 
 @pytest.mark.parametrize("ranks", (1, 2))
-def test_a_run_goes_on_and_ranks_stay_in_step(solo: Any, ranks: int, tmp_path: Path) -> None:
+def test_run_resumes_and_ddp_stays_in_sync(solo: Any, ranks: int, tmp_path: Path) -> None:
     options = (f"++devices='{ranks}'", "++strategy=ddp") if ranks > 1 else ("++max_epochs=2",)
-    run = solo.pretrain(tmp_path / "a", "simclr", "resnet18", *HOST, *options, epoch=ranks % 2)
+    run = solo.pretrain(
+        tmp_path / "a", "simclr", "resnet18", *HOST_VIEWS, *options, epoch=ranks % 2
+    )
     assert run.sp["step"] == (4 if ranks == 1 else 1)  # of 40 images and 2 x 16 a step
     if ranks == 1:
         resume = f"++resume_from_checkpoint='{run.checkpoint}'"
         more = solo.pretrain(
-            tmp_path / "b", "simclr", "resnet18", *HOST, "++max_epochs=3", resume, epoch=2
+            tmp_path / "b", "simclr", "resnet18", *HOST_VIEWS, "++max_epochs=3", resume, epoch=2
         )
         assert more.sp["step"] == 6
         assert torch.equal(more.sp["sp"]["targets.std"], run.sp["sp"]["targets.std"])
@@ -58,7 +61,7 @@ def augmentations(*sizes: tuple[int, int], crops: bool = True) -> Any:
     return OmegaConf.create({"method": "simclr", "augmentations": each, "data": {"format": "h5"}})
 
 
-def test_what_cannot_be_is_refused_before_the_data_are_read() -> None:
+def test_unsupported_setups_are_refused() -> None:
     def refused(cfg: Any) -> str:
         with pytest.raises(ConfigError) as caught:
             sp_config.resolve(SPConfig(source="host_views"), cfg, torch.nn.Conv2d(3, 4, 3))
@@ -67,29 +70,25 @@ def test_what_cannot_be_is_refused_before_the_data_are_read() -> None:
 
     mae = augmentations((32, 2))
     mae.method = "mae"
-    assert refused(mae).startswith(
-        "sp.source: got 'host_views', but mae's backbone is shown a masked"
-    )
+    assert refused(mae).startswith("sp.source: got 'host_views', but mae's backbone gets masked")
     assert "no two views of one size" in refused(augmentations((32, 1), (16, 1)))
     assert "crop nothing" in refused(augmentations((32, 2), crops=False))
     kept = sp_config.resolve(
         SPConfig(source="host_views"), augmentations((32, 1), (16, 2)), torch.nn.Conv2d(3, 4, 3)
     )
-    assert kept.source == "host"
+    assert kept.source == "host_views"
 
 
-def test_dali_falls_back_to_the_view_and_says_so() -> None:
+def test_dali_warns_and_uses_view_source() -> None:
     cfg = augmentations((32, 2))
     cfg.data.format = "dali"
-    with pytest.warns(UserWarning, match="DALI hands out no images"):
+    with pytest.warns(UserWarning, match="DALI gives no images"):
         assert sp_config.resolve(
             SPConfig(source="host_views"), cfg, torch.nn.Conv2d(3, 4, 3)
         ).source == ("view")
 
 
-def test_boxes_replay_to_the_very_pixels_of_its_own_pipeline(
-    solo: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_boxes_reproduce_solo_learn_pixels(solo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(solo.root)
     from solo.data import pretrain_dataloader as its
 

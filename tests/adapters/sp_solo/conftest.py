@@ -41,7 +41,7 @@ _VIT = (
 # MAE's own file has a ViT and AdamW already.
 _MAE = ("++backbone.name=vit_tiny", "++data.val_path=null", "++method_kwargs.decoder_depth=1")
 
-HOW_TO = (
+INSTALL_HINT = (
     "needs solo-learn: git clone https://github.com/vturrisi/solo-learn, then "
     "SOLO_LEARN=/path/to/solo-learn make test"
 )
@@ -49,14 +49,14 @@ HOW_TO = (
 
 def checkout() -> Path | None:
     """The folder with main_pretrain.py: ``$SOLO_LEARN``, or of an editable install."""
-    places = [Path(told).resolve()] if (told := os.environ.get("SOLO_LEARN")) else []
+    places = [Path(checkout).resolve()] if (checkout := os.environ.get("SOLO_LEARN")) else []
     spec = importlib.util.find_spec("solo")
     if spec and spec.submodule_search_locations:
         places.append(Path(next(iter(spec.submodule_search_locations))).parent)
     return next((place for place in places if (place / "main_pretrain.py").is_file()), None)
 
 
-def images(root: Path) -> Path:
+def make_image_folder(root: Path) -> Path:
     """A tiny image folder: 5 classes (solo-learn's top-5 wants them), 40 to train on, 20 more."""
     random = np.random.default_rng(0)
     for split, count in (("train", 8), ("val", 4)):
@@ -87,7 +87,7 @@ class Run:
     def sp(self) -> dict[str, Any]:
         return self.saved.get("callbacks", {}).get("SPCallback", {})
 
-    def still(self) -> list[str]:
+    def unmoved_parameters(self) -> list[str]:
         """Parameters of SP's head that are what they were before the first step."""
         head = {k: v for k, v in self.sp["sp"].items() if k.startswith("head.")}
         width = head["head.norm.weight"].shape[0]
@@ -104,7 +104,7 @@ class Run:
         return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
     @property
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """The last value of every figure that Lightning's own logger wrote."""
         last: dict[str, float] = {}
         for path in sorted(self.folder.glob("lightning_logs/*/metrics.csv")):
@@ -114,8 +114,8 @@ class Run:
         for path in sorted(self.folder.glob("lightning_logs/*/events.*")):
             from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-            told = EventAccumulator(str(path)).Reload()
-            last |= {key: told.Scalars(key)[-1].value for key in told.Tags()["scalars"]}
+            events = EventAccumulator(str(path)).Reload()
+            last |= {key: events.Scalars(key)[-1].value for key in events.Tags()["scalars"]}
         return last
 
 
@@ -201,5 +201,5 @@ class Solo:
 def solo(tmp_path_factory: pytest.TempPathFactory) -> Solo:
     root = checkout()
     if root is None:
-        pytest.skip(HOW_TO)
-    return Solo(root, images(tmp_path_factory.mktemp("images")))
+        pytest.skip(INSTALL_HINT)
+    return Solo(root, make_image_folder(tmp_path_factory.mktemp("images")))

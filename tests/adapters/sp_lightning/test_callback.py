@@ -17,7 +17,7 @@ from sp_plugin import ConfigError, SpatialPrediction, SPConfig
 from sp_plugin.batch import first_view
 
 
-def test_the_module_is_as_it_was_after_fit(kit: Any) -> None:
+def test_fit_restores_module(kit: Any) -> None:
     module = kit.new("two_views")
     before = (set(vars(module)), list(module.state_dict()), list(module._modules))
     kit.fit(module, SPCallback(weight=1))
@@ -26,7 +26,7 @@ def test_the_module_is_as_it_was_after_fit(kit: Any) -> None:
     assert "training_step" not in vars(module)
 
 
-def test_state_dict_is_plain_while_it_trains(kit: Any) -> None:
+def test_state_dict_lacks_sp_in_training(kit: Any) -> None:
     seen: list[list[str]] = []
 
     class Look(kit.pl.Callback):
@@ -39,17 +39,17 @@ def test_state_dict_is_plain_while_it_trains(kit: Any) -> None:
     assert seen and all(keys == list(module.state_dict()) for keys in seen)
 
 
-def test_figures_go_through_the_modules_own_log(kit: Any) -> None:
+def test_metrics_use_module_log(kit: Any) -> None:
     trainer = kit.fit(
         kit.new("two_views"), SPCallback(weight=0.5, relative_weight=False, warmup_fraction=0)
     )
-    told = trainer.callback_metrics
-    assert float(told["train_sp_weight"]) == 0.5
-    assert 0 < float(told["train_sp_loss"]) < 2
-    assert {"train_sp_r2_dx", "train_sp_r2_dy", "train_sp_r2_scale"} <= told.keys()
+    metrics = trainer.callback_metrics
+    assert float(metrics["train_sp_weight"]) == 0.5
+    assert 0 < float(metrics["train_sp_loss"]) < 2
+    assert {"train_sp_r2_dx", "train_sp_r2_dy", "train_sp_r2_scale"} <= metrics.keys()
 
 
-def test_weight_warms_up_and_decays_with_training(kit: Any) -> None:
+def test_weight_warms_up_and_cools_down(kit: Any) -> None:
     seen: list[float] = []
 
     class Look(kit.pl.Callback):
@@ -63,14 +63,14 @@ def test_weight_warms_up_and_decays_with_training(kit: Any) -> None:
     assert seen == [0.0, 0.5, 1.0, 0.5]
 
 
-def test_crops_suit_the_hosts_views(kit: Any) -> None:
+def test_crop_size_follows_view_size(kit: Any) -> None:
     callback = SPCallback(weight=1)
     kit.fit(kit.new("two_views"), callback)
     assert callback.sp.config.crop_size == 16
     assert callback.sp.config.crop_scale == (0.15, 0.32)
 
 
-def test_fit_twice_keeps_the_head_of_that_module(kit: Any) -> None:
+def test_second_fit_keeps_module_head(kit: Any) -> None:
     module, callback = kit.new("two_views"), SPCallback(weight=1)
     kit.fit(module, callback)
     head, step = callback.sp, callback.step
@@ -80,7 +80,7 @@ def test_fit_twice_keeps_the_head_of_that_module(kit: Any) -> None:
     assert callback.sp is not head and callback.step == step
 
 
-def test_a_fit_that_failed_leaves_the_module_as_it_was(kit: Any) -> None:
+def test_failed_fit_restores_module(kit: Any) -> None:
     class Fail(kit.pl.Callback):
         def on_train_batch_end(self, *_: Any) -> None:
             raise KeyError("in the middle")
@@ -92,7 +92,7 @@ def test_a_fit_that_failed_leaves_the_module_as_it_was(kit: Any) -> None:
     kit.fit(module, callback)
 
 
-def test_ranks_draw_different_pairs() -> None:
+def test_ranks_sample_different_boxes() -> None:
     sp = SpatialPrediction(16, SPConfig(crop_size=8))
     net, images = torch.nn.Conv2d(3, 16, 3), torch.rand(4, 3, 16, 16)
     first, second, again = (sp(net, images, step=0, rank=rank).boxes for rank in (0, 1, 0))
@@ -107,7 +107,7 @@ def test_validate_alone_adds_nothing(kit: Any) -> None:
     assert "sp" not in module._modules and "training_step" not in vars(module)
 
 
-def test_head_joins_the_group_with_weight_decay(kit: Any) -> None:
+def test_head_joins_weight_decay_group(kit: Any) -> None:
     module = kit.new("teacher")
     configured = module.configure_optimizers()
     head = torch.nn.Linear(2, 2)
@@ -117,7 +117,7 @@ def test_head_joins_the_group_with_weight_decay(kit: Any) -> None:
     assert [id(p) for p in groups[1]["params"][-2:]] == [id(p) for p in head.parameters()]
 
 
-def test_optimizers_are_found_in_every_form() -> None:
+def test_optimizers_found_in_every_format() -> None:
     a, b = (torch.optim.SGD([torch.zeros(1)]) for _ in range(2))
     forms = [a, [a], (a,), {"optimizer": a}, ([a], [object()]), ({"optimizer": a},)]
     assert all(list(optimizers_in(form)) == [a] for form in forms)
@@ -132,20 +132,20 @@ def test_optimizers_are_found_in_every_form() -> None:
         ("studnet", "Teacher has no 'studnet'; did you mean 'student'?"),
     ],
 )
-def test_a_wrong_student_is_refused_by_name(kit: Any, name: str, says: str) -> None:
+def test_wrong_student_is_refused_by_name(kit: Any, name: str, says: str) -> None:
     with pytest.raises(ConfigError, match="backbone: ") as error:
         kit.fit(kit.new("teacher"), SPCallback(name))
     assert says in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_teacher_that_requires_gradients_is_still_refused(kit: Any) -> None:
+def test_trainable_teacher_is_refused(kit: Any) -> None:
     module = kit.new("teacher")
     module.backbone.requires_grad_(True)
     with pytest.raises(ConfigError, match="trained are student, projector"):
         kit.fit(module, SPCallback("backbone"))
 
 
-def test_manual_optimisation_without_manual_backward_is_refused(kit: Any) -> None:
+def test_missing_manual_backward_is_refused(kit: Any) -> None:
     module = kit.new("manual")
     module.training_step = lambda batch, batch_idx: None
     with pytest.raises(ConfigError, match=r"self\.manual_backward"):
@@ -173,13 +173,13 @@ def test_bad_settings_are_refused_at_once(settings: dict[str, Any], says: str) -
     assert str(error.value) == says
 
 
-def test_settings_come_from_a_config_and_from_keywords_over_it() -> None:
+def test_keywords_override_config() -> None:
     callback = SPCallback(config=SPConfig(weight=0.7, seed=3), seed=4)
     assert (callback.config.weight, callback.config.seed) == (0.7, 4)
     assert SPCallback(config={"weight": 0.7}).config.weight == 0.7
 
 
-def test_it_survives_pickle_and_deepcopy(kit: Any) -> None:
+def test_callback_pickles_and_deepcopies(kit: Any) -> None:
     callback = SPCallback("student", weight=1, warmup_fraction=0)
     kit.fit(kit.new("teacher"), callback)
     for twin in (pickle.loads(pickle.dumps(callback)), copy.deepcopy(callback)):
@@ -200,7 +200,7 @@ def test_first_view_is_found_depth_first() -> None:
 
 
 @pytest.mark.parametrize("package", ("pytorch_lightning", "lightning.pytorch"))
-def test_only_the_lightning_in_use_is_imported(package: str) -> None:
+def test_imports_only_lightning_in_use(package: str) -> None:
     other = {"pytorch_lightning", "lightning.pytorch"} - {package}
     code = (
         f"import sys, sp_lightning; assert not {{'torchvision', 'lightly'}} & set(sys.modules);"

@@ -24,7 +24,7 @@ from sp_plugin import SpatialPrediction
 from sp_plugin.views.transform import ViewBoxTransform
 
 # Colours off: what is left of a view is what its box and flips say. By the filter of each.
-QUIET = {
+GEOMETRY_ONLY = {
     "cj_prob": 0.0,
     "random_gray_scale": 0.0,
     "normalize": {"mean": (0.0,) * 3, "std": (1.0,) * 3},
@@ -32,18 +32,18 @@ QUIET = {
 BICUBIC, BILINEAR = F.InterpolationMode.BICUBIC, F.InterpolationMode.BILINEAR
 TRANSFORMS: dict[str, Any] = {
     "dino": lambda: (
-        L.DINOTransform(gaussian_blur=(0, 0, 0), solarization_prob=0, vf_prob=0.3, **QUIET), BICUBIC
+        L.DINOTransform(gaussian_blur=(0, 0, 0), solarization_prob=0, vf_prob=0.3, **GEOMETRY_ONLY), BICUBIC
     ),
-    "simclr": lambda: (L.SimCLRTransform(gaussian_blur=0.0, vf_prob=0.3, **QUIET), BILINEAR),
-    "swav": lambda: (L.SwaVTransform(gaussian_blur=0.0, **QUIET), BILINEAR),
+    "simclr": lambda: (L.SimCLRTransform(gaussian_blur=0.0, vf_prob=0.3, **GEOMETRY_ONLY), BILINEAR),
+    "swav": lambda: (L.SwaVTransform(gaussian_blur=0.0, **GEOMETRY_ONLY), BILINEAR),
     "smog": lambda: (
-        L.SMoGTransform(gaussian_blur_probs=(0, 0), solarize_probs=(0, 0), **QUIET), BILINEAR
+        L.SMoGTransform(gaussian_blur_probs=(0, 0), solarize_probs=(0, 0), **GEOMETRY_ONLY), BILINEAR
     ),
-    "moco": lambda: (L.MoCoV2Transform(gaussian_blur=0.0, **QUIET), BILINEAR),
-    "msn": lambda: (L.MSNTransform(gaussian_blur=0.0, **QUIET), BILINEAR),
+    "moco": lambda: (L.MoCoV2Transform(gaussian_blur=0.0, **GEOMETRY_ONLY), BILINEAR),
+    "msn": lambda: (L.MSNTransform(gaussian_blur=0.0, **GEOMETRY_ONLY), BILINEAR),
     "vicregl": lambda: (
         L.VICRegLTransform(
-            global_gaussian_blur_prob=0, local_gaussian_blur_prob=0, local_solarize_prob=0, **QUIET
+            global_gaussian_blur_prob=0, local_gaussian_blur_prob=0, local_solarize_prob=0, **GEOMETRY_ONLY
         ),
         BILINEAR,
     ),
@@ -56,43 +56,43 @@ def make_image(seed: int = 0, width: int = 160, height: int = 120) -> Image.Imag
     )
 
 
-def seeded() -> None:
+def seed_all() -> None:
     torch.manual_seed(0), random.seed(0), np.random.seed(0)  # noqa: NPY002
 
 
-def leaves(item: Any) -> list[Tensor]:
+def flatten_views(item: Any) -> list[Tensor]:
     if isinstance(item, (list, tuple)):
-        return [leaf for part in item for leaf in leaves(part)]
+        return [leaf for part in item for leaf in flatten_views(part)]
     return [item]
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_boxes_and_flips_replay_to_the_very_pixels(name: str) -> None:
+def test_boxes_and_flips_reproduce_pixels(name: str) -> None:
     transform, how = TRANSFORMS[name]()
-    host, told = ViewBoxTransform(transform), set()
-    seeded()
+    host, flips_seen = ViewBoxTransform(transform), set()
+    seed_all()
     for seed in range(3):
-        image = make_image(seed)
-        sample = host(image)
+        make_image = make_image(seed)
+        sample = host(make_image)
         boxes, flips = sample["sp"]["boxes"], sample["sp"]["flips"]
-        views = [leaf for leaf in leaves(sample["views"]) if leaf.shape[0] == 3]
+        views = [leaf for leaf in flatten_views(sample["views"]) if leaf.shape[0] == 3]
         assert len(views) == len(boxes) >= 2
         for view, box, flip in zip(views, boxes, flips, strict=True):
-            if view.shape[-1] < 8:  # VICRegL's grids beside its views
+            if view.shape[-1] < 8:  # VICRegL's grids next to its views
                 assert box.isnan().all()
                 continue
             w, h = round(float(box[2]) * 160), round(float(box[3]) * 120)
             left, top = round(float(box[0]) * 160 - w / 2), round(float(box[1]) * 120 - h / 2)
-            again = F.resized_crop(image, top, left, h, w, list(view.shape[1:]), how)
+            again = F.resized_crop(make_image, top, left, h, w, list(view.shape[1:]), how)
             again = F.hflip(again) if flip[0] < 0 else again
             again = F.vflip(again) if flip[1] < 0 else again
             assert torch.equal(F.pil_to_tensor(again), (view * 255).round().byte())
-            told.add(tuple(flip.tolist()))
-    assert len(told) >= 2
+            flips_seen.add(tuple(flip.tolist()))
+    assert len(flips_seen) >= 2
 
 
-def test_a_turned_view_is_lost_and_the_others_are_not() -> None:
-    seeded()
+def test_only_rotated_views_are_unknown() -> None:
+    seed_all()
     boxes = torch.stack([
         ViewBoxTransform(L.SimCLRTransform(32, rr_prob=0.5, rr_degrees=degrees))(
             make_image(n)
@@ -136,9 +136,9 @@ class DINO(pl.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         update_momentum(self.student_backbone, self.teacher_backbone, m=0.996)
         update_momentum(self.student_head, self.teacher_head, m=0.996)
-        aims = [self.teacher_head(self.teacher_backbone(v).flatten(1)) for v in batch[0][:2]]
-        told = [self.student_head(self.student_backbone(v).flatten(1)) for v in batch[0]]
-        return self.criterion(aims, told, epoch=self.current_epoch)
+        targets = [self.teacher_head(self.teacher_backbone(v).flatten(1)) for v in batch[0][:2]]
+        outputs = [self.student_head(self.student_backbone(v).flatten(1)) for v in batch[0]]
+        return self.criterion(targets, outputs, epoch=self.current_epoch)
 
     def on_after_backward(self) -> None:
         self.student_head.cancel_last_layer_gradients(current_epoch=self.current_epoch)
@@ -148,7 +148,7 @@ class DINO(pl.LightningModule):
 
 
 @pytest.mark.parametrize("workers", (0, 2))
-def test_dino_with_six_local_crops(workers: int) -> None:
+def test_dino_multi_crop_meets_contract(workers: int) -> None:
     """Weight 0 is the baseline bit for bit; weight 1 trains; no image is encoded once more."""
 
     def run(*callbacks: Any) -> tuple[dict[str, Tensor], int]:

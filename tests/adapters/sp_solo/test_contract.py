@@ -48,7 +48,7 @@ def runs(solo: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("method", "kind"), WEIGHT_0, ids=["-".join(row) for row in WEIGHT_0])
-def test_weight_0_is_the_baseline_with_workers_and_crops_of_the_image(
+def test_weight_0_equals_baseline_per_source(
     solo: Any, method: str, kind: str, tmp_path: Path
 ) -> None:
     workers = "++data.num_workers=2"
@@ -58,7 +58,7 @@ def test_weight_0_is_the_baseline_with_workers_and_crops_of_the_image(
         assert solo.pretrain(tmp_path / source, method, kind, workers, *sp).same(baseline)
 
 
-def test_weight_0_is_the_baseline_of_a_vit_with_drop_path(solo: Any, tmp_path: Path) -> None:
+def test_weight_0_is_baseline_with_drop_path(solo: Any, tmp_path: Path) -> None:
     drop = "+backbone.kwargs.drop_path_rate=0.2"
     baseline = solo.pretrain(tmp_path / "baseline", "simclr", "vit_tiny", drop)
     zero = solo.pretrain(tmp_path / "zero", "simclr", "vit_tiny", drop, "++sp.weight=0")
@@ -66,7 +66,7 @@ def test_weight_0_is_the_baseline_of_a_vit_with_drop_path(solo: Any, tmp_path: P
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_trainer_options(solo: Any, options: tuple[str, ...], tmp_path: Path) -> None:
+def test_trainer_options_meet_contract(solo: Any, options: tuple[str, ...], tmp_path: Path) -> None:
     def run(name: str, *more: str) -> Any:
         return solo.pretrain(tmp_path / name, "simclr", "resnet18", *options, *more)
 
@@ -76,31 +76,31 @@ def test_trainer_options(solo: Any, options: tuple[str, ...], tmp_path: Path) ->
     relative = f"++sp.relative_weight={str('++strategy=ddp' not in options).lower()}"
     on = run("on", "++sp.enabled=true", "++sp.weight=1", "++sp.warmup_fraction=0", relative)
     # A clipped step of LARS's warm-up is too small for the 1.0 of a norm's weight to see.
-    assert not [key for key in on.still() if "norm" not in key]
+    assert not [key for key in on.unmoved_parameters() if "norm" not in key]
     odd = [key for key, value in on.sp["sp"].items() if not value.isfinite().all()]
     assert odd == (["balance.log_ratio"] if relative.endswith("false") else [])  # not measured
     assert not on.same(baseline)
 
 
-def test_crops_of_the_image_train(solo: Any, tmp_path: Path) -> None:
+def test_image_source_trains(solo: Any, tmp_path: Path) -> None:
     on = solo.pretrain(tmp_path, "simclr", "resnet18", "+sp=image")
     assert on.arguments["sp"]["source"] == "image"
     assert on.arguments["sp"]["window"] == [0.5, 1.0]
-    assert "16 px crops of the image" in on.output
+    assert "4 crops of 16 px from the image" in on.output
 
 
-def test_figures_and_settings_are_kept_where_solo_learn_keeps_its_own(runs: Any) -> None:
+def test_metrics_and_settings_are_saved(runs: Any) -> None:
     on = runs["on"]
-    figures = ("loss", "r2_dx", "r2_dy", "r2_scale", "weight")
-    assert {f"train_sp_{name}" for name in figures} <= on.figures.keys()
-    assert on.figures["train_nce_loss_epoch"] > 0
+    metrics = ("loss", "r2_dx", "r2_dy", "r2_scale", "weight")
+    assert {f"train_sp_{name}" for name in metrics} <= on.metrics.keys()
+    assert on.metrics["train_nce_loss_epoch"] > 0
     assert on.arguments["sp"]["enabled"] is True
-    assert on.arguments["sp"]["size"] == 16 and on.arguments["sp"]["head"] == "antisymmetric"
+    assert on.arguments["sp"]["crop_size"] == 16 and on.arguments["sp"]["head"] == "antisymmetric"
     assert "sp" not in runs["baseline"].arguments
     assert on.saved["state_dict"].keys() == runs["baseline"].state.keys()
 
 
-def test_a_run_that_goes_on_ends_as_one_that_was_never_cut(solo: Any, tmp_path: Path) -> None:
+def test_resumed_run_equals_uninterrupted(solo: Any, tmp_path: Path) -> None:
     """solo-learn's own randomness is pinned by epoch (``reseed``), for it saves no generator.
 
     Nor does it save where its EMA's momentum has come to (MomentumUpdater.cur_tau), so no method
@@ -124,7 +124,7 @@ def test_a_run_that_goes_on_ends_as_one_that_was_never_cut(solo: Any, tmp_path: 
         assert torch.equal(state["momentum_buffer"], momentum[1][key]["momentum_buffer"])
 
 
-def test_auto_resume_never_mixes_a_baseline_and_sp(solo: Any, tmp_path: Path) -> None:
+def test_auto_resume_separates_sp_runs(solo: Any, tmp_path: Path) -> None:
     shared = (f"++checkpoint.dir={tmp_path}/shared", "++auto_resume.enabled=true")
 
     def output(*more: str) -> str:
@@ -138,7 +138,7 @@ def test_auto_resume_never_mixes_a_baseline_and_sp(solo: Any, tmp_path: Path) ->
     assert "Resuming" in output("++sp.enabled=false")
 
 
-def test_a_plain_checkpoint_may_be_gone_on_from_with_sp(solo: Any, runs: Any, tmp_path: Path):
+def test_plain_checkpoint_resumes_with_sp(solo: Any, runs: Any, tmp_path: Path):
     plain = runs["baseline"].checkpoint
     more = ("++max_epochs=2", f"++resume_from_checkpoint='{plain}'", "++sp.enabled=true")
     assert solo.pretrain(tmp_path, "simclr", "resnet18", *more, epoch=1).sp["step"] == 2
@@ -149,10 +149,10 @@ def test_a_plain_checkpoint_may_be_gone_on_from_with_sp(solo: Any, runs: Any, tm
     [
         ("++sp.wieght=1", "sp.wieght: no such setting of SP; did you mean 'weight'?"),
         ("++sp.enable=true", "sp.enable: no such setting of SP; did you mean 'enabled'?"),
-        ("++sp.source=image", "sp.source: got 'image', takes one of view, image, host"),
+        ("++sp.source=photo", "sp.source: got 'photo', takes one of view, image, host_views"),
     ],
 )
-def test_a_bad_setting_stops_the_run_before_any_data_are_read(
+def test_bad_setting_fails_before_data_loads(
     solo: Any, flag: str, says: str, tmp_path: Path
 ) -> None:
     (empty := tmp_path / "empty").mkdir()  # reading it would fail with words of its own
@@ -161,9 +161,7 @@ def test_a_bad_setting_stops_the_run_before_any_data_are_read(
     assert ran.returncode and says in ran.stderr and "Couldn't find any class" not in ran.stderr
 
 
-def test_main_linear_takes_an_sp_checkpoint_as_a_baselines(
-    solo: Any, runs: Any, tmp_path: Path
-) -> None:
+def test_main_linear_loads_sp_checkpoint(solo: Any, runs: Any, tmp_path: Path) -> None:
     for name in ("baseline", "on"):
         folder = tmp_path / name
         command = [
@@ -181,9 +179,7 @@ def test_main_linear_takes_an_sp_checkpoint_as_a_baselines(
             assert torch.equal(value, runs[name].state[key]), f"{key} was not taken"
 
 
-def test_main_knn_and_main_umap_take_an_sp_checkpoint_as_a_baselines(
-    solo: Any, runs: Any, tmp_path: Path
-) -> None:
+def test_knn_and_umap_load_sp_checkpoint(solo: Any, runs: Any, tmp_path: Path) -> None:
     data = [
         "--dataset", "custom", "--train_data_path", f"{solo.data}/train",
         "--val_data_path", f"{solo.data}/val", "--num_workers", "0",
@@ -193,25 +189,25 @@ def test_main_knn_and_main_umap_take_an_sp_checkpoint_as_a_baselines(
     knn += ["--distance_function", "cosine", "euclidean"]
     said = {}
     for name, run in runs.items():
-        told = ["--pretrained_checkpoint_dir", str(run.checkpoint.parent), *data]
-        ran = solo.script("main_knn.py", [*told, *knn], tmp_path / name, HERE / "no_gpu")
+        arguments = ["--pretrained_checkpoint_dir", str(run.checkpoint.parent), *data]
+        ran = solo.script("main_knn.py", [*arguments, *knn], tmp_path / name, HERE / "no_gpu")
         said[name] = [line for line in ran.stdout.splitlines() if line.startswith("Result")]
         if importlib.util.find_spec("umap"):
-            solo.script("main_umap.py", told, tmp_path / name, HERE / "no_gpu")
+            solo.script("main_umap.py", arguments, tmp_path / name, HERE / "no_gpu")
             assert (tmp_path / name / "im100_val_umap.pdf").stat().st_size > 1000
     assert len(said["on"]) == 4
     assert said["baseline"] == said["zero"]
 
 
-def test_h5_data_serve_both_sources(solo: Any, tmp_path: Path) -> None:
+def test_h5_data_work_with_both_sources(solo: Any, tmp_path: Path) -> None:
     import h5py
 
     path = tmp_path / "images.h5"
     with h5py.File(path, "w") as file:
         for folder in sorted((solo.data / "train").iterdir()):
             for image in sorted(folder.iterdir()):
-                told = torch.frombuffer(bytearray(image.read_bytes()), dtype=torch.uint8)
-                file[f"{folder.name}/{image.name}"] = told.numpy()
+                pixels = torch.frombuffer(bytearray(image.read_bytes()), dtype=torch.uint8)
+                file[f"{folder.name}/{image.name}"] = pixels.numpy()
     h5 = (
         "++data.dataset=imagenet", "++data.format=h5", f"++data.train_path={path}",
         "++data.val_path=null",
@@ -221,7 +217,7 @@ def test_h5_data_serve_both_sources(solo: Any, tmp_path: Path) -> None:
         assert run.arguments["sp"]["source"] == source and run.sp["step"] == 2
 
 
-def test_every_recipe_composes_over_solo_learns_own_file(solo: Any, tmp_path: Path) -> None:
+def test_recipes_compose_on_solo_configs(solo: Any, tmp_path: Path) -> None:
     script = (HERE / "compose.py").read_text()
     ran = subprocess.run(
         [sys.executable, "-c", script, str(solo.root)],

@@ -29,16 +29,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def view(side: int) -> Any:
+def make_view_transform(side: int) -> Any:
     scale = (0.05, 0.4) if side < 32 else (0.3, 1.0)
     return T.Compose([T.RandomResizedCrop(side, scale, antialias=True), T.RandomHorizontalFlip()])
 
 
-class Host:
+class HostTransform:
     """A host's transform of its own; views of one size share their parts."""
 
     def __init__(self, sides: tuple[int, ...]) -> None:
-        parts = {side: view(side) for side in sides}
+        parts = {side: make_view_transform(side) for side in sides}
         self.parts = [parts[side] for side in sides]
 
     def __call__(self, image: Tensor) -> list[Tensor]:
@@ -57,7 +57,7 @@ class RandomImages(Dataset[Any]):
         return self.transform(torch.rand(3, 48, 64, generator=generator)), index
 
 
-class Seeded(RandomImages):
+class SeededImages(RandomImages):
     """Views that do not depend on where a run was cut."""
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
@@ -66,51 +66,51 @@ class Seeded(RandomImages):
             return super().__getitem__(index)
 
 
-def fitted(
+def fit_module(
     kit: Any, host: Any, *callbacks: Any, data: Any = None, workers: int = 0, shuffle: bool = True,
     ckpt_path: Any = None, **options: Any,
 ) -> tuple[dict[str, Tensor], Any]:  # fmt: skip
     module = kit.new(host) if isinstance(host, str) else host
-    data = data or RandomImages(Host(HOSTS.get(host, (32, 32))))
+    data = data or RandomImages(HostTransform(HOSTS.get(host, (32, 32))))
     draws = torch.Generator().manual_seed(0)  # not the host's own
     loader = DataLoader(data, 8, shuffle=shuffle, num_workers=workers, generator=draws)
     kit.trainer(*callbacks, **options).fit(module, loader, ckpt_path=ckpt_path)
     return kit.state(module), module
 
 
-def rows(kit: Any, host: str, *callbacks: Any) -> int:
+def count_encoded_rows(kit: Any, host: str, *callbacks: Any) -> int:
     """How many images went through the student in training."""
     module, seen = kit.new(host), []
     module.backbone.register_forward_hook(
         lambda net, given, _: seen.append(len(given[0]) if net.training else 0)
     )
-    loader = DataLoader(RandomImages(Host(HOSTS[host])), batch_size=8)
+    loader = DataLoader(RandomImages(HostTransform(HOSTS[host])), batch_size=8)
     kit.trainer(*callbacks).fit(module, loader)
     return sum(seen)
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_weight_0_is_the_baseline_and_weight_1_trains_without_a_row_more(
-    kit: Any, host: str
-) -> None:
-    baseline, _ = fitted(kit, host)
-    zero, _ = fitted(kit, host, SPCallback(source="host_views", weight=0))
+def test_contract_holds_without_extra_rows(kit: Any, host: str) -> None:
+    baseline, _ = fit_module(kit, host)
+    zero, _ = fit_module(kit, host, SPCallback(source="host_views", weight=0))
     assert kit.same(baseline, zero)
     on = SPCallback(source="host_views", weight=1, warmup_fraction=0)
-    trained, _ = fitted(kit, host, on)
+    trained, _ = fit_module(kit, host, on)
     moved = [key for key in baseline if not torch.equal(baseline[key], trained[key])]
     assert any(key.startswith("backbone.") for key in moved)
     fresh = SpatialPrediction(on.sp.feature_dim, on.sp.given).head.state_dict()
     assert not any(torch.equal(value, on.sp.head.state_dict()[key]) for key, value in fresh.items())
-    assert rows(kit, host) == rows(kit, host, SPCallback(source="host_views", weight=1))
+    assert count_encoded_rows(kit, host) == count_encoded_rows(
+        kit, host, SPCallback(source="host_views", weight=1)
+    )
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_weight_0_is_the_baseline_under_trainer_options(kit: Any, options: dict[str, Any]) -> None:
-    baseline, _ = fitted(kit, "multi_crop", **options)
-    zero, _ = fitted(kit, "multi_crop", SPCallback(source="host_views", weight=0), **options)
+def test_options_keep_weight_0_baseline(kit: Any, options: dict[str, Any]) -> None:
+    baseline, _ = fit_module(kit, "multi_crop", **options)
+    zero, _ = fit_module(kit, "multi_crop", SPCallback(source="host_views", weight=0), **options)
     assert kit.same(baseline, zero)
-    on, _ = fitted(
+    on, _ = fit_module(
         kit, "multi_crop", SPCallback(source="host_views", weight=1, warmup_fraction=0), **options
     )
     assert not kit.same(baseline, on) and all(value.isfinite().all() for value in on.values())
@@ -123,9 +123,9 @@ def test_only_the_gradient_differs(kit: Any, workers: int) -> None:
     def run(*callbacks: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
         module, seen = kit.new("multi_crop"), []
         module.on_train_batch_start = lambda batch, _: seen.extend(batch[0])
-        data = RandomImages(Host(HOSTS["multi_crop"]))
+        data = RandomImages(HostTransform(HOSTS["multi_crop"]))
         once = {"max_epochs": 1, "limit_train_batches": 1}
-        fitted(kit, module, *callbacks, data=data, workers=workers, **once)
+        fit_module(kit, module, *callbacks, data=data, workers=workers, **once)
         return [*seen, torch.get_rng_state()], dict(module.named_buffers())
 
     baseline, buffers = run()
@@ -134,14 +134,14 @@ def test_only_the_gradient_differs(kit: Any, workers: int) -> None:
     assert kit.same(buffers, buffers_sp)
 
 
-def test_the_figures_are_those_of_the_local_crops(kit: Any) -> None:
+def test_metrics_use_the_smallest_views(kit: Any) -> None:
     class Log(kit.pl.Callback):
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
             self.figures = dict(trainer.callback_metrics)
 
     log, callback = Log(), SPCallback(source="host_views", weight=1, warmup_fraction=0)
-    data = RandomImages(Host(HOSTS["multi_crop"]))
-    fitted(kit, "multi_crop", callback, log, data=data)
+    data = RandomImages(HostTransform(HOSTS["multi_crop"]))
+    fit_module(kit, "multi_crop", callback, log, data=data)
     assert log.figures["train_sp_skipped_fraction"] == 0 and log.figures["train_sp_loss"] > 0
     # The measure of targets is that of the two small views, drawn from the transform itself.
     boxes = ViewBoxTransform(data.transform).sample_boxes()
@@ -152,10 +152,10 @@ def test_the_figures_are_those_of_the_local_crops(kit: Any) -> None:
     )
 
 
-def test_all_is_taken_off_again(kit: Any) -> None:
-    data = RandomImages(host := Host((32, 32)))
+def test_fit_removes_wrappers_and_hooks(kit: Any) -> None:
+    data = RandomImages(host := HostTransform((32, 32)))
     before = pickle.dumps(host)
-    _, module = fitted(kit, "two_views", SPCallback(source="host_views"), data=data)
+    _, module = fit_module(kit, "two_views", SPCallback(source="host_views"), data=data)
     assert data.transform is host and pickle.dumps(host) == before
     assert not module.backbone._forward_hooks and not module.backbone._forward_pre_hooks
 
@@ -164,20 +164,22 @@ def test_all_is_taken_off_again(kit: Any) -> None:
             raise KeyError("killed")
 
     with pytest.raises(KeyError):
-        fitted(kit, "two_views", SPCallback(source="host_views"), Stop(), data=data)
+        fit_module(kit, "two_views", SPCallback(source="host_views"), Stop(), data=data)
     assert data.transform is host and pickle.dumps(host) == before
 
 
-def test_data_sets_that_share_a_transform(kit: Any) -> None:
-    host = Host((32, 32))
+def test_shared_transform_is_restored(kit: Any) -> None:
+    host = HostTransform((32, 32))
     before = pickle.dumps(host)
     parts = [RandomImages(host), RandomImages(host)]
-    fitted(kit, "two_views", SPCallback(source="host_views", weight=1), data=ConcatDataset(parts))
+    fit_module(
+        kit, "two_views", SPCallback(source="host_views", weight=1), data=ConcatDataset(parts)
+    )
     assert pickle.dumps(host) == before and all(part.transform is host for part in parts)
 
 
 @pytest.mark.parametrize("pairs", ("all", 1))
-def test_a_resumed_run_ends_as_an_uninterrupted_one(kit: Any, pairs: Any, tmp_path: Any) -> None:
+def test_resumed_run_equals_uninterrupted(kit: Any, pairs: Any, tmp_path: Any) -> None:
     class Reseed(kit.pl.Callback):
         """What the host itself draws must not depend on where the run was cut."""
 
@@ -191,8 +193,8 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(kit: Any, pairs: Any, tmp_pa
 
     def run(*more: Any, **options: Any) -> tuple[dict[str, Tensor], Any]:
         callback = SPCallback(source="host_views", weight=1, warmup_fraction=0, num_pairs=pairs)
-        options.update(data=Seeded(Host(HOSTS["many_views"])), shuffle=False)
-        state, _ = fitted(kit, "many_views", callback, Reseed(), *more, **options)
+        options.update(data=SeededImages(HostTransform(HOSTS["many_views"])), shuffle=False)
+        state, _ = fit_module(kit, "many_views", callback, Reseed(), *more, **options)
         return state, callback.sp.state_dict()
 
     whole, whole_sp = run()
@@ -203,27 +205,29 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(kit: Any, pairs: Any, tmp_pa
 
 
 @pytest.mark.parametrize("weight", (0, 1))
-def test_two_ranks(kit: Any, weight: float, tmp_path: Any) -> None:
+def test_ddp_ranks_stay_in_sync(kit: Any, weight: float, tmp_path: Any) -> None:
     class Keep(kit.pl.Callback):
         def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-            told = {"sp": pl_module.sp.state_dict(), "state": pl_module.state_dict()}
-            torch.save(told, tmp_path / f"{trainer.global_rank}.pt")
+            state = {"sp": pl_module.sp.state_dict(), "state": pl_module.state_dict()}
+            torch.save(state, tmp_path / f"{trainer.global_rank}.pt")
 
     ddp = {"devices": 2, "strategy": "ddp_fork", "max_epochs": 2}
     callback = SPCallback(source="host_views", weight=weight, warmup_fraction=0)
-    trained, _ = fitted(kit, "multi_crop", callback, Keep(), **ddp)
+    trained, _ = fit_module(kit, "multi_crop", callback, Keep(), **ddp)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     assert kit.same(first["sp"], second["sp"])
     still = [key for key in first["state"] if "running" not in key]
     assert all(torch.equal(first["state"][key], second["state"][key]) for key in still)
-    assert kit.same(fitted(kit, "multi_crop", **ddp)[0], trained) is (weight == 0)
+    assert kit.same(fit_module(kit, "multi_crop", **ddp)[0], trained) is (weight == 0)
 
 
-def test_what_cannot_be_is_said_in_one_line(kit: Any) -> None:
+def test_unsupported_setups_are_refused(kit: Any) -> None:
     def refused(host: str, data: Any = None, **settings: Any) -> str:
         with pytest.raises(ConfigError) as caught:
             name = kit.hosts[host].name
-            fitted(kit, host, SPCallback(name, **{"source": "host_views", **settings}), data=data)
+            fit_module(
+                kit, host, SPCallback(name, **{"source": "host_views", **settings}), data=data
+            )
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -234,16 +238,18 @@ def test_what_cannot_be_is_said_in_one_line(kit: Any) -> None:
             "source: got 'host_views', but the backbone is called, with gradients, on"
         )
         assert line.endswith("take 'view' or 'image' with this host")
-    beside = RandomImages(ViewBoxTransform(Host((32, 32))))
-    assert "say SPCallback(source='host_views')" in refused("two_views", beside, source="view")
-    beside = RandomImages(SPTransform(Host((32, 32))))
-    assert "say SPCallback(source='image')" in refused("two_views", beside, source="view")
-    with pytest.raises(ConfigError, match="the batch brings no places of its views: wrap"):
+    data = RandomImages(ViewBoxTransform(HostTransform((32, 32))))
+    assert "set source='host_views'" in refused("two_views", data, source="view")
+    data = RandomImages(SPTransform(HostTransform((32, 32))))
+    assert "set source='image'" in refused("two_views", data, source="view")
+    with pytest.raises(ConfigError, match="the batch brings no locations of its views: wrap"):
         kit.fit(kit.new("two_views"), SPCallback(source="host_views"))
-    with pytest.raises(ConfigError, match=r"encode: got .* takes none where source is 'host'"):
+    with pytest.raises(
+        ConfigError, match=r"feature_fn: got .* takes none where source is 'host_views'"
+    ):
         SPCallback(source="host_views", feature_fn=lambda net, crops: net(crops))
-    still = Host(())
+    still = HostTransform(())
     still.parts = [T.Compose([T.Resize(32), T.CenterCrop(32)])] * 2
     assert "all views show the same part" in refused("two_views", RandomImages(still))
-    twice = T.Compose([view(32), lambda image: [image, image.clone()]])
+    twice = T.Compose([make_view_transform(32), lambda image: [image, image.clone()]])
     assert "makes views out of sight" in refused("two_views", RandomImages(twice))

@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 
 root = Path(sys.argv[1])
 found = {}
-for recipe in sorted(sp_solo.recipes().glob("*/*_sp.yaml")):
-    told = re.search(r"--config-path (\S+) --config-name (\S+_sp.yaml)", recipe.read_text())
-    folder, name = told.groups()
+for recipe in sorted(sp_solo.configs().glob("*/*_sp.yaml")):
+    found_flags = re.search(r"--config-path (\S+) --config-name (\S+_sp.yaml)", recipe.read_text())
+    folder, name = found_flags.groups()
     with initialize_config_dir(str(root / folder), version_base="1.2"):
         own = compose(recipe.name.replace("_sp", ""))
         with_sp = compose(name)

@@ -20,7 +20,9 @@ from sp_plugin import ConfigError
 pytestmark = pytest.mark.usefixtures("feature")
 
 
-def three_ways(kit: Any, host: str, sp: dict[str, Any] | None = None, **options: Any) -> SPCallback:
+def check_contract(
+    kit: Any, host: str, sp: dict[str, Any] | None = None, **options: Any
+) -> SPCallback:
     """Weight 0 ends as the baseline, weight 1 elsewhere; gives the callback of weight 1."""
     ends = {}
     for weight in (None, 0, 1):
@@ -40,7 +42,7 @@ def test_fit_twice(kit: Any) -> None:
     trainer = kit.fit(module, callback, max_epochs=1)
     head = copy.deepcopy(callback.sp.head.state_dict())
     trainer.fit_loop.max_epochs = 2
-    loader = DataLoader(_Views(), batch_size=8)
+    loader = DataLoader(_ViewPairs(), batch_size=8)
     trainer.fit(module, loader)
     assert callback.step == 4
     assert not kit.same(head, callback.sp.head.state_dict())
@@ -51,7 +53,7 @@ def test_validate_and_test_alone(kit: Any) -> None:
     module.validation_step = module.test_step = lambda batch, batch_idx: None
     before, callback = kit.state(module), SPCallback(weight=1)
     for name in ("validate", "test"):
-        getattr(kit.trainer(callback), name)(module, DataLoader(_Views(), 8), verbose=False)
+        getattr(kit.trainer(callback), name)(module, DataLoader(_ViewPairs(), 8), verbose=False)
     assert kit.same(kit.state(module), before) and callback.sp is None and not hasattr(module, "sp")
 
 
@@ -60,11 +62,11 @@ def test_fit_with_validation(kit: Any) -> None:
     module = kit.new("two_views")
     module.validation_step = lambda batch, batch_idx: seen.append(batch[0][0].shape)
     callback = SPCallback(weight=1)
-    kit.trainer(callback).fit(module, DataLoader(_Views(), 8), DataLoader(_Views(), 8))
+    kit.trainer(callback).fit(module, DataLoader(_ViewPairs(), 8), DataLoader(_ViewPairs(), 8))
     assert callback.step == 4 and len(seen) >= 4  # none of SP's steps are validation's
 
 
-def test_deepcopy_of_the_module_while_it_trains(kit: Any) -> None:
+def test_deepcopy_of_module_in_training(kit: Any) -> None:
     """As weight averaging does."""
     copies = []
 
@@ -89,24 +91,24 @@ def test_stochastic_weight_averaging(kit: Any) -> None:
 
 
 def test_fast_dev_run(kit: Any) -> None:
-    assert three_ways(kit, "two_views", {"relative_weight": False}, fast_dev_run=True).step == 1
+    assert check_contract(kit, "two_views", {"relative_weight": False}, fast_dev_run=True).step == 1
 
 
 def test_gradient_accumulation(kit: Any) -> None:
-    three_ways(kit, "two_views", accumulate_grad_batches=2)
+    check_contract(kit, "two_views", accumulate_grad_batches=2)
 
 
 def test_gradient_clipping_by_norm_and_value(kit: Any) -> None:
-    three_ways(kit, "two_views", gradient_clip_val=0.01)
-    three_ways(kit, "two_views", gradient_clip_val=0.01, gradient_clip_algorithm="value")
+    check_contract(kit, "two_views", gradient_clip_val=0.01)
+    check_contract(kit, "two_views", gradient_clip_val=0.01, gradient_clip_algorithm="value")
 
 
 def test_bf16_mixed(kit: Any) -> None:
-    three_ways(kit, "two_views", precision="bf16-mixed")
+    check_contract(kit, "two_views", precision="bf16-mixed")
 
 
-def test_manual_optimisation_with_two_optimizers(kit: Any) -> None:
-    assert three_ways(kit, "manual").step == 4  # two backward passes a step, SP in one of them
+def test_manual_optimization_two_optimizers(kit: Any) -> None:
+    assert check_contract(kit, "manual").step == 4  # two backward passes a step, SP in one of them
 
 
 def test_a_compiled_student(kit: Any) -> None:
@@ -141,7 +143,7 @@ def test_a_student_built_in_configure_model(kit: Any) -> None:
     assert not kit.same(baseline, run(SPCallback(weight=1, warmup_fraction=0)))
 
 
-def test_a_student_that_needs_another_call(kit: Any) -> None:
+def test_feature_fn_for_custom_forward(kit: Any) -> None:
     class Wants(nn.Module):
         def __init__(self, inner: nn.Module) -> None:
             super().__init__()
@@ -175,7 +177,7 @@ def test_the_student_is_found(kit: Any) -> None:
         assert callback._name == name
 
 
-def test_several_possible_students_are_named(kit: Any) -> None:
+def test_ambiguous_student_is_refused(kit: Any) -> None:
     module = kit.new("two_views")
     module.left = nn.ModuleDict({"student": nn.Linear(2, 2)})
     module.right = nn.ModuleDict({"student": nn.Linear(2, 2)})
@@ -188,7 +190,7 @@ def test_several_possible_students_are_named(kit: Any) -> None:
         kit.fit(nameless, SPCallback())
 
 
-def test_going_on_without_sp(kit: Any, tmp_path: Any) -> None:
+def test_resume_without_sp(kit: Any, tmp_path: Any) -> None:
     """Weight 0 goes on from an SP checkpoint; without the callback Lightning names it."""
     kit.fit(kit.new("two_views"), SPCallback(), max_epochs=1).save_checkpoint(tmp_path / "sp.ckpt")
     module, callback = kit.new("two_views"), SPCallback(weight=0)
@@ -196,14 +198,14 @@ def test_going_on_without_sp(kit: Any, tmp_path: Any) -> None:
     assert callback.step == 4
     with (
         pytest.raises(ValueError, match="parameter group"),
-        warnings.catch_warnings(record=True) as told,
+        warnings.catch_warnings(record=True) as caught,
     ):
         warnings.simplefilter("always")
         kit.fit(kit.new("two_views"), ckpt_path=tmp_path / "sp.ckpt")
-    assert any("SPCallback" in str(warning.message) for warning in told)
+    assert any("SPCallback" in str(warning.message) for warning in caught)
 
 
-class _Views(TensorDataset):
+class _ViewPairs(TensorDataset):
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(0)
         super().__init__(torch.rand(16, 2, 3, 32, 32, generator=generator))

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("images")
     (root / "a").mkdir()
     for seed in range(8):
@@ -29,7 +29,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def ran(cwd: Path, *command: object) -> str:
+def run_python(cwd: Path, *command: object) -> str:
     cwd.mkdir(exist_ok=True)
     done = subprocess.run(
         [sys.executable, *map(str, command)],
@@ -40,21 +40,21 @@ def ran(cwd: Path, *command: object) -> str:
     return done.stdout
 
 
-def test_there_is_a_script_for_each_family() -> None:
+def test_each_method_family_has_a_script() -> None:
     assert SCRIPTS == ["byol", "dino", "mae", "moco", "simclr", "swav", "vicreg"]
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in SCRIPTS]
 )
-def test_a_script_trains_with_sp_and_weight_0_is_the_baseline(
-    name: str, images: Path, tmp_path: Path
-) -> None:
+def test_script_trains_weight_0_is_baseline(name: str, image_folder: Path, tmp_path: Path) -> None:
     small = ("--side", 32, "--batch-size", 4, "--epochs", 1, "--workers", 0)
     script = folder("lightly") / f"{name}.py"
     states = {}
     for arm in ((), ("--sp", 0, "--source", "image"), ("--sp", 1)):
-        ran(cwd := tmp_path / f"arm{len(states)}", script, "--data", images, *small, *arm)
+        run_python(
+            cwd := tmp_path / f"arm{len(states)}", script, "--data", image_folder, *small, *arm
+        )
         (checkpoint,) = cwd.glob("lightning_logs/**/*.ckpt")
         states[len(states)] = torch.load(checkpoint, weights_only=True)["state_dict"]
     baseline, zero, on = states.values()
@@ -63,12 +63,14 @@ def test_a_script_trains_with_sp_and_weight_0_is_the_baseline(
     assert not all(torch.equal(value, on[key]) for key, value in baseline.items())
 
 
-def test_the_loop_without_a_framework(images: Path, tmp_path: Path) -> None:
+def test_plain_torch_example_runs(image_folder: Path, tmp_path: Path) -> None:
     script = ROOT / "examples" / "plain_torch.py"
     assert len(script.read_text().splitlines()) <= 60
     small = script.read_text().replace("64, 64, 10", "32, 4, 2")
     (tmp_path / "small.py").write_text(small)
-    said = {w: ran(tmp_path, "small.py", images, w).splitlines() for w in (0, 1)}
-    assert len(said[0]) == len(said[1]) == 2
-    first, last = (float(line.split("SP ")[1]) for line in said[1])
+    printed_lines = {
+        w: run_python(tmp_path, "small.py", image_folder, w).splitlines() for w in (0, 1)
+    }
+    assert len(printed_lines[0]) == len(printed_lines[1]) == 2
+    first, last = (float(line.split("SP ")[1]) for line in printed_lines[1])
     assert 0 < last < 2 and 0 < first < 2

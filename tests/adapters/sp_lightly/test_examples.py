@@ -25,13 +25,13 @@ FOLDER = Path(os.environ.get("LIGHTLY") or "/nowhere") / "examples" / "pytorch_l
 # A file with nothing in it but a comment is no example.
 EXAMPLES = sorted(p for p in FOLDER.glob("*.py") if "Trainer(" in p.read_text())
 COLUMNS = ("baseline", "SP on the view", "SP on the image", "SP on its own views", "weight 0")
-# How a host is refused whose student is not asked about two views as they are. AIM's is asked about
+# Refusals of methods whose student is not called on two views as they are. AIM calls its student on
 # one, by a method of its own; to call it fails in timm, and that is what is said of it.
 NO_TWO_VIEWS = (
     "ConfigError: source: got 'host_views'",
     "MaskedCausalVisionTransformer takes no crops",
 )
-LAYERS = {"ibot": "vit.norm"}  # its student is asked by a method of its own
+LAYERS = {"ibot": "vit.norm"}  # its student is called by a method of its own
 
 pytestmark = [
     pytest.mark.timeout(1200),
@@ -44,7 +44,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
-def test_example(path: Path, tmp_path: Path, table: Any) -> None:
+def test_example_trains_with_sp(path: Path, tmp_path: Path, table: Any) -> None:
     cell = table("lightly's Lightning examples", ("example",), (path.stem,), COLUMNS)
 
     def run(mode: str, *more: str) -> Any:
@@ -55,7 +55,7 @@ def test_example(path: Path, tmp_path: Path, table: Any) -> None:
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
         )  # fmt: skip
         last = ran.stderr.strip().rpartition("\n")[2]
-        if mode == "host" and any(told in last for told in NO_TWO_VIEWS):
+        if mode == "host" and any(reason in last for reason in NO_TWO_VIEWS):
             return None
         assert ran.returncode == 0, ran.stderr[-3000:]
         return torch.load(out)
@@ -79,7 +79,7 @@ def test_example(path: Path, tmp_path: Path, table: Any) -> None:
     cell("weight 0", "identical")
 
 
-def test_the_student_of_every_benchmark_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_student_found_in_each_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of benchmarks/imagenet, where an EMA teacher often is the part called ``backbone``."""
     found = {}
     for path in sorted(FOLDER.parents[1].glob("benchmarks/imagenet/*/*.py")):

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 SIDE = 32
 
 
-class Views(Dataset[Any]):
+class SyntheticViews(Dataset[Any]):
     """Images made from their index: ``sides`` says how many views there are, and how large."""
 
     def __init__(self, sides: tuple[int, ...] = (SIDE, SIDE), n: int = 16) -> None:
@@ -87,7 +87,9 @@ class Kit:
         """Fit a host on two views (or its own), and give the trainer."""
         trainer = self.trainer(*callbacks, **options)
         sides = getattr(host, "sides", (SIDE, SIDE))
-        loader = DataLoader(Views(sides), batch_size=8, generator=torch.Generator().manual_seed(0))
+        loader = DataLoader(
+            SyntheticViews(sides), batch_size=8, generator=torch.Generator().manual_seed(0)
+        )
         trainer.fit(host, loader, ckpt_path=ckpt_path)
         return trainer
 
@@ -103,8 +105,8 @@ def kit(request: pytest.FixtureRequest) -> Kit:
 @pytest.fixture
 def feature(request: pytest.FixtureRequest, table: Any, kit: Kit) -> None:
     """Makes a test a row of the table of features, by its name; each package is a column."""
-    told = request.node.originalname.removeprefix("test_").replace("_", " ")
-    table("Trainer features", ("feature",), (told,), PACKAGES, fills=(kit.package,))
+    row = request.node.originalname.removeprefix("test_").replace("_", " ")
+    table("Trainer features", ("feature",), (row,), PACKAGES, fills=(kit.package,))
 
 
 def _two_views(pl: Any) -> type:
@@ -237,7 +239,7 @@ def _many_views(pl: Any) -> type:
 
 def _nested(pl: Any) -> type:
     class Nested(_two_views(pl)):  # type: ignore[misc]
-        """Views inside a dict inside a list, with a grid of positions beside them, as VICRegL."""
+        """Views inside a dict inside a list, with a grid of positions next to them, as VICRegL."""
 
         def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
             views, index = batch
@@ -252,7 +254,7 @@ def _nested(pl: Any) -> type:
 
 def _queue(pl: Any) -> type:
     class Queue(_two_views(pl)):  # type: ignore[misc]
-        """Negatives from a queue of what was seen, which must never hold SP's crops."""
+        """Negatives from a queue of earlier features, which must never hold SP's crops."""
 
         def __init__(self) -> None:
             super().__init__()

@@ -1,4 +1,4 @@
-"""What can be told without solo-learn: the switch, the settings, and that others pay nothing."""
+"""Without solo-learn: the factory, the settings, and the cost for other hydra apps."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def config(**sp: Any) -> DictConfig:
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+def solo_methods(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """A module that looks as ``solo.methods`` does once a script has imported it."""
     module = types.ModuleType("solo.methods")
     module.BaseMethod = Method
@@ -67,7 +67,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     return module
 
 
-def fitted(model: Any) -> dict[str, Tensor]:
+def fit_model(model: Any) -> dict[str, Tensor]:
     trainer = pl.Trainer(
         max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
@@ -77,65 +77,65 @@ def fitted(model: Any) -> dict[str, Tensor]:
     return model.state_dict()
 
 
-def test_install_switches_every_method_but_linear_once(host: Any) -> None:
+def test_register_wraps_all_but_linear(solo_methods: Any) -> None:
     sp_solo.register()
-    first = dict(host.METHODS)
+    first = dict(solo_methods.METHODS)
     assert isinstance(first["base"], MethodFactory) and first["linear"] is Linear
     sp_solo.register()
-    assert first == host.METHODS
+    assert first == solo_methods.METHODS
     assert sys.modules["solo.utils.auto_resumer"].AutoResumer.SHOULD_MATCH == ["name", "sp"]
 
 
-def test_install_refuses_a_solo_learn_without_hydra_in_one_line(host: Any) -> None:
-    host.BaseMethod = type("BaseMethod", (), {"__init__": lambda self, encoder: None})
+def test_register_refuses_old_solo_learn(solo_methods: Any) -> None:
+    solo_methods.BaseMethod = type("BaseMethod", (), {"__init__": lambda self, encoder: None})
     with pytest.raises(ConfigError, match=r"holds 1\.0\.2 of 2021.*from https://github") as error:
         sp_solo.register()
     assert "\n" not in str(error.value)
-    assert host.METHODS["base"] is Method
+    assert solo_methods.METHODS["base"] is Method
 
 
 @pytest.mark.parametrize("cfg", (config(), config(enabled=False, weight=0.5)))
-def test_without_sp_the_method_is_built_as_ever(cfg: DictConfig) -> None:
+def test_method_is_plain_without_sp(cfg: DictConfig) -> None:
     model = MethodFactory(Method)(cfg)
     assert type(model) is Method and model.configure_callbacks() == []
     assert "sp" not in cfg
 
 
-def test_a_switch_forwards_what_else_is_asked_of_the_class_and_can_be_copied() -> None:
-    switch = MethodFactory(Method)
-    assert switch.marker == "of the class"
-    assert switch.load_from_checkpoint.__func__ is Method.load_from_checkpoint.__func__
-    for other in (copy.deepcopy(switch), pickle.loads(pickle.dumps(switch))):
+def test_factory_forwards_and_can_be_copied() -> None:
+    factory = MethodFactory(Method)
+    assert factory.marker == "of the class"
+    assert factory.load_from_checkpoint.__func__ is Method.load_from_checkpoint.__func__
+    for other in (copy.deepcopy(factory), pickle.loads(pickle.dumps(factory))):
         assert other.method is Method
 
 
-def test_with_sp_the_model_is_of_the_same_class_and_brings_a_callback() -> None:
+def test_sp_adds_a_callback_to_the_model() -> None:
     cfg = config(enabled=True)
     model = MethodFactory(Method)(cfg)
     assert type(model) is Method
     (callback,) = model.configure_callbacks()
     assert isinstance(callback, SPCallback) and callback.config.crop_size == 16
-    assert cfg.sp.enabled is True and cfg.sp.size == 16
-    assert json.loads(json.dumps(OmegaConf.to_container(cfg.sp)))["area"] == [0.15, 0.32]
+    assert cfg.sp.enabled is True and cfg.sp.crop_size == 16
+    assert json.loads(json.dumps(OmegaConf.to_container(cfg.sp)))["crop_scale"] == [0.15, 0.32]
 
 
-def test_what_it_trains_and_what_weight_0_leaves() -> None:
+def test_sp_trains_and_weight_0_is_baseline() -> None:
     def run(**sp: Any) -> dict[str, Tensor]:
         torch.manual_seed(0)
-        return fitted(MethodFactory(Method)(config(**sp)))
+        return fit_model(MethodFactory(Method)(config(**sp)))
 
-    plain, on, zero = run(), run(weight=1, warmup=0), run(weight=0)
+    plain, on, zero = run(), run(weight=1, warmup_fraction=0), run(weight=0)
     assert plain.keys() == on.keys() == zero.keys()
     assert all(torch.equal(plain[key], zero[key]) for key in plain)
     assert not torch.equal(plain["backbone.0.weight"], on["backbone.0.weight"])
 
 
-def test_no_parameter_of_sp_has_a_name_that_main_linear_rewrites() -> None:
+def test_sp_names_survive_main_linear() -> None:
     """It keeps what holds "backbone" and renames what holds "encoder" (main_linear.py)."""
     model = MethodFactory(Method)(config(enabled=True))
     names: list[str] = []
     model.on_train_start = lambda: names.extend(name for name, _ in model.named_parameters())
-    state = fitted(model)
+    state = fit_model(model)
     assert [name for name in names if name.startswith("sp.head.")]
     assert not [n for n in names if n.startswith("sp.") and ("backbone" in n or "encoder" in n)]
     assert set(state) == set(Method(config()).state_dict())
@@ -151,22 +151,22 @@ def test_no_parameter_of_sp_has_a_name_that_main_linear_rewrites() -> None:
          "sp.loss: got 'huber', takes one of smooth_l1, l1, mse"),
     ],
 )  # fmt: skip
-def test_a_bad_setting_is_named_as_it_was_typed(block: dict[str, Any], says: str) -> None:
+def test_bad_setting_error_quotes_its_key(block: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError) as error:
         MethodFactory(Method)(config(**block))
     assert str(error.value) == says
 
 
-def test_every_setting_of_sp_can_be_given() -> None:
+def test_every_setting_is_accepted() -> None:
     for key, value in SPConfig().asdict().items():
         assert getattr(sp_config.read(config(**{key: value})), key) == value
-    moving = sp_config.read(config(area=[[0.3, 0.6], [0.1, 0.3]], max_iou=[1.0, 0.1]))
-    assert moving.area == ((0.3, 0.6), (0.1, 0.3))
+    moving = sp_config.read(config(crop_scale=[[0.3, 0.6], [0.1, 0.3]], max_iou=[1.0, 0.1]))
+    assert moving.crop_scale == ((0.3, 0.6), (0.1, 0.3))
 
 
-def test_dali_falls_back_to_the_view_and_says_so() -> None:
+def test_dali_warns_and_uses_view_source() -> None:
     cfg = OmegaConf.merge(config(source="image"), {"data": {"format": "dali"}})
-    with pytest.warns(UserWarning, match="source is 'view', DALI hands out no images"):
+    with pytest.warns(UserWarning, match="source is 'view', DALI gives no images"):
         MethodFactory(Method)(cfg)
     assert cfg.sp.source == "view" and cfg.sp.window == [1.0, 1.0]
 
@@ -195,7 +195,7 @@ main()
 """
 
 
-def test_another_hydra_app_pays_next_to_nothing(tmp_path: Any) -> None:
+def test_plugin_adds_little_to_other_apps(tmp_path: Any) -> None:
     (tmp_path / "app.py").write_text(textwrap.dedent(APP))
     ran = subprocess.run(
         [sys.executable, "app.py"], cwd=tmp_path, capture_output=True, text=True, timeout=100

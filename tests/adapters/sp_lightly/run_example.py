@@ -18,7 +18,7 @@ from torchvision.datasets import VisionDataset
 path, out, mode, *layer = sys.argv[1:]
 
 
-class Made(VisionDataset):
+class SyntheticImages(VisionDataset):
     def __init__(self, root, download=False, transform=None, target_transform=None, **_):
         super().__init__(root, transform=transform, target_transform=target_transform)
 
@@ -27,16 +27,16 @@ class Made(VisionDataset):
 
     def __getitem__(self, index):
         coarse = np.random.default_rng(index).integers(0, 255, (8, 8, 3), np.uint8)
-        side = 32 if type(self) is Cifar else 160
+        side = 32 if type(self) is SyntheticCifar else 160
         image = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
         return self.transforms(image, index) if self.transforms else (image, index)
 
 
-class Cifar(Made):
+class SyntheticCifar(SyntheticImages):
     pass
 
 
-class Small(torch.utils.data.DataLoader):
+class SmallBatchLoader(torch.utils.data.DataLoader):
     def __init__(self, dataset, batch_size=1, num_workers=0, **more):
         super().__init__(dataset, batch_size=min(batch_size, 4), **more)
 
@@ -61,13 +61,13 @@ class Trainer(pl.Trainer):
         super().__init__(**options, callbacks=callbacks)
 
 
-torchvision.datasets.CIFAR10, torchvision.datasets.VOCDetection = Cifar, Made
-torch.utils.data.DataLoader, pl.Trainer = Small, Trainer
+torchvision.datasets.CIFAR10, torchvision.datasets.VOCDetection = SyntheticCifar, SyntheticImages
+torch.utils.data.DataLoader, pl.Trainer = SmallBatchLoader, Trainer
 pl.seed_everything(0)
 torch.set_num_threads(1)
 module = runpy.run_path(path, run_name="__main__")["model"]
-told = {"state": module.state_dict()}
+saved = {"state": module.state_dict()}
 if callbacks:
-    told["sp"], told["width"] = callbacks[0].sp.state_dict(), callbacks[0].sp.feature_dim
-    told["steps"], told["student"] = callbacks[0].step, callbacks[0]._name
-torch.save(told, out)
+    saved["sp"], saved["width"] = callbacks[0].sp.state_dict(), callbacks[0].sp.feature_dim
+    saved["steps"], saved["student"] = callbacks[0].step, callbacks[0]._name
+torch.save(saved, out)
