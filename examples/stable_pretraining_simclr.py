@@ -1,8 +1,8 @@
 """Spatial Prediction in stable-pretraining: its SimCLR, and one callback.
 
-In an environment of its own (it wants a newer Lightning than solo-learn pins):
+In a separate environment (it needs a newer Lightning than solo-learn pins):
 pip install sp-plugin stable-pretraining torchvision
-python examples/stable_pretraining_simclr.py FOLDER [weight of SP, 0.5 if not given; 0: baseline]
+python examples/stable_pretraining_simclr.py FOLDER [weight of SP, 0.5 by default; 0: baseline]
 """
 
 import sys

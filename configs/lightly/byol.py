@@ -26,10 +26,10 @@ class BYOL(Host):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         update_momentum(nn.Sequential(self.backbone, self.projector), self.teacher, m=0.996)
-        told = [self.predictor(self.projector(self.backbone(view))) for view in batch[0]]
+        online = [self.predictor(self.projector(self.backbone(view))) for view in batch[0]]
         with torch.no_grad():
-            aims = [self.teacher(view) for view in batch[0]]
-        return (self.criterion(told[0], aims[1]) + self.criterion(told[1], aims[0])) / 2
+            target = [self.teacher(view) for view in batch[0]]
+        return (self.criterion(online[0], target[1]) + self.criterion(online[1], target[0])) / 2
 
 
 def views(side: int) -> BYOLTransform:

@@ -1,4 +1,4 @@
-"""What the scripts beside this one share: arguments, a ResNet-18, the Trainer."""
+"""Shared by the scripts of this folder: arguments, a ResNet-18, the Trainer."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torchvision.models import resnet18
 
 
 def arguments() -> argparse.Namespace:
-    """``--sp WEIGHT`` puts the callback in; without it the script is the plain baseline."""
+    """Command line; without ``--sp WEIGHT`` the script runs the plain baseline."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", required=True, help="an image folder: a subfolder a class")
-    parser.add_argument("--sp", type=float, metavar="WEIGHT", help="such as 0.5; 0 equals none")
-    parser.add_argument("--source", choices=("view", "image", "host"), default="view")
-    parser.add_argument("--side", type=int, default=224, help="of the full views, in pixels")
+    parser.add_argument("--data", required=True, help="image folder with one subfolder per class")
+    parser.add_argument("--sp", type=float, metavar="WEIGHT", help="such as 0.5; 0: the baseline")
+    parser.add_argument("--source", choices=("view", "image", "host_views"), default="view")
+    parser.add_argument("--side", type=int, default=224, help="side of the full views in pixels")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--workers", type=int, default=8)
@@ -30,7 +30,7 @@ def arguments() -> argparse.Namespace:
 
 
 class Host(pl.LightningModule):
-    """A ResNet-18 under ``backbone``, and SGD over a cosine."""
+    """A ResNet-18 as ``backbone``, trained by SGD with a cosine schedule."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Host(pl.LightningModule):
 
 
 def fit(module: Host, transform: Any, given: argparse.Namespace, callbacks: list[Any]) -> None:
-    """Train on an image folder; the checkpoint is Lightning's own, in ``lightning_logs``."""
+    """Train on an image folder; Lightning saves the checkpoint in ``lightning_logs``."""
     loader = DataLoader(
         ImageFolder(given.data, transform), given.batch_size, shuffle=True, drop_last=True,
         num_workers=given.workers, persistent_workers=given.workers > 0,

@@ -20,7 +20,7 @@ class DINO(Host):
         super().__init__()
         self.projector = DINOProjectionHead(512, 512, 64, 2048, freeze_last_layer=1)
         self.teacher_backbone = copy.deepcopy(self.backbone)
-        # A new one: what a weight norm has computed cannot be copied.
+        # Not a deepcopy: the tensors that weight norm computes cannot be copied.
         self.teacher_projector = DINOProjectionHead(512, 512, 64, 2048)
         self.teacher_projector.load_state_dict(self.projector.state_dict())
         deactivate_requires_grad(self.teacher_backbone)
@@ -31,9 +31,9 @@ class DINO(Host):
         update_momentum(self.backbone, self.teacher_backbone, m=0.996)
         update_momentum(self.projector, self.teacher_projector, m=0.996)
         with torch.no_grad():
-            aims = [self.teacher_projector(self.teacher_backbone(view)) for view in batch[0][:2]]
-        told = [self.projector(self.backbone(view)) for view in batch[0]]
-        return self.criterion(aims, told, epoch=self.current_epoch)
+            targets = [self.teacher_projector(self.teacher_backbone(view)) for view in batch[0][:2]]
+        predictions = [self.projector(self.backbone(view)) for view in batch[0]]
+        return self.criterion(targets, predictions, epoch=self.current_epoch)
 
     def on_after_backward(self) -> None:
         self.projector.cancel_last_layer_gradients(current_epoch=self.current_epoch)

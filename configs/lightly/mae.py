@@ -20,7 +20,7 @@ from torch import Tensor, nn
 class MAE(Host):
     def __init__(self, side: int) -> None:
         super().__init__()
-        # Positions for any size, so that SP's crops stay small.
+        # Position embeddings of any size, so that SP's crops stay small.
         vit = VisionTransformer(
             side, patch_size=16, embed_dim=384, depth=12, num_heads=6, num_classes=0,
             dynamic_img_size=True,
@@ -39,10 +39,10 @@ class MAE(Host):
         keep, masked = utils.random_token_mask(shape, mask_ratio=0.75, device=self.device)
         seen = self.to_decoder(self.backbone.encode(images=images, idx_keep=keep))
         tokens = utils.set_at_index(seen.new_zeros(*shape, seen.shape[-1]), keep, seen)
-        told = self.to_pixels(utils.get_at_index(self.decoder(tokens, idx_mask=masked), masked))
+        pred = self.to_pixels(utils.get_at_index(self.decoder(tokens, idx_mask=masked), masked))
         patches = utils.normalize_mean_var(utils.patchify(images, 16))
-        # The masked tokens count the class token, patches do not.
-        return nn.functional.mse_loss(told, utils.get_at_index(patches, masked - 1))
+        # Masked indices count the class token, patches do not.
+        return nn.functional.mse_loss(pred, utils.get_at_index(patches, masked - 1))
 
     def configure_optimizers(self) -> Any:
         return torch.optim.AdamW(self.parameters(), lr=1.5e-4, weight_decay=0.05, betas=(0.9, 0.95))

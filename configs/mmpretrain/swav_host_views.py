@@ -1,7 +1,7 @@
-_base_ = "mmselfsup::selfsup/swav/swav_resnet50_8xb32-mcrop-2-6-coslr-200e_in1k-224-96.py"
+_base_ = "mmpretrain::swav/swav_resnet50_8xb32-mcrop-coslr-200e_in1k-224px-96px.py"
 custom_imports = dict(imports=["sp_mmselfsup"])
 sp = dict(source="host_views")
 model = dict(_delete_=True, type="SPAlgorithm", algorithm={{_base_.model}}, sp=sp)
 train_dataloader = dict(
-    dataset=dict(pipeline=[dict(type="SPViews", pipeline={{_base_.train_pipeline}})])
+    dataset=dict(pipeline=[dict(type="ViewBoxTransform", pipeline={{_base_.train_pipeline}})])
 )
