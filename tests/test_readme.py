@@ -21,7 +21,7 @@ def block(word: str) -> str:
     return found
 
 
-def test_your_own_loop_trains_backbone_and_head() -> None:
+def test_own_loop_trains_backbone_and_head() -> None:
     backbone = nn.Conv2d(3, 16, 3)
     images = torch.rand(4, 3, 32, 32)
 
@@ -39,13 +39,13 @@ def test_your_own_loop_trains_backbone_and_head() -> None:
         "loader": loader(),
         "steps": 4,
     }
-    exec(block("from_backbone"), names)
+    exec(block("SPSession"), names)
     trained = {id(p) for group in names["optimizer"].param_groups for p in group["params"]}
     for parameter in [*backbone.parameters(), *names["sp"].parameters()]:
         assert id(parameter) in trained and parameter.grad.any()
 
 
-def test_one_line_in_the_trainer_is_all_of_it() -> None:
+def test_one_trainer_line_adds_sp() -> None:
     pytorch_lightning = pytest.importorskip("pytorch_lightning")
     names: dict[str, Any] = {"Trainer": pytorch_lightning.Trainer}
     exec(block("SPCallback"), names)

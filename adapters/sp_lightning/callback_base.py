@@ -41,8 +41,12 @@ def callback_class(packages: tuple[str, ...]) -> type:
     from sp_lightning.callback import SPCallbackMixin
 
     bases = tuple(importlib.import_module(name).Callback for name in packages)
-    attributes = {"__module__": "sp_lightning", "__doc__": SPCallbackMixin.__doc__}
-    return type(CLASS_NAMES[packages], (SPCallbackMixin, *bases), attributes)
+    attributes = {
+        "__module__": "sp_lightning",
+        "__qualname__": CLASS_NAMES[packages],
+        "__doc__": SPCallbackMixin.__doc__,
+    }
+    return type("SPCallback", (SPCallbackMixin, *bases), attributes)
 
 
 def _is_installed(name: str) -> bool:

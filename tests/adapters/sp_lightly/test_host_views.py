@@ -32,22 +32,30 @@ GEOMETRY_ONLY = {
 BICUBIC, BILINEAR = F.InterpolationMode.BICUBIC, F.InterpolationMode.BILINEAR
 TRANSFORMS: dict[str, Any] = {
     "dino": lambda: (
-        L.DINOTransform(gaussian_blur=(0, 0, 0), solarization_prob=0, vf_prob=0.3, **GEOMETRY_ONLY), BICUBIC
+        L.DINOTransform(gaussian_blur=(0, 0, 0), solarization_prob=0, vf_prob=0.3, **GEOMETRY_ONLY),
+        BICUBIC,
     ),
-    "simclr": lambda: (L.SimCLRTransform(gaussian_blur=0.0, vf_prob=0.3, **GEOMETRY_ONLY), BILINEAR),
+    "simclr": lambda: (
+        L.SimCLRTransform(gaussian_blur=0.0, vf_prob=0.3, **GEOMETRY_ONLY),
+        BILINEAR,
+    ),
     "swav": lambda: (L.SwaVTransform(gaussian_blur=0.0, **GEOMETRY_ONLY), BILINEAR),
     "smog": lambda: (
-        L.SMoGTransform(gaussian_blur_probs=(0, 0), solarize_probs=(0, 0), **GEOMETRY_ONLY), BILINEAR
+        L.SMoGTransform(gaussian_blur_probs=(0, 0), solarize_probs=(0, 0), **GEOMETRY_ONLY),
+        BILINEAR,
     ),
     "moco": lambda: (L.MoCoV2Transform(gaussian_blur=0.0, **GEOMETRY_ONLY), BILINEAR),
     "msn": lambda: (L.MSNTransform(gaussian_blur=0.0, **GEOMETRY_ONLY), BILINEAR),
     "vicregl": lambda: (
         L.VICRegLTransform(
-            global_gaussian_blur_prob=0, local_gaussian_blur_prob=0, local_solarize_prob=0, **GEOMETRY_ONLY
+            global_gaussian_blur_prob=0,
+            local_gaussian_blur_prob=0,
+            local_solarize_prob=0,
+            **GEOMETRY_ONLY,
         ),
         BILINEAR,
     ),
-}  # fmt: skip
+}
 
 
 def make_image(seed: int = 0, width: int = 160, height: int = 120) -> Image.Image:
@@ -72,8 +80,8 @@ def test_boxes_and_flips_reproduce_pixels(name: str) -> None:
     host, flips_seen = ViewBoxTransform(transform), set()
     seed_all()
     for seed in range(3):
-        make_image = make_image(seed)
-        sample = host(make_image)
+        image = make_image(seed)
+        sample = host(image)
         boxes, flips = sample["sp"]["boxes"], sample["sp"]["flips"]
         views = [leaf for leaf in flatten_views(sample["views"]) if leaf.shape[0] == 3]
         assert len(views) == len(boxes) >= 2
@@ -83,7 +91,7 @@ def test_boxes_and_flips_reproduce_pixels(name: str) -> None:
                 continue
             w, h = round(float(box[2]) * 160), round(float(box[3]) * 120)
             left, top = round(float(box[0]) * 160 - w / 2), round(float(box[1]) * 120 - h / 2)
-            again = F.resized_crop(make_image, top, left, h, w, list(view.shape[1:]), how)
+            again = F.resized_crop(image, top, left, h, w, list(view.shape[1:]), how)
             again = F.hflip(again) if flip[0] < 0 else again
             again = F.vflip(again) if flip[1] < 0 else again
             assert torch.equal(F.pil_to_tensor(again), (view * 255).round().byte())
