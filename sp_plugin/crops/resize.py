@@ -117,7 +117,7 @@ def _resize_dense(
 
 
 def _resize_by_interpolate(images: Tensor, x: Tensor, y: Tensor, size: int) -> Tensor:
-    """torch's own filter: the fastest on a CPU, for whole pixels only."""
+    """The filter of torch itself: the fastest on a CPU, for whole pixels only."""
     cuts = torch.cat([x, y], dim=1).round().int().tolist()
     crops = [
         F.interpolate(

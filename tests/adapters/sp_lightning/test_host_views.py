@@ -237,7 +237,7 @@ def test_unsupported_setups_are_refused(kit: Any) -> None:
         assert line.startswith(
             "source: got 'host_views', but the backbone is called, with gradients, on"
         )
-        assert line.endswith("take 'view' or 'image' with this host")
+        assert line.endswith("take 'view' or 'image' with this method")
     data = RandomImages(ViewBoxTransform(HostTransform((32, 32))))
     assert "set source='host_views'" in refused("two_views", data, source="view")
     data = RandomImages(SPTransform(HostTransform((32, 32))))
