@@ -178,7 +178,7 @@ def test_dino_multi_crop_meets_contract(workers: int) -> None:
     assert callback._backbone_name == "student_backbone"
     moved = {key for key, value in baseline.items() if not torch.equal(value, on[key])}
     assert "student_backbone.0.weight" in moved
-    fresh = SpatialPrediction(16, callback.sp.given).head.state_dict()
+    fresh = SpatialPrediction(16, callback.sp.user_config).head.state_dict()
     assert not any(
         torch.equal(fresh[key], value) for key, value in callback.sp.head.state_dict().items()
     )

@@ -98,7 +98,7 @@ def test_contract_holds_without_extra_rows(kit: Any, host: str) -> None:
     trained, _ = fit_module(kit, host, on)
     moved = [key for key in baseline if not torch.equal(baseline[key], trained[key])]
     assert any(key.startswith("backbone.") for key in moved)
-    fresh = SpatialPrediction(on.sp.feature_dim, on.sp.given).head.state_dict()
+    fresh = SpatialPrediction(on.sp.feature_dim, on.sp.user_config).head.state_dict()
     assert not any(torch.equal(value, on.sp.head.state_dict()[key]) for key, value in fresh.items())
     assert count_encoded_rows(kit, host) == count_encoded_rows(
         kit, host, SPCallback(source="host_views", weight=1)
@@ -252,4 +252,4 @@ def test_unsupported_setups_are_refused(kit: Any) -> None:
     still.parts = [T.Compose([T.Resize(32), T.CenterCrop(32)])] * 2
     assert "all views show the same part" in refused("two_views", RandomImages(still))
     twice = T.Compose([make_view_transform(32), lambda image: [image, image.clone()]])
-    assert "makes views out of sight" in refused("two_views", RandomImages(twice))
+    assert "makes views that SP does not see" in refused("two_views", RandomImages(twice))
