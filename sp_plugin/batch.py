@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sp_plugin.nested import tree_leaves
-from sp_plugin.structures import Crops, ViewBoxes
+from sp_plugin.structures import IMAGE_CHANNELS, Crops, ViewBoxes
 from sp_plugin.validation import ConfigError
 
 __all__ = ["SPBatch", "find_views", "first_view", "split_batch", "to_device", "validate_source"]
@@ -44,7 +44,9 @@ def find_views(batch: Any) -> list[Tensor]:
     >>> [view.shape[-1] for view in find_views([[torch.zeros(2, 3, 8, 8)], torch.zeros(2, 3)])]
     [8]
     """
-    return list(tree_leaves(batch, lambda item: _is_images(item) and item.shape[1] == 3))
+    return list(
+        tree_leaves(batch, lambda item: _is_images(item) and item.shape[1] == IMAGE_CHANNELS)
+    )
 
 
 def _is_images(item: Any) -> bool:

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Crops", "EncodedViews", "SPOutput", "ViewBoxes"]
+__all__ = ["IMAGE_CHANNELS", "Crops", "EncodedViews", "SPOutput", "ViewBoxes"]
+
+IMAGE_CHANNELS = 3  # of every image, view and crop
 
 
 class Crops(NamedTuple):

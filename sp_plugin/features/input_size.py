@@ -16,6 +16,7 @@ from torch import nn
 
 from sp_plugin.features.extraction import FeatureFn, extract_features
 from sp_plugin.isolation import eval_mode, frozen_running_stats, private_rng
+from sp_plugin.structures import IMAGE_CHANNELS
 from sp_plugin.validation import ConfigError
 
 __all__ = ["BackboneSpec", "find_input_size"]
@@ -63,7 +64,7 @@ def find_input_size(
     # Some keep a table of positions as a buffer, made anew for each size (timm's ConViT).
     with private_rng(0, like.device), eval_mode(backbone), frozen_running_stats(backbone):
         for size in dict.fromkeys(_candidate_sizes(backbone, preferred_size)):
-            blank = torch.zeros(2, 3, size, size).to(like)
+            blank = torch.zeros(2, IMAGE_CHANNELS, size, size).to(like)
             try:
                 features = extract_features(backbone, blank, pool, layer, feature_fn)
             except ConfigError:  # a wrong setting, not a wrong size

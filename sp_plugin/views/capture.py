@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sp_plugin.features.extraction import find_layer, pool_features
-from sp_plugin.structures import EncodedViews, ViewBoxes
+from sp_plugin.structures import IMAGE_CHANNELS, EncodedViews, ViewBoxes
 from sp_plugin.validation import ConfigError
 from sp_plugin.views.matching import ViewAssignment, match_views, rows_equal, smallest_views
 
@@ -68,7 +68,11 @@ class FeatureCapture:
         self.is_recording = False
         self._in_backbone = False  # the student's own forward is running
         layer_module = backbone if layer is None else find_layer(backbone, layer)
-        stems = [part for part in backbone.modules() if getattr(part, "in_channels", None) == 3]
+        stems = [
+            part
+            for part in backbone.modules()
+            if getattr(part, "in_channels", None) == IMAGE_CHANNELS
+        ]
         self._handles = [
             backbone.register_forward_pre_hook(self._on_forward_start, with_kwargs=True),
             *(stem.register_forward_pre_hook(self._on_stem_start) for stem in stems),

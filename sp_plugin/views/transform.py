@@ -14,6 +14,7 @@ from torch import Tensor
 from sp_plugin.crops.images import is_image
 from sp_plugin.isolation import private_rng
 from sp_plugin.nested import tree_leaves
+from sp_plugin.structures import IMAGE_CHANNELS
 from sp_plugin.validation import ConfigError
 from sp_plugin.views.location import UNKNOWN
 from sp_plugin.views.location_tracker import track_image
@@ -112,4 +113,4 @@ class ViewBoxTransform:
 def _is_view(image: Any) -> bool:
     """Whether an image is a view: tensors of another channel count (masks) are not."""
     is_tensor = isinstance(image, Tensor)
-    return not is_tensor or (image.shape[0] == 3 and image.is_floating_point())
+    return not is_tensor or (image.shape[0] == IMAGE_CHANNELS and image.is_floating_point())
