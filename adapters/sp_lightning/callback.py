@@ -177,6 +177,7 @@ class SPCallbackMixin:
                 announce=self.announce or _rank_zero_info(pl_module),
             )
             self._owner = weakref.ref(pl_module)
+        self.session.backbone = backbone
         self.session.install()
         self._undo.append(self.session)
         setattr(pl_module, _NAME, self.session.sp)
