@@ -86,7 +86,7 @@ class SPSession:
         self.backbone = backbone
         self.step = 0
         self._sample_view_boxes = sample_view_boxes
-        self._announce = announce or log.info
+        self._announce = announce
         self._is_configured = False
         self._capture: FeatureCapture | None = None
         if self._uses_host_views:
@@ -225,7 +225,8 @@ class SPSession:
             self.sp.calibrate_targets(boxes[:, selected])
 
     def _say_on(self, crops: str) -> None:
-        self._announce(f"SP is on: {self.config.describe_weight()}, {crops}")
+        announce = self._announce or log.info
+        announce(f"SP is on: {self.config.describe_weight()}, {crops}")
 
 
 def _distributed_rank() -> int:
