@@ -18,7 +18,7 @@ from sp_plugin.objective.pairs import sample_pairs
 
 
 @pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
+def _reset_dynamo() -> Iterator[None]:
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
@@ -35,7 +35,7 @@ class Compiled:
         return self.call(*args, **kwargs)
 
 
-def test_from_numbers_to_boxes_whatever_the_progress():
+def test_boxes_compile_for_any_progress():
     sampler = CropSampler(((0.2, 0.4), (0.05, 0.3)), max_iou=(1.0, 0.1), num_crops=4)
     boxes, moving = Compiled(sampler.boxes), (0.0, 0.25, 0.5, 0.75)
     for step, progress in enumerate(moving):
@@ -46,7 +46,7 @@ def test_from_numbers_to_boxes_whatever_the_progress():
 
 @pytest.mark.parametrize("side", [40, 100])  # a CPU cuts large images first, which no graph can
 @pytest.mark.parametrize("sharpness", ["equal", "native"])
-def test_from_boxes_to_crops(side: int, sharpness: str):
+def test_crop_resize_compiles_once(side: int, sharpness: str):
     sampler = CropSampler(num_crops=2)
 
     def cut(images: Tensor, boxes: Tensor, part: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def test_from_boxes_to_crops(side: int, sharpness: str):
     assert crops.counter.frame_count == 1
 
 
-def _parts(settings: dict[str, str]) -> tuple[SpatialPrediction, Tensor, Tensor]:
+def _pair_loss_inputs(settings: dict[str, str]) -> tuple[SpatialPrediction, Tensor, Tensor]:
     sp = SpatialPrediction(8, SPConfig(num_crops=4, hidden_dim=16, **settings))
     boxes = sp.sampler(6, torch.Generator().manual_seed(0))
     return sp, boxes, torch.randn(4, 6, 8, requires_grad=True)
@@ -76,8 +76,8 @@ def _parts(settings: dict[str, str]) -> tuple[SpatialPrediction, Tensor, Tensor]
     ],
     ids=str,
 )
-def test_from_features_to_loss_and_back_whatever_the_pairs(settings: dict[str, str]):
-    sp, boxes, features = _parts(settings)
+def test_pair_loss_compiles_for_any_pairs(settings: dict[str, str]):
+    sp, boxes, features = _pair_loss_inputs(settings)
     compiled = Compiled(compute_pair_loss)
     for step in range(3):
         given = boxes, sample_pairs(4, 3, step), sp.head, sp.targets, sp.loss
@@ -89,14 +89,14 @@ def test_from_features_to_loss_and_back_whatever_the_pairs(settings: dict[str, s
     assert compiled.counter.frame_count <= 2
 
 
-def test_the_whole_second_half_with_all_pairs():
-    sp, boxes, features = _parts({})
+def test_pair_loss_compiles_with_all_pairs():
+    sp, boxes, features = _pair_loss_inputs({})
     whole = Compiled(sp.ask)(features, boxes, step=3)
     torch.testing.assert_close(whole.loss, sp.pair_loss(features, boxes, step=3).loss)
 
 
-def test_what_is_not_finite_is_gated_in_a_graph_too():
-    sp, boxes, features = _parts({})
+def test_nonfinite_is_gated_when_compiled():
+    sp, boxes, features = _pair_loss_inputs({})
     compiled = Compiled(compute_pair_loss)
     parts = boxes, sample_pairs(4), sp.head, sp.targets, sp.loss
     spoilt = features.detach().clone()
@@ -113,7 +113,7 @@ def test_what_is_not_finite_is_gated_in_a_graph_too():
 
 
 @pytest.mark.slow
-def test_compiled_whole_it_does_what_it_does_eagerly():
+def test_compiled_module_matches_eager():
     """Graphs end at the private generators and at the guards round the backbone; no error."""
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(0.2))
     images = torch.rand(4, 3, 32, 32)

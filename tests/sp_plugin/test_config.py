@@ -76,7 +76,7 @@ def _tuples(value):
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def test_every_setting_is_tested_here_and_told_in_the_docstring():
+def test_every_setting_is_documented():
     assert list(SETTINGS) == KEYS
     attributes = SPConfig.__doc__.split("Attributes:")[1].split("Raises:")[0]
     told = re.findall(r"^        (\w+): \S", attributes, flags=re.MULTILINE)
@@ -84,18 +84,18 @@ def test_every_setting_is_tested_here_and_told_in_the_docstring():
 
 
 @each_key
-def test_its_default(key):
+def test_default_value(key):
     assert getattr(SPConfig(), key) == SETTINGS[key][0]
 
 
 @each_key
-def test_what_it_takes(key):
+def test_valid_values_are_accepted(key):
     for value in SETTINGS[key][1]:
         assert getattr(SPConfig.from_dict({key: value}), key) == _tuples(value)
 
 
 @each_key
-def test_what_it_refuses_in_one_line(key):
+def test_invalid_values_are_refused(key):
     _, _, refused, takes = SETTINGS[key]
     for value in refused:
         with pytest.raises(ConfigError) as caught:
@@ -125,13 +125,13 @@ def test_what_it_refuses_in_one_line(key):
         ),
     ],
 )
-def test_the_line_to_the_letter(settings, line):
+def test_error_message_exact_text(settings, line):
     with pytest.raises(ConfigError) as caught:
         SPConfig.from_dict(settings)
     assert str(caught.value) == line
 
 
-def test_as_many_pairs_are_taken_as_the_crops_have():
+def test_num_pairs_is_limited_by_num_crops():
     for crops, most in ((2, 1), (3, 3), (4, 6), (8, 28)):
         assert SPConfig(num_crops=crops, num_pairs=most).num_pairs == most
         with pytest.raises(ConfigError, match=f"from 1 to {most} with crops {crops}$"):
@@ -139,21 +139,21 @@ def test_as_many_pairs_are_taken_as_the_crops_have():
 
 
 @pytest.mark.parametrize("value", [torch.tensor(0.3), np.array(0.3), np.array([0.1, 0.2]), {}, ...])
-def test_what_is_no_plain_value_is_refused_by_name(value):
+def test_non_plain_values_are_refused(value):
     for key in ("weight", "area", "max_iou"):
         with pytest.raises(ConfigError, match=f"^{key}: got "):
             SPConfig.from_dict({key: value})
 
 
 @given(st.sampled_from(KEYS), st.data())
-def test_a_misspelt_key_names_the_nearest(key, data):
+def test_misspelled_key_suggests_nearest(key, data):
     at = data.draw(st.integers(1, len(key) - 1))
     misspelt = key[:at] + data.draw(st.sampled_from("aeioxz")) + key[at:]
     with pytest.raises(ConfigError, match=f"^{misspelt}: no such setting of SP; did you mean"):
         SPConfig.from_dict({misspelt: 1})
 
 
-def test_a_key_unlike_any_lists_them_all():
+def test_unknown_key_lists_all_settings():
     with pytest.raises(ConfigError) as caught:
         SPConfig.from_dict({"qqqqqq": 1})
     known = ", ".join(sorted(KEYS))
@@ -180,7 +180,7 @@ def _as_attribute_dict():
 
 
 @pytest.mark.parametrize("source", [_as_omegaconf, _as_dict, _as_attribute_dict])
-def test_a_config_of_any_library_builds_the_same(source):
+def test_config_libraries_build_the_same(source):
     built = SPConfig.from_dict(source())
     assert built == SPConfig(
         weight=0.5,
@@ -195,18 +195,18 @@ def test_a_config_of_any_library_builds_the_same(source):
 
 
 @pytest.mark.parametrize("source", [_as_omegaconf, _as_dict, _as_attribute_dict])
-def test_keywords_come_last_and_the_source_is_left_as_it_was(source):
+def test_keywords_override_mapping(source):
     settings = source()
     assert SPConfig.from_dict(settings, weight=2, seed=9).weight == 2
     assert settings == source()
 
 
-def test_nothing_builds_the_defaults():
+def test_no_input_builds_the_defaults():
     assert SPConfig.from_dict() == SPConfig.from_dict(None) == SPConfig.from_dict({}) == SPConfig()
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_plain_values_go_round_by_way_of_json(key):
+def test_config_round_trips_through_json(key):
     for value in SETTINGS[key][1]:
         config = SPConfig.from_dict({key: value})
         plain = json.loads(json.dumps(config.asdict()))
@@ -215,7 +215,7 @@ def test_plain_values_go_round_by_way_of_json(key):
         assert SPConfig.from_dict(OmegaConf.create(plain)) == config
 
 
-def test_a_config_cannot_be_changed():
+def test_config_is_immutable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         SPConfig().weight = 1
     assert dataclasses.replace(SPConfig(), weight=1) == SPConfig(weight=1)
@@ -235,14 +235,14 @@ def test_a_config_cannot_be_changed():
         (256, 96, (0.05, 0.32)),
     ],
 )
-def test_what_is_left_open_follows_from_the_frame(frame, size, area):
+def test_defaults_follow_from_view_size(frame, size, area):
     resolved = SPConfig().resolve(frame)
     assert isinstance(resolved, ResolvedConfig)
     assert (resolved.crop_size, resolved.crop_scale) == (size, area)
     assert resolved.resolve(frame) == resolved
 
 
-def test_the_window_follows_from_the_source_and_the_head_from_the_encoding():
+def test_window_and_head_follow_settings():
     assert SPConfig().resolve(64).window == (1.0, 1.0)
     assert SPConfig(source="image").resolve(64).window == (0.5, 1.0)
     heads = {
@@ -253,7 +253,7 @@ def test_the_window_follows_from_the_source_and_the_head_from_the_encoding():
 
 
 @given(st.integers(8, 600))
-def test_what_is_given_is_kept_and_nothing_stays_open(frame):
+def test_given_values_are_kept_when_resolved(frame):
     given_ones = {
         "crop_size": 40,
         "crop_scale": (0.3, 0.4),

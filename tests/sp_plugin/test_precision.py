@@ -47,7 +47,7 @@ def _check(out, *modules: nn.Module, dtype: torch.dtype = torch.float32) -> None
     assert any(parameter.grad.any() for parameter in modules[0].parameters())
 
 
-def test_bfloat16_by_autocast():
+def test_bfloat16_autocast_trains():
     net, sp = _net(), _sp()
     exact = sp(net, _images(), step=0)
     with torch.autocast("cpu", torch.bfloat16):
@@ -61,7 +61,7 @@ def test_bfloat16_by_autocast():
 
 
 @pytest.mark.parametrize("head_too", [False, True])
-def test_bfloat16_weights_and_pictures(head_too):
+def test_bfloat16_weights_and_images_train(head_too):
     net, sp = _net().bfloat16(), _sp()
     exact = sp(_net(), _images(), step=0)
     sp = sp.bfloat16() if head_too else sp
@@ -74,7 +74,7 @@ def test_bfloat16_weights_and_pictures(head_too):
 
 
 @pytest.mark.parametrize("head_too", [False, True])
-def test_float64_weights_and_pictures(head_too):
+def test_float64_weights_and_images_train(head_too):
     net, sp = _net().double(), _sp()
     exact = sp(_net(), _images(), step=0)
     sp = sp.double() if head_too else sp
@@ -84,7 +84,7 @@ def test_float64_weights_and_pictures(head_too):
     torch.testing.assert_close(out.loss.float(), exact.loss.float(), atol=1e-4, rtol=1e-4)
 
 
-def test_crops_have_the_memory_format_of_the_pictures():
+def test_crops_keep_image_memory_format():
     net, sp = _net(), _sp()
     sp(net, _images().to(memory_format=torch.channels_last), step=0)
     assert net.seen.is_contiguous(memory_format=torch.channels_last)
@@ -94,7 +94,7 @@ def test_crops_have_the_memory_format_of_the_pictures():
 
 @pytest.mark.parametrize("shape", [(6, 3, 40, 72), (6, 3, 150, 90)], ids=str)
 @pytest.mark.parametrize("sharpness", ["equal", "native"])
-def test_pictures_need_not_be_square(shape, sharpness):
+def test_images_need_not_be_square(shape, sharpness):
     config = SPConfig(
         relative_weight=False, crop_size=16, hidden_dim=32, sharpness=sharpness, num_crops=2
     )
@@ -103,7 +103,7 @@ def test_pictures_need_not_be_square(shape, sharpness):
     assert net.seen.shape == (12, 3, 16, 16)
 
 
-def test_one_picture_is_enough_and_its_r2_is_nan():
+def test_one_image_trains_with_nan_r2():
     net, sp = _net(), _sp()
     out = sp(net, _images(1, 3, 40, 40), step=0)
     out.loss.backward()
@@ -112,7 +112,7 @@ def test_one_picture_is_enough_and_its_r2_is_nan():
     assert all(out.metrics[f"r2_{name}"].isnan() for name in ("dx", "dy", "scale"))
 
 
-class _Spoilt(Net):
+class _CorruptedNet(Net):
     """Spoils one crop's features, in the way that it is told to."""
 
     spoils: str | None = None
@@ -127,7 +127,7 @@ class _Spoilt(Net):
         return features + spoilt
 
 
-def test_a_head_that_is_not_finite_leaves_the_backbone_alone():
+def test_nonfinite_head_gives_zero_gradient():
     net, sp = _net(), _sp()
     with torch.no_grad():
         sp.head.mlp[0].weight.fill_(float("inf"))
@@ -138,8 +138,8 @@ def test_a_head_that_is_not_finite_leaves_the_backbone_alone():
 
 
 @pytest.mark.parametrize("spoils", ["inf", "nan", "large", "inside"])
-def test_what_is_not_finite_is_left_out_and_the_next_step_is_fine(spoils):
-    net, sp = _Spoilt(), _sp()
+def test_nonfinite_step_is_skipped(spoils):
+    net, sp = _CorruptedNet(), _sp()
     net.spoils = spoils
     out = sp(net, _images(), step=0)
     host = net.body(_images()).square().mean()

@@ -193,7 +193,7 @@ def _train(run: str, weight: float | None, progress: float | None = None, relati
 
 @each_run
 @pytest.mark.parametrize(("weight", "progress"), [(0.0, None), (1.0, 0.0)], ids=["0", "warm-up"])
-def test_with_weight_zero_a_run_ends_in_the_baseline_s_state_bit_for_bit(run, weight, progress):
+def test_weight_0_equals_baseline(run, weight, progress):
     baseline, losses, generator = _train(run, None)
     state, with_sp, after = _train(run, weight, progress)
     assert with_sp == losses
@@ -204,7 +204,7 @@ def test_with_weight_zero_a_run_ends_in_the_baseline_s_state_bit_for_bit(run, we
 
 @each_run
 @pytest.mark.parametrize("relative", [True, False], ids=["relative", "plain"])
-def test_with_a_weight_the_gradient_differs_and_the_randomness_does_not(run, relative):
+def test_weight_1_changes_only_the_gradient(run, relative):
     baseline, losses, generator = _train(run, None)
     state, with_sp, after = _train(run, 1.0, None, relative)
     assert with_sp[0] == losses[0] and with_sp[1:] != losses[1:]
@@ -214,7 +214,7 @@ def test_with_a_weight_the_gradient_differs_and_the_randomness_does_not(run, rel
 
 
 @each_run
-def test_the_baseline_itself_learns_and_repeats(run):
+def test_baseline_trains_and_repeats(run):
     state, losses, _ = _train(run, None)
     again, same, _ = _train.__wrapped__(run, None)
     assert losses == same and len(set(losses)) == _STEPS

@@ -40,7 +40,7 @@ def test_both_crops_fit_one_window(seed, areas, ratio, side):
     assert (high - low <= side + 1e-6).all()
 
 
-def test_the_window_s_side_and_place_are_uniform():
+def test_window_is_uniformly_distributed():
     # Crops that fill the window are the window.
     windows, _ = _draw(CropSampler((1, 1), (1, 1), (0.5, 1.0), 1.0), 20000)
     side = windows[:, 2]
@@ -53,14 +53,14 @@ def test_the_window_s_side_and_place_are_uniform():
 
 
 @given(_seeds, _range(0.01, 1), _range(0.2, 5), st.floats(0.3, 1))
-def test_areas_lie_in_their_range_of_the_window(seed, areas, ratio, side):
+def test_areas_stay_in_crop_scale(seed, areas, ratio, side):
     pair = torch.cat(_draw(CropSampler(areas, ratio, (side, side), 1.0), 64, seed))
     share = box_area(pair) / side**2
     assert (share >= areas[0] * (1 - 1e-4)).all() and (share <= areas[1] * (1 + 1e-4)).all()
 
 
 @given(_seeds, _range(0.01, 1), _range(0.2, 5))
-def test_aspects_lie_in_their_range_where_the_window_has_room(seed, areas, ratio):
+def test_ratios_stay_in_crop_ratio(seed, areas, ratio):
     pair = torch.cat(_draw(CropSampler(areas, ratio, (1, 1), 1.0), 64, seed))
     aspect = pair[:, 2] / pair[:, 3]
     # A crop of area A inside a unit window has an aspect within [A, 1 / A].
@@ -86,7 +86,7 @@ def test_overlap_stays_below_its_limit(seed, areas, max_iou):
 
 
 @pytest.mark.parametrize("tries", [1, 2, 4])
-def test_where_no_try_is_good_the_one_with_the_least_overlap_is_kept(tries):
+def test_least_overlap_is_kept_if_none_valid(tries):
     # The least of k draws exceeds the median of one with a chance of 2^-k.
     crops = {"crop_scale": (0.6, 0.6), "window": (1, 1), "max_iou": 0.0}
     one = paired_iou(*_draw(CropSampler(**crops, tries=1), 20000, seed=1))
@@ -97,7 +97,7 @@ def test_where_no_try_is_good_the_one_with_the_least_overlap_is_kept(tries):
     assert abs(share - chance) < 5 * math.sqrt(2 * chance / 20000)
 
 
-def test_a_good_try_is_not_passed_over_for_one_with_less_overlap():
+def test_first_valid_try_is_used():
     # With no limit every first try is good: the overlap is that of a single draw.
     crops = {"crop_scale": (0.3, 0.3), "window": (1, 1), "max_iou": 1.0}
     one = paired_iou(*_draw(CropSampler(**crops, tries=1), 20000, seed=1))
@@ -105,27 +105,27 @@ def test_a_good_try_is_not_passed_over_for_one_with_less_overlap():
     assert abs(one.mean() - many.mean()) < 0.01
 
 
-def test_an_impossible_limit_ends_and_gives_boxes():
+def test_impossible_limit_still_gives_boxes():
     a, b = _draw(CropSampler((0.9, 0.9), max_iou=0.0), 256)
     assert torch.cat([a, b]).isfinite().all()
     assert (paired_iou(a, b) > 0).all()
 
 
 @given(_seeds)
-def test_the_same_seed_draws_the_same_and_another_seed_does_not(seed):
+def test_boxes_depend_on_seed(seed):
     first, again = _draw(CropSampler(), 16, seed), _draw(CropSampler(), 16, seed)
     assert torch.equal(torch.stack(first), torch.stack(again))
     other = _draw(CropSampler(), 16, seed + 1)
     assert not torch.isclose(torch.stack(first), torch.stack(other)).all(dim=-1).any()
 
 
-def test_the_global_generators_are_not_drawn_from():
+def test_global_rng_is_unchanged():
     before, python = torch.get_rng_state(), random.getstate()
     _draw(CropSampler(), 64)
     assert torch.equal(before, torch.get_rng_state()) and python == random.getstate()
 
 
-def test_pairs_are_float32_on_the_cpu_whatever_torch_defaults_to():
+def test_boxes_are_float32_on_the_cpu():
     torch.set_default_dtype(torch.float64)
     try:
         boxes = torch.stack(_draw(CropSampler(), 8))
@@ -138,14 +138,14 @@ def test_pairs_are_float32_on_the_cpu_whatever_torch_defaults_to():
     torch.testing.assert_close(boxes, torch.stack(_draw(CropSampler(), 8)))
 
 
-def test_progress_moves_area_from_the_first_range_to_the_last():
+def test_progress_interpolates_crop_scale():
     sampler = CropSampler(((0.4, 0.5), (0.05, 0.1)), window=(1, 1), max_iou=1.0)
     for progress, low, high in ((0.0, 0.4, 0.5), (0.5, 0.225, 0.3), (1.0, 0.05, 0.1)):
         areas = box_area(torch.cat(_draw(sampler, 500, progress=progress)))
         assert low - 1e-4 <= areas.min() < low + 0.01 and high - 0.01 < areas.max() <= high + 1e-4
 
 
-def test_progress_moves_max_iou_from_the_first_to_the_last():
+def test_progress_interpolates_max_iou():
     sampler = CropSampler((0.1, 0.3), window=(1, 1), max_iou=(0.6, 0.0), tries=60)
     for progress, limit in ((0.0, 0.6), (0.5, 0.3), (1.0, 0.0)):
         overlap = paired_iou(*_draw(sampler, 2000, progress=progress))
@@ -153,7 +153,7 @@ def test_progress_moves_max_iou_from_the_first_to_the_last():
         assert overlap.max() >= limit - 0.05
 
 
-def test_each_pair_can_have_a_progress_of_its_own():
+def test_progress_may_differ_per_pair():
     sampler = CropSampler(((0.4, 0.4), (0.1, 0.1)), window=(1, 1), max_iou=1.0)
     a, b = _draw(sampler, 5, progress=torch.linspace(0, 1, 5))
     expected = torch.tensor([0.4, 0.325, 0.25, 0.175, 0.1])
@@ -162,7 +162,7 @@ def test_each_pair_can_have_a_progress_of_its_own():
 
 
 @given(st.floats(-9, 9), st.floats(-9, 9), st.floats(0, 1))
-def test_blend_is_linear_between_its_ends(first, last, progress):
+def test_lerp_is_linear(first, last, progress):
     assert lerp(first, last, 0.0) == first
     assert math.isclose(lerp(first, last, 1.0), last, abs_tol=1e-9)
     expected = (1 - progress) * first + progress * last

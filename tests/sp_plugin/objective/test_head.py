@@ -23,7 +23,7 @@ def _features(seed: int, batch: int = 6, width: int = 12) -> tuple[torch.Tensor,
 
 @pytest.mark.parametrize("kind", ["antisymmetric", "difference"])
 @given(seed=_seeds)
-def test_a_prediction_changes_sign_with_the_order(kind, seed):
+def test_swapped_pair_flips_prediction_sign(kind, seed):
     a, b = _features(seed)
     head = SPHead(12, 32, kind)
     torch.testing.assert_close(head(a, b), -head(b, a), atol=1e-6, rtol=1e-5)
@@ -31,7 +31,7 @@ def test_a_prediction_changes_sign_with_the_order(kind, seed):
     torch.testing.assert_close(head(a, a), torch.zeros(6, 3), atol=1e-6, rtol=0)
 
 
-def test_the_plain_head_is_bound_to_no_such_law():
+def test_plain_head_is_not_antisymmetric():
     head = SPHead(12, 32, "plain")
     a, b = _features(0)
     assert (head(a, b) + head(b, a)).abs().max() > 1e-2
@@ -45,7 +45,7 @@ def test_the_difference_head_is_additive(seed):
 
 
 @each_kind
-def test_a_pair_s_prediction_does_not_depend_on_the_batch(kind):
+def test_prediction_is_independent_of_batch(kind):
     head, (a, b) = SPHead(12, 32, kind), _features(3)
     whole = head(a, b)
     alone = torch.cat([head(a[i : i + 1], b[i : i + 1]) for i in range(len(a))])
@@ -53,21 +53,21 @@ def test_a_pair_s_prediction_does_not_depend_on_the_batch(kind):
 
 
 @each_kind
-def test_training_and_evaluation_predict_alike_and_keep_no_buffers(kind):
+def test_train_and_eval_predict_alike(kind):
     head, (a, b) = SPHead(12, 32, kind), _features(4)
     assert torch.equal(head.train()(a, b), head.eval()(a, b))
     assert not list(head.buffers())
 
 
 @each_kind
-def test_the_features_scale_and_offset_do_not_count(kind):
+def test_feature_scale_and_offset_cancel(kind):
     head, (a, b) = SPHead(12, 32, kind), _features(5)
     torch.testing.assert_close(head(3 * a + 1, 7 * b - 2), head(a, b), atol=1e-3, rtol=1e-3)
 
 
 @each_kind
 @pytest.mark.parametrize("loss", LOSSES)
-def test_gradients_of_head_and_loss_are_right(kind, loss):
+def test_head_and_loss_gradients_are_correct(kind, loss):
     head = SPHead(4, 5, kind).double()
     a, b = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     target = torch.randn(3, 3, dtype=torch.float64)
@@ -97,14 +97,14 @@ def test_the_output_has_no_bias(kind):
     assert last.out_features == 3 and last.bias is None
 
 
-def test_an_unknown_kind_is_refused_by_name():
+def test_unknown_head_type_is_refused():
     with pytest.raises(ValueError, match=r"^head: got 'deep', takes one of antisymmetric, plain"):
         SPHead(12, 32, "deep")
 
 
 @pytest.mark.parametrize("kind", HEADS)
 @pytest.mark.parametrize("crops", [2, 3, 5])
-def test_pairs_of_crops_are_told_what_each_pair_is_told_alone(kind, crops):
+def test_forward_pairs_equals_single_pairs(kind, crops):
     head = SPHead(6, 8, kind).double()
     pairs = sample_pairs(crops, "all" if crops == 2 else 3, 1)
     features = torch.randn(crops, 4, 6, dtype=torch.float64, requires_grad=True)

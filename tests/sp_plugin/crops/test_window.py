@@ -15,7 +15,7 @@ def _pairs(**settings) -> tuple[torch.Tensor, torch.Tensor]:
     return CropSampler(**settings)(_N, torch.Generator().manual_seed(0))
 
 
-def _one_view_r2(**settings) -> float:
+def _one_crop_r2(**settings) -> float:
     """R2 of dx from crop a alone, by the best cubic in its box."""
     a, b = (boxes.double() for boxes in _pairs(**settings))
     dx = b[:, 0] - a[:, 0]
@@ -26,7 +26,7 @@ def _one_view_r2(**settings) -> float:
     return float(1 - (dx - third @ weights).square().sum() / (dx - dx.mean()).square().sum())
 
 
-def test_over_the_whole_frame_the_offset_follows_from_where_one_crop_lies():
+def test_full_window_offset_follows_one_crop():
     # dx = x_b - x_a with both independent and alike: corr(dx, x_a) = -1 / sqrt 2.
     a, b = _pairs(area=(1e-5, 1e-4), window=(1, 1), max_iou=1.0)
     expected, error = -1 / math.sqrt(2), 0.5 / math.sqrt(_N)  # error of a correlation: 1 - r^2
@@ -36,16 +36,16 @@ def test_over_the_whole_frame_the_offset_follows_from_where_one_crop_lies():
         assert abs(correlation - expected) < 5 * error
 
 
-def test_the_offset_of_one_axis_says_nothing_of_the_other():
+def test_offsets_of_axes_are_independent():
     a, b = _pairs(area=(1e-5, 1e-4), window=(1, 1), max_iou=1.0)
     correlation = torch.corrcoef(torch.stack([b[:, 0] - a[:, 0], a[:, 1]]))[0, 1]
     assert abs(correlation) < 5 / math.sqrt(_N)
 
 
-def test_the_window_lowers_what_one_view_can_reach_and_a_limit_on_overlap_raises_it():
-    whole = _one_view_r2(window=(1, 1), max_iou=1.0)
-    inside = _one_view_r2(window=(0.5, 1), max_iou=1.0)
+def test_window_lowers_r2_of_one_crop():
+    whole = _one_crop_r2(window=(1, 1), max_iou=1.0)
+    inside = _one_crop_r2(window=(0.5, 1), max_iou=1.0)
     assert abs(whole - 0.49) < 0.02
     assert abs(inside - 0.37) < 0.02
-    assert abs(_one_view_r2(window=(1, 1), max_iou=0.1) - 0.65) < 0.02
-    assert inside + 0.1 < _one_view_r2(window=(0.5, 1), max_iou=0.1) < 0.55
+    assert abs(_one_crop_r2(window=(1, 1), max_iou=0.1) - 0.65) < 0.02
+    assert inside + 0.1 < _one_crop_r2(window=(0.5, 1), max_iou=0.1) < 0.55

@@ -133,7 +133,7 @@ class Case:
         return features.mean(dim=(1, 2))
 
 
-def _size(features: Tensor) -> float:
+def _max_abs(features: Tensor) -> float:
     size = features.abs().max().item()
     assert 0 < size < float("inf")
     return size
@@ -156,16 +156,16 @@ def case(request):
     return Case(request.param)
 
 
-def test_features_are_the_mean_of_the_patches_before_the_classifier(case):
+def test_features_are_mean_of_patch_tokens(case):
     case.model.eval()
     with torch.no_grad():
         features, expected = extract_features(case.model, case.crops), case.by_hand(case.model)
     width = WIDTH.get(case.name, case.model.num_features)
     assert features.shape == (3, width) and case.sp.feature_dim == width
-    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4 * _size(expected))
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4 * _max_abs(expected))
 
 
-def test_the_classifier_and_its_pooling_change_nothing(case):
+def test_classifier_changes_nothing(case):
     pooling = {} if case.name in POOLED else {"global_pool": ""}
     settings = {**ARCHITECTURES[case.name], **pooling}
     bare = timm.create_model(case.name, pretrained=False, num_classes=0, **settings)
@@ -175,14 +175,14 @@ def test_the_classifier_and_its_pooling_change_nothing(case):
         features, expected = (
             extract_features(one.eval(), case.crops) for one in (bare, case.model)
         )
-    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4 * _size(expected))
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4 * _max_abs(expected))
 
 
-def test_asking_for_width_and_size_leaves_no_trace(case):
+def test_probe_leaves_no_trace(case):
     assert _same(case.before, case.after)
 
 
-def test_a_step_reaches_the_first_and_the_last_layer_and_no_buffer(case):
+def test_step_reaches_all_layers_no_buffers(case):
     model = case.model.train()
     model.zero_grad()
     before = _state(model)

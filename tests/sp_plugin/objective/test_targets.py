@@ -32,7 +32,7 @@ def _close(one, other):
 
 @pytest.mark.parametrize("encoding", ANTISYMMETRIC)
 @given(seed=_seeds)
-def test_symmetric_and_image_change_sign_with_the_order(encoding, seed):
+def test_antisymmetric_encodings_flip_sign(encoding, seed):
     a, b = _pairs(seed)
     _close(unnormalized_targets(b, a, encoding), -unnormalized_targets(a, b, encoding))
 
@@ -47,7 +47,7 @@ def test_anchor_is_not_antisymmetric(seed):
 
 @pytest.mark.parametrize("encoding", ["symmetric", "anchor"])
 @given(seed=_seeds)
-def test_symmetric_and_anchor_do_not_see_how_the_picture_was_cropped(encoding, seed):
+def test_encodings_ignore_the_parent_frame(encoding, seed):
     a, b = _pairs(seed)
     frame = _pairs(seed + 1)[0]
     placed = unnormalized_targets(to_parent_frame(a, frame), to_parent_frame(b, frame), encoding)
@@ -55,7 +55,7 @@ def test_symmetric_and_anchor_do_not_see_how_the_picture_was_cropped(encoding, s
 
 
 @given(_seeds)
-def test_image_sees_the_zoom_but_not_the_shift(seed):
+def test_image_encoding_scales_with_zoom(seed):
     a, b = _pairs(seed)
     raw = unnormalized_targets(a, b, "image")
     half = torch.tensor([0.6, 0.3, 0.5, 0.5])
@@ -73,7 +73,7 @@ def test_image_is_additive(seed):
 
 
 @given(_seeds)
-def test_anchor_is_the_code_of_r_cnn(seed):
+def test_anchor_encoding_matches_r_cnn(seed):
     a, b = _pairs(seed)
     # Scaled up: BoxCoder thinks in pixels.
     (code,) = BoxCoder(weights=(1, 1, 1, 1)).encode(
@@ -86,7 +86,7 @@ def test_anchor_is_the_code_of_r_cnn(seed):
 
 @each_encoding
 @given(seed=_seeds)
-def test_decode_inverts_encode_for_boxes_of_one_aspect(encoding, seed):
+def test_decode_inverts_encode(encoding, seed):
     a, b = _pairs(seed, ratio=(1.3, 1.3), area=(0.05, 0.3))
     targets = _TARGETS[encoding]
     torch.testing.assert_close(targets.decode(targets.encode(a, b), a), b, atol=1e-4, rtol=1e-4)
@@ -94,7 +94,7 @@ def test_decode_inverts_encode_for_boxes_of_one_aspect(encoding, seed):
 
 @each_encoding
 @given(seed=_seeds)
-def test_decode_gives_a_box_that_encodes_as_it_was_told(encoding, seed):
+def test_decoded_box_encodes_to_its_target(encoding, seed):
     a, b = _pairs(seed)  # of any aspect
     targets = _TARGETS[encoding]
     told = targets.encode(a, b)
@@ -105,7 +105,7 @@ def test_decode_gives_a_box_that_encodes_as_it_was_told(encoding, seed):
 
 @each_encoding
 @given(seed=_seeds)
-def test_mirroring_the_frame_negates_x_alone(encoding, seed):
+def test_hflip_of_the_frame_negates_dx_only(encoding, seed):
     a, b = _pairs(seed)
     mirrored = unnormalized_targets(hflip_boxes(a), hflip_boxes(b), encoding)
     _close(mirrored, unnormalized_targets(a, b, encoding) * torch.tensor([-1.0, 1.0, 1.0]))
@@ -121,7 +121,7 @@ SAMPLERS = {
 
 @each_encoding
 @pytest.mark.parametrize("settings", SAMPLERS.values(), ids=SAMPLERS)
-def test_targets_have_unit_variance_under_their_sampler(encoding, settings):
+def test_targets_have_unit_variance(encoding, settings):
     targets = TargetEncoder(CropSampler(**settings), encoding)
     drawn = targets.encode(*_pairs(7, 40_000, **settings))
     # The constants and the check are each a draw of some 3e4: a few per mille each.
@@ -131,28 +131,28 @@ def test_targets_have_unit_variance_under_their_sampler(encoding, settings):
 
 
 @pytest.mark.parametrize("area", [(0.05, 0.32), (0.02, 0.2), (0.15, 0.32)])
-def test_the_constant_of_scale_is_the_closed_form_s(area):
+def test_scale_std_matches_closed_form(area):
     sampler = CropSampler(area, max_iou=1.0)
     closed = math.log(area[1] / area[0]) / math.sqrt(24)
     for encoding in ENCODINGS:
         assert math.isclose(TargetEncoder(sampler, encoding).scale[2], closed, rel_tol=0.015)
 
 
-def test_the_constants_of_a_moving_sampler_cover_all_of_training():
+def test_std_covers_a_moving_sampler():
     moving = CropSampler(((0.3, 0.32), (0.05, 0.06)), max_iou=1.0)
     ends = [CropSampler(area, max_iou=1.0) for area in moving.area]
     first, last = (TargetEncoder(sampler).scale[0] for sampler in ends)
     assert 1.1 * first < TargetEncoder(moving).scale[0] < 0.9 * last
 
 
-def test_the_constants_are_the_same_each_time_and_draw_nothing_from_the_global_generator():
+def test_std_is_deterministic():
     before = torch.get_rng_state()
     scales = [TargetEncoder(CropSampler()).scale for _ in range(2)]
     assert torch.equal(*scales)
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_crops_of_one_size_have_finite_targets():
+def test_equal_sizes_give_finite_targets():
     targets = TargetEncoder(CropSampler((0.1, 0.1)))
     encoded = targets.encode(*_pairs(0, area=(0.1, 0.1)))
     assert targets.std[2] == 1
@@ -168,7 +168,7 @@ def test_targets_are_never_clipped():
 
 
 @each_encoding
-def test_the_constants_are_stored(encoding):
+def test_std_is_saved_in_state_dict(encoding):
     targets = TargetEncoder(CropSampler(), encoding)
     other = TargetEncoder(CropSampler((0.01, 0.02)), encoding)
     other.load_state_dict(targets.state_dict())
@@ -176,6 +176,6 @@ def test_the_constants_are_stored(encoding):
     assert not list(targets.parameters())
 
 
-def test_an_unknown_encoding_is_refused_by_name():
+def test_unknown_encoding_is_refused():
     with pytest.raises(ValueError, match=r"^encoding: got 'polar', takes one of symmetric, anchor"):
         TargetEncoder(CropSampler(), "polar")

@@ -26,7 +26,7 @@ def _pairs(boxes: Tensor) -> Tensor:
     return boxes[sample_pairs(len(boxes))]
 
 
-def test_two_crops_are_drawn_as_they_always_were():
+def test_two_crops_match_version_0_1_0():
     # Runs that were published depend on them; these numbers are of version 0.1.0.
     expected = {
         CropSampler(): [
@@ -47,7 +47,7 @@ def test_two_crops_are_drawn_as_they_always_were():
 
 
 @given(_seeds, _counts, st.floats(0.01, 1), st.floats(0.1, 1), st.floats(0, 1))
-def test_all_crops_of_a_picture_fit_one_window(seed, crops, least, side, max_iou):
+def test_all_crops_fit_one_window(seed, crops, least, side, max_iou):
     sampler = CropSampler((least, 1), (0.5, 2), (side, side), max_iou, num_crops=crops)
     boxes = _draw(sampler, seed=seed)
     assert boxes.shape == (crops, 64, 4) and boxes.isfinite().all()
@@ -60,13 +60,13 @@ def test_all_crops_of_a_picture_fit_one_window(seed, crops, least, side, max_iou
 
 
 @given(_seeds, _counts, st.floats(0, 0.3))
-def test_no_two_crops_overlap_more_than_they_may_where_there_is_room(seed, crops, max_iou):
+def test_overlap_limit_holds_for_all_pairs(seed, crops, max_iou):
     sampler = CropSampler((0.005, 0.02), max_iou=max_iou, tries=40, num_crops=crops)
     assert (paired_iou(*_pairs(_draw(sampler, seed=seed))) <= max_iou + 1e-4).all()
 
 
 @pytest.mark.parametrize("crops", [3, 8])
-def test_where_there_is_no_room_the_try_with_the_least_overlap_is_kept(crops):
+def test_least_overlap_is_kept_without_room(crops):
     overlaps = []
     for tries in (1, 4, 16):
         sampler = CropSampler((0.4, 0.6), window=(1, 1), max_iou=0.0, tries=tries, num_crops=crops)
@@ -78,7 +78,7 @@ def test_where_there_is_no_room_the_try_with_the_least_overlap_is_kept(crops):
 
 @pytest.mark.parametrize("crops", [3, 8])
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_the_constants_are_every_pair_s_and_the_order_of_the_crops_tells_nothing(crops, encoding):
+def test_targets_have_unit_std_for_all_pairs(crops, encoding):
     sampler = CropSampler(num_crops=crops)
     targets = TargetEncoder(sampler, encoding).encode(*_pairs(_draw(sampler, 20000, seed=1)))
     spread = targets.std(dim=1)
@@ -87,7 +87,7 @@ def test_the_constants_are_every_pair_s_and_the_order_of_the_crops_tells_nothing
 
 
 @given(_seeds, st.integers(3, 8))
-def test_the_same_seed_draws_the_same_and_the_global_generators_stay(seed, crops):
+def test_boxes_depend_on_seed_only(seed, crops):
     before = torch.get_rng_state()
     first, again = (_draw(CropSampler(num_crops=crops), 8, seed) for _ in range(2))
     other = _draw(CropSampler(num_crops=crops), 8, seed + 1)
@@ -96,7 +96,7 @@ def test_the_same_seed_draws_the_same_and_the_global_generators_stay(seed, crops
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_they_are_float32_on_the_cpu_whatever_torch_defaults_to():
+def test_boxes_are_float32_on_the_cpu():
     expected = _draw(CropSampler(num_crops=4))
     torch.set_default_dtype(torch.float64)
     try:
@@ -108,7 +108,7 @@ def test_they_are_float32_on_the_cpu_whatever_torch_defaults_to():
 
 
 @given(_seeds, _counts, st.integers(1, 30))
-def test_pairs_that_are_drawn_are_distinct_and_as_many_as_asked(seed, crops, wanted):
+def test_sampled_pairs_are_distinct(seed, crops, wanted):
     pairs = sample_pairs(crops, wanted, seed)
     a, b = pairs
     assert pairs.shape == (2, min(wanted, num_all_pairs(crops)))
@@ -118,13 +118,13 @@ def test_pairs_that_are_drawn_are_distinct_and_as_many_as_asked(seed, crops, wan
 
 
 @given(_seeds, _counts)
-def test_all_pairs_are_all_of_them_whatever_the_keys(seed, crops):
+def test_all_pairs_ignore_the_seed(seed, crops):
     pairs = sample_pairs(crops)
     assert set(map(tuple, pairs.T.tolist())) == {(a, b) for b in range(crops) for a in range(b)}
     assert torch.equal(sample_pairs(crops, num_all_pairs(crops), seed), pairs)
 
 
-def test_every_pair_is_drawn_as_often_as_another():
+def test_pairs_are_sampled_uniformly():
     drawn = torch.cat([sample_pairs(4, 2, key) for key in range(3000)], dim=1)
     counts = (drawn[0] * 4 + drawn[1]).bincount()
     assert (counts > 0).sum() == 6

@@ -23,7 +23,7 @@ def student() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1))
 
 
-def made(*sides: int, seed: int = 0) -> tuple[list[Tensor], ViewBoxes]:
+def make_views(*sides: int, seed: int = 0) -> tuple[list[Tensor], ViewBoxes]:
     generator = torch.Generator().manual_seed(seed)
     views = [torch.rand(B, 3, side, side, generator=generator) for side in sides]
     return views, ViewBoxes(
@@ -35,9 +35,9 @@ MULTI = (8, 8, 6, 6, 6)
 
 
 @given(st.permutations(range(5)), st.booleans(), st.booleans())
-def test_any_order_of_calls_with_views_apart_or_in_one_tensor(order, joined, copied) -> None:
+def test_views_match_in_any_call_order(order, joined, copied) -> None:
     """DINO and SwAV call once a view or, in their authors' code, once a size."""
-    net, (views, places) = student(), made(*MULTI)
+    net, (views, places) = student(), make_views(*MULTI)
     watch = FeatureCapture(net)
     watch.open()
     given_ = [
@@ -59,9 +59,9 @@ def test_any_order_of_calls_with_views_apart_or_in_one_tensor(order, joined, cop
 
 
 @given(st.permutations(range(3)))
-def test_views_that_take_turns_picture_by_picture(order) -> None:
+def test_interleaved_views_are_matched(order) -> None:
     """MMSelfSup's SimCLR."""
-    net, (views, places) = student(), made(8, 8, 8)
+    net, (views, places) = student(), make_views(8, 8, 8)
     watch = FeatureCapture(net)
     watch.open()
     net(torch.stack([views[n] for n in order], 1).flatten(0, 1))
@@ -71,8 +71,8 @@ def test_views_that_take_turns_picture_by_picture(order) -> None:
     assert torch.equal(out.boxes, places.boxes)
 
 
-def test_calls_without_gradients_do_not_count_nor_those_between_steps() -> None:
-    net, (views, places) = student(), made(8, 8)
+def test_no_grad_calls_are_ignored() -> None:
+    net, (views, places) = student(), make_views(8, 8)
     watch = FeatureCapture(net)
     net(views[1])
     watch.open()
@@ -103,8 +103,8 @@ def test_calls_without_gradients_do_not_count_nor_those_between_steps() -> None:
     ),
     ids=("never", "changed", "one"),
 )
-def test_a_host_whose_student_never_sees_two_views_is_told_so(host: Any) -> None:
-    net, (views, places) = student(), made(8, 8)
+def test_fewer_than_two_views_is_refused(host: Any) -> None:
+    net, (views, places) = student(), make_views(8, 8)
     watch = FeatureCapture(net)
     watch.open()
     host(net, views)
@@ -117,10 +117,10 @@ def test_a_host_whose_student_never_sees_two_views_is_told_so(host: Any) -> None
 @pytest.mark.parametrize(
     "joined", (None, torch.cat, lambda views: torch.stack(views, 1).flatten(0, 1))
 )
-def test_views_that_change_places_later_are_left_out_never_mistaken(joined: Any) -> None:
+def test_reordered_views_are_left_out(joined: Any) -> None:
     net, watch = student(), None
     for step in range(4):
-        views, places = made(8, 8, seed=step)
+        views, places = make_views(8, 8, seed=step)
         given_ = views[::-1] if step % 2 else views
         watch = watch or FeatureCapture(net)
         watch.open()
@@ -132,8 +132,8 @@ def test_views_that_change_places_later_are_left_out_never_mistaken(joined: Any)
         watch.close()
 
 
-def test_single_rows_that_are_not_the_views_are_left_out() -> None:
-    net, (views, places) = student(), made(8, 8)
+def test_modified_rows_are_left_out() -> None:
+    net, (views, places) = student(), make_views(8, 8)
     watch = FeatureCapture(net)
     for step in range(2):
         watch.open()
@@ -146,10 +146,10 @@ def test_single_rows_that_are_not_the_views_are_left_out() -> None:
     assert out.boxes.isnan().all(dim=2).tolist() == [[False] * 3, [False, True, False]]
 
 
-def test_another_batch_size_or_pattern_of_calls_is_found_anew() -> None:
+def test_new_call_pattern_is_matched_again() -> None:
     net, watch = student(), None
     for step, size in enumerate((3, 2, 3)):
-        views, places = made(8, 8, 6, 6, seed=step)
+        views, places = make_views(8, 8, 6, 6, seed=step)
         views = [view[:size] for view in views]
         places = ViewBoxes(*(told[:, :size] for told in places))
         watch = watch or FeatureCapture(net)
@@ -163,15 +163,15 @@ def test_another_batch_size_or_pattern_of_calls_is_found_anew() -> None:
         assert torch.allclose(out.features[0], extract_features(net, views[2]), atol=1e-6)
 
 
-def test_equal_views_take_a_slot_each() -> None:
+def test_equal_views_get_distinct_rows() -> None:
     view = torch.rand(2, 3, 4, 4)
     assert len(set(match_views([view, view], [view, view.clone()]).values())) == 2
     assert match_views([view], [view, view.clone()]).keys() == {0}
 
 
 @pytest.mark.parametrize("layer", (None, "0"))
-def test_layer_and_pool_are_heeded(layer: str | None) -> None:
-    net, (views, places) = student(), made(8, 8)
+def test_layer_and_pool_are_used(layer: str | None) -> None:
+    net, (views, places) = student(), make_views(8, 8)
     watch = FeatureCapture(net, layer=layer)
     watch.open()
     for view in views:
@@ -197,8 +197,8 @@ class Encoder(nn.Module):
 
 
 @pytest.mark.parametrize("called", (False, True))
-def test_a_method_of_the_encoders_own_is_seen_by_its_stem(called: bool) -> None:
-    net, (views, places) = Encoder(), made(8, 8)
+def test_custom_method_is_captured_by_layer(called: bool) -> None:
+    net, (views, places) = Encoder(), make_views(8, 8)
     for layer in (None, "norm"):
         watch = FeatureCapture(net, layer=layer)
         watch.open()
@@ -215,12 +215,12 @@ def test_a_method_of_the_encoders_own_is_seen_by_its_stem(called: bool) -> None:
     assert not net.stem._forward_pre_hooks
 
 
-def test_what_the_backbone_is_given_counts_not_what_it_makes_of_it() -> None:
+def test_raw_backbone_input_is_matched() -> None:
     class Scaled(Encoder):
         def forward(self, images: Tensor) -> Tensor:
             return self.encode(images * 2 - 1)
 
-    net, (views, places) = Scaled(), made(8, 8)
+    net, (views, places) = Scaled(), make_views(8, 8)
     watch = FeatureCapture(net)
     watch.open()
     for view in views:
@@ -228,18 +228,18 @@ def test_what_the_backbone_is_given_counts_not_what_it_makes_of_it() -> None:
     assert torch.allclose(watch.collect(views, places).features[1], net(views[1]).mean(1))
 
 
-def test_named_arguments_and_places_of_other_views() -> None:
+def test_keyword_arguments_are_captured() -> None:
     class Masked(nn.Module):
         def forward(self, keep: int, images: Tensor) -> Tensor:
             return images.mean((2, 3))
 
-    net, (views, places) = Masked(), made(8, 8)
+    net, (views, places) = Masked(), make_views(8, 8)
     watch = FeatureCapture(net)
     watch.open()
     for view in views:
         net(keep=1, images=view.requires_grad_())
     assert torch.allclose(watch.collect(views, places).features[1], views[1].mean((2, 3)))
-    with pytest.raises(ConfigError, match="the batch has 1 views, its transform made 2"):
+    with pytest.raises(ConfigError, match="the batch has 1 views, its transform make_views 2"):
         watch.collect(views[:1], places)
     with pytest.raises(ConfigError, match="turned, warped or padded"):
         again = FeatureCapture(net)
@@ -249,8 +249,8 @@ def test_named_arguments_and_places_of_other_views() -> None:
         again.collect(views, ViewBoxes(torch.full_like(places.boxes, torch.nan), places.flips))
 
 
-def test_most_local_and_same_rows() -> None:
-    views, _ = made(8, 8, 6, 6, 4)
+def test_smallest_views_and_rows_equal() -> None:
+    views, _ = make_views(8, 8, 6, 6, 4)
     assert smallest_views(match_views(views, views), views) == [2, 3]
     assert smallest_views(match_views(views[:1], views), views) == []
     assert rows_equal(views[0], views[0]).all()

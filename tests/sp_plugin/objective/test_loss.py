@@ -14,7 +14,7 @@ _seeds = st.integers(0, 2**32 - 1)
 _TORCH = {"smooth_l1": F.smooth_l1_loss, "l1": F.l1_loss, "mse": F.mse_loss}
 
 
-def _two(seed: int, rows: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
+def _prediction_and_target(seed: int, rows: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
     prediction, target = 2 * torch.randn(2, rows, 3, generator=torch.Generator().manual_seed(seed))
     return prediction, target
 
@@ -28,15 +28,15 @@ def _two(seed: int, rows: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
         ("mse", ((0.25 + 9.0) / 2 + 4.0) / 2),
     ],
 )
-def test_a_case_by_hand(kind, expected):
+def test_loss_by_hand(kind, expected):
     prediction = torch.tensor([[0.5, -3.0, 2.0]])
     assert SPLoss(kind)(prediction, torch.zeros(1, 3)).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("kind", LOSSES)
 @given(seed=_seeds)
-def test_it_is_torch_s_loss_of_position_and_of_scale(kind, seed):
-    prediction, target = _two(seed)
+def test_loss_matches_torch(kind, seed):
+    prediction, target = _prediction_and_target(seed)
     position = _TORCH[kind](prediction[:, :2], target[:, :2])
     scale = _TORCH[kind](prediction[:, 2], target[:, 2])
     torch.testing.assert_close(SPLoss(kind)(prediction, target), (position + scale) / 2)
@@ -51,21 +51,21 @@ def test_position_and_scale_count_the_same(kind):
 
 @pytest.mark.parametrize("kind", LOSSES)
 @given(seed=_seeds)
-def test_it_is_symmetric_and_zero_for_what_is_right_alone(kind, seed):
-    prediction, target = _two(seed)
+def test_loss_is_symmetric_zero_at_target(kind, seed):
+    prediction, target = _prediction_and_target(seed)
     loss = SPLoss(kind)
     torch.testing.assert_close(loss(prediction, target), loss(target, prediction))
     assert loss(target, target) == 0 < loss(prediction, target)
 
 
-def test_an_unknown_kind_is_refused_by_name():
+def test_unknown_loss_is_refused():
     with pytest.raises(ValueError, match=r"^loss: got 'huber', takes one of smooth_l1, l1, mse"):
         SPLoss("huber")
 
 
 @given(_seeds, st.integers(2, 40))
-def test_r2_is_what_others_say_it_is(seed, rows):
-    prediction, target = _two(seed, rows)
+def test_r2_matches_sklearn_and_torchmetrics(seed, rows):
+    prediction, target = _prediction_and_target(seed, rows)
     ours = r2(prediction, target)
     theirs = torch.tensor(r2_score(target, prediction, multioutput="raw_values"))
     torch.testing.assert_close(ours, theirs.float(), atol=1e-3, rtol=1e-3)
@@ -74,4 +74,4 @@ def test_r2_is_what_others_say_it_is(seed, rows):
 
 
 def test_r2_of_one_row_is_nan():
-    assert r2(*_two(0, rows=1)).isnan().all()
+    assert r2(*_prediction_and_target(0, rows=1)).isnan().all()

@@ -30,7 +30,7 @@ def _sp(**settings) -> SpatialPrediction:
 
 
 @given(st.floats(0.01, 100), st.floats(0, 1), st.floats(0, 1))
-def test_the_weight_stays_between_zero_and_its_value_and_makes_no_leap(weight, warmup, decay):
+def test_weight_is_bounded_and_continuous(weight, warmup, decay):
     sp = SpatialPrediction.__new__(SpatialPrediction)
     nn.Module.__init__(sp)
     sp.config = SPConfig(weight=weight, warmup_fraction=warmup, cooldown_fraction=decay).resolve(64)
@@ -44,7 +44,7 @@ def test_the_weight_stays_between_zero_and_its_value_and_makes_no_leap(weight, w
     assert math.isclose(values[-1], 0 if decay else weight, abs_tol=1e-9)
 
 
-def test_before_warm_up_the_loss_is_zero_and_the_head_s_gradients_are_there_and_zero():
+def test_before_warmup_head_gradient_is_zero():
     net, sp = _net(), _sp(warmup_fraction=0.1)
     out = sp(net, IMAGES, step=0, progress=0.0)
     assert out.loss == 0 and out.metrics["loss"] > 0 and out.metrics["weight"] == 0
@@ -54,7 +54,7 @@ def test_before_warm_up_the_loss_is_zero_and_the_head_s_gradients_are_there_and_
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
-def test_a_weight_of_zero_freezes_the_head():
+def test_weight_0_freezes_the_head():
     net, sp = _net(), _sp(weight=0)
     out = sp(net, IMAGES, step=0)
     assert out.loss == 0 and not out.loss.requires_grad

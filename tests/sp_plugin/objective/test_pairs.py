@@ -40,7 +40,7 @@ def _sp(**settings) -> SpatialPrediction:
     )
 
 
-def _asked(out, boxes: Tensor) -> list[tuple[int, int]]:
+def _pair_indices(out, boxes: Tensor) -> list[tuple[int, int]]:
     """Which crops the pairs of an output are of."""
     pairs = out.boxes.unflatten(1, (-1, boxes.shape[1]))
     return [tuple(_index(boxes, box) for box in pair) for pair in pairs.unbind(1)]
@@ -53,7 +53,7 @@ def _index(boxes: Tensor, wanted: Tensor) -> int:
 
 @pytest.mark.parametrize("crops", [2, 4, 8])
 @pytest.mark.parametrize("pairs", ["all", 1])
-def test_each_crop_is_encoded_once_whatever_the_pairs(crops, pairs):
+def test_each_crop_is_encoded_once(crops, pairs):
     net, sp = Net(), _sp(num_crops=crops, num_pairs=pairs)
     out = sp(net, IMAGES, step=0)
     (seen,) = net.seen
@@ -63,13 +63,13 @@ def test_each_crop_is_encoded_once_whatever_the_pairs(crops, pairs):
     assert out.prediction.shape == out.target.shape == (rows, 3)
 
 
-def test_the_head_gets_the_features_of_the_pairs_whose_boxes_make_the_target():
+def test_head_and_target_use_the_same_pairs():
     net, sp = Net(), _sp(num_crops=4)
     boxes = sp.sample_crops(IMAGES, torch.Generator().manual_seed(0)).boxes
     features = torch.randn(4, 5, 8)
     out = sp.pair_loss(features, boxes, step=0)
     pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
-    assert _asked(out, boxes) == pairs
+    assert _pair_indices(out, boxes) == pairs
     for i, (a, b) in enumerate(pairs):
         rows = slice(5 * i, 5 * i + 5)
         told = sp.head(features[a], features[b])
@@ -79,7 +79,7 @@ def test_the_head_gets_the_features_of_the_pairs_whose_boxes_make_the_target():
     assert not net.seen
 
 
-def test_the_gradient_reaches_every_crop_under_all_and_two_crops_under_one():
+def test_gradient_reaches_crops_in_pairs():
     for pairs, reached in (("all", 4), (1, 2)):
         net, sp = Net(), _sp(num_crops=4, num_pairs=pairs)
         sp(net, IMAGES, step=0).loss.backward()
@@ -88,7 +88,7 @@ def test_the_gradient_reaches_every_crop_under_all_and_two_crops_under_one():
         assert torch.equal(moved.any(dim=1), moved.all(dim=1))
 
 
-def test_forward_is_asking_about_what_the_backbone_says_of_what_is_drawn():
+def test_forward_equals_separate_pair_loss():
     net, sp = Net(), _sp(num_crops=3, num_pairs=2)
     out = sp(net, IMAGES, step=4, rank=1, progress=0.5)
     features = net.given[0].detach().unflatten(0, (3, 5))
@@ -106,11 +106,11 @@ def _all_boxes(sp: SpatialPrediction, step: int, rank: int = 0) -> Tensor:
     return torch.cat([pairs[0, :1], pairs[1, : sp.config.num_crops - 1]])
 
 
-def test_pairs_that_are_drawn_follow_seed_rank_and_step_and_nothing_else():
+def test_pairs_depend_on_seed_rank_and_step():
     def asked(step: int, rank: int = 0, seed: int = 0) -> frozenset[tuple[int, int]]:
         sp = _sp(num_crops=4, num_pairs=2, seed=seed)
         return frozenset(
-            _asked(sp(Net(), IMAGES, step=step, rank=rank), _all_boxes(sp, step, rank))
+            _pair_indices(sp(Net(), IMAGES, step=step, rank=rank), _all_boxes(sp, step, rank))
         )
 
     steps = [asked(step) for step in range(12)]
@@ -122,7 +122,7 @@ def test_pairs_that_are_drawn_follow_seed_rank_and_step_and_nothing_else():
     assert steps != [asked(step, seed=1) for step in range(12)]
 
 
-def test_ready_features_get_a_gradient_and_none_with_weight_0():
+def test_given_features_get_a_gradient():
     for weight in (1, 0):
         sp = _sp(num_crops=3, weight=weight, warmup_fraction=0)
         boxes = sp.sampler(5, torch.Generator().manual_seed(0))
@@ -136,7 +136,7 @@ def test_ready_features_get_a_gradient_and_none_with_weight_0():
 
 
 @pytest.mark.parametrize("spoilt", [float("inf"), float("nan"), 3e38])
-def test_ready_features_that_are_not_finite_leave_the_hosts_own_gradient_alone(spoilt):
+def test_nonfinite_keeps_host_gradient(spoilt):
     sp = _sp(num_crops=3)
     boxes = sp.sampler(5, torch.Generator().manual_seed(0))
     features = torch.randn(3, 5, 8)
@@ -149,6 +149,6 @@ def test_ready_features_that_are_not_finite_leave_the_hosts_own_gradient_alone(s
     assert out.metrics["skipped_fraction"] == 1 and torch.equal(features.grad, expected)
 
 
-def test_one_picture_with_several_pairs_has_an_r2():
+def test_one_image_with_several_pairs_has_r2():
     out = _sp(num_crops=4)(Net(), IMAGES[:1], step=0)
     assert all(out.metrics[f"r2_{name}"].isfinite() for name in ("dx", "dy", "scale"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sp_plugin
 
-_HOSTS = (
+_FRAMEWORKS = (
     "omegaconf",
     "hydra",
     "mmengine",
@@ -44,18 +44,18 @@ def _loaded_by(statement: str) -> set[str]:
     return set(ran.stdout.split())
 
 
-def test_importing_it_draws_nothing_and_brings_nothing_but_torch():
+def test_import_loads_only_torch():
     loaded = _loaded_by(_IMPORT)
-    assert not loaded & set(_HOSTS)
+    assert not loaded & set(_FRAMEWORKS)
     third_party = loaded - set(sys.stdlib_module_names) - _loaded_by("import torch")
     assert third_party == {"sp_plugin"}
 
 
-def test_every_public_name_is_there_and_explained():
+def test_public_names_have_docstrings():
     for name in sp_plugin.__all__:
         assert getattr(sp_plugin, name).__doc__, name
     assert sp_plugin.__all__ == sorted(sp_plugin.__all__)
 
 
-def test_the_version_is_a_release_s():
+def test_version_is_a_release():
     assert all(part.isdigit() for part in sp_plugin.__version__.split("."))

@@ -30,11 +30,11 @@ def make_image(width: int = 61, height: int = 47, seed: int = 0) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def seeded(seed: int = 0) -> None:
+def seed_all(seed: int = 0) -> None:
     torch.manual_seed(seed), random.seed(seed), np.random.seed(seed)  # noqa: NPY002
 
 
-def replayed(image: Image.Image, box: Tensor, flips: Tensor, size: int, **how: Any) -> Tensor:
+def reproduce_view(image: Image.Image, box: Tensor, flips: Tensor, size: int, **how: Any) -> Tensor:
     """The view that a box and flips say, cut anew with torchvision's own functions."""
     width, height = image.size
     w, h = round(float(box[2]) * width), round(float(box[3]) * height)
@@ -45,7 +45,7 @@ def replayed(image: Image.Image, box: Tensor, flips: Tensor, size: int, **how: A
     return F.pil_to_tensor(F.vflip(crop) if flips[1] < 0 else crop)
 
 
-class Several:
+class DictTransform:
     """A host's views in a form of its own."""
 
     def __init__(self, *parts: Callable[[Any], Any]) -> None:
@@ -61,13 +61,13 @@ def to_tensor(T: Any) -> Any:
 
 @BOTH
 @pytest.mark.parametrize("flips_first", (False, True))
-def test_boxes_and_flips_replay_to_the_very_pixels(T: Any, flips_first: bool) -> None:
+def test_boxes_and_flips_reproduce_pixels(T: Any, flips_first: bool) -> None:
     flips = [T.RandomHorizontalFlip(), T.RandomVerticalFlip()]
     crop = T.RandomResizedCrop(24)
     geometry = [*flips, crop] if flips_first else [crop, *flips]
     one = T.Compose([*geometry, to_tensor(T)])
-    host = ViewBoxTransform(Several(one, one, T.Compose([T.RandomApply([one], p=1.0)])))
-    seeded()
+    host = ViewBoxTransform(DictTransform(one, one, T.Compose([T.RandomApply([one], p=1.0)])))
+    seed_all()
     told = set()
     for seed in range(12):
         image = make_image(seed=seed)
@@ -75,7 +75,7 @@ def test_boxes_and_flips_replay_to_the_very_pixels(T: Any, flips_first: bool) ->
         for n, view in enumerate(sample["views"]["views"]):
             box, seen = sample["sp"]["boxes"][n], sample["sp"]["flips"][n]
             told.add(tuple(seen.tolist()))
-            again = replayed(image, box, seen, 24)
+            again = reproduce_view(image, box, seen, 24)
             if (
                 flips_first
             ):  # resizing the mirrored crop rounds otherwise than mirroring the resized
@@ -86,7 +86,7 @@ def test_boxes_and_flips_replay_to_the_very_pixels(T: Any, flips_first: bool) ->
 
 
 @BOTH
-def test_a_crop_of_a_crop_of_a_mirrored_and_resized_picture(T: Any) -> None:
+def test_chained_geometry_gives_exact_box(T: Any) -> None:
     """Every pixel says where it was; so does the box, whatever was done in between."""
     ramp = torch.stack(torch.meshgrid(torch.arange(64), torch.arange(48), indexing="xy")).float()
     ramp = torch.cat([ramp / 64, torch.zeros(1, 48, 64)])
@@ -94,8 +94,8 @@ def test_a_crop_of_a_crop_of_a_mirrored_and_resized_picture(T: Any) -> None:
         T.Resize((96, 128), interpolation=F.InterpolationMode.NEAREST), T.RandomHorizontalFlip(1.0),
         T.CenterCrop(80), T.RandomCrop(60), T.RandomVerticalFlip(1.0), T.RandomCrop((30, 40)),
     ])  # fmt: skip
-    host = ViewBoxTransform(Several(chain))
-    seeded()
+    host = ViewBoxTransform(DictTransform(chain))
+    seed_all()
     for _ in range(10):
         sample = host(ramp)
         (view,), (box,) = sample["views"]["views"], sample["sp"]["boxes"]
@@ -117,30 +117,30 @@ def test_a_crop_of_a_crop_of_a_mirrored_and_resized_picture(T: Any) -> None:
         lambda T: T.CenterCrop(60),
     ),
 )  # fmt: skip
-def test_what_no_box_can_say_is_lost_and_so_is_all_that_comes_of_it(T: Any, bend: Any) -> None:
+def test_unsupported_transform_gives_nan_box(T: Any, bend: Any) -> None:
     first = v1.Lambda(lambda told: told[0] if isinstance(told, tuple) else told)
     bent = T.Compose([bend(T), first, T.RandomResizedCrop(16), to_tensor(T)])
     straight = T.Compose([T.RandomApply([bend(T)], p=0.0), T.RandomResizedCrop(16), to_tensor(T)])
-    host = ViewBoxTransform(Several(bent, straight))
+    host = ViewBoxTransform(DictTransform(bent, straight))
     for seed in range(8):
-        seeded(seed)
+        seed_all(seed)
         boxes = host(make_image(48, 48))["sp"]["boxes"]
         assert boxes[0].isnan().all() and boxes[1].isfinite().all()
 
 
-class Colour:
+class RandomBrightness:
     """A transform of one's own: a plain callable, no module."""
 
     def __call__(self, image: Any) -> Any:
         return F.adjust_brightness(image, random.uniform(0.5, 1.5))
 
 
-class RandomTurn(Colour):
+class QuarterTurn(RandomBrightness):
     def __call__(self, image: Any) -> Any:
         return F.rotate(image, 90)
 
 
-class Turned(Colour):
+class HiddenMirror(RandomBrightness):
     """Moves pixels by functions after its parts: out of sight."""
 
     def __init__(self) -> None:
@@ -150,27 +150,27 @@ class Turned(Colour):
         return F.to_tensor(F.hflip(self.crop(image)))
 
 
-class Own(v1.RandomResizedCrop):
+class HiddenCrop(v1.RandomResizedCrop):
     """Says nothing of what it draws."""
 
     def forward(self, image: Any) -> Any:
         return F.resized_crop(image, 2, 3, 10, 12, [24, 24])
 
 
-def test_callables_of_ones_own() -> None:
-    tail = [v1.RandomResizedCrop(24), Colour(), lambda image: image.convert("L").convert("RGB")]
-    rotate = type("RandomRotate", (RandomTurn,), {})()
-    host = Several(
-        v1.Compose([Colour(), *tail, v1.ToTensor()]), v1.Compose([*tail, rotate, v1.ToTensor()]),
-        Turned(), v1.Compose([v1.RandomResizedCrop(24), Own(24), v1.ToTensor()]),
+def test_opaque_callables_give_nan_boxes() -> None:
+    tail = [v1.RandomResizedCrop(24), RandomBrightness(), lambda image: image.convert("L").convert("RGB")]
+    rotate = type("RandomRotate", (QuarterTurn,), {})()
+    host = DictTransform(
+        v1.Compose([RandomBrightness(), *tail, v1.ToTensor()]), v1.Compose([*tail, rotate, v1.ToTensor()]),
+        HiddenMirror(), v1.Compose([v1.RandomResizedCrop(24), HiddenCrop(24), v1.ToTensor()]),
         v1.Compose([lambda image: image.crop((0, 0, 12, 12)), *tail, v1.ToTensor()]),
     )  # fmt: skip
-    seeded()
+    seed_all()
     boxes = ViewBoxTransform(host)(make_image(24, 24))["sp"]["boxes"]
     assert boxes.isnan().all(dim=1).tolist() == [False, True, True, True, True]
 
 
-def test_where_nothing_can_be_followed_one_line_says_so() -> None:
+def test_untrackable_transform_is_refused() -> None:
     one = v1.RandomResizedCrop(16)
 
     def hidden(image: Any) -> list[Any]:
@@ -185,26 +185,26 @@ def test_where_nothing_can_be_followed_one_line_says_so() -> None:
         assert line.endswith("take 'view' or 'image'") and "\n" not in line
 
 
-def test_a_transform_that_fails_on_a_blank_picture_says_why() -> None:
-    class Needs(Turned):
+def test_failure_on_blank_image_is_explained() -> None:
+    class Needs(HiddenMirror):
         def __call__(self, image: Any) -> Any:
             return image.getpixel((0, 0))
 
     with pytest.raises(ConfigError, match="no attribute 'getpixel'; SP follows torchvision"):
-        ViewBoxTransform(Several(Needs())).sample_boxes(1)
+        ViewBoxTransform(DictTransform(Needs())).sample_boxes(1)
 
 
 @BOTH
-def test_views_and_generators_are_what_they_were_and_all_is_taken_off(T: Any) -> None:
+def test_views_and_rng_are_unchanged(T: Any) -> None:
     def made() -> Any:
         one = T.Compose([
             T.RandomResizedCrop(24), T.RandomHorizontalFlip(), T.ColorJitter(0.4, 0.4, 0.4, 0.1),
-            Colour(), T.RandomGrayscale(0.5), to_tensor(T), T.Normalize((0.5,) * 3, (0.2,) * 3),
+            RandomBrightness(), T.RandomGrayscale(0.5), to_tensor(T), T.Normalize((0.5,) * 3, (0.2,) * 3),
         ])  # fmt: skip
-        return Several(one, T.RandomApply([one], p=1.0), one.transforms[0])
+        return DictTransform(one, T.RandomApply([one], p=1.0), one.transforms[0])
 
     def run(host: Any) -> tuple[Any, ...]:
-        seeded()
+        seed_all()
         views = [host(make_image(seed=seed)) for seed in range(4)]
         return views, torch.rand(1), random.random()
 
@@ -226,22 +226,22 @@ def test_views_and_generators_are_what_they_were_and_all_is_taken_off(T: Any) ->
 
 
 @BOTH
-def test_transforms_that_share_parts(T: Any) -> None:
+def test_shared_transforms_are_tracked(T: Any) -> None:
     """Two data sets of one transform, or of two with a part in common."""
-    one = T.Compose([T.RandomResizedCrop(24), Colour(), T.RandomHorizontalFlip(), to_tensor(T)])
-    shared = Several(one, one)
+    one = T.Compose([T.RandomResizedCrop(24), RandomBrightness(), T.RandomHorizontalFlip(), to_tensor(T)])
+    shared = DictTransform(one, one)
     alone = ViewBoxTransform(copy.deepcopy(shared))
     before = pickle.dumps(shared)
     hosts = [
         ViewBoxTransform(shared),
         ViewBoxTransform(shared),
-        ViewBoxTransform(Several(one, T.RandomVerticalFlip(1.0))),
+        ViewBoxTransform(DictTransform(one, T.RandomVerticalFlip(1.0))),
     ]
     for host in (alone, *hosts[:2]):
         assert torch.equal(host.sample_boxes(4), alone.sample_boxes(4))
-        seeded()
+        seed_all()
         seen = host(make_image())["sp"]
-        seeded()
+        seed_all()
         wanted = alone(make_image())["sp"]
         assert all(torch.equal(seen[key], wanted[key]) for key in wanted)
     assert hosts[2].sample_boxes(4).isfinite().all()
@@ -250,9 +250,9 @@ def test_transforms_that_share_parts(T: Any) -> None:
     assert pickle.dumps(shared) == before
 
 
-def test_a_drawing_moves_no_generator_and_is_the_same_each_time() -> None:
-    one = v1.Compose([v1.RandomResizedCrop(24, (0.1, 0.4)), Colour(), v1.ToTensor()])
-    host = ViewBoxTransform(Several(one, one))
+def test_sampled_boxes_are_deterministic() -> None:
+    one = v1.Compose([v1.RandomResizedCrop(24, (0.1, 0.4)), RandomBrightness(), v1.ToTensor()])
+    host = ViewBoxTransform(DictTransform(one, one))
     before = torch.get_rng_state(), random.getstate()
     boxes = host.sample_boxes()
     assert torch.equal(before[0], torch.get_rng_state()) and before[1] == random.getstate()
@@ -260,13 +260,13 @@ def test_a_drawing_moves_no_generator_and_is_the_same_each_time() -> None:
     areas = boxes[..., 2] * boxes[..., 3]
     assert 0.09 < areas.min() < 0.12 and 0.38 < areas.max() < 0.41
     # What the very transform does to images of that size.
-    seeded()
+    seed_all()
     seen = torch.stack([host(make_image(256, 256))["sp"]["boxes"] for _ in range(200)])
     assert torch.allclose(seen.std(dim=(0, 1)), boxes.std(dim=(0, 1)), rtol=0.15)
 
 
 @pytest.mark.parametrize("start", ("fork", "spawn"))
-def test_workers_of_either_kind_record(start: str) -> None:
+def test_fork_and_spawn_workers_record_boxes(start: str) -> None:
     """A spawned worker gets a copy by pickle."""
     one = v2.Compose([v2.RandomResizedCrop(24), v2.RandomHorizontalFlip(), v1.ToTensor()])
     host = ViewBoxTransform(one)

@@ -12,7 +12,7 @@ from sp_plugin.crops.sharpness import matched_resolution
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 8), st.integers(4, 96))
-def test_a_shared_resolution_is_whole_and_half_to_all_of_the_coarsest_crop_s_own(seed, crops, size):
+def test_matched_resolution_is_in_range(seed, crops, size):
     generator = torch.Generator().manual_seed(seed)
     sides = 1 + 100 * torch.rand(crops, 64, 2, generator=generator)
     grid = matched_resolution(sides, size, rand_cpu(64, 1, generator=generator))
@@ -21,7 +21,7 @@ def test_a_shared_resolution_is_whole_and_half_to_all_of_the_coarsest_crop_s_own
     assert (grid <= coarsest).all() and (grid >= (coarsest / 2).floor()).all()
 
 
-def test_equal_sharpness_does_not_tell_the_scale_and_native_sharpness_does():
+def test_equal_sharpness_hides_the_scale():
     # 1/f noise looks alike at every scale: what differs between crops is how sharp they are.
     frequency = torch.fft.fftfreq(64)
     distance = (frequency[:, None] ** 2 + frequency**2).sqrt().clamp_min(1 / 64)
@@ -40,7 +40,7 @@ def test_equal_sharpness_does_not_tell_the_scale_and_native_sharpness_does():
     assert told["native"] > 0.9 and told["equal"] < 0.2
 
 
-def test_width_and_height_each_keep_a_resolution_of_their_own():
+def test_axes_keep_their_own_resolution():
     # A wide image: crops of some 40 x 5 pixels, hence fine from left to right alone.
     sp = SpatialPrediction(8, SPConfig(crop_size=32, crop_scale=(0.1, 0.1), crop_ratio=(1, 1)))
     _, crops = sp.sample_crops(torch.randn(64, 1, 16, 128), torch.Generator().manual_seed(0))

@@ -16,7 +16,7 @@ steps = st.lists(st.one_of(st.sampled_from(["x", "y"]), halves), max_size=5)
 
 
 @given(steps)
-def test_a_place_is_where_the_pixels_came_from(chain: list[object]) -> None:
+def test_location_matches_pixel_coordinates(chain: list[object]) -> None:
     """Every pixel holds its own column and row; what is left says where it was cut."""
     grid = torch.stack(torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="xy"))
     place, seen = ViewLocation(), grid
@@ -40,5 +40,5 @@ def test_a_place_is_where_the_pixels_came_from(chain: list[object]) -> None:
         assert place.flip_y == (1 if rows[-1, 0] > rows[0, 0] else -1)
 
 
-def test_a_crop_of_what_is_lost_is_lost() -> None:
+def test_crop_of_unknown_is_unknown() -> None:
     assert all(value != value for value in UNKNOWN.hflip().crop(0.1, 0.1, 0.5, 0.5).box)

@@ -29,15 +29,15 @@ def as_float(image: Any) -> torch.Tensor:
     return v2.functional.to_dtype(v2.functional.pil_to_tensor(image), scale=True)
 
 
-def unchanged(crop: Any) -> Any:
+def identity(crop: Any) -> Any:
     return crop
 
 
 @pytest.mark.parametrize("count", (2, 4))
 @pytest.mark.parametrize("flip", (0.0, 1.0))
-def test_crops_are_what_the_boxes_say_of_the_flipped_picture(flip: float, count: int) -> None:
+def test_crops_match_boxes_of_flipped_image(flip: float, count: int) -> None:
     image = make_image()
-    sample = ImageCrops({**PLAIN, "num_crops": count}, color_transform=unchanged, flip=flip)(image)
+    sample = ImageCrops({**PLAIN, "num_crops": count}, color_transform=identity, flip=flip)(image)
     whole = as_float(v2.functional.hflip(image) if flip else image).expand(count, -1, -1, -1)
     expected = crop_resize(whole, sample["boxes"], 16)
     inside = (sample["crops"] - expected)[..., 2:-2, 2:-2]  # Pillow counts the edge's pixels whole
@@ -45,9 +45,9 @@ def test_crops_are_what_the_boxes_say_of_the_flipped_picture(flip: float, count:
     assert not torch.allclose(expected[0], expected[1], atol=0.05)
 
 
-def test_a_tensor_gives_the_crops_of_the_same_pil_image() -> None:
+def test_tensor_and_pil_give_same_crops() -> None:
     image = make_image()
-    crops = ImageCrops({**PLAIN, "sharpness": "equal"}, color_transform=unchanged)
+    crops = ImageCrops({**PLAIN, "sharpness": "equal"}, color_transform=identity)
     from_pil = crops(image, key=3)
     for tensor in (as_float(image), v2.functional.pil_to_tensor(image)):
         from_tensor = crops(tensor, key=3)
@@ -55,10 +55,10 @@ def test_a_tensor_gives_the_crops_of_the_same_pil_image() -> None:
         assert (from_pil["crops"] - from_tensor["crops"]).abs().mean() < 2 / 255
 
 
-def test_crops_of_a_long_picture_lie_in_one_square_of_it_and_keep_their_shape() -> None:
+def test_crops_of_wide_image_lie_in_a_square() -> None:
     """A ramp along x says where a crop was cut: in pixels, boxes are fractions of the height."""
     ramp = torch.arange(400.0).expand(3, 100, 400) / 400
-    crops, seen = ImageCrops(PLAIN, color_transform=unchanged, flip=0.0), []
+    crops, seen = ImageCrops(PLAIN, color_transform=identity, flip=0.0), []
     for key in range(20):
         sample = crops(ramp, key)
         x = (sample["crops"].mean((1, 2, 3)) * 400 + 0.5).double()
@@ -70,7 +70,7 @@ def test_crops_of_a_long_picture_lie_in_one_square_of_it_and_keep_their_shape() 
     assert min(seen) < 100 and max(seen) > 300  # the square itself lies anywhere
 
 
-def test_the_hosts_views_and_generators_are_what_they_were() -> None:
+def test_host_views_and_rng_are_unchanged() -> None:
     host = v1.Compose([v1.RandomResizedCrop(24), v1.ColorJitter(0.4), v1.ToTensor()])
 
     def draw(transform: Any) -> tuple[list[Any], tuple[Any, ...]]:
@@ -85,7 +85,7 @@ def test_the_hosts_views_and_generators_are_what_they_were() -> None:
         assert torch.equal(view, sample["views"])
 
 
-def test_draws_follow_the_hosts_generator_the_picture_and_the_seed() -> None:
+def test_boxes_follow_rng_image_and_seed() -> None:
     def boxes_of(crops: ImageCrops, image: Any, host: int) -> torch.Tensor:
         torch.manual_seed(host)
         return crops(image)["boxes"]
@@ -98,7 +98,7 @@ def test_draws_follow_the_hosts_generator_the_picture_and_the_seed() -> None:
     assert not torch.equal(first, boxes_of(ImageCrops({**PLAIN, "seed": 1}), make_image(), 0))
 
 
-def test_draws_follow_whichever_generator_the_host_draws_from() -> None:
+def test_boxes_follow_each_host_generator() -> None:
     """solo-learn blurs by Python's, MMSelfSup crops by NumPy's; torch's may stand still."""
     crops, image = ImageCrops(PLAIN), make_image()
     for move in (torch.rand, random.random, np.random.rand):
@@ -108,7 +108,7 @@ def test_draws_follow_whichever_generator_the_host_draws_from() -> None:
         assert crops.rng_key(image) != before
 
 
-def test_settings_that_are_handed_over_hold_from_the_first_picture_on() -> None:
+def test_set_config_applies_from_first_image() -> None:
     made = SPTransform(lambda _: torch.zeros(3, 64, 64), PLAIN)
     made.set_config(SPConfig(seed=7))
     torch.manual_seed(0)
@@ -125,12 +125,12 @@ def test_each_crop_has_its_own_colours() -> None:
     assert sum(map(bool, apart)) > 10
 
 
-def test_sharpness_is_shared_by_default() -> None:
+def test_sharpness_is_matched_by_default() -> None:
     noise = torch.rand(3, 60, 60, generator=torch.Generator().manual_seed(0))
 
     def detail(sharpness: str) -> torch.Tensor:
         config = {"crop_size": 24, "sharpness": sharpness, "crop_scale": (0.05, 0.3)}
-        crops = ImageCrops(config, color_transform=unchanged)
+        crops = ImageCrops(config, color_transform=identity)
         made = torch.stack([crops(noise, key)["crops"] for key in range(40)])
         rough = made.diff(dim=4).std((3, 4)) / made.std((3, 4))
         return rough.mean(2).log().diff(dim=1).abs().mean()
@@ -138,21 +138,21 @@ def test_sharpness_is_shared_by_default() -> None:
     assert detail("equal") < 0.5 * detail("native")
 
 
-def test_crops_are_normalised_as_the_hosts_views() -> None:
+def test_crops_are_normalized_like_views() -> None:
     normalize = v1.Normalize((0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
     host = v1.Compose([v1.CenterCrop(32), v1.ToTensor(), normalize])
     assert find_normalize([{"a": host}]) is normalize
     assert find_normalize(v1.ToTensor()) is None
     made = SPTransform(host, PLAIN)
-    made.crops._color_transform = unchanged
-    plain = ImageCrops(PLAIN, color_transform=unchanged)
+    made.crops._color_transform = identity
+    plain = ImageCrops(PLAIN, color_transform=identity)
     made.crops.normalize, image = find_normalize(host), make_image()
     assert torch.allclose(
         made.crops(image, 1)["crops"], torch.stack([normalize(c) for c in plain(image, 1)["crops"]])
     )
 
 
-def test_open_settings_follow_the_hosts_views() -> None:
+def test_open_settings_follow_view_size() -> None:
     for side, size in ((64, 32), (224, 96)):
         made = SPTransform(lambda _, side=side: [torch.zeros(3, side, side)])
         assert made(make_image(300, 300))["sp"]["crops"].shape[-1] == size
@@ -160,7 +160,7 @@ def test_open_settings_follow_the_hosts_views() -> None:
 
 
 @pytest.mark.parametrize("count", (2, 3))
-def test_collated_samples_are_crops_that_sp_takes(count: int) -> None:
+def test_collated_samples_are_accepted_by_sp(count: int) -> None:
     crops = ImageCrops({"crop_size": 8, "num_crops": count})
     samples = [crops(make_image(seed=i)) for i in range(5)]
     collated = Crops.from_batch(default_collate(samples))
@@ -175,7 +175,7 @@ def test_collated_samples_are_crops_that_sp_takes(count: int) -> None:
     assert torch.equal(out.target[:5], sp.targets.encode(*first))
 
 
-def test_crops_of_another_size_are_resized_to_what_the_backbone_takes() -> None:
+def test_crops_are_resized_to_input_size() -> None:
     class Fixed(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             assert x.shape[-1] == 32
@@ -188,7 +188,7 @@ def test_crops_of_another_size_are_resized_to_what_the_backbone_takes() -> None:
     assert sp(Fixed(), crops, step=0).loss.isfinite()
 
 
-def test_it_is_picklable_for_workers_that_are_spawned() -> None:
+def test_transform_is_picklable() -> None:
     made = pickle.loads(pickle.dumps(SPTransform(v1.ToTensor(), PLAIN)))
     assert made(make_image())["sp"]["crops"].shape == (4, 3, 16, 16)
 
@@ -196,11 +196,11 @@ def test_it_is_picklable_for_workers_that_are_spawned() -> None:
 @pytest.mark.parametrize(
     "settings", ({"max_iou": (1.0, 0.1)}, {"crop_scale": ((0.3, 0.6), (0.1, 0.3))})
 )
-def test_ranges_that_move_are_refused(settings: dict[str, Any]) -> None:
+def test_moving_ranges_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="takes one value where source is 'image'"):
         ImageCrops(settings)
 
 
-def test_what_is_no_picture_is_refused() -> None:
+def test_non_image_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"source: 'image' takes PIL images and tensors"):
         ImageCrops()(np.zeros((8, 8, 3)))

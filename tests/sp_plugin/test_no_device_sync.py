@@ -17,10 +17,10 @@ from sp_plugin.structures import Crops
 from sp_plugin.views.capture import FeatureCapture
 from sp_plugin.views.transform import ViewBoxes
 
-_READS = torch.ops.aten._local_scalar_dense.default
+_READ_OP = torch.ops.aten._local_scalar_dense.default
 
 
-class Waits(TorchDispatchMode):
+class SyncRecorder(TorchDispatchMode):
     """Keeps what makes a host wait: values read, and copies that are not left to the device."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Waits(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
-        if func is _READS:
+        if func is _READ_OP:
             self.seen.append("read")
         if func is torch.ops.aten._to_copy.default and out.device != args[0].device:
             told = f"{args[0].device.type} to {out.device.type}"
@@ -41,12 +41,12 @@ class Waits(TorchDispatchMode):
         return out
 
 
-def on_a_gpu(work: Callable[[torch.device], None]) -> list[str]:
+def syncs_on_fake_gpu(work: Callable[[torch.device], None]) -> list[str]:
     """What a piece of work would wait for on a GPU, of which there need be none: all is faked.
 
     Reading a value, and shapes that hang on one (nonzero, boolean indices), are errors there.
     """
-    waits = Waits()
+    waits = SyncRecorder()
     with FakeTensorMode(), waits:
         work(torch.device("cuda:0"))
     return waits.seen
@@ -67,7 +67,7 @@ def _sp(**settings: Any) -> SpatialPrediction:
 
 @pytest.mark.parametrize("sharpness", ["equal", "native"])
 @pytest.mark.parametrize("side", [40, 100])
-def test_drawing_and_cutting_crops_waits_for_nothing(sharpness: str, side: int):
+def test_sampling_crops_does_not_sync(sharpness: str, side: int):
     sampler = SPConfig(num_crops=4).resolve(side).build_sampler()
 
     def draw(device: torch.device) -> None:
@@ -76,10 +76,10 @@ def test_drawing_and_cutting_crops_waits_for_nothing(sharpness: str, side: int):
         crops = Crops.sample(images, sampler, 16, generator, 0.5, sharpness == "equal")
         assert crops.pixels.device == crops.boxes.device == device
 
-    assert on_a_gpu(draw) == []
+    assert syncs_on_fake_gpu(draw) == []
 
 
-class Second(nn.Module):
+class PairLossModule(nn.Module):
     """The second half of a step as a forward pass, so that its weights can be exchanged."""
 
     def __init__(self, sp: SpatialPrediction) -> None:
@@ -93,10 +93,10 @@ class Second(nn.Module):
 @pytest.mark.parametrize("flipped", [False, True])
 @pytest.mark.parametrize("pairs", ["all", 2])
 @pytest.mark.parametrize("settings", [{}, {"target_encoding": "anchor", "loss": "mse"}], ids=str)
-def test_from_features_to_the_loss_it_waits_for_nothing(
+def test_pair_loss_does_not_sync(
     pairs: Any, settings: dict[str, Any], flipped: bool
 ):
-    second = Second(_sp(num_crops=4, num_pairs=pairs, **settings))
+    second = PairLossModule(_sp(num_crops=4, num_pairs=pairs, **settings))
     shapes = {name: value.shape for name, value in second.state_dict().items()}
 
     def ask(device: torch.device) -> None:
@@ -107,10 +107,10 @@ def test_from_features_to_the_loss_it_waits_for_nothing(
         loss = torch.func.functional_call(second, weights, (features, boxes, flips))
         assert loss.device == device and loss.requires_grad
 
-    assert on_a_gpu(ask) == []
+    assert syncs_on_fake_gpu(ask) == []
 
 
-def test_the_hosts_views_are_looked_for_once_and_then_compared_on_the_device():
+def test_view_matching_syncs_only_once():
     net = nn.Conv2d(3, 8, 3)
     watch = FeatureCapture(net)
     for step in range(3):
@@ -118,7 +118,7 @@ def test_the_hosts_views_are_looked_for_once_and_then_compared_on_the_device():
         places = ViewBoxes(torch.rand(4, 6, 4), torch.ones(4, 6, 2))
         watch.open()
         net(torch.cat(views))
-        with Waits() as waits:
+        with SyncRecorder() as waits:
             encoded = watch.collect(views, places)
         assert encoded.boxes.isfinite().all()
         assert waits.seen == [] if step else waits.seen != []
@@ -129,12 +129,12 @@ def test_the_hosts_views_are_looked_for_once_and_then_compared_on_the_device():
     [{}, {"num_crops": 4, "num_pairs": 3}, {"update_bn": True}, {"relative_weight": True}],
     ids=str,
 )
-def test_a_whole_step_and_its_backward_pass_read_one_value_on_a_cpu(settings: dict[str, Any]):
+def test_cpu_step_reads_one_value(settings: dict[str, Any]):
     """The one is whether the features are finite: a CPU has it at hand."""
     sp, steps = _sp(**settings), range(3)
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(0.1))
     images = torch.rand(6, 3, 40, 40)
-    with Waits() as waits:
+    with SyncRecorder() as waits:
         for step in steps:
             (net(images).square().mean() + sp(net, images, step=step).loss).backward()
     assert waits.seen == ["read"] * len(steps)
