@@ -1,4 +1,4 @@
-"""A relative weight: what share of the host's gradient SP's really is, whatever the host does."""
+"""A relative weight is the share of SP's gradient in the host's own, whatever the host's loss."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sp_plugin import ConfigError, SpatialPrediction, SPConfig
+from sp_plugin import ConfigError, EncodedViews, SpatialPrediction, SPConfig
 from sp_plugin.gradient_balance import GradientBalance, is_measurement_step
-from sp_plugin.views.capture import EncodedViews
 
 IMAGES = torch.rand(6, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+# Buffers of an open measurement.
+MEASURED = ("host_sq_norm", "sp_sq_norm", "loss_multiplier")
 
 
 def _net(*more: nn.Module) -> nn.Sequential:
@@ -32,14 +33,22 @@ def _sp(weight: float = 0.5, **settings: Any) -> SpatialPrediction:
     )
 
 
-def _gradients_per_step(net: nn.Module, sp: SpatialPrediction, loss: Any, steps: Any = range(3)) -> list[Tensor]:
-    """Each step's gradient at the backbone, without an optimizer's step."""
+def _gradients_per_step(
+    net: nn.Module, sp: SpatialPrediction, backward: Any, steps: Any = range(3)
+) -> list[Tensor]:
+    """Gradient at the backbone in each step, without an optimizer's step."""
     gradients = []
     for step in steps:
         net.zero_grad()
-        loss(host_loss(net) + sp(net, IMAGES, step=step).loss)
+        backward(host_loss(net) + sp(net, IMAGES, step=step).loss)
         gradients.append(torch.cat([p.grad.flatten() for p in net.parameters()]).clone())
     return gradients
+
+
+def _measured_scale(sp: SpatialPrediction) -> Tensor:
+    """Scale of the loss after the last backward pass has been measured."""
+    sp.balance.finish_measurement()
+    return sp.balance.loss_scale
 
 
 def host_loss(net: nn.Module) -> Tensor:
@@ -58,59 +67,59 @@ def test_gradient_share_equals_weight(times, weight):
     net, sp = _net(), _sp(weight)
     (times * host_loss(net) + sp(net, IMAGES, step=0).loss).backward()
     host = times * _host_gradient(net).norm()
-    own = torch.autograd.grad(sp(net, IMAGES, step=1).loss, list(net.parameters()))
-    share = torch.cat([grad.flatten() for grad in own]).norm() / host
-    assert 0.5 < share / weight < 2  # of other crops than those that were measured
+    sp_grads = torch.autograd.grad(sp(net, IMAGES, step=1).loss, list(net.parameters()))
+    share = torch.cat([grad.flatten() for grad in sp_grads]).norm() / host
+    assert 0.5 < share / weight < 2  # step 1 has other crops than step 0, which was measured
 
 
 def test_share_is_exact_for_measured_crops():
     net = _net()
     boxes = _sp().sampler(6, torch.Generator().manual_seed(0))
     sp = _sp(num_crops=4)
-    told = EncodedViews(torch.zeros(()), boxes, torch.ones(4, 6, 2))
+    encoded = EncodedViews(torch.zeros(()), boxes, torch.ones(4, 6, 2))
 
     def step(number: int) -> tuple[Tensor, Tensor]:
         net.zero_grad()
         features = torch.stack([net(IMAGES + 0.1 * i).mean((2, 3)) for i in range(4)])
-        out = sp(net, told._replace(features=features), step=number)
+        out = sp(net, encoded._replace(features=features), step=number)
         (3 * features.square().sum() + out.loss).backward()
         return torch.cat([p.grad.flatten() for p in net.parameters()]), out.metrics["weight"]
 
-    (host, none), (whole, weight) = step(0), step(1)
-    assert none == 0 and weight > 0
-    torch.testing.assert_close((whole - host).norm(), 0.5 * host.norm(), rtol=1e-3, atol=0)
+    (host, weight_measuring), (total, weight) = step(0), step(1)
+    assert weight_measuring == 0 and weight > 0
+    torch.testing.assert_close((total - host).norm(), 0.5 * host.norm(), rtol=1e-3, atol=0)
 
 
 def test_measurement_adds_no_sp_gradient():
     net, sp = _net(), _sp()
     host = _host_gradient(net)
-    alone = _gradients_per_step(net, sp, lambda loss: loss.backward(), range(20))
-    for step, gradient in enumerate(alone):
+    gradients = _gradients_per_step(net, sp, lambda loss: loss.backward(), range(20))
+    for step, gradient in enumerate(gradients):
         assert torch.equal(gradient, host) is is_measurement_step(step)
     assert all(p.grad is not None for p in sp.head.parameters())
 
 
 @pytest.mark.parametrize("scale", [1.0, 1 / 4, 2.0**16])
 def test_loss_scaling_changes_nothing(scale: float):
-    """Of half precision, or of accumulated steps; powers of two, so to the bit."""
-    weights = []
-    for by in (1.0, scale):
+    """Gradient scaler or accumulated steps; the factors are powers of two, so bits are equal."""
+    ratios = []
+    for factor in (1.0, scale):
         net, sp = _net(), _sp()
-        _gradients_per_step(net, sp, lambda loss, by=by: (by * loss).backward())
-        weights.append(sp.balance.log_ratio)
-    assert weights[0].isfinite() and torch.equal(*weights)
+        _gradients_per_step(net, sp, lambda loss, factor=factor: (factor * loss).backward())
+        ratios.append(sp.balance.log_ratio)
+    assert ratios[0].isfinite() and torch.equal(*ratios)
 
 
 def test_outliers_are_limited_or_ignored():
     net, sp = _net(), _sp()
     _gradients_per_step(net, sp, lambda loss: loss.backward(), range(4))
-    before = sp.balance.loss_scale(3)
-    wild = copy.deepcopy(sp)
-    for out, times in ((sp, float("nan")), (wild, 1e4)):
+    before = sp.balance.loss_scale
+    with_outlier = copy.deepcopy(sp)
+    for each, times in ((sp, float("nan")), (with_outlier, 1e4)):
         net.zero_grad()
-        (times * host_loss(net) + out(net, IMAGES, step=4).loss).backward()
-    assert torch.equal(sp.balance.loss_scale(5), before)
-    torch.testing.assert_close(wild.balance.loss_scale(5), 2 * before)
+        (times * host_loss(net) + each(net, IMAGES, step=4).loss).backward()
+    assert torch.equal(_measured_scale(sp), before)
+    torch.testing.assert_close(_measured_scale(with_outlier), 2 * before)
 
 
 def test_no_host_gradient_uses_plain_weight():
@@ -118,17 +127,17 @@ def test_no_host_gradient_uses_plain_weight():
     for step in range(2):
         out = sp(net, IMAGES, step=step)
         (torch.zeros((), requires_grad=True) + out.loss).backward()
-    assert sp.balance.loss_scale(2) == 1 and out.metrics["weight"] == 0.5
+    assert sp.balance.loss_scale == 1 and out.metrics["weight"] == 0.5
     _gradients_per_step(net, sp, lambda loss: (1e6 * loss).backward(), (2, 3))
-    assert 1 < sp.balance.loss_scale(4) <= 2 + 1e-6
+    assert 1 < sp.balance.loss_scale <= 2 + 1e-6
 
 
 def test_nonfinite_batch_is_not_measured():
     net, sp = _net(), _sp()
-    spoilt = IMAGES.clone()
-    spoilt[0, 0, 0] = math.nan
-    (host_loss(net) + sp(net, spoilt, step=0).loss).backward()
-    assert sp.balance.loss_scale(1) == 0
+    corrupted = IMAGES.clone()
+    corrupted[0, 0, 0] = math.nan
+    (host_loss(net) + sp(net, corrupted, step=0).loss).backward()
+    assert _measured_scale(sp) == 0
     _gradients_per_step(net, sp, lambda loss: loss.backward(), (2, 3))
     assert sp.balance.log_ratio.isfinite()
 
@@ -159,41 +168,44 @@ def test_only_first_backward_pass_counts():
         loss = host_loss(net) + sp(net, IMAGES, step=0).loss
         for _ in range(passes):
             loss.backward(retain_graph=True)
-        sp.balance.loss_scale(1)
+        sp.balance.finish_measurement()
         ratios.append(sp.balance.log_ratio)
     assert torch.equal(*ratios)
 
 
-@pytest.mark.parametrize("at", [1, 2, 5])
-def test_resumed_run_equals_uninterrupted(at: int):
+@pytest.mark.parametrize("stop", [1, 2, 5])
+def test_resumed_run_equals_uninterrupted(stop: int):
     net, sp = _net(), _sp()
-    whole = _gradients_per_step(net, sp, lambda loss: loss.backward(), range(7))
+    expected = _gradients_per_step(net, sp, lambda loss: loss.backward(), range(7))
     net, sp = _net(), _sp()
-    first = _gradients_per_step(net, sp, lambda loss: loss.backward(), range(at))
+    first = _gradients_per_step(net, sp, lambda loss: loss.backward(), range(stop))
     state, sp = sp.state_dict(), _sp(seed=0)
     sp.load_state_dict(state)
-    rest = _gradients_per_step(_net(), sp, lambda loss: loss.backward(), range(at, 7))
-    assert all(torch.equal(*each) for each in zip(whole, first + rest, strict=True))
+    rest = _gradients_per_step(_net(), sp, lambda loss: loss.backward(), range(stop, 7))
+    assert all(torch.equal(*each) for each in zip(expected, first + rest, strict=True))
 
 
 def test_can_be_copied_during_measurement():
     net, sp = _net(), _sp()
     (host_loss(net) + sp(net, IMAGES, step=0).loss).backward()
     for twin in (copy.deepcopy(sp), pickle.loads(pickle.dumps(sp))):
-        assert torch.equal(twin.balance.seen, sp.balance.seen) and twin.balance.seen.all()
+        for name in MEASURED:
+            copied, original = getattr(twin.balance, name), getattr(sp.balance, name)
+            assert torch.equal(copied, original) and copied != 0
 
 
 def test_no_relative_weight_no_measurement():
     net = _net()
     for sp in (_sp(0.0), _sp(relative_weight=False)):
-        assert torch.equal(_gradients_per_step(net, sp, lambda loss: loss.backward())[0], _host_gradient(net)) is (
-            sp.config.weight == 0
-        )
+        assert torch.equal(
+            _gradients_per_step(net, sp, lambda loss: loss.backward())[0], _host_gradient(net)
+        ) is (sp.config.weight == 0)
         assert sp.balance.log_ratio == -math.inf
     sp = _sp()
     with torch.no_grad():
         sp(net, IMAGES, step=0)
-    assert sp.balance.log_ratio == -math.inf and not sp.balance.seen.any()
+    assert sp.balance.log_ratio == -math.inf
+    assert not any(getattr(sp.balance, name).any() for name in MEASURED)
 
 
 def test_frozen_backbone_is_not_measured():
@@ -209,11 +221,9 @@ def test_frozen_backbone_is_not_measured():
 def test_compiled_backbone_is_measured():
     net, sp = _net(nn.BatchNorm2d(8)), _sp()
     _gradients_per_step(net, sp, lambda loss: loss.backward(), range(2))
-    sp.balance.loss_scale(2)
     same, twin = _net(nn.BatchNorm2d(8)), _sp()
     compiled: Any = torch.compile(same, backend="aot_eager")
     _gradients_per_step(compiled, twin, lambda loss: loss.backward(), range(2))
-    twin.balance.loss_scale(2)
     torch.testing.assert_close(twin.balance.log_ratio, sp.balance.log_ratio)
 
 
@@ -235,7 +245,7 @@ def test_reentrant_checkpoint_is_refused():
     _gradients_per_step(_net(), plain, lambda loss: loss.backward())
     assert torch.equal(sp.balance.log_ratio, plain.balance.log_ratio)
     with pytest.raises(
-        ConfigError, match=r"^relative: got true, but .*use_reentrant=True.*; takes"
+        ConfigError, match=r"^relative_weight: got true, but .*use_reentrant=True.*; takes"
     ):
         _sp()(Checkpointed(True), IMAGES, step=0)
     plain = _sp(relative_weight=False)
@@ -254,9 +264,10 @@ def test_checkpointed_bn_needs_update_bn():
 
 def test_loss_scale_by_hand():
     backbone, head, balance = nn.Linear(3, 1, bias=False), nn.Linear(1, 1), GradientBalance()
-    for step, host, expected in ((0, 10, 2.5), (4, 160, 5.0)):
+    for host, expected in ((10, 2.5), (160, 5.0)):
         total = backbone(torch.tensor([[1.0, 2.0, 2.0]])).sum()  # a gradient of norm 3
-        none = balance.measure(4 * total, backbone, head, keep=True)
-        (host * total + none).backward()
-        # Sixteen times as large at last: at most twice of that is taken at once.
-        torch.testing.assert_close(balance.loss_scale(step + 1), torch.tensor(expected))
+        zero_loss = balance.begin_measurement(4 * total, backbone, head, retain_graph=True)
+        (host * total + zero_loss).backward()
+        balance.finish_measurement()
+        # The second ratio is 16 times the first: one measurement at most doubles the scale.
+        torch.testing.assert_close(balance.loss_scale, torch.tensor(expected))

@@ -1,4 +1,4 @@
-"""More than two crops of an image: where they lie."""
+"""More than two crops of an image: their boxes, and the pairs of them that are sampled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from sp_plugin.crops.boxes import box_area, cxcywh_to_xyxy, paired_iou
 from sp_plugin.crops.sampler import CropSampler
 from sp_plugin.objective.pairs import num_all_pairs, sample_pairs
-from sp_plugin.objective.targets import ENCODINGS, TargetEncoder
+from sp_plugin.objective.targets import TARGET_ENCODINGS, TargetEncoder
 
 _seeds = st.integers(0, 2**32 - 1)
 _counts = st.integers(2, 8)
@@ -22,12 +22,12 @@ def _draw(sampler: CropSampler, n: int = 64, seed: int = 0) -> Tensor:
 
 
 def _pairs(boxes: Tensor) -> Tensor:
-    """(2, P, n, 4), every two of the crops of each image."""
+    """(2, P, n, 4), all pairs of the crops of each image."""
     return boxes[sample_pairs(len(boxes))]
 
 
 def test_two_crops_match_version_0_1_0():
-    # Runs that were published depend on them; these numbers are of version 0.1.0.
+    # Published runs depend on these draws; the numbers are those of version 0.1.0.
     expected = {
         CropSampler(): [
             [0.711979329586029, 0.2961021065711975, 0.20286092162132263, 0.21322254836559296],
@@ -40,10 +40,10 @@ def test_two_crops_match_version_0_1_0():
     }
     for sampler, boxes in expected.items():
         generator = torch.Generator().manual_seed(7)
-        drawn = sampler(2, generator, progress=0.5)
-        assert drawn.shape == (2, 2, 4)
-        assert torch.rand(1, generator=generator).item() == 0.3744962215423584  # what comes next
-        torch.testing.assert_close(drawn[:, 0], torch.tensor(boxes), atol=0, rtol=1e-6)
+        sampled = sampler(2, generator, progress=0.5)
+        assert sampled.shape == (2, 2, 4)
+        assert torch.rand(1, generator=generator).item() == 0.3744962215423584  # the next draw
+        torch.testing.assert_close(sampled[:, 0], torch.tensor(boxes), atol=0, rtol=1e-6)
 
 
 @given(_seeds, _counts, st.floats(0.01, 1), st.floats(0.1, 1), st.floats(0, 1))
@@ -77,12 +77,12 @@ def test_least_overlap_is_kept_without_room(crops):
 
 
 @pytest.mark.parametrize("crops", [3, 8])
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("encoding", TARGET_ENCODINGS)
 def test_targets_have_unit_std_for_all_pairs(crops, encoding):
     sampler = CropSampler(num_crops=crops)
     targets = TargetEncoder(sampler, encoding).encode(*_pairs(_draw(sampler, 20000, seed=1)))
-    spread = targets.std(dim=1)
-    torch.testing.assert_close(spread, torch.ones_like(spread), atol=0.03, rtol=0)
+    std = targets.std(dim=1)
+    torch.testing.assert_close(std, torch.ones_like(std), atol=0.03, rtol=0)
     assert targets.mean(dim=1).abs().max() < 0.04
 
 
@@ -101,20 +101,20 @@ def test_boxes_are_float32_on_the_cpu():
     torch.set_default_dtype(torch.float64)
     try:
         with torch.device("meta"):
-            drawn = _draw(CropSampler(num_crops=4))
+            sampled = _draw(CropSampler(num_crops=4))
     finally:
         torch.set_default_dtype(torch.float32)
-    assert torch.equal(drawn, expected)
+    assert torch.equal(sampled, expected)
 
 
 @given(_seeds, _counts, st.integers(1, 30))
-def test_sampled_pairs_are_distinct(seed, crops, wanted):
-    pairs = sample_pairs(crops, wanted, seed)
+def test_sampled_pairs_are_distinct(seed, crops, num_pairs):
+    pairs = sample_pairs(crops, num_pairs, seed)
     a, b = pairs
-    assert pairs.shape == (2, min(wanted, num_all_pairs(crops)))
+    assert pairs.shape == (2, min(num_pairs, num_all_pairs(crops)))
     assert (a < b).all() and a.min() >= 0 and b.max() < crops
     assert len(set(map(tuple, pairs.T.tolist()))) == pairs.shape[1]
-    assert torch.equal(pairs, sample_pairs(crops, wanted, seed))
+    assert torch.equal(pairs, sample_pairs(crops, num_pairs, seed))
 
 
 @given(_seeds, _counts)
@@ -125,7 +125,7 @@ def test_all_pairs_ignore_the_seed(seed, crops):
 
 
 def test_pairs_are_sampled_uniformly():
-    drawn = torch.cat([sample_pairs(4, 2, key) for key in range(3000)], dim=1)
-    counts = (drawn[0] * 4 + drawn[1]).bincount()
+    pairs = torch.cat([sample_pairs(4, 2, key) for key in range(3000)], dim=1)
+    counts = (pairs[0] * 4 + pairs[1]).bincount()
     assert (counts > 0).sum() == 6
     assert (counts[counts > 0] - 1000).abs().max() < 5 * 1000**0.5

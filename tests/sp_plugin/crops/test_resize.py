@@ -1,3 +1,5 @@
+"""crop_resize, against torchvision's resized_crop and torch's interpolate."""
+
 from __future__ import annotations
 
 import pytest
@@ -13,7 +15,7 @@ from sp_plugin.crops.resize import crop_resize
 
 _STEP = 1 / 255
 
-# Frames (height, width) on either side of what a CPU cuts out first.
+# Frames (height, width) on either side of the size above which a CPU cuts the crops out first.
 SMALL, LARGE = (60, 90), (240, 180)
 each_frame = pytest.mark.parametrize("frame", [SMALL, LARGE, (112, 112), (113, 112)], ids=str)
 
@@ -26,7 +28,7 @@ def _boxes_from_edges(frame, edges) -> torch.Tensor:
 
 
 def _edges(frame) -> list[list[int]]:
-    """The whole frame, its corners, slim and flat boxes, a single pixel."""
+    """Edges of the full frame, its corners, narrow and flat boxes, and a single pixel."""
     height, width = frame
     return [
         [0, 0, width, height],
@@ -78,7 +80,9 @@ def test_half_precision_computes_in_float32(frame, dtype):
     images = torch.rand(len(edges), 3, *frame).to(dtype)
     ours = crop_resize(images, _boxes_from_edges(frame, edges), 32)
     assert ours.dtype == dtype
-    assert torch.equal(ours, crop_resize(images.float(), _boxes_from_edges(frame, edges), 32).to(dtype))
+    assert torch.equal(
+        ours, crop_resize(images.float(), _boxes_from_edges(frame, edges), 32).to(dtype)
+    )
 
 
 @each_frame
@@ -95,10 +99,10 @@ def test_memory_format_is_kept(frame):
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([SMALL, (130, 110)]), st.booleans())
-def test_both_code_paths_agree(seed, frame, through_a_grid):
+def test_both_code_paths_agree(seed, frame, has_resolution):
     generator = torch.Generator().manual_seed(seed)
     images, boxes = torch.rand(6, 3, *frame, generator=generator), _random_boxes(6, generator)
-    grid = torch.randint(1, 25, (6, 2), generator=generator).float() if through_a_grid else None
+    grid = torch.randint(1, 25, (6, 2), generator=generator).float() if has_resolution else None
     results = []
     before = resize._DENSE_PIXELS_ON_CPU
     try:
@@ -133,11 +137,11 @@ def test_ramp_is_sampled_at_box_location(seed, frame, size):
     y = ((torch.arange(height) + 0.5) / height)[:, None].expand(height, width)
     boxes = _random_boxes(8, generator, margin=0.1)
     crops = crop_resize(torch.stack([x, y]).expand(8, 2, height, width), boxes, size)
-    place = (torch.arange(size) + 0.5) / size - 0.5
-    # Away from the box's own edges, where the filter is cut off and leans inwards.
+    offset = (torch.arange(size) + 0.5) / size - 0.5
+    # Away from the edges of the box, where the filter is cut off and becomes asymmetric.
     inner = slice(max(2, size // 8), -max(2, size // 8))
     for axis, line in ((0, crops[:, 0].mean(dim=1)), (1, crops[:, 1].mean(dim=2))):
-        expected = boxes[:, axis, None] + boxes[:, axis + 2, None] * place
+        expected = boxes[:, axis, None] + boxes[:, axis + 2, None] * offset
         torch.testing.assert_close(line[:, inner], expected[:, inner], atol=2e-3, rtol=0)
 
 
@@ -149,8 +153,8 @@ def test_pixels_outside_the_box_do_not_count():
 
 @each_frame
 def test_partly_covered_pixel_counts_partly(frame):
-    # One output pixel over 1.5 pixels of 0 and 3: the triangle's weights are 1 and 2/3, times
-    # a whole and a half covered.
+    # One output pixel over 1.5 input pixels with values 0 and 3: the weights of the triangle
+    # filter, times the covered parts 1 and 0.5.
     width = frame[1]
     images = torch.zeros(1, 1, *frame)
     images[..., 21] = 3
@@ -176,20 +180,20 @@ def test_resolution_equals_two_resizes(frame):
 
 
 @each_frame
-@pytest.mark.parametrize("beyond", [1e-7, -1e-7])
-def test_rounding_past_edge_adds_no_weight(frame, beyond):
-    at = 0.9 if beyond > 0 else 0.1
-    boxes = torch.tensor([[at + beyond, at + beyond, 0.2, 0.2], [0.5, 0.5, 1, 1]]).double()
+@pytest.mark.parametrize("excess", [1e-7, -1e-7])
+def test_rounding_past_edge_adds_no_weight(frame, excess):
+    centre = (0.9 if excess > 0 else 0.1) + excess
+    boxes = torch.tensor([[centre, centre, 0.2, 0.2], [0.5, 0.5, 1, 1]]).double()
     crops = crop_resize(torch.ones(2, 1, *frame, dtype=torch.float64), boxes, 16)
     torch.testing.assert_close(crops, torch.ones_like(crops), atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("through", [None, 5.0])
+@pytest.mark.parametrize("resolution", [None, 5.0])
 @pytest.mark.parametrize("frame", [(9, 11), (9, 1500)], ids=str)
-def test_image_gradients_are_correct(frame, through):
+def test_image_gradients_are_correct(frame, resolution):
     images = torch.rand(2, 1, *frame, dtype=torch.float64, requires_grad=True)
     boxes = torch.tensor([[0.5, 0.5, 0.9, 0.8], [0.41, 0.52, 0.33, 0.61]])
-    grid = None if through is None else torch.full((2, 2), through)
+    grid = None if resolution is None else torch.full((2, 2), resolution)
     assert torch.autograd.gradcheck(
         lambda images: crop_resize(images, boxes, 6, grid), images, fast_mode=True
     )
@@ -202,7 +206,7 @@ def test_float64_is_computed_in_float64(frame):
     boxes = _boxes_from_edges(frame, edges)
     crops = crop_resize(images, boxes, 32)
     assert crops.dtype == torch.float64
-    # The filter is linear: 2^30 and its negative cancel, but not in float32.
+    # The filter is linear: adding 2^30 and subtracting it again is exact, except in float32.
     shifted = crop_resize(images + 2**30, boxes, 32) - 2**30
     torch.testing.assert_close(shifted, crops, atol=1e-5, rtol=0)
 

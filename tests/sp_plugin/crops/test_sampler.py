@@ -1,3 +1,5 @@
+"""CropSampler: distributions, the overlap limit, and settings that move during training."""
+
 from __future__ import annotations
 
 import math
@@ -16,7 +18,7 @@ _seeds = st.integers(0, 2**32 - 1)
 
 def _range(low: float, high: float):
     ends = st.tuples(st.floats(low, high), st.floats(low, high))
-    return ends.map(lambda two: (min(two), max(two)))
+    return ends.map(lambda pair: (min(pair), max(pair)))
 
 
 def _draw(sampler: CropSampler, n: int, seed: int = 0, progress=1.0):
@@ -41,13 +43,13 @@ def test_both_crops_fit_one_window(seed, areas, ratio, side):
 
 
 def test_window_is_uniformly_distributed():
-    # Crops that fill the window are the window.
+    # A crop that fills its window is the window.
     windows, _ = _draw(CropSampler((1, 1), (1, 1), (0.5, 1.0), 1.0), 20000)
     side = windows[:, 2]
     assert torch.equal(side, windows[:, 3])
     assert side.min() >= 0.5 - 1e-6 and side.max() <= 1 + 1e-6
-    place = ((windows[:, :2] - side[:, None] / 2) / (1 - side[:, None]).clamp_min(1e-3)).T
-    for uniform in ((side - 0.5) * 2, *place):
+    corner = ((windows[:, :2] - side[:, None] / 2) / (1 - side[:, None]).clamp_min(1e-3)).T
+    for uniform in ((side - 0.5) * 2, *corner):
         deciles = torch.quantile(uniform, torch.linspace(0.1, 0.9, 9))
         torch.testing.assert_close(deciles, torch.linspace(0.1, 0.9, 9), atol=0.02, rtol=0)
 
@@ -63,7 +65,7 @@ def test_areas_stay_in_crop_scale(seed, areas, ratio, side):
 def test_ratios_stay_in_crop_ratio(seed, areas, ratio):
     pair = torch.cat(_draw(CropSampler(areas, ratio, (1, 1), 1.0), 64, seed))
     aspect = pair[:, 2] / pair[:, 3]
-    # A crop of area A inside a unit window has an aspect within [A, 1 / A].
+    # A crop of area A inside a unit window has an aspect ratio in [A, 1 / A].
     low = torch.minimum(torch.tensor(ratio[0]), 1 / box_area(pair))
     high = torch.maximum(torch.tensor(ratio[1]), box_area(pair))
     assert (aspect >= low * (1 - 1e-4)).all() and (aspect <= high * (1 + 1e-4)).all()
@@ -87,22 +89,22 @@ def test_overlap_stays_below_its_limit(seed, areas, max_iou):
 
 @pytest.mark.parametrize("tries", [1, 2, 4])
 def test_least_overlap_is_kept_if_none_valid(tries):
-    # The least of k draws exceeds the median of one with a chance of 2^-k.
+    # The least of k draws exceeds the median of one draw with probability 2^-k.
     crops = {"crop_scale": (0.6, 0.6), "window": (1, 1), "max_iou": 0.0}
-    one = paired_iou(*_draw(CropSampler(**crops, tries=1), 20000, seed=1))
+    single = paired_iou(*_draw(CropSampler(**crops, tries=1), 20000, seed=1))
     kept = paired_iou(*_draw(CropSampler(**crops, tries=tries), 20000, seed=2))
-    assert one.min() > 0  # no pair of this area lies apart
+    assert single.min() > 0  # all pairs of crops of this area overlap
     chance = 2.0**-tries
-    share = (kept > one.median()).float().mean()
+    share = (kept > single.median()).float().mean()
     assert abs(share - chance) < 5 * math.sqrt(2 * chance / 20000)
 
 
 def test_first_valid_try_is_used():
-    # With no limit every first try is good: the overlap is that of a single draw.
+    # Without a limit the first try is always valid: the overlap is that of a single draw.
     crops = {"crop_scale": (0.3, 0.3), "window": (1, 1), "max_iou": 1.0}
-    one = paired_iou(*_draw(CropSampler(**crops, tries=1), 20000, seed=1))
-    many = paired_iou(*_draw(CropSampler(**crops, tries=10), 20000, seed=2))
-    assert abs(one.mean() - many.mean()) < 0.01
+    single = paired_iou(*_draw(CropSampler(**crops, tries=1), 20000, seed=1))
+    several = paired_iou(*_draw(CropSampler(**crops, tries=10), 20000, seed=2))
+    assert abs(single.mean() - several.mean()) < 0.01
 
 
 def test_impossible_limit_still_gives_boxes():
@@ -120,9 +122,9 @@ def test_boxes_depend_on_seed(seed):
 
 
 def test_global_rng_is_unchanged():
-    before, python = torch.get_rng_state(), random.getstate()
+    before, python_before = torch.get_rng_state(), random.getstate()
     _draw(CropSampler(), 64)
-    assert torch.equal(before, torch.get_rng_state()) and python == random.getstate()
+    assert torch.equal(before, torch.get_rng_state()) and python_before == random.getstate()
 
 
 def test_boxes_are_float32_on_the_cpu():
@@ -132,9 +134,9 @@ def test_boxes_are_float32_on_the_cpu():
     finally:
         torch.set_default_dtype(torch.float32)
     with torch.device("meta"):
-        elsewhere = torch.stack(_draw(CropSampler(), 8))
+        on_meta = torch.stack(_draw(CropSampler(), 8))
     assert boxes.dtype == torch.float32
-    assert elsewhere.device.type == "cpu"
+    assert on_meta.device.type == "cpu"
     torch.testing.assert_close(boxes, torch.stack(_draw(CropSampler(), 8)))
 
 

@@ -1,4 +1,4 @@
-"""Crops from the original image: the right pixels, the right boxes, and nothing disturbed."""
+"""Crops of the original image: their pixels and boxes, and the host's views unchanged."""
 
 from __future__ import annotations
 
@@ -38,10 +38,11 @@ def identity(crop: Any) -> Any:
 def test_crops_match_boxes_of_flipped_image(flip: float, count: int) -> None:
     image = make_image()
     sample = ImageCrops({**PLAIN, "num_crops": count}, color_transform=identity, flip=flip)(image)
-    whole = as_float(v2.functional.hflip(image) if flip else image).expand(count, -1, -1, -1)
-    expected = crop_resize(whole, sample["boxes"], 16)
-    inside = (sample["crops"] - expected)[..., 2:-2, 2:-2]  # Pillow counts the edge's pixels whole
-    assert inside.abs().max() < 3 / 255
+    flipped = as_float(v2.functional.hflip(image) if flip else image).expand(count, -1, -1, -1)
+    expected = crop_resize(flipped, sample["boxes"], 16)
+    # Without the edges, where Pillow gives partly covered pixels full weight.
+    errors = (sample["crops"] - expected)[..., 2:-2, 2:-2]
+    assert errors.abs().max() < 3 / 255
     assert not torch.allclose(expected[0], expected[1], atol=0.05)
 
 
@@ -56,9 +57,9 @@ def test_tensor_and_pil_give_same_crops() -> None:
 
 
 def test_crops_of_wide_image_lie_in_a_square() -> None:
-    """A ramp along x says where a crop was cut: in pixels, boxes are fractions of the height."""
+    """On a ramp along x, values are locations in pixels; boxes are fractions of the height."""
     ramp = torch.arange(400.0).expand(3, 100, 400) / 400
-    crops, seen = ImageCrops(PLAIN, color_transform=identity, flip=0.0), []
+    crops, centres = ImageCrops(PLAIN, color_transform=identity, flip=0.0), []
     for key in range(20):
         sample = crops(ramp, key)
         x = (sample["crops"].mean((1, 2, 3)) * 400 + 0.5).double()
@@ -66,8 +67,8 @@ def test_crops_of_wide_image_lie_in_a_square() -> None:
         assert x[1] - x[0] == pytest.approx(float(centre[1] - centre[0]) * 100, abs=0.1)
         span = (sample["crops"][:, 0, 0, -1] - sample["crops"][:, 0, 0, 0]).double() * 400
         assert torch.allclose(span, width * 100 * 15 / 16, atol=2.5)
-        seen += x.tolist()
-    assert min(seen) < 100 and max(seen) > 300  # the square itself lies anywhere
+        centres += x.tolist()
+    assert min(centres) < 100 and max(centres) > 300  # the location of the square is random
 
 
 def test_host_views_and_rng_are_unchanged() -> None:
@@ -78,16 +79,16 @@ def test_host_views_and_rng_are_unchanged() -> None:
         views = [transform(make_image(seed=i)) for i in range(4)]
         return views, (torch.get_rng_state().tolist(), random.getstate())
 
-    plain, left = draw(host)
-    wrapped, left_too = draw(SPTransform(host, crop_size=8))
-    assert left == left_too
-    for view, sample in zip(plain, wrapped, strict=True):
+    views, rng_states = draw(host)
+    samples, rng_states_with_sp = draw(SPTransform(host, crop_size=8))
+    assert rng_states == rng_states_with_sp
+    for view, sample in zip(views, samples, strict=True):
         assert torch.equal(view, sample["views"])
 
 
 def test_boxes_follow_rng_image_and_seed() -> None:
-    def boxes_of(crops: ImageCrops, image: Any, host: int) -> torch.Tensor:
-        torch.manual_seed(host)
+    def boxes_of(crops: ImageCrops, image: Any, host_seed: int) -> torch.Tensor:
+        torch.manual_seed(host_seed)
         return crops(image)["boxes"]
 
     crops = ImageCrops(PLAIN)
@@ -99,30 +100,30 @@ def test_boxes_follow_rng_image_and_seed() -> None:
 
 
 def test_boxes_follow_each_host_generator() -> None:
-    """solo-learn blurs by Python's, MMSelfSup crops by NumPy's; torch's may stand still."""
+    """solo-learn's blur draws from Python's generator, MMSelfSup's crops draw from NumPy's."""
     crops, image = ImageCrops(PLAIN), make_image()
-    for move in (torch.rand, random.random, np.random.rand):
+    for draw in (torch.rand, random.random, np.random.rand):
         before = crops.rng_key(image)
         assert crops.rng_key(image) == before
-        move(1) if move is torch.rand else move()
+        draw(1) if draw is torch.rand else draw()
         assert crops.rng_key(image) != before
 
 
 def test_set_config_applies_from_first_image() -> None:
-    made = SPTransform(lambda _: torch.zeros(3, 64, 64), PLAIN)
-    made.set_config(SPConfig(seed=7))
+    transform = SPTransform(lambda _: torch.zeros(3, 64, 64), PLAIN)
+    transform.set_config(SPConfig(seed=7))
     torch.manual_seed(0)
-    first = made(make_image())["sp"]
+    first = transform(make_image())["sp"]
     torch.manual_seed(0)
-    assert torch.equal(first["boxes"], made(make_image())["sp"]["boxes"])
+    assert torch.equal(first["boxes"], transform(make_image())["sp"]["boxes"])
     assert first["crops"].shape[-1] == 32
 
 
-def test_each_crop_has_its_own_colours() -> None:
+def test_each_crop_has_its_own_colors() -> None:
     grey = torch.full((3, 40, 40), 0.5)
     crops = [ImageCrops(PLAIN)(grey, key)["crops"].mean((2, 3)) for key in range(20)]
-    apart = [(pair[0] - pair[1]).abs().max() > 0.02 for pair in crops]
-    assert sum(map(bool, apart)) > 10
+    differ = [(pair[0] - pair[1]).abs().max() > 0.02 for pair in crops]
+    assert sum(map(bool, differ)) > 10
 
 
 def test_sharpness_is_matched_by_default() -> None:
@@ -131,9 +132,9 @@ def test_sharpness_is_matched_by_default() -> None:
     def detail(sharpness: str) -> torch.Tensor:
         config = {"crop_size": 24, "sharpness": sharpness, "crop_scale": (0.05, 0.3)}
         crops = ImageCrops(config, color_transform=identity)
-        made = torch.stack([crops(noise, key)["crops"] for key in range(40)])
-        rough = made.diff(dim=4).std((3, 4)) / made.std((3, 4))
-        return rough.mean(2).log().diff(dim=1).abs().mean()
+        pixels = torch.stack([crops(noise, key)["crops"] for key in range(40)])
+        roughness = pixels.diff(dim=4).std((3, 4)) / pixels.std((3, 4))
+        return roughness.mean(2).log().diff(dim=1).abs().mean()
 
     assert detail("equal") < 0.5 * detail("native")
 
@@ -143,20 +144,19 @@ def test_crops_are_normalized_like_views() -> None:
     host = v1.Compose([v1.CenterCrop(32), v1.ToTensor(), normalize])
     assert find_normalize([{"a": host}]) is normalize
     assert find_normalize(v1.ToTensor()) is None
-    made = SPTransform(host, PLAIN)
-    made.crops._color_transform = identity
-    plain = ImageCrops(PLAIN, color_transform=identity)
-    made.crops.normalize, image = find_normalize(host), make_image()
-    assert torch.allclose(
-        made.crops(image, 1)["crops"], torch.stack([normalize(c) for c in plain(image, 1)["crops"]])
-    )
+    transform = SPTransform(host, PLAIN)
+    transform.crops._color_transform = identity
+    unnormalized = ImageCrops(PLAIN, color_transform=identity)
+    transform.crops.normalize, image = find_normalize(host), make_image()
+    expected = torch.stack([normalize(crop) for crop in unnormalized(image, 1)["crops"]])
+    assert torch.allclose(transform.crops(image, 1)["crops"], expected)
 
 
 def test_open_settings_follow_view_size() -> None:
     for side, size in ((64, 32), (224, 96)):
-        made = SPTransform(lambda _, side=side: [torch.zeros(3, side, side)])
-        assert made(make_image(300, 300))["sp"]["crops"].shape[-1] == size
-        assert made.crops.config.window == (0.5, 1.0)
+        transform = SPTransform(lambda _, side=side: [torch.zeros(3, side, side)])
+        assert transform(make_image(300, 300))["sp"]["crops"].shape[-1] == size
+        assert transform.crops.config.window == (0.5, 1.0)
 
 
 @pytest.mark.parametrize("count", (2, 3))
@@ -189,8 +189,8 @@ def test_crops_are_resized_to_input_size() -> None:
 
 
 def test_transform_is_picklable() -> None:
-    made = pickle.loads(pickle.dumps(SPTransform(v1.ToTensor(), PLAIN)))
-    assert made(make_image())["sp"]["crops"].shape == (4, 3, 16, 16)
+    transform = pickle.loads(pickle.dumps(SPTransform(v1.ToTensor(), PLAIN)))
+    assert transform(make_image())["sp"]["crops"].shape == (4, 3, 16, 16)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What one crop alone tells of the offset to the other: why there is a window."""
+"""How well one crop alone predicts the offset to the other: the reason for the window."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _pairs(**settings) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _one_crop_r2(**settings) -> float:
-    """R2 of dx from crop a alone, by the best cubic in its box."""
+    """R2 of dx predicted from crop a alone, by the best cubic polynomial of its box."""
     a, b = (boxes.double() for boxes in _pairs(**settings))
     dx = b[:, 0] - a[:, 0]
     first = torch.cat([torch.ones(_N, 1), (a - a.mean(dim=0)) / a.std(dim=0)], dim=1)
@@ -27,9 +27,10 @@ def _one_crop_r2(**settings) -> float:
 
 
 def test_full_window_offset_follows_one_crop():
-    # dx = x_b - x_a with both independent and alike: corr(dx, x_a) = -1 / sqrt 2.
-    a, b = _pairs(area=(1e-5, 1e-4), window=(1, 1), max_iou=1.0)
-    expected, error = -1 / math.sqrt(2), 0.5 / math.sqrt(_N)  # error of a correlation: 1 - r^2
+    # dx = x_b - x_a, both independent and equally distributed: corr(dx, x_a) = -1 / sqrt 2.
+    a, b = _pairs(crop_scale=(1e-5, 1e-4), window=(1, 1), max_iou=1.0)
+    # Standard error of a correlation r: (1 - r^2) / sqrt n.
+    expected, error = -1 / math.sqrt(2), 0.5 / math.sqrt(_N)
     for axis in (0, 1):
         offset = b[:, axis] - a[:, axis]
         correlation = torch.corrcoef(torch.stack([offset, a[:, axis]]))[0, 1]
@@ -37,15 +38,16 @@ def test_full_window_offset_follows_one_crop():
 
 
 def test_offsets_of_axes_are_independent():
-    a, b = _pairs(area=(1e-5, 1e-4), window=(1, 1), max_iou=1.0)
+    a, b = _pairs(crop_scale=(1e-5, 1e-4), window=(1, 1), max_iou=1.0)
     correlation = torch.corrcoef(torch.stack([b[:, 0] - a[:, 0], a[:, 1]]))[0, 1]
     assert abs(correlation) < 5 / math.sqrt(_N)
 
 
 def test_window_lowers_r2_of_one_crop():
-    whole = _one_crop_r2(window=(1, 1), max_iou=1.0)
-    inside = _one_crop_r2(window=(0.5, 1), max_iou=1.0)
-    assert abs(whole - 0.49) < 0.02
-    assert abs(inside - 0.37) < 0.02
+    full_frame = _one_crop_r2(window=(1, 1), max_iou=1.0)
+    windowed = _one_crop_r2(window=(0.5, 1), max_iou=1.0)
+    assert abs(full_frame - 0.49) < 0.02
+    assert abs(windowed - 0.37) < 0.02
+    # A limit on the overlap raises it.
     assert abs(_one_crop_r2(window=(1, 1), max_iou=0.1) - 0.65) < 0.02
-    assert inside + 0.1 < _one_crop_r2(window=(0.5, 1), max_iou=0.1) < 0.55
+    assert windowed + 0.1 < _one_crop_r2(window=(0.5, 1), max_iou=0.1) < 0.55
