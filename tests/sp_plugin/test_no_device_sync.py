@@ -93,9 +93,7 @@ class PairLossModule(nn.Module):
 @pytest.mark.parametrize("flipped", [False, True])
 @pytest.mark.parametrize("pairs", ["all", 2])
 @pytest.mark.parametrize("settings", [{}, {"target_encoding": "anchor", "loss": "mse"}], ids=str)
-def test_pair_loss_does_not_sync(
-    pairs: Any, settings: dict[str, Any], flipped: bool
-):
+def test_pair_loss_does_not_sync(pairs: Any, settings: dict[str, Any], flipped: bool):
     second = PairLossModule(_sp(num_crops=4, num_pairs=pairs, **settings))
     shapes = {name: value.shape for name, value in second.state_dict().items()}
 

@@ -1,3 +1,5 @@
+"""Pooling of the outputs of backbones: vectors, tokens, maps, and what holds them."""
+
 from __future__ import annotations
 
 from collections import OrderedDict
@@ -10,13 +12,13 @@ from sp_plugin import ConfigError
 from sp_plugin.features.extraction import extract_feature_map, pool_features
 
 VECTOR = torch.randn(3, 7)
-TOKENS = torch.randn(3, 16, 7)  # those of a square of 4 x 4 patches
+TOKENS = torch.randn(3, 16, 7)  # of 4 x 4 patches
 MAP = torch.randn(3, 7, 4, 4)
 CLASS = torch.randn(3, 7)
 
 
 class ModelOutput(OrderedDict):
-    """As Hugging Face's: a dict whose keys are attributes; what is None is no key of it."""
+    """Like Hugging Face's: keys are attributes too, and fields that are None are no keys."""
 
     def __init__(self, **fields) -> None:
         super().__init__({key: value for key, value in fields.items() if value is not None})
@@ -40,7 +42,7 @@ def test_tokens_are_pooled_over_patches_only(count, known):
 
 
 def test_known_prefix_overrides_token_count():
-    tokens = torch.randn(3, 5 + 4, 7)  # 9 tokens: a square of 3 x 3 as well
+    tokens = torch.randn(3, 5 + 4, 7)  # 9 tokens, which could also be 3 x 3 patches
     torch.testing.assert_close(pool_features(tokens, prefix=5), tokens[:, 5:].mean(dim=1))
     torch.testing.assert_close(pool_features(tokens), tokens.mean(dim=1))
 
@@ -52,8 +54,8 @@ def test_layer_before_prefix_pools_all(prefix):
 
 @pytest.mark.parametrize("prefix", [1, 3])
 def test_class_tokens_alone_are_finite(prefix):
-    token = torch.randn(3, 1, 7)
-    torch.testing.assert_close(pool_features(token, prefix=prefix), token[:, 0])
+    class_token = torch.randn(3, 1, 7)
+    torch.testing.assert_close(pool_features(class_token, prefix=prefix), class_token[:, 0])
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -66,8 +68,8 @@ def test_the_class_token_is_the_first(count):
 def test_missing_class_token_is_refused(output):
     with pytest.raises(ConfigError) as caught:
         pool_features(output, "cls")
-    line = "pool: got 'cls', but the backbone has no class token, takes 'mean'"
-    assert str(caught.value) == line
+    message = "pool: got 'cls', but the backbone has no class token, takes 'mean'"
+    assert str(caught.value) == message
 
 
 def test_maps_pool_over_space_nchw_or_nhwc():
@@ -84,6 +86,7 @@ def test_a_map_of_one_pixel_is_that_pixel():
 SHALLOW = torch.randn(3, 4, 8, 8)
 MASK, ORDER = torch.ones(3, 16), torch.arange(16).expand(3, 16)
 LATENT = _with_prefix(1)
+# Each output: its features with pool "mean", and with pool "cls" (None: it has no class token).
 OUTPUTS = {
     "a tuple of one": ((MAP,), MAP.mean(dim=(2, 3)), None),
     "stages": ([SHALLOW, MAP], MAP.mean(dim=(2, 3)), None),
@@ -140,7 +143,7 @@ def test_finds_class_token_of_any_output(output, token):
 
 
 @pytest.mark.parametrize(
-    ("output", "says"),
+    ("output", "message"),
     [
         (None, "no features in an output of type NoneType"),
         ((None, ORDER), "no features in an output of type tuple"),
@@ -150,13 +153,13 @@ def test_finds_class_token_of_any_output(output, token):
         ({}, "no features in an output of type list"),
     ],
 )
-def test_output_without_features_is_refused(output, says):
-    with pytest.raises(ConfigError, match=f"^backbone: {says}$"):
+def test_output_without_features_is_refused(output, message):
+    with pytest.raises(ConfigError, match=f"^backbone: {message}$"):
         pool_features(output)
 
 
 class FixedOutput(nn.Module):
-    """A backbone that returns what it was given."""
+    """A backbone that always returns the same output."""
 
     def __init__(self, output, prefix: int | None = None) -> None:
         super().__init__()
@@ -170,15 +173,18 @@ class FixedOutput(nn.Module):
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_patch_tokens_fill_the_map_by_row(count):
-    told = extract_feature_map(FixedOutput(_with_prefix(count), count), torch.zeros(3, 3, 8, 8))
-    assert told.shape == (3, 7, 4, 4)
-    torch.testing.assert_close(told[:, :, 1, 2], TOKENS[:, 6])
+    backbone = FixedOutput(_with_prefix(count), count)
+    features = extract_feature_map(backbone, torch.zeros(3, 3, 8, 8))
+    assert features.shape == (3, 7, 4, 4)
+    torch.testing.assert_close(features[:, :, 1, 2], TOKENS[:, 6])
 
 
 def test_nhwc_map_is_transposed():
     blank = torch.zeros(3, 3, 8, 8)
     assert extract_feature_map(FixedOutput((MAP, VECTOR)), blank) is MAP
-    torch.testing.assert_close(extract_feature_map(FixedOutput(MAP.permute(0, 2, 3, 1)), blank), MAP)
+    torch.testing.assert_close(
+        extract_feature_map(FixedOutput(MAP.permute(0, 2, 3, 1)), blank), MAP
+    )
 
 
 def test_pooled_features_have_no_map():

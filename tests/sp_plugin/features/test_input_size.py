@@ -1,3 +1,5 @@
+"""The crop size that a backbone takes, found without changing the backbone."""
+
 from __future__ import annotations
 
 import logging
@@ -13,7 +15,7 @@ from sp_plugin import ConfigError, SpatialPrediction, SPConfig
 from sp_plugin.features.extraction import extract_features
 from sp_plugin.features.input_size import BackboneSpec, find_input_size
 
-LOG_LINE = "SP: crops are resized to 32 px, what the backbone takes, not 48"
+LOG_LINE = "SP: crops are resized to 32 px, which the backbone takes, not 48"
 
 
 def _vit(**settings) -> nn.Module:
@@ -21,8 +23,8 @@ def _vit(**settings) -> nn.Module:
     return timm.create_model("vit_tiny_patch16_224", pretrained=False, **settings)
 
 
-class _Takes(nn.Module):
-    """Takes crops of certain sides, and says otherwise what it is told to say."""
+class _FixedSizes(nn.Module):
+    """Takes crops of certain sides, and raises the given error for others."""
 
     def __init__(self, *sides: int, error: Exception | None = None) -> None:
         super().__init__()
@@ -37,21 +39,21 @@ class _Takes(nn.Module):
 
 
 def test_preferred_size_is_used_if_accepted():
-    net = _Takes(*range(1, 600))
+    net = _FixedSizes(*range(1, 600))
     assert find_input_size(net, 47) == BackboneSpec(47, 5)
     assert net.tried_sizes == [47]
 
 
 @pytest.mark.parametrize(
-    ("wanted", "sides", "found"),
+    ("preferred", "sides", "found"),
     [(33, (42, 64, 224), 42), (33, (40, 42), 40), (60, (64, 224), 64), (96, (224,), 224)],
 )
-def test_next_accepted_size_is_found(wanted, sides, found):
-    assert find_input_size(_Takes(*sides), wanted).size == found
+def test_next_accepted_size_is_found(preferred, sides, found):
+    assert find_input_size(_FixedSizes(*sides), preferred).input_size == found
 
 
 def test_backbone_img_size_is_used():
-    net = nn.Sequential(_Takes(77))
+    net = nn.Sequential(_FixedSizes(77))
     net[0].img_size = (77, 77)
     assert find_input_size(net, 48) == BackboneSpec(77, 5)
 
@@ -61,16 +63,16 @@ def test_backbone_img_size_is_used():
     [AssertionError(), RuntimeError("a\nb"), ValueError("c"), IndexError("d"), TypeError("e")],
 )
 def test_any_exception_rejects_a_size(error):
-    assert find_input_size(_Takes(224, error=error), 48).size == 224
+    assert find_input_size(_FixedSizes(224, error=error), 48).input_size == 224
     with pytest.raises(ConfigError) as caught:
-        find_input_size(_Takes(error=error), 48)
+        find_input_size(_FixedSizes(error=error), 48)
     reason = next(iter(str(error).splitlines()), type(error).__name__)
-    assert str(caught.value) == f"backbone: _Takes takes no crops of 48 px: {reason}"
+    assert str(caught.value) == f"backbone: _FixedSizes takes no crops of 48 px: {reason}"
     assert caught.value.__cause__ is error
 
 
 def test_wrong_setting_is_not_a_size_error():
-    net = _Takes(48, 224)
+    net = _FixedSizes(48, 224)
     with pytest.raises(ConfigError, match=r"^layer: the backbone has no 'bod'; did you mean"):
         find_input_size(net, 48, layer="bod")
     assert net.tried_sizes == []
@@ -153,7 +155,7 @@ def test_torchvision_models_train(build, size, width):
 
 
 class _Stateful(nn.Module):
-    """Draws, counts and rebuilds a table of its own at each size, in evaluation as well."""
+    """Draws random numbers and rebuilds a buffer at each size, in evaluation mode too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -168,12 +170,12 @@ class _Stateful(nn.Module):
 
 
 def test_probe_runs_in_eval_without_grad():
-    net, how = nn.Sequential(nn.Conv2d(3, 5, 1), nn.Dropout()), []
+    net, modes = nn.Sequential(nn.Conv2d(3, 5, 1), nn.Dropout()), []
     net[1].register_forward_pre_hook(
-        lambda part, _: how.append((part.training, torch.is_grad_enabled()))
+        lambda part, _: modes.append((part.training, torch.is_grad_enabled()))
     )
     find_input_size(net, 32)
-    assert how == [(False, False)]
+    assert modes == [(False, False)]
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -183,18 +185,18 @@ def test_probe_leaves_backbone_and_rng(training):
     net.body[0].weight.requires_grad_(False)
     state = {name: value.clone() for name, value in net.state_dict().items()}
     modes = [part.training for part in net.modules()]
-    wants = [parameter.requires_grad for parameter in net.parameters()]
-    generators = torch.get_rng_state(), random.getstate()
+    trainable = [parameter.requires_grad for parameter in net.parameters()]
+    rng_states = torch.get_rng_state(), random.getstate()
 
     sp = SpatialPrediction.from_backbone(
         net, torch.randn(0, 3, 40, 40), SPConfig(relative_weight=False)
     )
 
     assert (sp.feature_dim, sp.config.crop_size) == (5, 20)
-    assert torch.equal(torch.get_rng_state(), generators[0])
-    assert random.getstate() == generators[1]
+    assert torch.equal(torch.get_rng_state(), rng_states[0])
+    assert random.getstate() == rng_states[1]
     assert [part.training for part in net.modules()] == modes
-    assert [parameter.requires_grad for parameter in net.parameters()] == wants
+    assert [parameter.requires_grad for parameter in net.parameters()] == trainable
     assert all(parameter.grad is None for parameter in net.parameters())
     assert net.state_dict().keys() == state.keys()
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())

@@ -1,4 +1,4 @@
-"""What of a backbone is asked: a layer, `forward_features`, or the whole."""
+"""Which output of a backbone is used: a layer's, `forward_features`, or the last."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def test_layer_output_is_pooled():
 
 
 def test_later_layers_are_not_run():
-    net, ran = _Net(), []
-    net.stages[2].register_forward_hook(lambda *_: ran.append(True))
+    net, calls = _Net(), []
+    net.stages[2].register_forward_hook(lambda *_: calls.append(True))
     extract_features(net, IMAGES, layer="stages.0")
-    assert not ran
+    assert not calls
     extract_features(net, IMAGES)
-    assert ran
+    assert calls
 
 
 def test_gradients_stop_at_the_layer():
@@ -80,7 +80,7 @@ def test_hook_is_removed_after_an_error():
 
 class _TimmLike(_Net):
     cls_token: Tensor | None = None
-    num_prefix_tokens = 5  # with 4 patches: 9 tokens, a square of their own
+    num_prefix_tokens = 5  # with 4 patches there are 9 tokens, which is a square too
 
     def forward_features(self, x: Tensor) -> Tensor:
         tokens = self.stem(x)[:, :, :2, :2].flatten(2).transpose(1, 2)

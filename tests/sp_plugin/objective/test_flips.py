@@ -23,7 +23,9 @@ def boxes(n: int, k: int = 2, seed: int = 0) -> torch.Tensor:
     return torch.cat([sides / 2 + place * (1 - sides), sides], dim=-1)
 
 
-def pair_loss_and_gradient(where: torch.Tensor, seen: torch.Tensor, encoding: str = "symmetric", n: int = 0):
+def pair_loss_and_gradient(
+    where: torch.Tensor, seen: torch.Tensor, encoding: str = "symmetric", n: int = 0
+):
     """SP's answer about two views; with what the head said, on its graph."""
     sp = SpatialPrediction(8, SPConfig(target_encoding=encoding, weight=1, warmup_fraction=0))
     said: list[torch.Tensor] = []

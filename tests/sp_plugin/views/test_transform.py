@@ -158,7 +158,11 @@ class HiddenCrop(v1.RandomResizedCrop):
 
 
 def test_opaque_callables_give_nan_boxes() -> None:
-    tail = [v1.RandomResizedCrop(24), RandomBrightness(), lambda image: image.convert("L").convert("RGB")]
+    tail = [
+        v1.RandomResizedCrop(24),
+        RandomBrightness(),
+        lambda image: image.convert("L").convert("RGB"),
+    ]
     rotate = type("RandomRotate", (QuarterTurn,), {})()
     host = DictTransform(
         v1.Compose([RandomBrightness(), *tail, v1.ToTensor()]), v1.Compose([*tail, rotate, v1.ToTensor()]),
@@ -228,7 +232,9 @@ def test_views_and_rng_are_unchanged(T: Any) -> None:
 @BOTH
 def test_shared_transforms_are_tracked(T: Any) -> None:
     """Two data sets of one transform, or of two with a part in common."""
-    one = T.Compose([T.RandomResizedCrop(24), RandomBrightness(), T.RandomHorizontalFlip(), to_tensor(T)])
+    one = T.Compose(
+        [T.RandomResizedCrop(24), RandomBrightness(), T.RandomHorizontalFlip(), to_tensor(T)]
+    )
     shared = DictTransform(one, one)
     alone = ViewBoxTransform(copy.deepcopy(shared))
     before = pickle.dumps(shared)
