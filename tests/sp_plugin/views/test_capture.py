@@ -1,4 +1,4 @@
-"""Which embedding is which view: by construction, never by luck."""
+"""FeatureCapture: which features belong to which view, and views that do not count."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from sp_plugin import ConfigError, SpatialPrediction, SPConfig
+from sp_plugin import ConfigError, SpatialPrediction, SPConfig, ViewBoxes
 from sp_plugin.features.extraction import extract_features
 from sp_plugin.views.capture import FeatureCapture
 from sp_plugin.views.matching import match_views, rows_equal, smallest_views
-from sp_plugin.views.transform import ViewBoxes
 
 B = 3
+MULTI_CROP_SIDES = (8, 8, 6, 6, 6)
 
 
 def student() -> nn.Module:
@@ -31,133 +31,131 @@ def make_views(*sides: int, seed: int = 0) -> tuple[list[Tensor], ViewBoxes]:
     )
 
 
-MULTI = (8, 8, 6, 6, 6)
-
-
 @given(st.permutations(range(5)), st.booleans(), st.booleans())
-def test_views_match_in_any_call_order(order, joined, copied) -> None:
-    """DINO and SwAV call once a view or, in their authors' code, once a size."""
-    net, (views, places) = student(), make_views(*MULTI)
-    watch = FeatureCapture(net)
-    watch.open()
-    given_ = [
+def test_views_match_in_any_call_order(order, join, copied) -> None:
+    """DINO and SwAV call the student once per view or, in their authors' code, once per size."""
+    net, (views, view_boxes) = student(), make_views(*MULTI_CROP_SIDES)
+    capture = FeatureCapture(net)
+    capture.start()
+    inputs = [
         views[n].clone(memory_format=torch.channels_last) if copied else views[n] for n in order
     ]
-    if joined:
+    if join:
         for side in (6, 8):
-            net(torch.cat([view for view in given_ if view.shape[-1] == side]))
+            net(torch.cat([view for view in inputs if view.shape[-1] == side]))
     else:
-        for view in given_:
+        for view in inputs:
             net(view)
-    out = watch.collect(views, places)
-    watch.remove()
-    assert watch.views == [2, 3, 4]
-    for n, features in zip(watch.views, out.features, strict=True):
+    out = capture.collect(views, view_boxes)
+    capture.remove()
+    assert capture.selected_views == [2, 3, 4]
+    for n, features in zip(capture.selected_views, out.features, strict=True):
         assert torch.allclose(features, extract_features(net, views[n]), atol=1e-6)
-    assert torch.equal(out.boxes, places.boxes[2:]) and torch.equal(out.flips, places.flips[2:])
+    assert torch.equal(out.boxes, view_boxes.boxes[2:])
+    assert torch.equal(out.flips, view_boxes.flips[2:])
     assert out.features.requires_grad
 
 
 @given(st.permutations(range(3)))
 def test_interleaved_views_are_matched(order) -> None:
-    """MMSelfSup's SimCLR."""
-    net, (views, places) = student(), make_views(8, 8, 8)
-    watch = FeatureCapture(net)
-    watch.open()
+    """As in MMSelfSup's SimCLR: the views of an image are next to each other."""
+    net, (views, view_boxes) = student(), make_views(8, 8, 8)
+    capture = FeatureCapture(net)
+    capture.start()
     net(torch.stack([views[n] for n in order], 1).flatten(0, 1))
-    out = watch.collect(views, places)
+    out = capture.collect(views, view_boxes)
     for features, view in zip(out.features, views, strict=True):
         assert torch.allclose(features, extract_features(net, view), atol=1e-6)
-    assert torch.equal(out.boxes, places.boxes)
+    assert torch.equal(out.boxes, view_boxes.boxes)
 
 
 def test_no_grad_calls_are_ignored() -> None:
-    net, (views, places) = student(), make_views(8, 8)
-    watch = FeatureCapture(net)
+    net, (views, view_boxes) = student(), make_views(8, 8)
+    capture = FeatureCapture(net)
     net(views[1])
-    watch.open()
+    capture.start()
     with torch.no_grad():
         net(views[0])
     with pytest.raises(ConfigError, match="on 0 of the batch's 2 views"):
-        watch.collect(views, places)
+        capture.collect(views, view_boxes)
     net(views[1])
     with pytest.raises(ConfigError) as caught:
-        watch.collect(views, places)
+        capture.collect(views, view_boxes)
     line = str(caught.value)
     assert "on 1 of the batch's 2 views as they are" in line and "'view' or 'image'" in line
     net(views[0])
-    assert watch.collect(views, places).features.requires_grad
-    watch.close()
+    assert capture.collect(views, view_boxes).features.requires_grad
+    capture.stop()
     net(views[0])
-    assert not watch._calls
-    watch.remove()
+    assert not capture._calls
+    capture.remove()
     assert not net._forward_hooks and not net._forward_pre_hooks
 
 
 @pytest.mark.parametrize(
     "host",
     (
-        lambda net, views: None,  # an encoder of its own: MAE's
-        lambda net, views: [net(view + 0.01) for view in views],  # augmented on the GPU
-        lambda net, views: net(views[0]),  # a student of one view
+        lambda net, views: None,  # the method has another encoder, as MAE
+        lambda net, views: [net(view + 0.01) for view in views],  # augmented on the device
+        lambda net, views: net(views[0]),  # the student encodes one view
     ),
     ids=("never", "changed", "one"),
 )
 def test_fewer_than_two_views_is_refused(host: Any) -> None:
-    net, (views, places) = student(), make_views(8, 8)
-    watch = FeatureCapture(net)
-    watch.open()
+    net, (views, view_boxes) = student(), make_views(8, 8)
+    capture = FeatureCapture(net)
+    capture.start()
     host(net, views)
     with pytest.raises(
         ConfigError, match=r"^source: got 'host_views', but the backbone is called, with"
     ):
-        watch.collect(views, places)
+        capture.collect(views, view_boxes)
 
 
 @pytest.mark.parametrize(
-    "joined", (None, torch.cat, lambda views: torch.stack(views, 1).flatten(0, 1))
+    "join", (None, torch.cat, lambda views: torch.stack(views, 1).flatten(0, 1))
 )
-def test_reordered_views_are_left_out(joined: Any) -> None:
-    net, watch = student(), None
+def test_reordered_views_are_left_out(join: Any) -> None:
+    net, capture = student(), None
     for step in range(4):
-        views, places = make_views(8, 8, seed=step)
-        given_ = views[::-1] if step % 2 else views
-        watch = watch or FeatureCapture(net)
-        watch.open()
-        net(joined(given_)) if joined else [net(view) for view in given_]
-        out = watch.collect(views, places)
-        assert out.boxes.isnan().all() if step % 2 else torch.equal(out.boxes, places.boxes)
+        views, view_boxes = make_views(8, 8, seed=step)
+        inputs = views[::-1] if step % 2 else views
+        capture = capture or FeatureCapture(net)
+        capture.start()
+        net(join(inputs)) if join else [net(view) for view in inputs]
+        out = capture.collect(views, view_boxes)
+        assert out.boxes.isnan().all() if step % 2 else torch.equal(out.boxes, view_boxes.boxes)
         loss = SpatialPrediction(4, SPConfig()).pair_loss(*out, step=0)
         assert loss.metrics["skipped_fraction"] == step % 2
-        watch.close()
+        capture.stop()
 
 
 def test_modified_rows_are_left_out() -> None:
-    net, (views, places) = student(), make_views(8, 8)
-    watch = FeatureCapture(net)
+    net, (views, view_boxes) = student(), make_views(8, 8)
+    capture = FeatureCapture(net)
     for step in range(2):
-        watch.open()
+        capture.start()
         for n, view in enumerate(views):
-            own = view.clone()
+            images = view.clone()
             if step and n:
-                own[1, 0, 5, 5] += 0.5
-            net(own)
-        out = watch.collect(views, places)
+                images[1, 0, 5, 5] += 0.5
+            net(images)
+        out = capture.collect(views, view_boxes)
     assert out.boxes.isnan().all(dim=2).tolist() == [[False] * 3, [False, True, False]]
 
 
 def test_new_call_pattern_is_matched_again() -> None:
-    net, watch = student(), None
+    net, capture = student(), None
     for step, size in enumerate((3, 2, 3)):
-        views, places = make_views(8, 8, 6, 6, seed=step)
+        views, view_boxes = make_views(8, 8, 6, 6, seed=step)
         views = [view[:size] for view in views]
-        places = ViewBoxes(*(told[:, :size] for told in places))
-        watch = watch or FeatureCapture(net)
-        watch.open()
-        wanted = views if step < 2 else views[:3]  # the last step lacks one
-        for view in wanted[:: 1 if step else -1]:
+        view_boxes = ViewBoxes(*(part[:, :size] for part in view_boxes))
+        capture = capture or FeatureCapture(net)
+        capture.start()
+        inputs = views if step < 2 else views[:3]  # one view is not encoded in the last step
+        for view in inputs[:: 1 if step else -1]:
             net(view)
-        out = watch.collect(views, places)
+        out = capture.collect(views, view_boxes)
         assert out.features.shape == (2, size, 4)
         assert out.boxes.isnan().all(dim=(1, 2)).tolist() == [False, step == 2]
         assert torch.allclose(out.features[0], extract_features(net, views[2]), atol=1e-6)
@@ -169,49 +167,65 @@ def test_equal_views_get_distinct_rows() -> None:
     assert match_views([view], [view, view.clone()]).keys() == {0}
 
 
+class ClassToken(nn.Module):
+    """A class token and four patch tokens."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = nn.functional.avg_pool2d(images, images.shape[-1] // 2).flatten(2).transpose(1, 2)
+        return torch.cat([images.amax((2, 3)).unsqueeze(1), tokens], dim=1)
+
+
 @pytest.mark.parametrize("layer", (None, "0"))
 def test_layer_and_pool_are_used(layer: str | None) -> None:
-    net, (views, places) = student(), make_views(8, 8)
-    watch = FeatureCapture(net, layer=layer)
-    watch.open()
+    net, (views, view_boxes) = student(), make_views(8, 8)
+    capture = FeatureCapture(net, layer=layer)
+    capture.start()
     for view in views:
         net(view)
-    out = watch.collect(views, places)
+    out = capture.collect(views, view_boxes)
     for features, view in zip(out.features, views, strict=True):
         assert torch.allclose(features, extract_features(net, view, layer=layer), atol=1e-6)
     with pytest.raises(ConfigError, match="layer: the backbone has no 'O'"):
         FeatureCapture(net, layer="O")
+    tokens = ClassToken()
+    capture = FeatureCapture(tokens, "cls")
+    capture.start()
+    for view in views:
+        tokens(view)
+    out = capture.collect(views, view_boxes)
+    for features, view in zip(out.features, views, strict=True):
+        assert torch.equal(features, tokens(view)[:, 0])
 
 
 class Encoder(nn.Module):
-    """Asked by a method of its own, as lightly's masked transformers are."""
+    """Called by a method of its own, as lightly's masked transformers are."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stem, self.norm = nn.Conv2d(3, 4, 4, 4), nn.LayerNorm(4)
 
-    def extract_features(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor) -> Tensor:
         return self.norm(self.stem(images).flatten(2).transpose(1, 2))
 
-    forward = extract_features
+    forward = encode
 
 
-@pytest.mark.parametrize("called", (False, True))
-def test_custom_method_is_captured_by_layer(called: bool) -> None:
-    net, (views, places) = Encoder(), make_views(8, 8)
+@pytest.mark.parametrize("is_called", (False, True))
+def test_custom_method_is_captured_by_layer(is_called: bool) -> None:
+    net, (views, view_boxes) = Encoder(), make_views(8, 8)
     for layer in (None, "norm"):
-        watch = FeatureCapture(net, layer=layer)
-        watch.open()
+        capture = FeatureCapture(net, layer=layer)
+        capture.start()
         for view in reversed(views):
-            net(view) if called else net.encode(view)
-        if layer or called:
-            out = watch.collect(views, places)
+            net(view) if is_called else net.encode(view)
+        if layer or is_called:
+            out = capture.collect(views, view_boxes)
             assert torch.allclose(out.features[0], net(views[0]).mean(1), atol=1e-6)
-            assert torch.equal(out.boxes, places.boxes)
+            assert torch.equal(out.boxes, view_boxes.boxes)
         else:
-            with pytest.raises(ConfigError, match="say which layer gives the features"):
-                watch.collect(views, places)
-        watch.remove()
+            with pytest.raises(ConfigError, match="name the layer that gives the features"):
+                capture.collect(views, view_boxes)
+        capture.remove()
     assert not net.stem._forward_pre_hooks
 
 
@@ -220,12 +234,12 @@ def test_raw_backbone_input_is_matched() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return self.encode(images * 2 - 1)
 
-    net, (views, places) = Scaled(), make_views(8, 8)
-    watch = FeatureCapture(net)
-    watch.open()
+    net, (views, view_boxes) = Scaled(), make_views(8, 8)
+    capture = FeatureCapture(net)
+    capture.start()
     for view in views:
         net(view)
-    assert torch.allclose(watch.collect(views, places).features[1], net(views[1]).mean(1))
+    assert torch.allclose(capture.collect(views, view_boxes).features[1], net(views[1]).mean(1))
 
 
 def test_keyword_arguments_are_captured() -> None:
@@ -233,20 +247,22 @@ def test_keyword_arguments_are_captured() -> None:
         def forward(self, keep: int, images: Tensor) -> Tensor:
             return images.mean((2, 3))
 
-    net, (views, places) = Masked(), make_views(8, 8)
-    watch = FeatureCapture(net)
-    watch.open()
+    net, (views, view_boxes) = Masked(), make_views(8, 8)
+    capture = FeatureCapture(net)
+    capture.start()
     for view in views:
         net(keep=1, images=view.requires_grad_())
-    assert torch.allclose(watch.collect(views, places).features[1], views[1].mean((2, 3)))
-    with pytest.raises(ConfigError, match="the batch has 1 views, its transform make_views 2"):
-        watch.collect(views[:1], places)
-    with pytest.raises(ConfigError, match="turned, warped or padded"):
-        again = FeatureCapture(net)
-        again.open()
+    assert torch.allclose(capture.collect(views, view_boxes).features[1], views[1].mean((2, 3)))
+    with pytest.raises(ConfigError, match="the batch has 1 views, its transform made 2"):
+        capture.collect(views[:1], view_boxes)
+    with pytest.raises(ConfigError, match="rotated, warped or padded"):
+        other = FeatureCapture(net)
+        other.start()
         for view in views:
             net(keep=1, images=view)
-        again.collect(views, ViewBoxes(torch.full_like(places.boxes, torch.nan), places.flips))
+        other.collect(
+            views, ViewBoxes(torch.full_like(view_boxes.boxes, torch.nan), view_boxes.flips)
+        )
 
 
 def test_smallest_views_and_rows_equal() -> None:
@@ -255,4 +271,4 @@ def test_smallest_views_and_rows_equal() -> None:
     assert smallest_views(match_views(views[:1], views), views) == []
     assert rows_equal(views[0], views[0]).all()
     half = views[0].half()
-    assert rows_equal(half, views[0]).all()  # a host in half precision
+    assert rows_equal(half, views[0]).all()  # a method in half precision
