@@ -1,3 +1,5 @@
+"""frozen_running_stats: buffers stay unchanged, outputs and gradients do too."""
+
 from __future__ import annotations
 
 import copy
@@ -14,7 +16,7 @@ from sp_plugin.isolation import frozen_running_stats
 
 
 class _IgnoresTrackingFlag(nn.BatchNorm2d):
-    """As some distributed norms: it moves its statistics itself, and heeds no flag."""
+    """Updates its statistics in a forward of its own, like some distributed norms."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -29,7 +31,7 @@ class _IgnoresTrackingFlag(nn.BatchNorm2d):
 
 
 class _CountsCalls(nn.Module):
-    """A buffer that moves in place, one that is replaced."""
+    """One buffer that is updated in place, and one that is replaced."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +57,7 @@ NORMS = {
     "InstanceNorm": lambda: nn.InstanceNorm2d(4, affine=True, track_running_stats=True),
     "timm's BatchNormAct2d": lambda: BatchNormAct2d(4),
     "timm's SplitBatchNorm2d": lambda: SplitBatchNorm2d(4),
-    "heedless": lambda: _IgnoresTrackingFlag(4),
+    "ignores the tracking flag": lambda: _IgnoresTrackingFlag(4),
     "counting": _CountsCalls,
     "old spectral norm": lambda: _convolution(old_spectral_norm),
     "spectral norm": lambda: _convolution(parametrizations.spectral_norm),
@@ -77,7 +79,7 @@ def _equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 def _loss_and_gradients(net: nn.Module, x: Tensor) -> list[Tensor]:
-    loss = net(x).square().mean() + net(x + 1).abs().mean()  # twice, as a and b may be
+    loss = net(x).square().mean() + net(x + 1).abs().mean()  # two forward passes
     return [loss, *torch.autograd.grad(loss, list(net.parameters()))]
 
 
@@ -95,11 +97,11 @@ def test_buffers_keep_values_and_identity(norm):
 @each_norm
 def test_loss_and_gradients_are_unchanged(norm):
     x = torch.randn(4, 3, 6, 6)
-    free, frozen = _net(norm), _net(norm)
-    expected = _loss_and_gradients(free, x)
-    with frozen_running_stats(frozen):
-        got = _loss_and_gradients(frozen, x)
-    for one, other in zip(got, expected, strict=True):
+    unguarded, guarded = _net(norm), _net(norm)
+    expected = _loss_and_gradients(unguarded, x)
+    with frozen_running_stats(guarded):
+        actual = _loss_and_gradients(guarded, x)
+    for one, other in zip(actual, expected, strict=True):
         assert torch.equal(one, other)
 
 
@@ -107,10 +109,10 @@ def test_loss_and_gradients_are_unchanged(norm):
 def test_backward_works_after_the_block(norm):
     net = _net(norm)
     x = torch.randn(4, 3, 6, 6)
-    host = net(x).square().mean()  # the host's own forward pass, on the same weights
+    host_loss = net(x).square().mean()  # the host's own forward pass, with the same weights
     with frozen_running_stats(net):
-        ours = net(x + 1).square().mean()
-    (host + ours).backward()
+        sp_loss = net(x + 1).square().mean()
+    (host_loss + sp_loss).backward()
     assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
     assert net[0].weight.grad.any()
 
@@ -118,12 +120,12 @@ def test_backward_works_after_the_block(norm):
 @each_norm
 def test_next_host_step_updates_statistics(norm):
     x = torch.randn(4, 3, 6, 6)
-    plain, guarded = _net(norm), _net(norm)
-    plain(x)
+    unguarded, guarded = _net(norm), _net(norm)
+    unguarded(x)
     with frozen_running_stats(guarded):
         guarded(x + 3)
     guarded(x)
-    assert _equal(_buffers(plain), _buffers(guarded))
+    assert _equal(_buffers(unguarded), _buffers(guarded))
 
 
 @each_norm

@@ -1,3 +1,5 @@
+"""Isolation: seeds, private generators and evaluation mode."""
+
 from __future__ import annotations
 
 import random
@@ -22,10 +24,10 @@ def _draw_from_all() -> list[float]:
 
 
 def test_hash_seeds_differ_and_have_63_bits():
-    keys = {hash_seed(*parts) for parts in np.ndindex(6, 6, 20)}
-    assert len(keys) == 6 * 6 * 20
-    assert all(0 <= key < 2**63 for key in keys)
-    assert max(keys) > 2**60
+    seeds = {hash_seed(*parts) for parts in np.ndindex(6, 6, 20)}
+    assert len(seeds) == 6 * 6 * 20
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert max(seeds) > 2**60
     assert hash_seed(1, 23) != hash_seed(12, 3)
 
 
@@ -89,7 +91,7 @@ def test_later_draws_are_unaffected():
 
 
 class _Mixed(nn.Module):
-    """Parts of either mode, one of them shared, and a `train` that keeps a part in evaluation."""
+    """Parts in either mode, a shared one, and a `train` that keeps one in evaluation mode."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +110,7 @@ class _Mixed(nn.Module):
 def test_eval_mode_restores_each_module(raises):
     net = _Mixed()
     net.second.eval()
-    net.first.train()  # and with it the part that both share
+    net.first.train()  # includes the shared part
     modes = [part.training for part in net.modules()]
     assert True in modes and False in modes
     try:
@@ -124,23 +126,23 @@ def test_eval_mode_restores_each_module(raises):
 
 
 class _Caching(nn.Module):
-    """As LeViT's attention: what is worked out in evaluation is kept until training goes on."""
+    """Caches a value in evaluation mode until training continues, like LeViT's attention."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(()))
-        self.kept = None
+        self.cache = None
 
     def train(self, mode: bool = True) -> _Caching:
         if mode:
-            self.kept = None
+            self.cache = None
         return super().train(mode)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.training:
             return x * self.weight
-        self.kept = 2 * self.weight if self.kept is None else self.kept
-        return x * self.kept / 2
+        self.cache = 2 * self.weight if self.cache is None else self.cache
+        return x * self.cache / 2
 
 
 def test_eval_mode_leaves_no_stale_cache():

@@ -1,4 +1,4 @@
-"""Other precisions, layouts, shapes and batches; and what is not finite."""
+"""Other precisions, memory formats, shapes and batch sizes; and values that are not finite."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.GroupNorm(2, 8), nn.GELU())
-        self.seen: Tensor | None = None
+        self.crops: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        self.seen = x
+        self.crops = x
         return self.body(x).mean(dim=(2, 3))
 
 
@@ -52,9 +52,9 @@ def test_bfloat16_autocast_trains():
     exact = sp(net, _images(), step=0)
     with torch.autocast("cpu", torch.bfloat16):
         out = sp(net, _images(), step=0)
-        features = net(net.seen).float()
+        features = net(net.crops).float()
     _check(out, net, sp)
-    # Half precision ends where the head begins.
+    # The head computes in float32.
     torch.testing.assert_close(out.prediction, sp.head(*features.chunk(2)), atol=1e-6, rtol=1e-6)
     assert torch.equal(out.boxes, exact.boxes) and torch.equal(out.target, exact.target)
     torch.testing.assert_close(out.loss, exact.loss, atol=0.01, rtol=0)
@@ -67,7 +67,7 @@ def test_bfloat16_weights_and_images_train(head_too):
     sp = sp.bfloat16() if head_too else sp
     out = sp(net, _images().bfloat16(), step=0)
     _check(out, net, sp)
-    assert net.seen.dtype == torch.bfloat16
+    assert net.crops.dtype == torch.bfloat16
     assert out.target.dtype == out.prediction.dtype == torch.float32
     torch.testing.assert_close(out.target, exact.target, atol=0.02, rtol=0.01)
     torch.testing.assert_close(out.loss, exact.loss, atol=0.01, rtol=0)
@@ -80,16 +80,16 @@ def test_float64_weights_and_images_train(head_too):
     sp = sp.double() if head_too else sp
     out = sp(net, _images().double(), step=0)
     _check(out, net, sp, dtype=sp.targets.std.dtype)
-    assert net.seen.dtype == torch.float64
+    assert net.crops.dtype == torch.float64
     torch.testing.assert_close(out.loss.float(), exact.loss.float(), atol=1e-4, rtol=1e-4)
 
 
 def test_crops_keep_image_memory_format():
     net, sp = _net(), _sp()
     sp(net, _images().to(memory_format=torch.channels_last), step=0)
-    assert net.seen.is_contiguous(memory_format=torch.channels_last)
+    assert net.crops.is_contiguous(memory_format=torch.channels_last)
     sp(net, _images(), step=0)
-    assert net.seen.is_contiguous()
+    assert net.crops.is_contiguous()
 
 
 @pytest.mark.parametrize("shape", [(6, 3, 40, 72), (6, 3, 150, 90)], ids=str)
@@ -100,7 +100,7 @@ def test_images_need_not_be_square(shape, sharpness):
     )
     net, sp = _net(), SpatialPrediction(8, config)
     _check(sp(net, _images(*shape), step=0), net, sp)
-    assert net.seen.shape == (12, 3, 16, 16)
+    assert net.crops.shape == (12, 3, 16, 16)
 
 
 def test_one_image_trains_with_nan_r2():
@@ -113,18 +113,19 @@ def test_one_image_trains_with_nan_r2():
 
 
 class _CorruptedNet(Net):
-    """Spoils one crop's features, in the way that it is told to."""
+    """Makes the features of one crop non-finite, or too large."""
 
-    spoils: str | None = None
+    corruption: str | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         features = super().forward(x)
-        spoilt = torch.zeros_like(features)
-        if self.spoils == "inside":  # overflows on the way: the gradient there is 0 x inf
-            spoilt[0] = 1e6
-            return features + (features.square() * spoilt).exp()
-        spoilt[0] = {"inf": float("inf"), "nan": float("nan"), "large": 3e38}.get(self.spoils, 0)
-        return features + spoilt
+        error = torch.zeros_like(features)
+        if self.corruption == "inside":  # an activation overflows: its gradient is 0 x inf
+            error[0] = 1e6
+            return features + (features.square() * error).exp()
+        values = {"inf": float("inf"), "nan": float("nan"), "large": 3e38}
+        error[0] = values.get(self.corruption, 0)
+        return features + error
 
 
 def test_nonfinite_head_gives_zero_gradient():
@@ -137,14 +138,14 @@ def test_nonfinite_head_gives_zero_gradient():
     assert not any(parameter.grad.any() for parameter in net.parameters())
 
 
-@pytest.mark.parametrize("spoils", ["inf", "nan", "large", "inside"])
-def test_nonfinite_step_is_skipped(spoils):
+@pytest.mark.parametrize("corruption", ["inf", "nan", "large", "inside"])
+def test_nonfinite_step_is_skipped(corruption):
     net, sp = _CorruptedNet(), _sp()
-    net.spoils = spoils
+    net.corruption = corruption
     out = sp(net, _images(), step=0)
-    host = net.body(_images()).square().mean()
-    expected = torch.autograd.grad(host, list(net.parameters()), retain_graph=True)
-    (host + out.loss).backward()
+    host_loss = net.body(_images()).square().mean()
+    expected = torch.autograd.grad(host_loss, list(net.parameters()), retain_graph=True)
+    (host_loss + out.loss).backward()
 
     assert out.loss == 0 and out.metrics["skipped_fraction"] == 1
     for parameter, gradient in zip(net.parameters(), expected, strict=True):
@@ -152,7 +153,7 @@ def test_nonfinite_step_is_skipped(spoils):
     for parameter in sp.parameters():
         assert parameter.grad is None or not parameter.grad.any()
 
-    net.spoils = None
+    net.corruption = None
     net.zero_grad()
     out = sp(net, _images(), step=1)
     assert out.metrics["skipped_fraction"] == 0

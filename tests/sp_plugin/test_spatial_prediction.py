@@ -1,3 +1,5 @@
+"""SpatialPrediction: determinism, gradients, metrics, state and open settings."""
+
 from __future__ import annotations
 
 import random
@@ -14,17 +16,17 @@ from sp_plugin.objective.loss import r2
 
 
 class Net(nn.Module):
-    """A small network with batch statistics and dropout, that keeps what it is given."""
+    """A small network with BatchNorm and dropout that keeps its inputs."""
 
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.3)
         )
-        self.seen: list[Tensor] = []
+        self.inputs: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        self.seen.append(x)
+        self.inputs.append(x)
         return self.body(x).mean(dim=(2, 3))
 
 
@@ -58,7 +60,7 @@ def test_same_seed_rank_step_same_output():
     assert torch.equal(first.boxes, again.boxes)
     assert torch.equal(first.prediction, again.prediction)
     assert torch.equal(first.loss, again.loss)
-    assert torch.equal(*(crops for crops in net.seen))
+    assert torch.equal(*net.inputs)
 
 
 @pytest.mark.parametrize("other", [{"step": 4}, {"rank": 2}, {"seed": 1}])
@@ -104,7 +106,8 @@ def test_the_loss_reaches_backbone_and_head():
     sp(net, IMAGES, step=0).loss.backward()
     for module in (net, sp):
         for name, parameter in module.named_parameters():
-            assert parameter.grad.any() or name == "body.0.bias", name  # BatchNorm takes it away
+            # BatchNorm cancels the bias of the convolution before it.
+            assert parameter.grad.any() or name == "body.0.bias", name
 
 
 def test_loss_is_weighted_pair_loss():
@@ -127,8 +130,8 @@ def test_target_matches_boxes_in_the_image():
 
 def test_metrics_are_detached_float32():
     out = _sp()(_net(), IMAGES, step=0)
-    told = torch.stack([out.metrics[f"r2_{name}"] for name in ("dx", "dy", "scale")])
-    torch.testing.assert_close(told, r2(out.prediction, out.target))
+    logged = torch.stack([out.metrics[f"r2_{name}"] for name in ("dx", "dy", "scale")])
+    torch.testing.assert_close(logged, r2(out.prediction, out.target))
     for value in out.metrics.values():
         assert value.shape == () and value.dtype == torch.float32 and not value.requires_grad
     assert not out.prediction.requires_grad and not out.target.requires_grad
@@ -137,7 +140,7 @@ def test_metrics_are_detached_float32():
 def test_crops_are_encoded_in_one_pass():
     net, sp = _net().eval(), _sp(sharpness="native", num_crops=2)
     out = sp(net, IMAGES, step=0)
-    (crops,) = net.seen
+    (crops,) = net.inputs
     assert crops.shape == (12, 3, 16, 16)
     features = net.body(crops).mean(dim=(2, 3))
     torch.testing.assert_close(out.prediction, sp.head(features[:6], features[6:]))
@@ -149,13 +152,13 @@ def test_images_get_no_gradient():
     assert images.grad is None
 
 
-@pytest.mark.parametrize("moves", [False, True])
-def test_running_stats_move_with_update_bn(moves):
+@pytest.mark.parametrize("update_bn", [False, True])
+def test_running_stats_move_with_update_bn(update_bn):
     net = _net()
     before = {name: value.clone() for name, value in net.named_buffers()}
-    _sp(update_bn=moves)(net, IMAGES, step=0)
+    _sp(update_bn=update_bn)(net, IMAGES, step=0)
     changed = [name for name, value in net.named_buffers() if not torch.equal(value, before[name])]
-    assert len(changed) == (len(before) if moves else 0)
+    assert len(changed) == (len(before) if update_bn else 0)
 
 
 def test_no_grad_loss_has_no_graph():
@@ -176,7 +179,9 @@ def test_state_is_head_std_and_balance():
     assert [name for name, _ in sp.named_buffers()] == [
         "targets.std",
         "balance.log_ratio",
-        "balance.seen",
+        "balance.host_sq_norm",
+        "balance.sp_sq_norm",
+        "balance.loss_multiplier",
     ]
     other = _sp(seed=4, crop_scale=(0.2, 0.3))
     other.load_state_dict(sp.state_dict())
@@ -192,14 +197,13 @@ def test_configure_for_keeps_given_settings():
     sp.configure_for(net, 64)
     assert (sp.config.crop_size, sp.config.crop_scale, sp.config.seed) == (32, (0.15, 0.32), 3)
     assert all(map(torch.equal, head, sp.parameters()))
-    assert torch.equal(sp.targets.std, TargetEncoder(sp.sampler, "symmetric").scale)
-    assert (
-        SpatialPrediction(8, SPConfig(crop_size=40)).configure_for(net, 64).config.crop_size == 40
-    )
+    assert torch.equal(sp.targets.std, TargetEncoder(sp.sampler, "symmetric").std)
+    sp = SpatialPrediction(8, SPConfig(crop_size=40)).configure_for(net, 64)
+    assert sp.config.crop_size == 40
 
 
 def test_default_device_is_ignored():
-    """A user's ``torch.set_default_device`` must not move what SP draws on the CPU."""
+    """``torch.set_default_device`` must not move SP's draws, which are on the CPU."""
     net, images = torch.nn.Conv2d(3, 8, 3), torch.rand(2, 3, 32, 32)
     sp = SpatialPrediction.from_backbone(net, images, SPConfig(relative_weight=False))
     expected = sp(net, images, step=0)
