@@ -184,7 +184,7 @@ class SPSession:
         self._say_on(f"{self.config.num_crops} crops of {size} px of the {self.config.source}")
 
     def _encoded_views(self, batch: Any, view_boxes: ViewBoxes) -> EncodedViews:
-        if self._capture is None:
+        if self._capture is None or not self._capture.is_recording:
             raise ConfigError(
                 "source: got 'host_views', but no calls of the backbone were recorded; run the "
                 "method's step and SP within `with session.capture():`"

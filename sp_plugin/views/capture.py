@@ -46,6 +46,7 @@ class FeatureCapture:
 
     Attributes:
         selected_views: indices of the views that SP uses, chosen in the first step.
+        is_recording: whether a step has been started and not stopped.
 
     >>> student = nn.Conv2d(3, 8, 3)
     >>> capture, views = FeatureCapture(student), [torch.rand(2, 3, 8, 8) for _ in range(2)]
@@ -64,7 +65,7 @@ class FeatureCapture:
         self._feature_dim = 0  # of the last step, for views that are not encoded in this one
         self._assignments: dict[Any, ViewAssignment] = {}
         self._calls: list[_Call] = []
-        self._is_recording = False
+        self.is_recording = False
         self._in_backbone = False  # the student's own forward is running
         layer_module = backbone if layer is None else find_layer(backbone, layer)
         stems = [part for part in backbone.modules() if getattr(part, "in_channels", None) == 3]
@@ -77,11 +78,11 @@ class FeatureCapture:
 
     def start(self) -> None:
         """Begin a step."""
-        self._calls, self._is_recording, self._in_backbone = [], True, False
+        self._calls, self.is_recording, self._in_backbone = [], True, False
 
     def stop(self) -> None:
         """End a step: no graph of the host is kept."""
-        self._calls, self._is_recording = [], False
+        self._calls, self.is_recording = [], False
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
@@ -99,7 +100,7 @@ class FeatureCapture:
             handle.remove()
 
     def _on_forward_start(self, _: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        if self._is_recording and torch.is_grad_enabled():
+        if self.is_recording and torch.is_grad_enabled():
             inputs = (*args, *kwargs.values())
             images = (item for item in inputs if isinstance(item, Tensor) and item.ndim == 4)
             # One entry for every call, so that an output is never taken for another call's.
@@ -112,7 +113,7 @@ class FeatureCapture:
             self._in_backbone = False
 
     def _on_output(self, _: nn.Module, __: Any, output: Any) -> None:
-        if self._is_recording and torch.is_grad_enabled() and self._calls:
+        if self.is_recording and torch.is_grad_enabled() and self._calls:
             self._calls[-1].output = output
 
     def _on_forward_end(self, *_: Any) -> None:
