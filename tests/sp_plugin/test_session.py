@@ -425,14 +425,16 @@ class MultiCrop(TwoViews):
 def test_host_views_are_the_smallest_ones():
     transform, backbone = ViewBoxTransform(MultiCrop()), make_backbone()
     lines: list[str] = []
-    session = make_session(backbone, "host_views", transform, announce=lines.append)
+    settings = {"relative_weight": False, "announce": lines.append}
+    session = make_session(backbone, "host_views", transform, **settings)
     views, sp_batch = session.split(load_batch(transform, 0))
     with session.capture():
         features = torch.stack([backbone(view).mean((2, 3)) for view in views[2:]])
         out = session(views, sp_batch, step=1)
     assert lines[0].endswith("3 views of 16 px of the host")
 
-    direct = SpatialPrediction(8, SPConfig(source="host_views", **SETTINGS))
+    config = SPConfig(source="host_views", relative_weight=False, **SETTINGS)
+    direct = SpatialPrediction(8, config)
     direct.calibrate_targets(transform.sample_boxes()[:, 2:])
     assert torch.equal(session.sp.targets.std, direct.targets.std)
     encoded = EncodedViews(features, sp_batch.boxes[2:], sp_batch.flips[2:])
