@@ -1,4 +1,4 @@
-"""One thread for each test process, and the tables that matrices of tests fill."""
+"""One thread for each test process, and summary tables that matrices of tests fill in."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-# They run side by side, and small tensors gain nothing.
+# Test processes run in parallel, and small tensors gain nothing from threads.
 torch.set_num_threads(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Fill yapf's cache before there are several processes.
+    """Fill yapf's cache before several processes start.
 
-    MMEngine imports yapf, which writes its grammar into the user's cache folder when there is none
-    and reads whatever lies there: of two processes that begin in an empty home, one may find the
-    other's half-written file.
+    MMEngine imports yapf, which caches its grammar in the user's home. With an empty cache one
+    process may read a file that another one has written in part.
     """
     if not hasattr(config, "workerinput"):
         with contextlib.suppress(ImportError):
@@ -28,11 +27,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def table(record_property: Any) -> Callable[..., Callable[[str, str], None]]:
-    """One row of a table that is printed when all is done.
+    """One row of a table that is printed after all tests.
 
-    ``cell = table(name, heads, values, columns)`` begins the row; ``cell(column, text)`` fills it.
-    Of the columns that a test ``fills`` (all, if it does not say), the first that a failed one did
-    not come to says FAILS; one that passed fills what it left open with "works".
+    ``cell = table(name, heads, values, columns)`` starts the row; ``cell(column, text)`` fills in
+    a cell. ``fills`` are the columns that a test fills in, all by default. Cells that a passed test
+    left empty become "works". For a failed test, the first empty cell becomes "FAILS".
     """
 
     def row(
@@ -52,23 +51,23 @@ def table(record_property: Any) -> Callable[..., Callable[[str, str], None]]:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     tables: dict[str, dict[tuple[str, ...], dict[str, str]]] = {}
     for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
-        told = dict(report.user_properties)
-        if report.when != "call" or "table" not in told:
+        properties = dict(report.user_properties)
+        if report.when != "call" or "table" not in properties:
             continue
-        name, heads, values, columns, fills = told["table"]
+        name, heads, values, columns, fills = properties["table"]
         head = f"{name}\n\n| {' | '.join([*heads, *columns])} |"
         rule = f"|{'|'.join('---' for _ in [*heads, *columns])}|"
         row = tables.setdefault(f"{head}\n{rule}", {}).setdefault(
             tuple(values), dict.fromkeys(columns, "")
         )
-        # Several tests may fill one cell; one that failed is not to be hidden by another.
+        # Several tests may fill in one cell; a failure must not be overwritten.
         fills = [column for column in fills if row[column] != "FAILS"]
-        row.update({column: told.get(column, "") for column in fills})
-        left = [column for column in fills if not row[column]]
+        row.update({column: properties.get(column, "") for column in fills})
+        empty = [column for column in fills if not row[column]]
         if report.passed:
-            row.update(dict.fromkeys(left, "works"))
-        elif left:
-            row[left[0]] = "FAILS"
+            row.update(dict.fromkeys(empty, "works"))
+        elif empty:
+            row[empty[0]] = "FAILS"
     for head, rows in tables.items():
         lines = [f"| {' | '.join([*values, *row.values()])} |" for values, row in rows.items()]
         terminalreporter.write_line("\n".join(["", head, *sorted(lines), ""]))

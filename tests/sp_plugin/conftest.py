@@ -1,4 +1,4 @@
-"""One core, and properties that are checked alike on each run."""
+"""One thread and a fixed seed for each test; property tests use the same examples in each run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""torch.compile: no graph break in what is ours, no graph anew for each step, the same numbers."""
+"""torch.compile: no graph breaks, no recompilation in each step, and the same results."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from sp_plugin import SpatialPrediction, SPConfig, crop_resize
+from sp_plugin.crops.resize import matched_resolution
 from sp_plugin.crops.sampler import CropSampler
-from sp_plugin.crops.sharpness import matched_resolution
 from sp_plugin.objective.pair_loss import compute_pair_loss
 from sp_plugin.objective.pairs import sample_pairs
 
 
 @pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
+def _reset_dynamo() -> Iterator[None]:
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
 
 
 class Compiled:
-    """A function compiled into one graph; a break is an error. Counts the graphs made of it."""
+    """A function compiled into one graph, where a break is an error; its graphs are counted."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.counter = CompileCounterWithBackend("aot_eager")
@@ -35,33 +35,36 @@ class Compiled:
         return self.call(*args, **kwargs)
 
 
-def test_from_numbers_to_boxes_whatever_the_progress():
+def test_boxes_compile_for_any_progress():
     sampler = CropSampler(((0.2, 0.4), (0.05, 0.3)), max_iou=(1.0, 0.1), num_crops=4)
-    boxes, moving = Compiled(sampler.boxes), (0.0, 0.25, 0.5, 0.75)
-    for step, progress in enumerate(moving):
-        numbers = sampler.draw_uniform(8, torch.Generator().manual_seed(step))
-        torch.testing.assert_close(boxes(numbers, progress), sampler.to_boxes(numbers, progress))
-    assert boxes.counter.frame_count <= 2  # of the first value, and of any other
+    to_boxes = Compiled(sampler.to_boxes)
+    for step, progress in enumerate((0.0, 0.25, 0.5, 0.75)):
+        draws = sampler.draw_uniform(8, torch.Generator().manual_seed(step))
+        torch.testing.assert_close(to_boxes(draws, progress), sampler.to_boxes(draws, progress))
+    assert to_boxes.counter.frame_count <= 2  # one graph for the first value, one for all others
 
 
-@pytest.mark.parametrize("side", [40, 100])  # a CPU cuts large images first, which no graph can
+# Eager code cuts out the crops of large images first on a CPU; a graph cannot.
+@pytest.mark.parametrize("side", [40, 100])
 @pytest.mark.parametrize("sharpness", ["equal", "native"])
-def test_from_boxes_to_crops(side: int, sharpness: str):
+def test_crop_resize_compiles_once(side: int, sharpness: str):
     sampler = CropSampler(num_crops=2)
 
-    def cut(images: Tensor, boxes: Tensor, part: Tensor) -> Tensor:
-        grid = matched_resolution(boxes[..., 2:] * side, 16, part) if sharpness == "equal" else None
-        return crop_resize(images, boxes[0], 16, grid)
+    def cut(images: Tensor, boxes: Tensor, draws: Tensor) -> Tensor:
+        resolution = None
+        if sharpness == "equal":
+            resolution = matched_resolution(boxes[..., 2:] * side, 16, draws)
+        return crop_resize(images, boxes[0], 16, resolution)
 
-    crops = Compiled(cut)
+    compiled = Compiled(cut)
     for step in range(3):
         boxes = sampler(6, torch.Generator().manual_seed(step))
-        given = torch.rand(6, 3, side, side), boxes, torch.rand(6, 1)
-        torch.testing.assert_close(crops(*given), cut(*given), atol=1e-5, rtol=0)
-    assert crops.counter.frame_count == 1
+        inputs = torch.rand(6, 3, side, side), boxes, torch.rand(6, 1)
+        torch.testing.assert_close(compiled(*inputs), cut(*inputs), atol=1e-5, rtol=0)
+    assert compiled.counter.frame_count == 1
 
 
-def _parts(settings: dict[str, str]) -> tuple[SpatialPrediction, Tensor, Tensor]:
+def _pair_loss_inputs(settings: dict[str, str]) -> tuple[SpatialPrediction, Tensor, Tensor]:
     sp = SpatialPrediction(8, SPConfig(num_crops=4, hidden_dim=16, **settings))
     boxes = sp.sampler(6, torch.Generator().manual_seed(0))
     return sp, boxes, torch.randn(4, 6, 8, requires_grad=True)
@@ -76,12 +79,12 @@ def _parts(settings: dict[str, str]) -> tuple[SpatialPrediction, Tensor, Tensor]
     ],
     ids=str,
 )
-def test_from_features_to_loss_and_back_whatever_the_pairs(settings: dict[str, str]):
-    sp, boxes, features = _parts(settings)
+def test_pair_loss_compiles_for_any_pairs(settings: dict[str, str]):
+    sp, boxes, features = _pair_loss_inputs(settings)
     compiled = Compiled(compute_pair_loss)
     for step in range(3):
-        given = boxes, sample_pairs(4, 3, step), sp.head, sp.targets, sp.loss
-        outputs = [ask(features, *given) for ask in (compiled, compute_pair_loss)]
+        inputs = boxes, sample_pairs(4, 3, step), sp.head, sp.targets, sp.loss
+        outputs = [pair_loss(features, *inputs) for pair_loss in (compiled, compute_pair_loss)]
         gradients = [torch.autograd.grad(out.loss, [features, *sp.parameters()]) for out in outputs]
         torch.testing.assert_close(*gradients)
         torch.testing.assert_close(*(out.metrics for out in outputs))
@@ -89,38 +92,38 @@ def test_from_features_to_loss_and_back_whatever_the_pairs(settings: dict[str, s
     assert compiled.counter.frame_count <= 2
 
 
-def test_the_whole_second_half_with_all_pairs():
-    sp, boxes, features = _parts({})
-    whole = Compiled(sp.ask)(features, boxes, step=3)
-    torch.testing.assert_close(whole.loss, sp.pair_loss(features, boxes, step=3).loss)
+def test_pair_loss_compiles_with_all_pairs():
+    sp, boxes, features = _pair_loss_inputs({})
+    out = Compiled(sp.pair_loss)(features, boxes, step=3)
+    torch.testing.assert_close(out.loss, sp.pair_loss(features, boxes, step=3).loss)
 
 
-def test_what_is_not_finite_is_gated_in_a_graph_too():
-    sp, boxes, features = _parts({})
+def test_nonfinite_is_gated_when_compiled():
+    sp, boxes, features = _pair_loss_inputs({})
     compiled = Compiled(compute_pair_loss)
-    parts = boxes, sample_pairs(4), sp.head, sp.targets, sp.loss
-    spoilt = features.detach().clone()
-    spoilt[1, 2, 3] = float("nan")
-    spoilt.requires_grad_()
-    out = compiled(spoilt, *parts)
+    inputs = boxes, sample_pairs(4), sp.head, sp.targets, sp.loss
+    corrupted = features.detach().clone()
+    corrupted[1, 2, 3] = float("nan")
+    corrupted.requires_grad_()
+    out = compiled(corrupted, *inputs)
     assert out.metrics["skipped_fraction"] == 1 and out.loss == 0
-    assert not torch.autograd.grad(out.loss, spoilt)[0].any()
+    assert not torch.autograd.grad(out.loss, corrupted)[0].any()
     with torch.no_grad():
         sp.head.mlp[0].weight.fill_(float("inf"))
-    out = compiled(features, *parts)
+    out = compiled(features, *inputs)
     assert out.metrics["skipped_fraction"] == 1 and out.loss == 0
     assert not torch.autograd.grad(out.loss, features)[0].any()
 
 
 @pytest.mark.slow
-def test_compiled_whole_it_does_what_it_does_eagerly():
-    """Graphs end at the private generators and at the guards round the backbone; no error."""
+def test_compiled_module_matches_eager():
+    """Graphs break at the private generators and at the guards of the backbone, without errors."""
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(0.2))
     images = torch.rand(4, 3, 32, 32)
     sp = SpatialPrediction(8, SPConfig(crop_size=16, hidden_dim=16, relative_weight=False))
-    whole = torch.compile(sp, backend="aot_eager")
+    compiled = torch.compile(sp, backend="aot_eager")
     for step in (1, 2):
-        outputs = [ask(net, images, step=step, progress=0.02 * step) for ask in (whole, sp)]
+        outputs = [each(net, images, step=step, progress=0.02 * step) for each in (compiled, sp)]
         assert torch.equal(outputs[0].boxes, outputs[1].boxes)
         torch.testing.assert_close(outputs[0].metrics, outputs[1].metrics)
         torch.testing.assert_close(

@@ -1,3 +1,5 @@
+"""SPConfig: every setting's default, valid and invalid values, and the error messages."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -15,7 +17,7 @@ from omegaconf import OmegaConf
 from sp_plugin import ConfigError, SPConfig
 from sp_plugin.config import ResolvedConfig
 
-_AREA = "least and largest area in (0, 1], such as [0.05, 0.32], or two of these, first to last"
+_SCALE = "least and largest area in (0, 1], such as [0.05, 0.32], or two of these, first to last"
 _IOU = "a number in [0, 1], or two, first to last, such as [1.0, 0.1]"
 _RATIO = "least and largest width / height in [0.1, 10], such as [0.75, 1.33]"
 _WINDOW = "least and largest side in (0, 1], such as [0.5, 1.0], or null"
@@ -23,13 +25,18 @@ _PIXELS = "a number of pixels from 4 up, or null"
 _PAIRS = "'all' or a whole number from 1 up"
 _FRACTION = "a fraction of training in [0, 1]"
 
-# Each setting: its default, what it takes beside it, what it refuses, and what it then says.
+# Each setting: its default, other valid values, invalid values, and the end of the error message.
 SETTINGS = {
     "weight": (0.5, [0, 1, 1000], [-0.1, 1001, math.nan, "1", True], "a number in [0, 1000]"),
     "relative_weight": (True, [False], ["true", 1, None], "true or false"),
     "warmup_fraction": (0.07, [0, 1, 0.5], [-0.1, 1.1, math.inf, None], _FRACTION),
     "cooldown_fraction": (0.0, [0, 1, 0.5], [-0.1, 1.1, "half", [0.1]], _FRACTION),
-    "source": ("view", ["image"], ["View", None, 1, ["view"]], "one of view, image, host"),
+    "source": (
+        "view",
+        ["image", "host_views"],
+        ["View", None, 1, ["view"], "host"],
+        "one of view, image, host_views",
+    ),
     "num_crops": (4, [2, 8], [1, 9, 4.0, "4", True, None], "a whole number from 2 to 8"),
     "num_pairs": ("all", [1], ["some", 0, 1.0, True, None, ["all"]], _PAIRS),
     "crop_size": (None, [4, 96, None], [3, 32.0, "32", True, [32, 32]], _PIXELS),
@@ -37,7 +44,7 @@ SETTINGS = {
         None,
         [None, [0.1, 0.1], (0.05, 1), [[0.2, 0.5], [0.05, 0.3]]],
         [0.3, [0.3], [0.3, 0.1], [0, 0.3], [0.1, 1.1], [[0.1, 0.3], 0.2], [[0.1, 0.3]] * 3],
-        _AREA,
+        _SCALE,
     ),
     "crop_ratio": ((3 / 4, 4 / 3), [[1, 1], [0.1, 10]], [1, [0.05, 1], [2, 1], [1, 2, 3]], _RATIO),
     "window": (None, [None, [1, 1], [0.5, 0.9]], [0.5, [0, 1], [0.9, 0.5], [0.5, 2]], _WINDOW),
@@ -67,7 +74,7 @@ each_key = pytest.mark.parametrize("key", SETTINGS)
 
 
 class AttributeDict(dict):
-    """Stands for MMEngine's ConfigDict: a dict whose keys are attributes, and dicts within too."""
+    """A dict with attribute access, like MMEngine's ConfigDict."""
 
     __getattr__ = dict.__getitem__
 
@@ -76,32 +83,32 @@ def _tuples(value):
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def test_every_setting_is_tested_here_and_told_in_the_docstring():
+def test_every_setting_is_documented():
     assert list(SETTINGS) == KEYS
     attributes = SPConfig.__doc__.split("Attributes:")[1].split("Raises:")[0]
-    told = re.findall(r"^        (\w+): \S", attributes, flags=re.MULTILINE)
-    assert told == KEYS
+    documented = re.findall(r"^        (\w+): \S", attributes, flags=re.MULTILINE)
+    assert documented == KEYS
 
 
 @each_key
-def test_its_default(key):
+def test_default_value(key):
     assert getattr(SPConfig(), key) == SETTINGS[key][0]
 
 
 @each_key
-def test_what_it_takes(key):
+def test_valid_values_are_accepted(key):
     for value in SETTINGS[key][1]:
         assert getattr(SPConfig.from_dict({key: value}), key) == _tuples(value)
 
 
 @each_key
-def test_what_it_refuses_in_one_line(key):
-    _, _, refused, takes = SETTINGS[key]
-    for value in refused:
+def test_invalid_values_are_refused(key):
+    _, _, invalid, expected = SETTINGS[key]
+    for value in invalid:
         with pytest.raises(ConfigError) as caught:
             SPConfig.from_dict({key: value})
         line = str(caught.value)
-        assert line.startswith(f"{key}: got ") and line.endswith(f", takes {takes}"), line
+        assert line.startswith(f"{key}: got ") and line.endswith(f", takes {expected}"), line
         assert "\n" not in line
 
 
@@ -109,51 +116,52 @@ def test_what_it_refuses_in_one_line(key):
     ("settings", "line"),
     [
         ({"weight": -1}, "weight: got -1, takes a number in [0, 1000]"),
-        ({"crop_size": "32"}, "size: got '32', takes a number of pixels from 4 up, or null"),
-        ({"crop_scale": [0.3, 0.1]}, f"area: got (0.3, 0.1), takes {_AREA}"),
+        ({"crop_size": "32"}, "crop_size: got '32', takes a number of pixels from 4 up, or null"),
+        ({"crop_scale": [0.3, 0.1]}, f"crop_scale: got (0.3, 0.1), takes {_SCALE}"),
         ({"pool": "max"}, "pool: got 'max', takes one of mean, cls"),
         ({"update_bn": 1}, "update_bn: got 1, takes true or false"),
         (
             {"target_encoding": "anchor", "head": "antisymmetric"},
-            "head: got 'antisymmetric', takes plain or difference with encoding 'anchor'",
+            "head: got 'antisymmetric', takes plain or difference with target_encoding 'anchor'",
         ),
-        ({"num_crops": 9}, "crops: got 9, takes a whole number from 2 to 8"),
-        ({"num_pairs": "some"}, "pairs: got 'some', takes 'all' or a whole number from 1 up"),
+        ({"num_crops": 9}, "num_crops: got 9, takes a whole number from 2 to 8"),
+        ({"num_pairs": "some"}, "num_pairs: got 'some', takes 'all' or a whole number from 1 up"),
         (
             {"num_crops": 4, "num_pairs": 7},
-            "pairs: got 7, takes 'all' or a whole number from 1 to 6 with crops 4",
+            "num_pairs: got 7, takes 'all' or a whole number from 1 to 6 with num_crops 4",
         ),
     ],
 )
-def test_the_line_to_the_letter(settings, line):
+def test_error_message_exact_text(settings, line):
     with pytest.raises(ConfigError) as caught:
         SPConfig.from_dict(settings)
     assert str(caught.value) == line
 
 
-def test_as_many_pairs_are_taken_as_the_crops_have():
+def test_num_pairs_is_limited_by_num_crops():
     for crops, most in ((2, 1), (3, 3), (4, 6), (8, 28)):
         assert SPConfig(num_crops=crops, num_pairs=most).num_pairs == most
-        with pytest.raises(ConfigError, match=f"from 1 to {most} with crops {crops}$"):
+        with pytest.raises(ConfigError, match=f"from 1 to {most} with num_crops {crops}$"):
             SPConfig(num_crops=crops, num_pairs=most + 1)
 
 
 @pytest.mark.parametrize("value", [torch.tensor(0.3), np.array(0.3), np.array([0.1, 0.2]), {}, ...])
-def test_what_is_no_plain_value_is_refused_by_name(value):
-    for key in ("weight", "area", "max_iou"):
+def test_non_plain_values_are_refused(value):
+    for key in ("weight", "crop_scale", "max_iou"):
         with pytest.raises(ConfigError, match=f"^{key}: got "):
             SPConfig.from_dict({key: value})
 
 
 @given(st.sampled_from(KEYS), st.data())
-def test_a_misspelt_key_names_the_nearest(key, data):
+def test_misspelled_key_suggests_nearest(key, data):
     at = data.draw(st.integers(1, len(key) - 1))
-    misspelt = key[:at] + data.draw(st.sampled_from("aeioxz")) + key[at:]
-    with pytest.raises(ConfigError, match=f"^{misspelt}: no such setting of SP; did you mean"):
-        SPConfig.from_dict({misspelt: 1})
+    misspelled = key[:at] + data.draw(st.sampled_from("aeioxz")) + key[at:]
+    message = f"^{misspelled}: no such setting of SP; did you mean"
+    with pytest.raises(ConfigError, match=message):
+        SPConfig.from_dict({misspelled: 1})
 
 
-def test_a_key_unlike_any_lists_them_all():
+def test_unknown_key_lists_all_settings():
     with pytest.raises(ConfigError) as caught:
         SPConfig.from_dict({"qqqqqq": 1})
     known = ", ".join(sorted(KEYS))
@@ -162,8 +170,8 @@ def test_a_key_unlike_any_lists_them_all():
 
 _YAML = """
 host: 0.5
-sp: {weight: "${host}", max_iou: [1.0, 0.1], area: [[0.2, 0.5], [0.05, 0.3]], ratio: [0.5, 2],
-     layer: layer3, size: null, update_bn: true, seed: 3}
+sp: {weight: "${host}", max_iou: [1.0, 0.1], crop_scale: [[0.2, 0.5], [0.05, 0.3]],
+     crop_ratio: [0.5, 2], layer: layer3, crop_size: null, update_bn: true, seed: 3}
 """
 
 
@@ -179,9 +187,9 @@ def _as_attribute_dict():
     return AttributeDict(_as_dict())
 
 
-@pytest.mark.parametrize("source", [_as_omegaconf, _as_dict, _as_attribute_dict])
-def test_a_config_of_any_library_builds_the_same(source):
-    built = SPConfig.from_dict(source())
+@pytest.mark.parametrize("load", [_as_omegaconf, _as_dict, _as_attribute_dict])
+def test_config_libraries_build_the_same(load):
+    built = SPConfig.from_dict(load())
     assert built == SPConfig(
         weight=0.5,
         max_iou=(1.0, 0.1),
@@ -191,22 +199,22 @@ def test_a_config_of_any_library_builds_the_same(source):
         update_bn=True,
         seed=3,
     )
-    assert type(built.area[0]) is tuple and type(built.max_iou) is tuple
+    assert type(built.crop_scale[0]) is tuple and type(built.max_iou) is tuple
 
 
-@pytest.mark.parametrize("source", [_as_omegaconf, _as_dict, _as_attribute_dict])
-def test_keywords_come_last_and_the_source_is_left_as_it_was(source):
-    settings = source()
+@pytest.mark.parametrize("load", [_as_omegaconf, _as_dict, _as_attribute_dict])
+def test_keywords_override_mapping(load):
+    settings = load()
     assert SPConfig.from_dict(settings, weight=2, seed=9).weight == 2
-    assert settings == source()
+    assert settings == load()
 
 
-def test_nothing_builds_the_defaults():
+def test_no_input_builds_the_defaults():
     assert SPConfig.from_dict() == SPConfig.from_dict(None) == SPConfig.from_dict({}) == SPConfig()
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_plain_values_go_round_by_way_of_json(key):
+def test_config_round_trips_through_json(key):
     for value in SETTINGS[key][1]:
         config = SPConfig.from_dict({key: value})
         plain = json.loads(json.dumps(config.asdict()))
@@ -215,7 +223,7 @@ def test_plain_values_go_round_by_way_of_json(key):
         assert SPConfig.from_dict(OmegaConf.create(plain)) == config
 
 
-def test_a_config_cannot_be_changed():
+def test_config_is_immutable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         SPConfig().weight = 1
     assert dataclasses.replace(SPConfig(), weight=1) == SPConfig(weight=1)
@@ -224,7 +232,7 @@ def test_a_config_cannot_be_changed():
 
 
 @pytest.mark.parametrize(
-    ("frame", "size", "area"),
+    ("view_size", "crop_size", "crop_scale"),
     [
         (6, 4, (0.15, 0.32)),
         (32, 16, (0.15, 0.32)),
@@ -235,35 +243,55 @@ def test_a_config_cannot_be_changed():
         (256, 96, (0.05, 0.32)),
     ],
 )
-def test_what_is_left_open_follows_from_the_frame(frame, size, area):
-    resolved = SPConfig().resolve(frame)
+def test_defaults_follow_from_view_size(view_size, crop_size, crop_scale):
+    resolved = SPConfig().resolve(view_size)
     assert isinstance(resolved, ResolvedConfig)
-    assert (resolved.crop_size, resolved.crop_scale) == (size, area)
-    assert resolved.resolve(frame) == resolved
+    assert (resolved.crop_size, resolved.crop_scale) == (crop_size, crop_scale)
+    assert resolved.resolve(view_size) == resolved
 
 
-def test_the_window_follows_from_the_source_and_the_head_from_the_encoding():
+def test_window_and_head_follow_settings():
     assert SPConfig().resolve(64).window == (1.0, 1.0)
     assert SPConfig(source="image").resolve(64).window == (0.5, 1.0)
-    heads = {
-        name: SPConfig(target_encoding=name).resolve(64).head for name in SETTINGS["encoding"][1]
-    }
+    encodings = SETTINGS["target_encoding"][1]
+    heads = {name: SPConfig(target_encoding=name).resolve(64).head for name in encodings}
     assert heads == {"anchor": "plain", "image": "antisymmetric"}
     assert SPConfig().resolve(64).head == "antisymmetric"
 
 
 @given(st.integers(8, 600))
-def test_what_is_given_is_kept_and_nothing_stays_open(frame):
-    given_ones = {
+def test_given_values_are_kept_when_resolved(view_size):
+    given_values = {
         "crop_size": 40,
         "crop_scale": (0.3, 0.4),
         "window": (0.7, 0.8),
         "head": "difference",
     }
-    settings = {"weight": 2.0, "seed": 7, **given_ones}
-    resolved = SPConfig(**settings).resolve(frame)
+    settings = {"weight": 2.0, "seed": 7, **given_values}
+    resolved = SPConfig(**settings).resolve(view_size)
     assert {key: getattr(resolved, key) for key in settings} == settings
-    for key, value in given_ones.items():
-        one = SPConfig(**{key: value}).resolve(frame)
-        assert getattr(one, key) == value
-        assert None not in {one.size, one.area, one.window, one.head}
+    for key, value in given_values.items():
+        config = SPConfig(**{key: value}).resolve(view_size)
+        assert getattr(config, key) == value
+        assert None not in {config.crop_size, config.crop_scale, config.window, config.head}
+
+
+@pytest.mark.parametrize(
+    ("former", "current"),
+    [
+        ("area", "crop_scale"),
+        ("crops", "num_crops"),
+        ("decay", "cooldown_fraction"),
+        ("encoding", "target_encoding"),
+        ("head_width", "hidden_dim"),
+        ("pairs", "num_pairs"),
+        ("ratio", "crop_ratio"),
+        ("relative", "relative_weight"),
+        ("size", "crop_size"),
+        ("warmup", "warmup_fraction"),
+    ],
+)
+def test_former_names_suggest_the_new_ones(former, current):
+    with pytest.raises(ConfigError) as caught:
+        SPConfig.from_dict({former: getattr(SPConfig(), current)})
+    assert str(caught.value) == f"{former}: no such setting of SP; did you mean {current!r}?"

@@ -1,3 +1,5 @@
+"""Isolation: seeds, private generators and evaluation mode."""
+
 from __future__ import annotations
 
 import random
@@ -10,7 +12,7 @@ from torch import nn
 from sp_plugin.isolation import eval_mode, hash_seed, make_generator, private_rng
 
 
-def _states():
+def _rng_states():
     name, keys, position, gauss, cached = np.random.get_state()  # noqa: NPY002
     numpy_state = (name, tuple(keys), position, gauss, cached)
     return torch.get_rng_state().tolist(), random.getstate(), numpy_state
@@ -21,36 +23,36 @@ def _draw_from_all() -> list[float]:
     return [torch.rand(()).item(), random.random(), numpy_draw, torch.randn(()).item()]
 
 
-def test_keys_of_near_integers_differ_and_are_63_bits():
-    keys = {hash_seed(*parts) for parts in np.ndindex(6, 6, 20)}
-    assert len(keys) == 6 * 6 * 20
-    assert all(0 <= key < 2**63 for key in keys)
-    assert max(keys) > 2**60
+def test_hash_seeds_differ_and_have_63_bits():
+    seeds = {hash_seed(*parts) for parts in np.ndindex(6, 6, 20)}
+    assert len(seeds) == 6 * 6 * 20
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert max(seeds) > 2**60
     assert hash_seed(1, 23) != hash_seed(12, 3)
 
 
-def test_a_generator_of_one_s_own_draws_the_same_for_the_same_integers_alone():
+def test_make_generator_depends_on_key_only():
     draws = [torch.rand(4, generator=make_generator(*key)) for key in ((0, 1), (0, 1), (1, 0))]
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
 
 
-def test_a_private_block_leaves_every_generator_as_it_was():
-    before = _states()
+def test_private_rng_restores_all_states():
+    before = _rng_states()
     with private_rng(3):
         _draw_from_all()
-        assert _states() != before
-    assert _states() == before
+        assert _rng_states() != before
+    assert _rng_states() == before
 
 
-def test_a_private_block_that_raises_leaves_every_generator_as_it_was():
-    before = _states()
+def test_private_rng_restores_on_exception():
+    before = _rng_states()
     with pytest.raises(KeyError), private_rng(3):
         _draw_from_all()
         raise KeyError
-    assert _states() == before
+    assert _rng_states() == before
 
 
-def test_a_private_block_draws_by_its_seed_alone():
+def test_private_rng_depends_on_seed_only():
     with private_rng(2**63 - 1):
         first = _draw_from_all()
     _draw_from_all()
@@ -62,19 +64,19 @@ def test_a_private_block_draws_by_its_seed_alone():
     assert not set(first) & set(other)
 
 
-def test_private_blocks_nest():
+def test_private_rng_blocks_nest():
     with private_rng(1):
         expected = [_draw_from_all(), _draw_from_all()]
-    before = _states()
+    before = _rng_states()
     with private_rng(1):
         outer = [_draw_from_all()]
         with private_rng(2):
             _draw_from_all()
         outer.append(_draw_from_all())
-    assert outer == expected and _states() == before
+    assert outer == expected and _rng_states() == before
 
 
-def test_what_is_drawn_afterwards_is_what_would_have_been_drawn():
+def test_later_draws_are_unaffected():
     torch.manual_seed(5)
     random.seed(5)
     np.random.seed(5)  # noqa: NPY002
@@ -89,7 +91,7 @@ def test_what_is_drawn_afterwards_is_what_would_have_been_drawn():
 
 
 class _Mixed(nn.Module):
-    """Parts of either mode, one of them shared, and a `train` that keeps a part in evaluation."""
+    """Parts in either mode, a shared one, and a `train` that keeps one in evaluation mode."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,10 +107,10 @@ class _Mixed(nn.Module):
 
 
 @pytest.mark.parametrize("raises", [False, True])
-def test_evaluating_puts_each_module_s_mode_back(raises):
+def test_eval_mode_restores_each_module(raises):
     net = _Mixed()
     net.second.eval()
-    net.first.train()  # and with it the part that both share
+    net.first.train()  # includes the shared part
     modes = [part.training for part in net.modules()]
     assert True in modes and False in modes
     try:
@@ -124,26 +126,26 @@ def test_evaluating_puts_each_module_s_mode_back(raises):
 
 
 class _Caching(nn.Module):
-    """As LeViT's attention: what is worked out in evaluation is kept until training goes on."""
+    """Caches a value in evaluation mode until training continues, like LeViT's attention."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(()))
-        self.kept = None
+        self.cache = None
 
     def train(self, mode: bool = True) -> _Caching:
         if mode:
-            self.kept = None
+            self.cache = None
         return super().train(mode)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.training:
             return x * self.weight
-        self.kept = 2 * self.weight if self.kept is None else self.kept
-        return x * self.kept / 2
+        self.cache = 2 * self.weight if self.cache is None else self.cache
+        return x * self.cache / 2
 
 
-def test_evaluating_leaves_no_stale_cache_behind():
+def test_eval_mode_leaves_no_stale_cache():
     net = nn.Sequential(_Caching())
     with eval_mode(net):
         net(torch.ones(1))

@@ -1,4 +1,4 @@
-"""Other precisions, layouts, shapes and batches; and what is not finite."""
+"""Other precisions, memory formats, shapes and batch sizes; and values that are not finite."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.GroupNorm(2, 8), nn.GELU())
-        self.seen: Tensor | None = None
+        self.crops: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        self.seen = x
+        self.crops = x
         return self.body(x).mean(dim=(2, 3))
 
 
@@ -47,63 +47,63 @@ def _check(out, *modules: nn.Module, dtype: torch.dtype = torch.float32) -> None
     assert any(parameter.grad.any() for parameter in modules[0].parameters())
 
 
-def test_bfloat16_by_autocast():
+def test_bfloat16_autocast_trains():
     net, sp = _net(), _sp()
     exact = sp(net, _images(), step=0)
     with torch.autocast("cpu", torch.bfloat16):
         out = sp(net, _images(), step=0)
-        features = net(net.seen).float()
+        features = net(net.crops).float()
     _check(out, net, sp)
-    # Half precision ends where the head begins.
+    # The head computes in float32.
     torch.testing.assert_close(out.prediction, sp.head(*features.chunk(2)), atol=1e-6, rtol=1e-6)
     assert torch.equal(out.boxes, exact.boxes) and torch.equal(out.target, exact.target)
     torch.testing.assert_close(out.loss, exact.loss, atol=0.01, rtol=0)
 
 
 @pytest.mark.parametrize("head_too", [False, True])
-def test_bfloat16_weights_and_pictures(head_too):
+def test_bfloat16_weights_and_images_train(head_too):
     net, sp = _net().bfloat16(), _sp()
     exact = sp(_net(), _images(), step=0)
     sp = sp.bfloat16() if head_too else sp
     out = sp(net, _images().bfloat16(), step=0)
     _check(out, net, sp)
-    assert net.seen.dtype == torch.bfloat16
+    assert net.crops.dtype == torch.bfloat16
     assert out.target.dtype == out.prediction.dtype == torch.float32
     torch.testing.assert_close(out.target, exact.target, atol=0.02, rtol=0.01)
     torch.testing.assert_close(out.loss, exact.loss, atol=0.01, rtol=0)
 
 
 @pytest.mark.parametrize("head_too", [False, True])
-def test_float64_weights_and_pictures(head_too):
+def test_float64_weights_and_images_train(head_too):
     net, sp = _net().double(), _sp()
     exact = sp(_net(), _images(), step=0)
     sp = sp.double() if head_too else sp
     out = sp(net, _images().double(), step=0)
     _check(out, net, sp, dtype=sp.targets.std.dtype)
-    assert net.seen.dtype == torch.float64
+    assert net.crops.dtype == torch.float64
     torch.testing.assert_close(out.loss.float(), exact.loss.float(), atol=1e-4, rtol=1e-4)
 
 
-def test_crops_have_the_memory_format_of_the_pictures():
+def test_crops_keep_image_memory_format():
     net, sp = _net(), _sp()
     sp(net, _images().to(memory_format=torch.channels_last), step=0)
-    assert net.seen.is_contiguous(memory_format=torch.channels_last)
+    assert net.crops.is_contiguous(memory_format=torch.channels_last)
     sp(net, _images(), step=0)
-    assert net.seen.is_contiguous()
+    assert net.crops.is_contiguous()
 
 
 @pytest.mark.parametrize("shape", [(6, 3, 40, 72), (6, 3, 150, 90)], ids=str)
 @pytest.mark.parametrize("sharpness", ["equal", "native"])
-def test_pictures_need_not_be_square(shape, sharpness):
+def test_images_need_not_be_square(shape, sharpness):
     config = SPConfig(
         relative_weight=False, crop_size=16, hidden_dim=32, sharpness=sharpness, num_crops=2
     )
     net, sp = _net(), SpatialPrediction(8, config)
     _check(sp(net, _images(*shape), step=0), net, sp)
-    assert net.seen.shape == (12, 3, 16, 16)
+    assert net.crops.shape == (12, 3, 16, 16)
 
 
-def test_one_picture_is_enough_and_its_r2_is_nan():
+def test_one_image_trains_with_nan_r2():
     net, sp = _net(), _sp()
     out = sp(net, _images(1, 3, 40, 40), step=0)
     out.loss.backward()
@@ -112,22 +112,23 @@ def test_one_picture_is_enough_and_its_r2_is_nan():
     assert all(out.metrics[f"r2_{name}"].isnan() for name in ("dx", "dy", "scale"))
 
 
-class _Spoilt(Net):
-    """Spoils one crop's features, in the way that it is told to."""
+class _CorruptedNet(Net):
+    """Makes the features of one crop non-finite, or too large."""
 
-    spoils: str | None = None
+    corruption: str | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         features = super().forward(x)
-        spoilt = torch.zeros_like(features)
-        if self.spoils == "inside":  # overflows on the way: the gradient there is 0 x inf
-            spoilt[0] = 1e6
-            return features + (features.square() * spoilt).exp()
-        spoilt[0] = {"inf": float("inf"), "nan": float("nan"), "large": 3e38}.get(self.spoils, 0)
-        return features + spoilt
+        error = torch.zeros_like(features)
+        if self.corruption == "inside":  # an activation overflows: its gradient is 0 x inf
+            error[0] = 1e6
+            return features + (features.square() * error).exp()
+        values = {"inf": float("inf"), "nan": float("nan"), "large": 3e38}
+        error[0] = values.get(self.corruption, 0)
+        return features + error
 
 
-def test_a_head_that_is_not_finite_leaves_the_backbone_alone():
+def test_nonfinite_head_gives_zero_gradient():
     net, sp = _net(), _sp()
     with torch.no_grad():
         sp.head.mlp[0].weight.fill_(float("inf"))
@@ -137,14 +138,14 @@ def test_a_head_that_is_not_finite_leaves_the_backbone_alone():
     assert not any(parameter.grad.any() for parameter in net.parameters())
 
 
-@pytest.mark.parametrize("spoils", ["inf", "nan", "large", "inside"])
-def test_what_is_not_finite_is_left_out_and_the_next_step_is_fine(spoils):
-    net, sp = _Spoilt(), _sp()
-    net.spoils = spoils
+@pytest.mark.parametrize("corruption", ["inf", "nan", "large", "inside"])
+def test_nonfinite_step_is_skipped(corruption):
+    net, sp = _CorruptedNet(), _sp()
+    net.corruption = corruption
     out = sp(net, _images(), step=0)
-    host = net.body(_images()).square().mean()
-    expected = torch.autograd.grad(host, list(net.parameters()), retain_graph=True)
-    (host + out.loss).backward()
+    host_loss = net.body(_images()).square().mean()
+    expected = torch.autograd.grad(host_loss, list(net.parameters()), retain_graph=True)
+    (host_loss + out.loss).backward()
 
     assert out.loss == 0 and out.metrics["skipped_fraction"] == 1
     for parameter, gradient in zip(net.parameters(), expected, strict=True):
@@ -152,7 +153,7 @@ def test_what_is_not_finite_is_left_out_and_the_next_step_is_fine(spoils):
     for parameter in sp.parameters():
         assert parameter.grad is None or not parameter.grad.any()
 
-    net.spoils = None
+    net.corruption = None
     net.zero_grad()
     out = sp(net, _images(), step=1)
     assert out.metrics["skipped_fraction"] == 0

@@ -1,3 +1,5 @@
+"""SpatialPrediction: determinism, gradients, metrics, state and open settings."""
+
 from __future__ import annotations
 
 import random
@@ -14,17 +16,17 @@ from sp_plugin.objective.loss import r2
 
 
 class Net(nn.Module):
-    """A small network with batch statistics and dropout, that keeps what it is given."""
+    """A small network with BatchNorm and dropout that keeps its inputs."""
 
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.3)
         )
-        self.seen: list[Tensor] = []
+        self.inputs: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        self.seen.append(x)
+        self.inputs.append(x)
         return self.body(x).mean(dim=(2, 3))
 
 
@@ -45,12 +47,12 @@ def _sp(**settings) -> SpatialPrediction:
 IMAGES = torch.randn(6, 3, 40, 40, generator=torch.Generator().manual_seed(0))
 
 
-def _generators():
+def _rng_states():
     name, keys, *rest = np.random.get_state()  # noqa: NPY002
     return torch.get_rng_state().tolist(), random.getstate(), (name, tuple(keys), *rest)
 
 
-def test_the_same_seed_rank_and_step_ask_the_same():
+def test_same_seed_rank_step_same_output():
     net, sp = _net(), _sp()
     first = sp(net, IMAGES, step=3, rank=1)
     torch.rand(7)
@@ -58,18 +60,18 @@ def test_the_same_seed_rank_and_step_ask_the_same():
     assert torch.equal(first.boxes, again.boxes)
     assert torch.equal(first.prediction, again.prediction)
     assert torch.equal(first.loss, again.loss)
-    assert torch.equal(*(crops for crops in net.seen))
+    assert torch.equal(*net.inputs)
 
 
 @pytest.mark.parametrize("other", [{"step": 4}, {"rank": 2}, {"seed": 1}])
-def test_another_seed_rank_or_step_asks_something_else(other):
+def test_other_seed_rank_step_other_boxes(other):
     keys = {"step": 3, "rank": 1, **other}
     sp, twin = _sp(), _sp(seed=keys.pop("seed", 0))
     one, two = sp(_net(), IMAGES, step=3, rank=1), twin(_net(), IMAGES, **keys)
     assert not torch.isclose(one.boxes, two.boxes).all(dim=-1).any()
 
 
-def test_the_seed_decides_the_head_s_weights_and_nothing_else_does():
+def test_head_weights_depend_on_seed_only():
     torch.manual_seed(1)
     one = _sp().state_dict()
     torch.manual_seed(2)
@@ -78,19 +80,19 @@ def test_the_seed_decides_the_head_s_weights_and_nothing_else_does():
     assert not torch.equal(one["head.mlp.0.weight"], other["head.mlp.0.weight"])
 
 
-def test_building_and_asking_leave_every_global_generator_as_it_was():
+def test_global_rng_is_unchanged():
     net = timm.create_model(
         "vit_tiny_patch16_224", img_size=32, depth=2, drop_path_rate=0.5, proj_drop_rate=0.3
     )
     images = torch.randn(4, 3, 64, 64)
-    before = _generators()
+    before = _rng_states()
     sp = SpatialPrediction.from_backbone(net.train(), images, SPConfig(relative_weight=False))
-    assert _generators() == before
+    assert _rng_states() == before
     sp(net, images, step=0).loss.backward()
-    assert _generators() == before
+    assert _rng_states() == before
 
 
-def test_what_it_draws_inside_the_backbone_does_not_follow_the_host_s_generator():
+def test_dropout_on_crops_ignores_global_rng():
     predictions = []
     for seed in (1, 2):
         net = _net()
@@ -104,10 +106,11 @@ def test_the_loss_reaches_backbone_and_head():
     sp(net, IMAGES, step=0).loss.backward()
     for module in (net, sp):
         for name, parameter in module.named_parameters():
-            assert parameter.grad.any() or name == "body.0.bias", name  # BatchNorm takes it away
+            # BatchNorm cancels the bias of the convolution before it.
+            assert parameter.grad.any() or name == "body.0.bias", name
 
 
-def test_the_loss_is_the_weighted_loss_of_prediction_and_target():
+def test_loss_is_weighted_pair_loss():
     sp = _sp(weight=0.5, loss="mse")
     out = sp(_net(), IMAGES, step=0)
     expected = sp.loss(out.prediction, out.target)
@@ -116,7 +119,7 @@ def test_the_loss_is_the_weighted_loss_of_prediction_and_target():
     assert out.metrics["weight"] == 0.5 and out.metrics["skipped_fraction"] == 0
 
 
-def test_the_target_is_that_of_the_boxes_and_they_lie_in_the_picture():
+def test_target_matches_boxes_in_the_image():
     sp = _sp(max_iou=0.2, num_crops=2)
     out = sp(_net(), IMAGES, step=0)
     assert out.boxes.shape == (2, 6, 4)
@@ -125,58 +128,60 @@ def test_the_target_is_that_of_the_boxes_and_they_lie_in_the_picture():
     assert (paired_iou(*out.boxes) <= 0.2 + 1e-5).all()
 
 
-def test_r2_is_that_of_prediction_and_target_and_metrics_are_detached_float32():
+def test_metrics_are_detached_float32():
     out = _sp()(_net(), IMAGES, step=0)
-    told = torch.stack([out.metrics[f"r2_{name}"] for name in ("dx", "dy", "scale")])
-    torch.testing.assert_close(told, r2(out.prediction, out.target))
+    logged = torch.stack([out.metrics[f"r2_{name}"] for name in ("dx", "dy", "scale")])
+    torch.testing.assert_close(logged, r2(out.prediction, out.target))
     for value in out.metrics.values():
         assert value.shape == () and value.dtype == torch.float32 and not value.requires_grad
     assert not out.prediction.requires_grad and not out.target.requires_grad
 
 
-def test_both_crops_go_through_the_backbone_at_once_and_the_head_gets_them_in_order():
+def test_crops_are_encoded_in_one_pass():
     net, sp = _net().eval(), _sp(sharpness="native", num_crops=2)
     out = sp(net, IMAGES, step=0)
-    (crops,) = net.seen
+    (crops,) = net.inputs
     assert crops.shape == (12, 3, 16, 16)
     features = net.body(crops).mean(dim=(2, 3))
     torch.testing.assert_close(out.prediction, sp.head(features[:6], features[6:]))
 
 
-def test_nothing_flows_back_into_the_pictures():
+def test_images_get_no_gradient():
     images = IMAGES.clone().requires_grad_()
     _sp()(_net(), images, step=0).loss.backward()
     assert images.grad is None
 
 
-@pytest.mark.parametrize("moves", [False, True])
-def test_running_statistics_move_only_where_it_is_asked_for(moves):
+@pytest.mark.parametrize("update_bn", [False, True])
+def test_running_stats_move_with_update_bn(update_bn):
     net = _net()
     before = {name: value.clone() for name, value in net.named_buffers()}
-    _sp(update_bn=moves)(net, IMAGES, step=0)
+    _sp(update_bn=update_bn)(net, IMAGES, step=0)
     changed = [name for name, value in net.named_buffers() if not torch.equal(value, before[name])]
-    assert len(changed) == (len(before) if moves else 0)
+    assert len(changed) == (len(before) if update_bn else 0)
 
 
-def test_without_gradients_nothing_is_recorded():
+def test_no_grad_loss_has_no_graph():
     with torch.no_grad():
         out = _sp()(_net(), IMAGES, step=0)
     assert not out.loss.requires_grad and out.loss > 0
 
 
-def test_progress_moves_the_sampler():
+def test_progress_changes_crop_scale():
     sp = _sp(crop_scale=((0.5, 0.6), (0.05, 0.06)), max_iou=1.0)
     first, last = (sp(_net(), IMAGES, step=0, progress=p).boxes for p in (0.0, 1.0))
     assert first[..., 2:].prod(dim=-1).min() > 0.49 and last[..., 2:].prod(dim=-1).max() < 0.07
 
 
-def test_its_state_is_the_head_the_constants_and_the_balance():
+def test_state_is_head_std_and_balance():
     sp = _sp()
     assert {name.partition(".")[0] for name, _ in sp.named_parameters()} == {"head"}
     assert [name for name, _ in sp.named_buffers()] == [
         "targets.std",
         "balance.log_ratio",
-        "balance.seen",
+        "balance.host_sq_norm",
+        "balance.sp_sq_norm",
+        "balance.loss_multiplier",
     ]
     other = _sp(seed=4, crop_scale=(0.2, 0.3))
     other.load_state_dict(sp.state_dict())
@@ -184,7 +189,7 @@ def test_its_state_is_the_head_the_constants_and_the_balance():
     assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
-def test_suit_settles_what_was_left_open_and_keeps_what_was_given():
+def test_configure_for_keeps_given_settings():
     net = nn.Conv2d(3, 8, 3)
     sp = SpatialPrediction(8, SPConfig(seed=3))
     assert (sp.config.crop_size, sp.config.crop_scale) == (96, (0.05, 0.32))
@@ -192,14 +197,13 @@ def test_suit_settles_what_was_left_open_and_keeps_what_was_given():
     sp.configure_for(net, 64)
     assert (sp.config.crop_size, sp.config.crop_scale, sp.config.seed) == (32, (0.15, 0.32), 3)
     assert all(map(torch.equal, head, sp.parameters()))
-    assert torch.equal(sp.targets.std, TargetEncoder(sp.sampler, "symmetric").scale)
-    assert (
-        SpatialPrediction(8, SPConfig(crop_size=40)).configure_for(net, 64).config.crop_size == 40
-    )
+    assert torch.equal(sp.targets.std, TargetEncoder(sp.sampler, "symmetric").std)
+    sp = SpatialPrediction(8, SPConfig(crop_size=40)).configure_for(net, 64)
+    assert sp.config.crop_size == 40
 
 
-def test_the_default_device_is_not_asked():
-    """A user's ``torch.set_default_device`` must not move what SP draws on the CPU."""
+def test_default_device_is_ignored():
+    """``torch.set_default_device`` must not move SP's draws, which are on the CPU."""
     net, images = torch.nn.Conv2d(3, 8, 3), torch.rand(2, 3, 32, 32)
     sp = SpatialPrediction.from_backbone(net, images, SPConfig(relative_weight=False))
     expected = sp(net, images, step=0)

@@ -1,4 +1,4 @@
-"""The isolation contract, in loops of the kinds of methods that SP goes beside.
+"""The isolation contract in training loops of four kinds of methods.
 
 With weight 0 a run ends in the baseline's weights and buffers, bit for bit.
 """
@@ -52,7 +52,7 @@ def _mlp(out: int = 16) -> nn.Sequential:
     return nn.Sequential(nn.Linear(_WIDTH, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, out))
 
 
-def _jittered(images: Tensor) -> Tensor:
+def _augment(images: Tensor) -> Tensor:
     return images * (1 + 0.2 * torch.randn(len(images), 3, 1, 1)) + 0.1 * torch.randn_like(images)
 
 
@@ -63,13 +63,13 @@ class SimCLR(nn.Module):
 
     def forward(self, view: Tensor, images: Tensor) -> Tensor:
         z = torch.cat(
-            [self.projector(extract_features(self.backbone, x)) for x in (view, _jittered(images))]
+            [self.projector(extract_features(self.backbone, x)) for x in (view, _augment(images))]
         )
         similar = F.normalize(z) @ F.normalize(z).T / 0.2
         similar = similar.masked_fill(torch.eye(len(z), dtype=torch.bool), -1e9)
         return F.cross_entropy(similar, torch.arange(len(z)).roll(len(view)))
 
-    def after(self) -> None:
+    def update(self) -> None:
         pass
 
 
@@ -81,17 +81,17 @@ class BYOL(SimCLR):
         self.teacher.requires_grad_(False)
 
     def forward(self, view: Tensor, images: Tensor) -> Tensor:
-        other = _jittered(images)
+        other = _augment(images)
         loss = torch.zeros(())
         for online, target in ((view, other), (other, view)):
-            told = self.predictor(self.projector(extract_features(self.backbone, online)))
+            prediction = self.predictor(self.projector(extract_features(self.backbone, online)))
             with torch.no_grad():
-                aim = self.teacher[1](extract_features(self.teacher[0], target))
-            loss = loss - F.cosine_similarity(told, aim).mean()
+                target_projection = self.teacher[1](extract_features(self.teacher[0], target))
+            loss = loss - F.cosine_similarity(prediction, target_projection).mean()
         return loss
 
     @torch.no_grad()
-    def after(self) -> None:
+    def update(self) -> None:
         students = [*self.backbone.parameters(), *self.projector.parameters()]
         for old, new in zip(self.teacher.parameters(), students, strict=True):
             old.lerp_(new, 0.05)
@@ -103,22 +103,22 @@ class DINO(BYOL):
         self.register_buffer("centre", torch.zeros(16))
 
     def forward(self, view: Tensor, images: Tensor) -> Tensor:
-        globes = [view, _jittered(images)]
-        locals_ = [_jittered(images)[..., i : i + 16, i : i + 16] for i in (0, 16)]
+        global_views = [view, _augment(images)]
+        local_views = [_augment(images)[..., i : i + 16, i : i + 16] for i in (0, 16)]
         with torch.no_grad():
-            aims = [self.teacher[1](extract_features(self.teacher[0], x)) for x in globes]
+            targets = [self.teacher[1](extract_features(self.teacher[0], x)) for x in global_views]
         loss = torch.zeros(())
-        for aim in aims:
-            wanted = ((aim - self.centre) / 0.1).softmax(dim=1)
-            for x in (*globes, *locals_):
-                told = (self.projector(extract_features(self.backbone, x)) / 0.2).log_softmax(dim=1)
-                loss = loss - (wanted * told).sum(dim=1).mean()
-        self.centre.lerp_(torch.cat(aims).mean(dim=0), 0.1)
+        for target in targets:
+            probabilities = ((target - self.centre) / 0.1).softmax(dim=1)
+            for x in (*global_views, *local_views):
+                logits = self.projector(extract_features(self.backbone, x)) / 0.2
+                loss = loss - (probabilities * logits.log_softmax(dim=1)).sum(dim=1).mean()
+        self.centre.lerp_(torch.cat(targets).mean(dim=0), 0.1)
         return loss
 
 
 class _Masked(nn.Module):
-    """A ViT that hides three quarters of the patches at random, as MAE's encoder does."""
+    """A ViT that masks a random three quarters of the patches, like MAE's encoder."""
 
     def __init__(self, vit: nn.Module) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class MAE(SimCLR):
         return (errors * mask).sum() / mask.sum()
 
 
-# Masks leave 4 of the 16 patches of 32 px: SP's crops are of that size as well.
+# 4 of the 16 patches of an image of 32 px stay unmasked; SP's crops are of 32 px as well.
 _RUNS = {
     "SimCLR, ResNet": (SimCLR, _resnet),
     "SimCLR, ViT": (SimCLR, _vit),
@@ -161,10 +161,10 @@ each_run = pytest.mark.parametrize("run", _RUNS)
 
 @functools.cache
 def _train(run: str, weight: float | None, progress: float | None = None, relative: bool = True):
-    """Final weights and buffers, the host's losses, and the generator at the end."""
-    kind, backbone = _RUNS[run]
+    """Final weights and buffers, the method's losses, and the final state of the generator."""
+    method, backbone = _RUNS[run]
     torch.manual_seed(0)
-    host = kind(backbone()).train()
+    host = method(backbone()).train()
     parameters = [parameter for parameter in host.parameters() if parameter.requires_grad]
     sp = None
     if weight is not None:
@@ -175,7 +175,7 @@ def _train(run: str, weight: float | None, progress: float | None = None, relati
     losses = []
     for step in range(_STEPS):
         images = torch.randn(4, 3, 32, 32)
-        view = _jittered(images)
+        view = _augment(images)
         loss = host(view, images)
         losses.append(loss.item())
         if sp is not None:
@@ -183,17 +183,18 @@ def _train(run: str, weight: float | None, progress: float | None = None, relati
             loss = loss + sp(host.backbone, view, step=step, progress=now).loss
         optimizer.zero_grad()
         loss.backward()
-        # Zeros in a clipped norm's sum move its last bit: in warm-up the host's alone are clipped.
+        # Gradients of zeros change the last bit of a clipped norm: during warm-up only the host's
+        # parameters are clipped.
         nn.utils.clip_grad_norm_(host.parameters() if progress == 0 else parameters, 1.0)
         optimizer.step()
-        host.after()
+        host.update()
     state = {name: value.clone() for name, value in host.state_dict().items()}
     return state, losses, torch.get_rng_state()
 
 
 @each_run
 @pytest.mark.parametrize(("weight", "progress"), [(0.0, None), (1.0, 0.0)], ids=["0", "warm-up"])
-def test_with_weight_zero_a_run_ends_in_the_baseline_s_state_bit_for_bit(run, weight, progress):
+def test_weight_0_equals_baseline(run, weight, progress):
     baseline, losses, generator = _train(run, None)
     state, with_sp, after = _train(run, weight, progress)
     assert with_sp == losses
@@ -204,18 +205,18 @@ def test_with_weight_zero_a_run_ends_in_the_baseline_s_state_bit_for_bit(run, we
 
 @each_run
 @pytest.mark.parametrize("relative", [True, False], ids=["relative", "plain"])
-def test_with_a_weight_the_gradient_differs_and_the_randomness_does_not(run, relative):
+def test_weight_1_changes_only_the_gradient(run, relative):
     baseline, losses, generator = _train(run, None)
     state, with_sp, after = _train(run, 1.0, None, relative)
     assert with_sp[0] == losses[0] and with_sp[1:] != losses[1:]
     assert torch.equal(after, generator)
-    learnt = [name for name, value in state.items() if not torch.equal(value, baseline[name])]
-    assert any(name.startswith("backbone.") for name in learnt)
+    changed = [name for name, value in state.items() if not torch.equal(value, baseline[name])]
+    assert any(name.startswith("backbone.") for name in changed)
 
 
 @each_run
-def test_the_baseline_itself_learns_and_repeats(run):
+def test_baseline_trains_and_repeats(run):
     state, losses, _ = _train(run, None)
-    again, same, _ = _train.__wrapped__(run, None)
-    assert losses == same and len(set(losses)) == _STEPS
-    assert all(torch.equal(value, again[name]) for name, value in state.items())
+    repeated_state, repeated_losses, _ = _train.__wrapped__(run, None)
+    assert losses == repeated_losses and len(set(losses)) == _STEPS
+    assert all(torch.equal(value, repeated_state[name]) for name, value in state.items())

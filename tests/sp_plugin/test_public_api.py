@@ -1,4 +1,4 @@
-"""The package's face, and what importing it brings along."""
+"""Public names of the package, and the packages that importing it loads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sp_plugin
 
-_HOSTS = (
+_FRAMEWORKS = (
     "omegaconf",
     "hydra",
     "mmengine",
@@ -25,7 +25,7 @@ _HOSTS = (
 )
 
 
-# Runs only where the global generators are as they were.
+# Fails where the import changes a global generator.
 _IMPORT = (
     "import random, torch; before = random.getstate(), torch.get_rng_state().tolist();"
     "import sp_plugin; assert before == (random.getstate(), torch.get_rng_state().tolist())"
@@ -34,28 +34,31 @@ _IMPORT = (
 
 def _loaded_by(statement: str) -> set[str]:
     script = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
-    ran = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
         check=True,
         cwd=Path(sp_plugin.__file__).parents[1],
     )
-    return set(ran.stdout.split())
+    return set(process.stdout.split())
 
 
-def test_importing_it_draws_nothing_and_brings_nothing_but_torch():
+def test_import_loads_only_torch():
     loaded = _loaded_by(_IMPORT)
-    assert not loaded & set(_HOSTS)
+    assert not loaded & set(_FRAMEWORKS)
     third_party = loaded - set(sys.stdlib_module_names) - _loaded_by("import torch")
     assert third_party == {"sp_plugin"}
 
 
-def test_every_public_name_is_there_and_explained():
+def test_public_names_have_docstrings():
     for name in sp_plugin.__all__:
         assert getattr(sp_plugin, name).__doc__, name
-    assert sp_plugin.__all__ == sorted(sp_plugin.__all__)
+    # Constants first, as ruff sorts them.
+    assert sp_plugin.__all__ == sorted(
+        sp_plugin.__all__, key=lambda name: (not name.isupper(), name)
+    )
 
 
-def test_the_version_is_a_release_s():
+def test_version_is_a_release():
     assert all(part.isdigit() for part in sp_plugin.__version__.split("."))

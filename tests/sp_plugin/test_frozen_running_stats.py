@@ -1,3 +1,5 @@
+"""frozen_running_stats: buffers stay unchanged, outputs and gradients do too."""
+
 from __future__ import annotations
 
 import copy
@@ -13,8 +15,8 @@ from torch.nn.utils import spectral_norm as old_spectral_norm
 from sp_plugin.isolation import frozen_running_stats
 
 
-class _Heedless(nn.BatchNorm2d):
-    """As some distributed norms: it moves its statistics itself, and heeds no flag."""
+class _IgnoresTrackingFlag(nn.BatchNorm2d):
+    """Updates its statistics in a forward of its own, like some distributed norms."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -28,8 +30,8 @@ class _Heedless(nn.BatchNorm2d):
         return (x - mean[:, None, None]) / (var[:, None, None] + self.eps).sqrt() * scale + shift
 
 
-class _Counting(nn.Module):
-    """A buffer that moves in place, one that is replaced."""
+class _CountsCalls(nn.Module):
+    """One buffer that is updated in place, and one that is replaced."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,8 +57,8 @@ NORMS = {
     "InstanceNorm": lambda: nn.InstanceNorm2d(4, affine=True, track_running_stats=True),
     "timm's BatchNormAct2d": lambda: BatchNormAct2d(4),
     "timm's SplitBatchNorm2d": lambda: SplitBatchNorm2d(4),
-    "heedless": lambda: _Heedless(4),
-    "counting": _Counting,
+    "ignores the tracking flag": lambda: _IgnoresTrackingFlag(4),
+    "counting": _CountsCalls,
     "old spectral norm": lambda: _convolution(old_spectral_norm),
     "spectral norm": lambda: _convolution(parametrizations.spectral_norm),
 }
@@ -77,12 +79,12 @@ def _equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 def _loss_and_gradients(net: nn.Module, x: Tensor) -> list[Tensor]:
-    loss = net(x).square().mean() + net(x + 1).abs().mean()  # twice, as a and b may be
+    loss = net(x).square().mean() + net(x + 1).abs().mean()  # two forward passes
     return [loss, *torch.autograd.grad(loss, list(net.parameters()))]
 
 
 @each_norm
-def test_no_buffer_moves_and_every_buffer_is_the_object_it_was(norm):
+def test_buffers_keep_values_and_identity(norm):
     net = _net(norm)
     net(torch.randn(4, 3, 6, 6))
     before, objects = _buffers(net), [id(buffer) for buffer in net.buffers()]
@@ -93,41 +95,41 @@ def test_no_buffer_moves_and_every_buffer_is_the_object_it_was(norm):
 
 
 @each_norm
-def test_the_loss_and_its_gradients_are_those_without_the_guard(norm):
+def test_loss_and_gradients_are_unchanged(norm):
     x = torch.randn(4, 3, 6, 6)
-    free, frozen = _net(norm), _net(norm)
-    expected = _loss_and_gradients(free, x)
-    with frozen_running_stats(frozen):
-        got = _loss_and_gradients(frozen, x)
-    for one, other in zip(got, expected, strict=True):
+    unguarded, guarded = _net(norm), _net(norm)
+    expected = _loss_and_gradients(unguarded, x)
+    with frozen_running_stats(guarded):
+        actual = _loss_and_gradients(guarded, x)
+    for one, other in zip(actual, expected, strict=True):
         assert torch.equal(one, other)
 
 
 @each_norm
-def test_the_backward_pass_works_after_the_block(norm):
+def test_backward_works_after_the_block(norm):
     net = _net(norm)
     x = torch.randn(4, 3, 6, 6)
-    host = net(x).square().mean()  # the host's own forward pass, on the same weights
+    host_loss = net(x).square().mean()  # the host's own forward pass, with the same weights
     with frozen_running_stats(net):
-        ours = net(x + 1).square().mean()
-    (host + ours).backward()
+        sp_loss = net(x + 1).square().mean()
+    (host_loss + sp_loss).backward()
     assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
     assert net[0].weight.grad.any()
 
 
 @each_norm
-def test_the_host_s_next_step_moves_its_statistics_as_ever(norm):
+def test_next_host_step_updates_statistics(norm):
     x = torch.randn(4, 3, 6, 6)
-    plain, guarded = _net(norm), _net(norm)
-    plain(x)
+    unguarded, guarded = _net(norm), _net(norm)
+    unguarded(x)
     with frozen_running_stats(guarded):
         guarded(x + 3)
     guarded(x)
-    assert _equal(_buffers(plain), _buffers(guarded))
+    assert _equal(_buffers(unguarded), _buffers(guarded))
 
 
 @each_norm
-def test_a_block_that_raises_leaves_no_trace(norm):
+def test_exception_leaves_no_trace(norm):
     net = _net(norm)
     net(torch.randn(4, 3, 6, 6))
     before = _buffers(net)
@@ -140,7 +142,7 @@ def test_a_block_that_raises_leaves_no_trace(norm):
     assert flags == fresh
 
 
-def test_training_normalises_by_the_batch_inside_as_well():
+def test_batch_statistics_are_used_inside():
     norm = nn.BatchNorm2d(3)
     norm.running_mean.fill_(100)
     with frozen_running_stats(norm):
@@ -149,8 +151,8 @@ def test_training_normalises_by_the_batch_inside_as_well():
     torch.testing.assert_close(out.var(dim=(0, 2, 3)), torch.ones(3), atol=0.02, rtol=0)
 
 
-@pytest.mark.parametrize("kind", [nn.BatchNorm2d, BatchNormAct2d, _Heedless])
-def test_a_norm_in_evaluation_inside_a_training_model_stays_in_evaluation(kind):
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, BatchNormAct2d, _IgnoresTrackingFlag])
+def test_eval_mode_norm_stays_in_eval_mode(kind):
     net = nn.Sequential(nn.Conv2d(3, 3, 1), kind(3)).train()
     net[1].eval()
     net[1].running_mean.fill_(0.5)
@@ -161,7 +163,7 @@ def test_a_norm_in_evaluation_inside_a_training_model_stays_in_evaluation(kind):
     assert torch.equal(out, expected) and not net[1].training
 
 
-def test_a_counter_stands_still_where_momentum_is_none():
+def test_counter_is_frozen_if_momentum_none():
     norm = nn.BatchNorm2d(3, momentum=None)
     batches = torch.randn(3, 8, 3, 5, 5)
     norm(batches[0])
@@ -173,7 +175,7 @@ def test_a_counter_stands_still_where_momentum_is_none():
     torch.testing.assert_close(norm.running_mean, mean, atol=1e-5, rtol=0)
 
 
-def test_sync_batch_norm_is_told_not_to_track_for_the_time():
+def test_sync_bn_tracking_is_off_inside():
     norm = nn.SyncBatchNorm(3)
     with frozen_running_stats(norm):
         assert not norm.track_running_stats

@@ -1,4 +1,4 @@
-"""What blur must not tell: the scale."""
+"""Matched sharpness: the blur of a crop must not reveal its scale."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sp_plugin import SpatialPrediction, SPConfig
+from sp_plugin.crops.resize import matched_resolution
 from sp_plugin.crops.sampler import rand_cpu
-from sp_plugin.crops.sharpness import matched_resolution
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 8), st.integers(4, 96))
-def test_a_shared_resolution_is_whole_and_half_to_all_of_the_coarsest_crop_s_own(seed, crops, size):
+def test_matched_resolution_is_in_range(seed, crops, size):
     generator = torch.Generator().manual_seed(seed)
     sides = 1 + 100 * torch.rand(crops, 64, 2, generator=generator)
     grid = matched_resolution(sides, size, rand_cpu(64, 1, generator=generator))
@@ -21,12 +21,12 @@ def test_a_shared_resolution_is_whole_and_half_to_all_of_the_coarsest_crop_s_own
     assert (grid <= coarsest).all() and (grid >= (coarsest / 2).floor()).all()
 
 
-def test_equal_sharpness_does_not_tell_the_scale_and_native_sharpness_does():
-    # 1/f noise looks alike at every scale: what differs between crops is how sharp they are.
+def test_equal_sharpness_hides_the_scale():
+    # 1/f noise looks the same at every scale: crops differ in sharpness only.
     frequency = torch.fft.fftfreq(64)
     distance = (frequency[:, None] ** 2 + frequency**2).sqrt().clamp_min(1 / 64)
     images = torch.fft.ifft2(torch.fft.fft2(torch.randn(512, 1, 64, 64)) / distance).real
-    told = {}
+    correlations = {}
     for sharpness in ("equal", "native"):
         config = SPConfig(
             sharpness=sharpness, crop_size=32, crop_scale=(0.02, 0.5), max_iou=1.0, num_crops=2
@@ -36,14 +36,14 @@ def test_equal_sharpness_does_not_tell_the_scale_and_native_sharpness_does():
         detail = (crops[..., 1:] - crops[..., :-1]).std(dim=(1, 2, 3)).log()
         a, b = detail.chunk(2)
         sigma = sp.targets.encode(*boxes)[:, 2]
-        told[sharpness] = torch.corrcoef(torch.stack([b - a, sigma]))[0, 1].abs()
-    assert told["native"] > 0.9 and told["equal"] < 0.2
+        correlations[sharpness] = torch.corrcoef(torch.stack([b - a, sigma]))[0, 1].abs()
+    assert correlations["native"] > 0.9 and correlations["equal"] < 0.2
 
 
-def test_width_and_height_each_keep_a_resolution_of_their_own():
-    # A wide image: crops of some 40 x 5 pixels, hence fine from left to right alone.
+def test_axes_keep_their_own_resolution():
+    # A wide image: crops of about 40 x 5 pixels, with fine detail from left to right only.
     sp = SpatialPrediction(8, SPConfig(crop_size=32, crop_scale=(0.1, 0.1), crop_ratio=(1, 1)))
     _, crops = sp.sample_crops(torch.randn(64, 1, 16, 128), torch.Generator().manual_seed(0))
-    across = (crops[..., 1:] - crops[..., :-1]).std()
-    down = (crops[..., 1:, :] - crops[..., :-1, :]).std()
-    assert across > 2 * down
+    detail_x = (crops[..., 1:] - crops[..., :-1]).std()
+    detail_y = (crops[..., 1:, :] - crops[..., :-1, :]).std()
+    assert detail_x > 2 * detail_y

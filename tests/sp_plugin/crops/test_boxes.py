@@ -1,3 +1,5 @@
+"""Boxes: conversions, area, overlap, flips and nested frames."""
+
 from __future__ import annotations
 
 import torch
@@ -18,7 +20,7 @@ _seeds = st.integers(0, 2**32 - 1)
 
 
 def _boxes(seed: int, n: int = 32) -> torch.Tensor:
-    """Boxes (n, 4) inside the frame, of sides from a hundredth of it to the whole."""
+    """Boxes (n, 4) inside the frame, with sides between 0.01 and 1."""
     generator = torch.Generator().manual_seed(seed)
     side = 0.01 + 0.99 * torch.rand(n, 2, generator=generator)
     centre = side / 2 + (1 - side) * torch.rand(n, 2, generator=generator)
@@ -26,22 +28,22 @@ def _boxes(seed: int, n: int = 32) -> torch.Tensor:
 
 
 def _pixels(box: torch.Tensor) -> torch.Tensor:
-    """The box painted on a grid of 200 x 200."""
+    """Mask of the box on a grid of 200 x 200 pixels."""
     left, top, right, bottom = cxcywh_to_xyxy(box).tolist()
-    places = (torch.arange(200) + 0.5) / 200
-    columns = (places > left) & (places < right)
-    rows = (places > top) & (places < bottom)
+    centres = (torch.arange(200) + 0.5) / 200
+    columns = (centres > left) & (centres < right)
+    rows = (centres > top) & (centres < bottom)
     return rows[:, None] & columns[None, :]
 
 
 @given(_seeds)
-def test_corners_round_trip(seed):
+def test_xyxy_round_trip(seed):
     boxes = _boxes(seed)
     torch.testing.assert_close(xyxy_to_cxcywh(cxcywh_to_xyxy(boxes)), boxes, atol=1e-6, rtol=0)
 
 
 @given(_seeds)
-def test_corners_are_the_box_s_edges_in_order(seed):
+def test_xyxy_are_the_box_edges(seed):
     boxes = _boxes(seed)
     left, top, right, bottom = cxcywh_to_xyxy(boxes).unbind(-1)
     torch.testing.assert_close(right - left, boxes[:, 2], atol=1e-6, rtol=0)
@@ -51,13 +53,13 @@ def test_corners_are_the_box_s_edges_in_order(seed):
 
 
 @given(_seeds)
-def test_area_is_the_share_of_the_frame_s_pixels(seed):
+def test_area_is_share_of_frame_pixels(seed):
     box = _boxes(seed, 1)[0]
     assert abs(_pixels(box).float().mean() - box_area(box)) < 0.02
 
 
 @given(_seeds)
-def test_iou_lies_in_the_unit_interval_is_symmetric_and_one_with_itself(seed):
+def test_iou_is_symmetric_in_unit_interval(seed):
     a, b = _boxes(seed), _boxes(seed + 1)
     overlap = paired_iou(a, b)
     assert ((overlap >= 0) & (overlap <= 1 + 1e-4)).all()
@@ -66,21 +68,21 @@ def test_iou_lies_in_the_unit_interval_is_symmetric_and_one_with_itself(seed):
 
 
 @given(_seeds)
-def test_iou_is_what_counting_pixels_gives(seed):
+def test_iou_matches_pixel_count(seed):
     a, b = _boxes(seed, 1)[0], _boxes(seed + 1, 1)[0]
     shared = (_pixels(a) & _pixels(b)).sum()
     either = (_pixels(a) | _pixels(b)).sum().clamp_min(1)
     assert abs(shared / either - paired_iou(a, b)) < 0.03
 
 
-def test_iou_of_boxes_that_touch_or_lie_apart_is_zero():
+def test_iou_of_disjoint_boxes_is_zero():
     a = torch.tensor([0.2, 0.5, 0.2, 0.4])
-    beside = torch.tensor([[0.4, 0.5, 0.2, 0.4], [0.8, 0.5, 0.2, 0.4], [0.8, 0.1, 0.2, 0.2]])
-    assert paired_iou(a.expand(3, 4), beside).abs().max() < 1e-6
+    disjoint = torch.tensor([[0.4, 0.5, 0.2, 0.4], [0.8, 0.5, 0.2, 0.4], [0.8, 0.1, 0.2, 0.2]])
+    assert paired_iou(a.expand(3, 4), disjoint).abs().max() < 1e-6
 
 
 @given(_seeds)
-def test_flip_is_an_involution_that_moves_x_alone(seed):
+def test_hflip_is_an_involution_in_x(seed):
     boxes = _boxes(seed)
     torch.testing.assert_close(hflip_boxes(hflip_boxes(boxes)), boxes, atol=1e-6, rtol=0)
     assert torch.equal(hflip_boxes(boxes)[:, 1:], boxes[:, 1:])
@@ -88,27 +90,27 @@ def test_flip_is_an_involution_that_moves_x_alone(seed):
 
 
 @given(_seeds)
-def test_place_composes(seed):
+def test_to_parent_frame_composes(seed):
     inner, middle, outer = _boxes(seed), _boxes(seed + 1), _boxes(seed + 2)
-    one_by_one = to_parent_frame(to_parent_frame(inner, middle), outer)
-    at_once = to_parent_frame(inner, to_parent_frame(middle, outer))
-    torch.testing.assert_close(one_by_one, at_once, atol=1e-6, rtol=0)
+    boxes_first = to_parent_frame(to_parent_frame(inner, middle), outer)
+    frames_first = to_parent_frame(inner, to_parent_frame(middle, outer))
+    torch.testing.assert_close(boxes_first, frames_first, atol=1e-6, rtol=0)
 
 
 @given(_seeds)
-def test_place_has_the_frame_as_its_unit_on_either_side(seed):
+def test_full_image_is_identity_frame(seed):
     boxes = _boxes(seed)
-    whole = torch.tensor(FULL_IMAGE).expand_as(boxes)
-    torch.testing.assert_close(to_parent_frame(whole, boxes), boxes, atol=1e-6, rtol=0)
-    torch.testing.assert_close(to_parent_frame(boxes, whole), boxes, atol=1e-6, rtol=0)
+    full = torch.tensor(FULL_IMAGE).expand_as(boxes)
+    torch.testing.assert_close(to_parent_frame(full, boxes), boxes, atol=1e-6, rtol=0)
+    torch.testing.assert_close(to_parent_frame(boxes, full), boxes, atol=1e-6, rtol=0)
 
 
 @given(_seeds)
-def test_place_stays_inside_the_window_and_keeps_the_overlap(seed):
+def test_to_parent_frame_keeps_iou(seed):
     a, b, window = _boxes(seed), _boxes(seed + 1), _boxes(seed + 2)
-    placed = cxcywh_to_xyxy(to_parent_frame(a, window))
-    assert (placed[:, :2] >= cxcywh_to_xyxy(window)[:, :2] - 1e-6).all()
-    assert (placed[:, 2:] <= cxcywh_to_xyxy(window)[:, 2:] + 1e-6).all()
+    edges = cxcywh_to_xyxy(to_parent_frame(a, window))
+    assert (edges[:, :2] >= cxcywh_to_xyxy(window)[:, :2] - 1e-6).all()
+    assert (edges[:, 2:] <= cxcywh_to_xyxy(window)[:, 2:] + 1e-6).all()
     torch.testing.assert_close(
         paired_iou(to_parent_frame(a, window), to_parent_frame(b, window)),
         paired_iou(a, b),
@@ -118,9 +120,9 @@ def test_place_stays_inside_the_window_and_keeps_the_overlap(seed):
 
 
 @given(_seeds)
-def test_all_take_any_leading_shape(seed):
+def test_functions_take_any_leading_shape(seed):
     a, b = _boxes(seed).view(2, 4, 4, 4), _boxes(seed + 1).view(2, 4, 4, 4)
-    for one in (box_area, cxcywh_to_xyxy, xyxy_to_cxcywh, hflip_boxes):
-        assert torch.equal(one(a).flatten(0, 2), one(a.flatten(0, 2)))
-    for two in (paired_iou, to_parent_frame):
-        assert torch.equal(two(a, b).flatten(0, 2), two(a.flatten(0, 2), b.flatten(0, 2)))
+    for unary in (box_area, cxcywh_to_xyxy, xyxy_to_cxcywh, hflip_boxes):
+        assert torch.equal(unary(a).flatten(0, 2), unary(a.flatten(0, 2)))
+    for binary in (paired_iou, to_parent_frame):
+        assert torch.equal(binary(a, b).flatten(0, 2), binary(a.flatten(0, 2), b.flatten(0, 2)))

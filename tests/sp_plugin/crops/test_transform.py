@@ -1,4 +1,4 @@
-"""Crops from the original image: the right pixels, the right boxes, and nothing disturbed."""
+"""Crops of the original image: their pixels and boxes, and the host's views unchanged."""
 
 from __future__ import annotations
 
@@ -29,25 +29,26 @@ def as_float(image: Any) -> torch.Tensor:
     return v2.functional.to_dtype(v2.functional.pil_to_tensor(image), scale=True)
 
 
-def unchanged(crop: Any) -> Any:
+def identity(crop: Any) -> Any:
     return crop
 
 
 @pytest.mark.parametrize("count", (2, 4))
 @pytest.mark.parametrize("flip", (0.0, 1.0))
-def test_crops_are_what_the_boxes_say_of_the_flipped_picture(flip: float, count: int) -> None:
+def test_crops_match_boxes_of_flipped_image(flip: float, count: int) -> None:
     image = make_image()
-    sample = ImageCrops({**PLAIN, "num_crops": count}, color_transform=unchanged, flip=flip)(image)
-    whole = as_float(v2.functional.hflip(image) if flip else image).expand(count, -1, -1, -1)
-    expected = crop_resize(whole, sample["boxes"], 16)
-    inside = (sample["crops"] - expected)[..., 2:-2, 2:-2]  # Pillow counts the edge's pixels whole
-    assert inside.abs().max() < 3 / 255
+    sample = ImageCrops({**PLAIN, "num_crops": count}, color_transform=identity, flip=flip)(image)
+    flipped = as_float(v2.functional.hflip(image) if flip else image).expand(count, -1, -1, -1)
+    expected = crop_resize(flipped, sample["boxes"], 16)
+    # Without the edges, where Pillow gives partly covered pixels full weight.
+    errors = (sample["crops"] - expected)[..., 2:-2, 2:-2]
+    assert errors.abs().max() < 3 / 255
     assert not torch.allclose(expected[0], expected[1], atol=0.05)
 
 
-def test_a_tensor_gives_the_crops_of_the_same_pil_image() -> None:
+def test_tensor_and_pil_give_same_crops() -> None:
     image = make_image()
-    crops = ImageCrops({**PLAIN, "sharpness": "equal"}, color_transform=unchanged)
+    crops = ImageCrops({**PLAIN, "sharpness": "equal"}, color_transform=identity)
     from_pil = crops(image, key=3)
     for tensor in (as_float(image), v2.functional.pil_to_tensor(image)):
         from_tensor = crops(tensor, key=3)
@@ -55,10 +56,10 @@ def test_a_tensor_gives_the_crops_of_the_same_pil_image() -> None:
         assert (from_pil["crops"] - from_tensor["crops"]).abs().mean() < 2 / 255
 
 
-def test_crops_of_a_long_picture_lie_in_one_square_of_it_and_keep_their_shape() -> None:
-    """A ramp along x says where a crop was cut: in pixels, boxes are fractions of the height."""
+def test_crops_of_wide_image_lie_in_a_square() -> None:
+    """On a ramp along x, values are locations in pixels; boxes are fractions of the height."""
     ramp = torch.arange(400.0).expand(3, 100, 400) / 400
-    crops, seen = ImageCrops(PLAIN, color_transform=unchanged, flip=0.0), []
+    crops, centres = ImageCrops(PLAIN, color_transform=identity, flip=0.0), []
     for key in range(20):
         sample = crops(ramp, key)
         x = (sample["crops"].mean((1, 2, 3)) * 400 + 0.5).double()
@@ -66,11 +67,11 @@ def test_crops_of_a_long_picture_lie_in_one_square_of_it_and_keep_their_shape() 
         assert x[1] - x[0] == pytest.approx(float(centre[1] - centre[0]) * 100, abs=0.1)
         span = (sample["crops"][:, 0, 0, -1] - sample["crops"][:, 0, 0, 0]).double() * 400
         assert torch.allclose(span, width * 100 * 15 / 16, atol=2.5)
-        seen += x.tolist()
-    assert min(seen) < 100 and max(seen) > 300  # the square itself lies anywhere
+        centres += x.tolist()
+    assert min(centres) < 100 and max(centres) > 300  # the location of the square is random
 
 
-def test_the_hosts_views_and_generators_are_what_they_were() -> None:
+def test_host_views_and_rng_are_unchanged() -> None:
     host = v1.Compose([v1.RandomResizedCrop(24), v1.ColorJitter(0.4), v1.ToTensor()])
 
     def draw(transform: Any) -> tuple[list[Any], tuple[Any, ...]]:
@@ -78,16 +79,16 @@ def test_the_hosts_views_and_generators_are_what_they_were() -> None:
         views = [transform(make_image(seed=i)) for i in range(4)]
         return views, (torch.get_rng_state().tolist(), random.getstate())
 
-    plain, left = draw(host)
-    wrapped, left_too = draw(SPTransform(host, crop_size=8))
-    assert left == left_too
-    for view, sample in zip(plain, wrapped, strict=True):
+    views, rng_states = draw(host)
+    samples, rng_states_with_sp = draw(SPTransform(host, crop_size=8))
+    assert rng_states == rng_states_with_sp
+    for view, sample in zip(views, samples, strict=True):
         assert torch.equal(view, sample["views"])
 
 
-def test_draws_follow_the_hosts_generator_the_picture_and_the_seed() -> None:
-    def boxes_of(crops: ImageCrops, image: Any, host: int) -> torch.Tensor:
-        torch.manual_seed(host)
+def test_boxes_follow_rng_image_and_seed() -> None:
+    def boxes_of(crops: ImageCrops, image: Any, host_seed: int) -> torch.Tensor:
+        torch.manual_seed(host_seed)
         return crops(image)["boxes"]
 
     crops = ImageCrops(PLAIN)
@@ -98,69 +99,69 @@ def test_draws_follow_the_hosts_generator_the_picture_and_the_seed() -> None:
     assert not torch.equal(first, boxes_of(ImageCrops({**PLAIN, "seed": 1}), make_image(), 0))
 
 
-def test_draws_follow_whichever_generator_the_host_draws_from() -> None:
-    """solo-learn blurs by Python's, MMSelfSup crops by NumPy's; torch's may stand still."""
+def test_boxes_follow_each_host_generator() -> None:
+    """solo-learn's blur draws from Python's generator, MMSelfSup's crops draw from NumPy's."""
     crops, image = ImageCrops(PLAIN), make_image()
-    for move in (torch.rand, random.random, np.random.rand):
+    for draw in (torch.rand, random.random, np.random.rand):
         before = crops.rng_key(image)
         assert crops.rng_key(image) == before
-        move(1) if move is torch.rand else move()
+        draw(1) if draw is torch.rand else draw()
         assert crops.rng_key(image) != before
 
 
-def test_settings_that_are_handed_over_hold_from_the_first_picture_on() -> None:
-    made = SPTransform(lambda _: torch.zeros(3, 64, 64), PLAIN)
-    made.set_config(SPConfig(seed=7))
+def test_set_config_applies_from_first_image() -> None:
+    transform = SPTransform(lambda _: torch.zeros(3, 64, 64), PLAIN)
+    transform.set_config(SPConfig(seed=7))
     torch.manual_seed(0)
-    first = made(make_image())["sp"]
+    first = transform(make_image())["sp"]
     torch.manual_seed(0)
-    assert torch.equal(first["boxes"], made(make_image())["sp"]["boxes"])
+    assert torch.equal(first["boxes"], transform(make_image())["sp"]["boxes"])
     assert first["crops"].shape[-1] == 32
 
 
-def test_each_crop_has_its_own_colours() -> None:
+def test_each_crop_has_its_own_colors() -> None:
     grey = torch.full((3, 40, 40), 0.5)
     crops = [ImageCrops(PLAIN)(grey, key)["crops"].mean((2, 3)) for key in range(20)]
-    apart = [(pair[0] - pair[1]).abs().max() > 0.02 for pair in crops]
-    assert sum(map(bool, apart)) > 10
+    differ = [(pair[0] - pair[1]).abs().max() > 0.02 for pair in crops]
+    assert sum(map(bool, differ)) > 10
 
 
-def test_sharpness_is_shared_by_default() -> None:
+def test_sharpness_is_matched_by_default() -> None:
     noise = torch.rand(3, 60, 60, generator=torch.Generator().manual_seed(0))
 
     def detail(sharpness: str) -> torch.Tensor:
         config = {"crop_size": 24, "sharpness": sharpness, "crop_scale": (0.05, 0.3)}
-        crops = ImageCrops(config, color_transform=unchanged)
-        made = torch.stack([crops(noise, key)["crops"] for key in range(40)])
-        rough = made.diff(dim=4).std((3, 4)) / made.std((3, 4))
-        return rough.mean(2).log().diff(dim=1).abs().mean()
+        crops = ImageCrops(config, color_transform=identity)
+        pixels = torch.stack([crops(noise, key)["crops"] for key in range(40)])
+        roughness = pixels.diff(dim=4).std((3, 4)) / pixels.std((3, 4))
+        return roughness.mean(2).log().diff(dim=1).abs().mean()
 
     assert detail("equal") < 0.5 * detail("native")
 
 
-def test_crops_are_normalised_as_the_hosts_views() -> None:
+def test_crops_are_normalized_like_views() -> None:
     normalize = v1.Normalize((0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
     host = v1.Compose([v1.CenterCrop(32), v1.ToTensor(), normalize])
     assert find_normalize([{"a": host}]) is normalize
     assert find_normalize(v1.ToTensor()) is None
-    made = SPTransform(host, PLAIN)
-    made.crops._color_transform = unchanged
-    plain = ImageCrops(PLAIN, color_transform=unchanged)
-    made.crops.normalize, image = find_normalize(host), make_image()
-    assert torch.allclose(
-        made.crops(image, 1)["crops"], torch.stack([normalize(c) for c in plain(image, 1)["crops"]])
-    )
+    transform = SPTransform(host, PLAIN)
+    transform.crops._color_transform = identity
+    unnormalized = ImageCrops(PLAIN, color_transform=identity)
+    assert transform.crops.normalize is normalize
+    image = make_image()
+    expected = torch.stack([normalize(crop) for crop in unnormalized(image, 1)["crops"]])
+    assert torch.allclose(transform.crops(image, 1)["crops"], expected)
 
 
-def test_open_settings_follow_the_hosts_views() -> None:
+def test_open_settings_follow_view_size() -> None:
     for side, size in ((64, 32), (224, 96)):
-        made = SPTransform(lambda _, side=side: [torch.zeros(3, side, side)])
-        assert made(make_image(300, 300))["sp"]["crops"].shape[-1] == size
-        assert made.crops.config.window == (0.5, 1.0)
+        transform = SPTransform(lambda _, side=side: [torch.zeros(3, side, side)])
+        assert transform(make_image(300, 300))["sp"]["crops"].shape[-1] == size
+        assert transform.crops.config.window == (0.5, 1.0)
 
 
 @pytest.mark.parametrize("count", (2, 3))
-def test_collated_samples_are_crops_that_sp_takes(count: int) -> None:
+def test_collated_samples_are_accepted_by_sp(count: int) -> None:
     crops = ImageCrops({"crop_size": 8, "num_crops": count})
     samples = [crops(make_image(seed=i)) for i in range(5)]
     collated = Crops.from_batch(default_collate(samples))
@@ -175,7 +176,7 @@ def test_collated_samples_are_crops_that_sp_takes(count: int) -> None:
     assert torch.equal(out.target[:5], sp.targets.encode(*first))
 
 
-def test_crops_of_another_size_are_resized_to_what_the_backbone_takes() -> None:
+def test_crops_are_resized_to_input_size() -> None:
     class Fixed(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             assert x.shape[-1] == 32
@@ -188,19 +189,19 @@ def test_crops_of_another_size_are_resized_to_what_the_backbone_takes() -> None:
     assert sp(Fixed(), crops, step=0).loss.isfinite()
 
 
-def test_it_is_picklable_for_workers_that_are_spawned() -> None:
-    made = pickle.loads(pickle.dumps(SPTransform(v1.ToTensor(), PLAIN)))
-    assert made(make_image())["sp"]["crops"].shape == (4, 3, 16, 16)
+def test_transform_is_picklable() -> None:
+    transform = pickle.loads(pickle.dumps(SPTransform(v1.ToTensor(), PLAIN)))
+    assert transform(make_image())["sp"]["crops"].shape == (4, 3, 16, 16)
 
 
 @pytest.mark.parametrize(
     "settings", ({"max_iou": (1.0, 0.1)}, {"crop_scale": ((0.3, 0.6), (0.1, 0.3))})
 )
-def test_ranges_that_move_are_refused(settings: dict[str, Any]) -> None:
+def test_moving_ranges_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="takes one value where source is 'image'"):
         ImageCrops(settings)
 
 
-def test_what_is_no_picture_is_refused() -> None:
+def test_non_image_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"source: 'image' takes PIL images and tensors"):
         ImageCrops()(np.zeros((8, 8, 3)))

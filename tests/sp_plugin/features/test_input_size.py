@@ -1,3 +1,5 @@
+"""The crop size that a backbone takes, found without changing the backbone."""
+
 from __future__ import annotations
 
 import logging
@@ -13,7 +15,7 @@ from sp_plugin import ConfigError, SpatialPrediction, SPConfig
 from sp_plugin.features.extraction import extract_features
 from sp_plugin.features.input_size import BackboneSpec, find_input_size
 
-SAID = "SP: crops are resized to 32 px, what the backbone takes, not 48"
+LOG_LINE = "SP: crops are resized to 32 px, which the backbone takes, not 48"
 
 
 def _vit(**settings) -> nn.Module:
@@ -21,37 +23,37 @@ def _vit(**settings) -> nn.Module:
     return timm.create_model("vit_tiny_patch16_224", pretrained=False, **settings)
 
 
-class _Takes(nn.Module):
-    """Takes crops of certain sides, and says otherwise what it is told to say."""
+class _FixedSizes(nn.Module):
+    """Takes crops of certain sides, and raises the given error for others."""
 
     def __init__(self, *sides: int, error: Exception | None = None) -> None:
         super().__init__()
         self.body = nn.Conv2d(3, 5, 1)
-        self.sides, self.error, self.asked = sides, error, []
+        self.sides, self.error, self.tried_sizes = sides, error, []
 
     def forward(self, x: Tensor) -> Tensor:
-        self.asked.append(x.shape[-1])
+        self.tried_sizes.append(x.shape[-1])
         if x.shape[-1] not in self.sides:
             raise self.error or RuntimeError("no")
         return self.body(x)
 
 
-def test_the_wanted_size_is_taken_where_it_can_be():
-    net = _Takes(*range(1, 600))
+def test_preferred_size_is_used_if_accepted():
+    net = _FixedSizes(*range(1, 600))
     assert find_input_size(net, 47) == BackboneSpec(47, 5)
-    assert net.asked == [47]
+    assert net.tried_sizes == [47]
 
 
 @pytest.mark.parametrize(
-    ("wanted", "sides", "found"),
+    ("preferred", "sides", "found"),
     [(33, (42, 64, 224), 42), (33, (40, 42), 40), (60, (64, 224), 64), (96, (224,), 224)],
 )
-def test_else_the_next_multiple_of_a_patch_or_a_common_size(wanted, sides, found):
-    assert find_input_size(_Takes(*sides), wanted).size == found
+def test_next_accepted_size_is_found(preferred, sides, found):
+    assert find_input_size(_FixedSizes(*sides), preferred).input_size == found
 
 
-def test_else_the_size_that_the_backbone_tells():
-    net = nn.Sequential(_Takes(77))
+def test_backbone_img_size_is_used():
+    net = nn.Sequential(_FixedSizes(77))
     net[0].img_size = (77, 77)
     assert find_input_size(net, 48) == BackboneSpec(77, 5)
 
@@ -60,48 +62,48 @@ def test_else_the_size_that_the_backbone_tells():
     "error",
     [AssertionError(), RuntimeError("a\nb"), ValueError("c"), IndexError("d"), TypeError("e")],
 )
-def test_a_size_is_refused_in_whatever_way_the_backbone_does(error):
-    assert find_input_size(_Takes(224, error=error), 48).size == 224
+def test_any_exception_rejects_a_size(error):
+    assert find_input_size(_FixedSizes(224, error=error), 48).input_size == 224
     with pytest.raises(ConfigError) as caught:
-        find_input_size(_Takes(error=error), 48)
+        find_input_size(_FixedSizes(error=error), 48)
     reason = next(iter(str(error).splitlines()), type(error).__name__)
-    assert str(caught.value) == f"backbone: _Takes takes no crops of 48 px: {reason}"
+    assert str(caught.value) == f"backbone: _FixedSizes takes no crops of 48 px: {reason}"
     assert caught.value.__cause__ is error
 
 
-def test_a_wrong_setting_is_not_taken_for_a_wrong_size():
-    net = _Takes(48, 224)
+def test_wrong_setting_is_not_a_size_error():
+    net = _FixedSizes(48, 224)
     with pytest.raises(ConfigError, match=r"^layer: the backbone has no 'bod'; did you mean"):
         find_input_size(net, 48, layer="bod")
-    assert net.asked == []
+    assert net.tried_sizes == []
     net.body = nn.Conv2d(3, 4, 1)
     with pytest.raises(ConfigError, match=r"^pool: got 'cls'"):
         find_input_size(nn.Sequential(net, nn.Flatten(2)), 48, "cls")
-    assert net.asked == [48]
+    assert net.tried_sizes == [48]
 
 
-def test_a_fixed_size_is_said_once_for_a_backbone(caplog):
+def test_fixed_size_is_logged_once(caplog):
     with caplog.at_level(logging.INFO, "sp_plugin"):
         net, images = _vit(), torch.randn(2, 3, 96, 96)
         sp = SpatialPrediction.from_backbone(net, images, SPConfig(relative_weight=False))
         sp.configure_for(net, 96)
         SpatialPrediction.from_backbone(net, images, SPConfig(relative_weight=False))
-    assert [record.getMessage() for record in caplog.records] == [SAID]
+    assert [record.getMessage() for record in caplog.records] == [LOG_LINE]
     assert sp.config.crop_size == 32
     assert sp(net, images, step=0).loss.isfinite()
     with caplog.at_level(logging.INFO, "sp_plugin"):
         SpatialPrediction.from_backbone(_vit(), images, SPConfig(relative_weight=False))
-    assert [record.getMessage() for record in caplog.records] == [SAID, SAID]
+    assert [record.getMessage() for record in caplog.records] == [LOG_LINE, LOG_LINE]
 
 
-def test_a_size_that_fits_is_not_said(caplog):
+def test_fitting_size_is_not_logged(caplog):
     with caplog.at_level(logging.DEBUG, "sp_plugin"):
         find_input_size(_vit(), 32)
         find_input_size(_vit(dynamic_img_size=True), 48)
     assert not caplog.records
 
 
-def test_a_fixed_swin_gets_the_crops_that_it_takes(caplog):
+def test_fixed_size_swin_gets_its_crop_size(caplog):
     swin = timm.create_model(
         "swin_tiny_patch4_window7_224", pretrained=False, img_size=128, depths=(1, 1, 1, 1)
     )
@@ -137,7 +139,7 @@ TORCHVISION = {
 
 
 @pytest.mark.parametrize(("build", "size", "width"), TORCHVISION.values(), ids=TORCHVISION)
-def test_models_of_torchvision(build, size, width):
+def test_torchvision_models_train(build, size, width):
     net, images = build(), torch.randn(2, 3, 96, 96)
     sp = SpatialPrediction.from_backbone(net, images, SPConfig(relative_weight=False))
     assert (sp.config.crop_size, sp.feature_dim) == (size, width)
@@ -152,8 +154,8 @@ def test_models_of_torchvision(build, size, width):
     torch.testing.assert_close(features, output)
 
 
-class _Restless(nn.Module):
-    """Draws, counts and rebuilds a table of its own at each size, in evaluation as well."""
+class _Stateful(nn.Module):
+    """Draws random numbers and rebuilds a buffer at each size, in evaluation mode too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,43 +169,43 @@ class _Restless(nn.Module):
         return self.body(x)
 
 
-def test_it_is_asked_in_evaluation_and_without_gradients():
-    net, how = nn.Sequential(nn.Conv2d(3, 5, 1), nn.Dropout()), []
+def test_probe_runs_in_eval_without_grad():
+    net, modes = nn.Sequential(nn.Conv2d(3, 5, 1), nn.Dropout()), []
     net[1].register_forward_pre_hook(
-        lambda part, _: how.append((part.training, torch.is_grad_enabled()))
+        lambda part, _: modes.append((part.training, torch.is_grad_enabled()))
     )
     find_input_size(net, 32)
-    assert how == [(False, False)]
+    assert modes == [(False, False)]
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_asking_leaves_the_backbone_and_the_generators_as_they_were(training):
-    net = _Restless()
+def test_probe_leaves_backbone_and_rng(training):
+    net = _Stateful()
     net.training = training
     net.body[0].weight.requires_grad_(False)
     state = {name: value.clone() for name, value in net.state_dict().items()}
     modes = [part.training for part in net.modules()]
-    wants = [parameter.requires_grad for parameter in net.parameters()]
-    generators = torch.get_rng_state(), random.getstate()
+    trainable = [parameter.requires_grad for parameter in net.parameters()]
+    rng_states = torch.get_rng_state(), random.getstate()
 
     sp = SpatialPrediction.from_backbone(
         net, torch.randn(0, 3, 40, 40), SPConfig(relative_weight=False)
     )
 
     assert (sp.feature_dim, sp.config.crop_size) == (5, 20)
-    assert torch.equal(torch.get_rng_state(), generators[0])
-    assert random.getstate() == generators[1]
+    assert torch.equal(torch.get_rng_state(), rng_states[0])
+    assert random.getstate() == rng_states[1]
     assert [part.training for part in net.modules()] == modes
-    assert [parameter.requires_grad for parameter in net.parameters()] == wants
+    assert [parameter.requires_grad for parameter in net.parameters()] == trainable
     assert all(parameter.grad is None for parameter in net.parameters())
     assert net.state_dict().keys() == state.keys()
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
 
 
-def test_a_backbone_in_another_precision_is_asked_in_it():
+def test_probe_uses_backbone_precision():
     assert find_input_size(nn.Conv2d(3, 8, 3).double(), 32) == BackboneSpec(32, 8)
     assert find_input_size(nn.Conv2d(3, 8, 3).bfloat16(), 32) == BackboneSpec(32, 8)
 
 
-def test_a_backbone_without_weights_is_asked_as_well():
+def test_backbone_without_weights_is_probed():
     assert find_input_size(nn.Flatten(), 8) == BackboneSpec(8, 8 * 8 * 3)

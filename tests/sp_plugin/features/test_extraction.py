@@ -1,3 +1,5 @@
+"""Pooling of the outputs of backbones: vectors, tokens, maps, and what holds them."""
+
 from __future__ import annotations
 
 from collections import OrderedDict
@@ -10,13 +12,13 @@ from sp_plugin import ConfigError
 from sp_plugin.features.extraction import extract_feature_map, pool_features
 
 VECTOR = torch.randn(3, 7)
-TOKENS = torch.randn(3, 16, 7)  # those of a square of 4 x 4 patches
+TOKENS = torch.randn(3, 16, 7)  # of 4 x 4 patches
 MAP = torch.randn(3, 7, 4, 4)
 CLASS = torch.randn(3, 7)
 
 
 class ModelOutput(OrderedDict):
-    """As Hugging Face's: a dict whose keys are attributes; what is None is no key of it."""
+    """Like Hugging Face's: keys are attributes too, and fields that are None are no keys."""
 
     def __init__(self, **fields) -> None:
         super().__init__({key: value for key, value in fields.items() if value is not None})
@@ -34,26 +36,26 @@ def test_vectors_stay_as_they_are():
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 @pytest.mark.parametrize("known", [True, False])
-def test_tokens_are_pooled_over_the_patches_alone(count, known):
+def test_tokens_are_pooled_over_patches_only(count, known):
     features = pool_features(_with_prefix(count), prefix=count if known else None)
     torch.testing.assert_close(features, TOKENS.mean(dim=1))
 
 
-def test_a_known_prefix_goes_before_what_the_number_of_tokens_suggests():
-    tokens = torch.randn(3, 5 + 4, 7)  # 9 tokens: a square of 3 x 3 as well
+def test_known_prefix_overrides_token_count():
+    tokens = torch.randn(3, 5 + 4, 7)  # 9 tokens, which could also be 3 x 3 patches
     torch.testing.assert_close(pool_features(tokens, prefix=5), tokens[:, 5:].mean(dim=1))
     torch.testing.assert_close(pool_features(tokens), tokens.mean(dim=1))
 
 
 @pytest.mark.parametrize("prefix", [1, 2, 5])
-def test_a_layer_before_the_prefix_joins_is_pooled_whole(prefix):
+def test_layer_before_prefix_pools_all(prefix):
     torch.testing.assert_close(pool_features(TOKENS, prefix=prefix), TOKENS.mean(dim=1))
 
 
 @pytest.mark.parametrize("prefix", [1, 3])
-def test_tokens_that_are_class_tokens_only_have_finite_features(prefix):
-    token = torch.randn(3, 1, 7)
-    torch.testing.assert_close(pool_features(token, prefix=prefix), token[:, 0])
+def test_class_tokens_alone_are_finite(prefix):
+    class_token = torch.randn(3, 1, 7)
+    torch.testing.assert_close(pool_features(class_token, prefix=prefix), class_token[:, 0])
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -63,14 +65,14 @@ def test_the_class_token_is_the_first(count):
 
 
 @pytest.mark.parametrize("output", [TOKENS, [TOKENS], {"last_hidden_state": TOKENS}])
-def test_no_class_token_is_said_so(output):
+def test_missing_class_token_is_refused(output):
     with pytest.raises(ConfigError) as caught:
         pool_features(output, "cls")
-    line = "pool: got 'cls', but the backbone has no class token, takes 'mean'"
-    assert str(caught.value) == line
+    message = "pool: got 'cls', but the backbone has no class token, takes 'mean'"
+    assert str(caught.value) == message
 
 
-def test_maps_are_pooled_over_height_and_width_wherever_the_channels_stand():
+def test_maps_pool_over_space_nchw_or_nhwc():
     expected = MAP.mean(dim=(2, 3))
     torch.testing.assert_close(pool_features(MAP), expected)
     torch.testing.assert_close(pool_features(MAP.permute(0, 2, 3, 1)), expected)
@@ -84,6 +86,7 @@ def test_a_map_of_one_pixel_is_that_pixel():
 SHALLOW = torch.randn(3, 4, 8, 8)
 MASK, ORDER = torch.ones(3, 16), torch.arange(16).expand(3, 16)
 LATENT = _with_prefix(1)
+# Each output: its features with pool "mean", and with pool "cls" (None: it has no class token).
 OUTPUTS = {
     "a tuple of one": ((MAP,), MAP.mean(dim=(2, 3)), None),
     "stages": ([SHALLOW, MAP], MAP.mean(dim=(2, 3)), None),
@@ -126,7 +129,7 @@ OUTPUTS = {
 
 
 @pytest.mark.parametrize(("output", "mean", "_"), OUTPUTS.values(), ids=OUTPUTS)
-def test_whatever_holds_the_features_the_patches_are_pooled(output, mean, _):
+def test_pools_patches_of_any_output(output, mean, _):
     torch.testing.assert_close(pool_features(output), mean)
 
 
@@ -135,12 +138,12 @@ def test_whatever_holds_the_features_the_patches_are_pooled(output, mean, _):
     [(output, token) for output, _, token in OUTPUTS.values() if token is not None],
     ids=[name for name, (_, _, token) in OUTPUTS.items() if token is not None],
 )
-def test_whatever_holds_the_class_token_it_is_found(output, token):
+def test_finds_class_token_of_any_output(output, token):
     torch.testing.assert_close(pool_features(output, "cls"), token)
 
 
 @pytest.mark.parametrize(
-    ("output", "says"),
+    ("output", "message"),
     [
         (None, "no features in an output of type NoneType"),
         ((None, ORDER), "no features in an output of type tuple"),
@@ -150,13 +153,13 @@ def test_whatever_holds_the_class_token_it_is_found(output, token):
         ({}, "no features in an output of type list"),
     ],
 )
-def test_what_holds_no_features_is_refused(output, says):
-    with pytest.raises(ConfigError, match=f"^backbone: {says}$"):
+def test_output_without_features_is_refused(output, message):
+    with pytest.raises(ConfigError, match=f"^backbone: {message}$"):
         pool_features(output)
 
 
-class Gives(nn.Module):
-    """A backbone that returns what it was given."""
+class FixedOutput(nn.Module):
+    """A backbone that always returns the same output."""
 
     def __init__(self, output, prefix: int | None = None) -> None:
         super().__init__()
@@ -169,18 +172,21 @@ class Gives(nn.Module):
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
-def test_patch_tokens_stand_in_the_map_row_by_row(count):
-    told = extract_feature_map(Gives(_with_prefix(count), count), torch.zeros(3, 3, 8, 8))
-    assert told.shape == (3, 7, 4, 4)
-    torch.testing.assert_close(told[:, :, 1, 2], TOKENS[:, 6])
+def test_patch_tokens_fill_the_map_by_row(count):
+    backbone = FixedOutput(_with_prefix(count), count)
+    features = extract_feature_map(backbone, torch.zeros(3, 3, 8, 8))
+    assert features.shape == (3, 7, 4, 4)
+    torch.testing.assert_close(features[:, :, 1, 2], TOKENS[:, 6])
 
 
-def test_a_map_stays_as_it_is_and_one_with_channels_last_is_turned():
+def test_nhwc_map_is_transposed():
     blank = torch.zeros(3, 3, 8, 8)
-    assert extract_feature_map(Gives((MAP, VECTOR)), blank) is MAP
-    torch.testing.assert_close(extract_feature_map(Gives(MAP.permute(0, 2, 3, 1)), blank), MAP)
+    assert extract_feature_map(FixedOutput((MAP, VECTOR)), blank) is MAP
+    torch.testing.assert_close(
+        extract_feature_map(FixedOutput(MAP.permute(0, 2, 3, 1)), blank), MAP
+    )
 
 
 def test_pooled_features_have_no_map():
     with pytest.raises(ConfigError, match="takes a layer that gives a map"):
-        extract_feature_map(Gives(VECTOR), torch.zeros(3, 3, 8, 8))
+        extract_feature_map(FixedOutput(VECTOR), torch.zeros(3, 3, 8, 8))

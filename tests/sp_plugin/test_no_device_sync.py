@@ -1,4 +1,4 @@
-"""No step makes the host wait for the device: nothing is read back, no shape hangs on a value."""
+"""No step synchronises the device: no value is read back, and no shape depends on a value."""
 
 from __future__ import annotations
 
@@ -11,45 +11,44 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sp_plugin import SpatialPrediction, SPConfig
+from sp_plugin import SpatialPrediction, SPConfig, ViewBoxes
+from sp_plugin.crops.sampler import sample_crops
 from sp_plugin.isolation import make_generator
-from sp_plugin.structures import Crops
 from sp_plugin.views.capture import FeatureCapture
-from sp_plugin.views.transform import ViewBoxes
 
-_READS = torch.ops.aten._local_scalar_dense.default
+_READ_OP = torch.ops.aten._local_scalar_dense.default
 
 
-class Waits(TorchDispatchMode):
-    """Keeps what makes a host wait: values read, and copies that are not left to the device."""
+class SyncRecorder(TorchDispatchMode):
+    """Records what synchronises a device: values that are read, and blocking copies."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[str] = []
+        self.syncs: list[str] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
-        if func is _READS:
-            self.seen.append("read")
+        if func is _READ_OP:
+            self.syncs.append("read")
         if func is torch.ops.aten._to_copy.default and out.device != args[0].device:
-            told = f"{args[0].device.type} to {out.device.type}"
-            waits = out.device.type == "cpu" or not kwargs.get("non_blocking")
-            self.seen += [told] if waits else []
+            blocks = out.device.type == "cpu" or not kwargs.get("non_blocking")
+            self.syncs += [f"{args[0].device.type} to {out.device.type}"] if blocks else []
         return out
 
 
-def on_a_gpu(work: Callable[[torch.device], None]) -> list[str]:
-    """What a piece of work would wait for on a GPU, of which there need be none: all is faked.
+def syncs_on_fake_gpu(work: Callable[[torch.device], None]) -> list[str]:
+    """Synchronisations of a function on a fake GPU; no GPU is needed.
 
-    Reading a value, and shapes that hang on one (nonzero, boolean indices), are errors there.
+    Reading a value there is an error, and so are shapes that depend on one (nonzero, boolean
+    indices).
     """
-    waits = Waits()
-    with FakeTensorMode(), waits:
+    recorder = SyncRecorder()
+    with FakeTensorMode(), recorder:
         work(torch.device("cuda:0"))
-    return waits.seen
+    return recorder.syncs
 
 
 def _sp(**settings: Any) -> SpatialPrediction:
@@ -67,20 +66,20 @@ def _sp(**settings: Any) -> SpatialPrediction:
 
 @pytest.mark.parametrize("sharpness", ["equal", "native"])
 @pytest.mark.parametrize("side", [40, 100])
-def test_drawing_and_cutting_crops_waits_for_nothing(sharpness: str, side: int):
+def test_sampling_crops_does_not_sync(sharpness: str, side: int):
     sampler = SPConfig(num_crops=4).resolve(side).build_sampler()
 
     def draw(device: torch.device) -> None:
         images = torch.empty(6, 3, side, side, device=device)
         generator = make_generator(0)
-        crops = Crops.sample(images, sampler, 16, generator, 0.5, sharpness == "equal")
+        crops = sample_crops(images, sampler, 16, generator, 0.5, sharpness == "equal")
         assert crops.pixels.device == crops.boxes.device == device
 
-    assert on_a_gpu(draw) == []
+    assert syncs_on_fake_gpu(draw) == []
 
 
-class Second(nn.Module):
-    """The second half of a step as a forward pass, so that its weights can be exchanged."""
+class PairLossModule(nn.Module):
+    """The pair loss as a module, whose weights can be replaced in a functional call."""
 
     def __init__(self, sp: SpatialPrediction) -> None:
         super().__init__()
@@ -93,35 +92,33 @@ class Second(nn.Module):
 @pytest.mark.parametrize("flipped", [False, True])
 @pytest.mark.parametrize("pairs", ["all", 2])
 @pytest.mark.parametrize("settings", [{}, {"target_encoding": "anchor", "loss": "mse"}], ids=str)
-def test_from_features_to_the_loss_it_waits_for_nothing(
-    pairs: Any, settings: dict[str, Any], flipped: bool
-):
-    second = Second(_sp(num_crops=4, num_pairs=pairs, **settings))
-    shapes = {name: value.shape for name, value in second.state_dict().items()}
+def test_pair_loss_does_not_sync(pairs: Any, settings: dict[str, Any], flipped: bool):
+    module = PairLossModule(_sp(num_crops=4, num_pairs=pairs, **settings))
+    shapes = {name: value.shape for name, value in module.state_dict().items()}
 
-    def ask(device: torch.device) -> None:
+    def compute_loss(device: torch.device) -> None:
         weights = {name: torch.empty(shape, device=device) for name, shape in shapes.items()}
         features = torch.empty(4, 6, 8, device=device, requires_grad=True)
         boxes = torch.empty(4, 6, 4, device=device)
         flips = torch.empty(4, 6, 2, device=device) if flipped else None
-        loss = torch.func.functional_call(second, weights, (features, boxes, flips))
+        loss = torch.func.functional_call(module, weights, (features, boxes, flips))
         assert loss.device == device and loss.requires_grad
 
-    assert on_a_gpu(ask) == []
+    assert syncs_on_fake_gpu(compute_loss) == []
 
 
-def test_the_hosts_views_are_looked_for_once_and_then_compared_on_the_device():
+def test_view_matching_syncs_only_once():
     net = nn.Conv2d(3, 8, 3)
-    watch = FeatureCapture(net)
+    capture = FeatureCapture(net)
     for step in range(3):
         views = list(torch.rand(4, 6, 3, 12, 12))
-        places = ViewBoxes(torch.rand(4, 6, 4), torch.ones(4, 6, 2))
-        watch.open()
+        view_boxes = ViewBoxes(torch.rand(4, 6, 4), torch.ones(4, 6, 2))
+        capture.start()
         net(torch.cat(views))
-        with Waits() as waits:
-            encoded = watch.collect(views, places)
+        with SyncRecorder() as recorder:
+            encoded = capture.collect(views, view_boxes)
         assert encoded.boxes.isfinite().all()
-        assert waits.seen == [] if step else waits.seen != []
+        assert recorder.syncs == [] if step else recorder.syncs != []
 
 
 @pytest.mark.parametrize(
@@ -129,12 +126,12 @@ def test_the_hosts_views_are_looked_for_once_and_then_compared_on_the_device():
     [{}, {"num_crops": 4, "num_pairs": 3}, {"update_bn": True}, {"relative_weight": True}],
     ids=str,
 )
-def test_a_whole_step_and_its_backward_pass_read_one_value_on_a_cpu(settings: dict[str, Any]):
-    """The one is whether the features are finite: a CPU has it at hand."""
+def test_cpu_step_reads_one_value(settings: dict[str, Any]):
+    """Whether the features are finite, which is read on a CPU only."""
     sp, steps = _sp(**settings), range(3)
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(0.1))
     images = torch.rand(6, 3, 40, 40)
-    with Waits() as waits:
+    with SyncRecorder() as recorder:
         for step in steps:
             (net(images).square().mean() + sp(net, images, step=step).loss).backward()
-    assert waits.seen == ["read"] * len(steps)
+    assert recorder.syncs == ["read"] * len(steps)

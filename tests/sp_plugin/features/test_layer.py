@@ -1,4 +1,4 @@
-"""What of a backbone is asked: a layer, `forward_features`, or the whole."""
+"""Which output of a backbone is used: a layer's, `forward_features`, or the last."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _hooks(net: nn.Module) -> int:
     return sum(len(part._forward_hooks) for part in net.modules())
 
 
-def test_a_layer_s_output_is_that_layer_s_pooled():
+def test_layer_output_is_pooled():
     net = _Net()
     expected = net.stages[0](net.stem(IMAGES)).mean(dim=(2, 3))
     assert torch.equal(extract_features(net, IMAGES, layer="stages.0"), expected)
@@ -41,36 +41,36 @@ def test_a_layer_s_output_is_that_layer_s_pooled():
     assert _hooks(net) == 0
 
 
-def test_what_comes_after_the_layer_is_not_run():
-    net, ran = _Net(), []
-    net.stages[2].register_forward_hook(lambda *_: ran.append(True))
+def test_later_layers_are_not_run():
+    net, calls = _Net(), []
+    net.stages[2].register_forward_hook(lambda *_: calls.append(True))
     extract_features(net, IMAGES, layer="stages.0")
-    assert not ran
+    assert not calls
     extract_features(net, IMAGES)
-    assert ran
+    assert calls
 
 
-def test_gradients_reach_the_layers_up_to_it_alone():
+def test_gradients_stop_at_the_layer():
     net = _Net()
     extract_features(net, IMAGES, layer="stages.0").sum().backward()
     reached = {name for name, parameter in net.named_parameters() if parameter.grad is not None}
     assert reached == {"stem.weight", "stem.bias", "stages.0.weight", "stages.0.bias"}
 
 
-def test_a_misspelt_layer_names_the_nearest():
+def test_misspelled_layer_suggests_nearest():
     with pytest.raises(ConfigError) as caught:
         extract_features(_Net(), IMAGES, layer="stage.0")
     assert str(caught.value) == "layer: the backbone has no 'stage.0'; did you mean 'stages.0'?"
 
 
-def test_a_layer_that_is_never_called_is_said_so():
+def test_layer_never_called_is_refused():
     net = _Net()
     with pytest.raises(ConfigError, match=r"^layer: the backbone's forward pass never calls"):
         extract_features(net, IMAGES, layer="unused")
     assert _hooks(net) == 0
 
 
-def test_the_hook_is_gone_after_an_error_in_the_backbone():
+def test_hook_is_removed_after_an_error():
     net = _Net()
     net.fails = True
     with pytest.raises(KeyError, match="inside"):
@@ -78,17 +78,17 @@ def test_the_hook_is_gone_after_an_error_in_the_backbone():
     assert _hooks(net) == 0
 
 
-class _Timm(_Net):
+class _TimmLike(_Net):
     cls_token: Tensor | None = None
-    num_prefix_tokens = 5  # with 4 patches: 9 tokens, a square of their own
+    num_prefix_tokens = 5  # with 4 patches there are 9 tokens, which is a square too
 
     def forward_features(self, x: Tensor) -> Tensor:
         tokens = self.stem(x)[:, :, :2, :2].flatten(2).transpose(1, 2)
         return torch.cat([x.new_full((len(x), 5, 4), 9.0), tokens], dim=1)
 
 
-def test_forward_features_is_asked_first_and_its_prefix_heeded():
-    net = _Timm()
+def test_forward_features_is_preferred():
+    net = _TimmLike()
     torch.testing.assert_close(
         extract_features(net, IMAGES), net.stem(IMAGES)[:, :, :2, :2].mean((2, 3))
     )
@@ -96,10 +96,10 @@ def test_forward_features_is_asked_first_and_its_prefix_heeded():
 
 def test_registers_are_no_class_token():
     with pytest.raises(ConfigError, match="has no class token"):
-        extract_features(_Timm(), IMAGES, "cls")
+        extract_features(_TimmLike(), IMAGES, "cls")
 
 
-def test_a_forward_features_that_cannot_be_called_is_passed_over():
+def test_none_forward_features_is_ignored():
     net = _Net()
     net.forward_features = None
     assert torch.equal(extract_features(net, IMAGES), net(IMAGES))

@@ -1,3 +1,5 @@
+"""CropSampler: distributions, the overlap limit, and settings that move during training."""
+
 from __future__ import annotations
 
 import math
@@ -16,7 +18,7 @@ _seeds = st.integers(0, 2**32 - 1)
 
 def _range(low: float, high: float):
     ends = st.tuples(st.floats(low, high), st.floats(low, high))
-    return ends.map(lambda two: (min(two), max(two)))
+    return ends.map(lambda pair: (min(pair), max(pair)))
 
 
 def _draw(sampler: CropSampler, n: int, seed: int = 0, progress=1.0):
@@ -40,30 +42,30 @@ def test_both_crops_fit_one_window(seed, areas, ratio, side):
     assert (high - low <= side + 1e-6).all()
 
 
-def test_the_window_s_side_and_place_are_uniform():
-    # Crops that fill the window are the window.
+def test_window_is_uniformly_distributed():
+    # A crop that fills its window is the window.
     windows, _ = _draw(CropSampler((1, 1), (1, 1), (0.5, 1.0), 1.0), 20000)
     side = windows[:, 2]
     assert torch.equal(side, windows[:, 3])
     assert side.min() >= 0.5 - 1e-6 and side.max() <= 1 + 1e-6
-    place = ((windows[:, :2] - side[:, None] / 2) / (1 - side[:, None]).clamp_min(1e-3)).T
-    for uniform in ((side - 0.5) * 2, *place):
+    corner = ((windows[:, :2] - side[:, None] / 2) / (1 - side[:, None]).clamp_min(1e-3)).T
+    for uniform in ((side - 0.5) * 2, *corner):
         deciles = torch.quantile(uniform, torch.linspace(0.1, 0.9, 9))
         torch.testing.assert_close(deciles, torch.linspace(0.1, 0.9, 9), atol=0.02, rtol=0)
 
 
 @given(_seeds, _range(0.01, 1), _range(0.2, 5), st.floats(0.3, 1))
-def test_areas_lie_in_their_range_of_the_window(seed, areas, ratio, side):
+def test_areas_stay_in_crop_scale(seed, areas, ratio, side):
     pair = torch.cat(_draw(CropSampler(areas, ratio, (side, side), 1.0), 64, seed))
     share = box_area(pair) / side**2
     assert (share >= areas[0] * (1 - 1e-4)).all() and (share <= areas[1] * (1 + 1e-4)).all()
 
 
 @given(_seeds, _range(0.01, 1), _range(0.2, 5))
-def test_aspects_lie_in_their_range_where_the_window_has_room(seed, areas, ratio):
+def test_ratios_stay_in_crop_ratio(seed, areas, ratio):
     pair = torch.cat(_draw(CropSampler(areas, ratio, (1, 1), 1.0), 64, seed))
     aspect = pair[:, 2] / pair[:, 3]
-    # A crop of area A inside a unit window has an aspect within [A, 1 / A].
+    # A crop of area A inside a unit window has an aspect ratio in [A, 1 / A].
     low = torch.minimum(torch.tensor(ratio[0]), 1 / box_area(pair))
     high = torch.maximum(torch.tensor(ratio[1]), box_area(pair))
     assert (aspect >= low * (1 - 1e-4)).all() and (aspect <= high * (1 + 1e-4)).all()
@@ -86,66 +88,66 @@ def test_overlap_stays_below_its_limit(seed, areas, max_iou):
 
 
 @pytest.mark.parametrize("tries", [1, 2, 4])
-def test_where_no_try_is_good_the_one_with_the_least_overlap_is_kept(tries):
-    # The least of k draws exceeds the median of one with a chance of 2^-k.
+def test_least_overlap_is_kept_if_none_valid(tries):
+    # The least of k draws exceeds the median of one draw with probability 2^-k.
     crops = {"crop_scale": (0.6, 0.6), "window": (1, 1), "max_iou": 0.0}
-    one = paired_iou(*_draw(CropSampler(**crops, tries=1), 20000, seed=1))
+    single = paired_iou(*_draw(CropSampler(**crops, tries=1), 20000, seed=1))
     kept = paired_iou(*_draw(CropSampler(**crops, tries=tries), 20000, seed=2))
-    assert one.min() > 0  # no pair of this area lies apart
+    assert single.min() > 0  # all pairs of crops of this area overlap
     chance = 2.0**-tries
-    share = (kept > one.median()).float().mean()
+    share = (kept > single.median()).float().mean()
     assert abs(share - chance) < 5 * math.sqrt(2 * chance / 20000)
 
 
-def test_a_good_try_is_not_passed_over_for_one_with_less_overlap():
-    # With no limit every first try is good: the overlap is that of a single draw.
+def test_first_valid_try_is_used():
+    # Without a limit the first try is always valid: the overlap is that of a single draw.
     crops = {"crop_scale": (0.3, 0.3), "window": (1, 1), "max_iou": 1.0}
-    one = paired_iou(*_draw(CropSampler(**crops, tries=1), 20000, seed=1))
-    many = paired_iou(*_draw(CropSampler(**crops, tries=10), 20000, seed=2))
-    assert abs(one.mean() - many.mean()) < 0.01
+    single = paired_iou(*_draw(CropSampler(**crops, tries=1), 20000, seed=1))
+    several = paired_iou(*_draw(CropSampler(**crops, tries=10), 20000, seed=2))
+    assert abs(single.mean() - several.mean()) < 0.01
 
 
-def test_an_impossible_limit_ends_and_gives_boxes():
+def test_impossible_limit_still_gives_boxes():
     a, b = _draw(CropSampler((0.9, 0.9), max_iou=0.0), 256)
     assert torch.cat([a, b]).isfinite().all()
     assert (paired_iou(a, b) > 0).all()
 
 
 @given(_seeds)
-def test_the_same_seed_draws_the_same_and_another_seed_does_not(seed):
+def test_boxes_depend_on_seed(seed):
     first, again = _draw(CropSampler(), 16, seed), _draw(CropSampler(), 16, seed)
     assert torch.equal(torch.stack(first), torch.stack(again))
     other = _draw(CropSampler(), 16, seed + 1)
     assert not torch.isclose(torch.stack(first), torch.stack(other)).all(dim=-1).any()
 
 
-def test_the_global_generators_are_not_drawn_from():
-    before, python = torch.get_rng_state(), random.getstate()
+def test_global_rng_is_unchanged():
+    before, python_before = torch.get_rng_state(), random.getstate()
     _draw(CropSampler(), 64)
-    assert torch.equal(before, torch.get_rng_state()) and python == random.getstate()
+    assert torch.equal(before, torch.get_rng_state()) and python_before == random.getstate()
 
 
-def test_pairs_are_float32_on_the_cpu_whatever_torch_defaults_to():
+def test_boxes_are_float32_on_the_cpu():
     torch.set_default_dtype(torch.float64)
     try:
         boxes = torch.stack(_draw(CropSampler(), 8))
     finally:
         torch.set_default_dtype(torch.float32)
     with torch.device("meta"):
-        elsewhere = torch.stack(_draw(CropSampler(), 8))
+        on_meta = torch.stack(_draw(CropSampler(), 8))
     assert boxes.dtype == torch.float32
-    assert elsewhere.device.type == "cpu"
+    assert on_meta.device.type == "cpu"
     torch.testing.assert_close(boxes, torch.stack(_draw(CropSampler(), 8)))
 
 
-def test_progress_moves_area_from_the_first_range_to_the_last():
+def test_progress_interpolates_crop_scale():
     sampler = CropSampler(((0.4, 0.5), (0.05, 0.1)), window=(1, 1), max_iou=1.0)
     for progress, low, high in ((0.0, 0.4, 0.5), (0.5, 0.225, 0.3), (1.0, 0.05, 0.1)):
         areas = box_area(torch.cat(_draw(sampler, 500, progress=progress)))
         assert low - 1e-4 <= areas.min() < low + 0.01 and high - 0.01 < areas.max() <= high + 1e-4
 
 
-def test_progress_moves_max_iou_from_the_first_to_the_last():
+def test_progress_interpolates_max_iou():
     sampler = CropSampler((0.1, 0.3), window=(1, 1), max_iou=(0.6, 0.0), tries=60)
     for progress, limit in ((0.0, 0.6), (0.5, 0.3), (1.0, 0.0)):
         overlap = paired_iou(*_draw(sampler, 2000, progress=progress))
@@ -153,7 +155,7 @@ def test_progress_moves_max_iou_from_the_first_to_the_last():
         assert overlap.max() >= limit - 0.05
 
 
-def test_each_pair_can_have_a_progress_of_its_own():
+def test_progress_may_differ_per_pair():
     sampler = CropSampler(((0.4, 0.4), (0.1, 0.1)), window=(1, 1), max_iou=1.0)
     a, b = _draw(sampler, 5, progress=torch.linspace(0, 1, 5))
     expected = torch.tensor([0.4, 0.325, 0.25, 0.175, 0.1])
@@ -162,7 +164,7 @@ def test_each_pair_can_have_a_progress_of_its_own():
 
 
 @given(st.floats(-9, 9), st.floats(-9, 9), st.floats(0, 1))
-def test_blend_is_linear_between_its_ends(first, last, progress):
+def test_lerp_is_linear(first, last, progress):
     assert lerp(first, last, 0.0) == first
     assert math.isclose(lerp(first, last, 1.0), last, abs_tol=1e-9)
     expected = (1 - progress) * first + progress * last

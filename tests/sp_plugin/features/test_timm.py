@@ -1,4 +1,7 @@
-"""One contract over timm's architectures: width, size, features, gradients, isolation."""
+"""One contract for timm's architectures: feature width, crop size, features, gradients, isolation.
+
+The images are of 64 px, so the preferred crop size is 32 px.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from torch import Tensor, nn
 from sp_plugin import SpatialPrediction, SPConfig
 from sp_plugin.features.extraction import extract_features
 
-# (architecture, settings that keep it small). Frames are of 64 px, so crops of 32 are wanted.
+# Settings that keep the models small.
 _VIT = {"img_size": 32, "depth": 2}
 _SWIN = {"img_size": 64, "depths": (1, 1, 1, 1)}
 ARCHITECTURES = {
@@ -82,12 +85,12 @@ ARCHITECTURES = {
     "cs3darknet_s": {},
 }
 
-# How many tokens come before the patches', where the model does not say.
+# Number of tokens before the patch tokens, for models without num_prefix_tokens.
 PREFIX = {"volo_d1_224": 1, "coat_lite_tiny": 1, "crossvit_9_240": 1, "pit_ti_distilled_224": 1}
-# CrossViT has two branches of its own widths: the deeper one's features are taken.
+# CrossViT has two branches of different widths: SP uses the deeper one.
 WIDTH = {"crossvit_9_240": 256}
-# The classifier's pooling moves the last norm (Identity before it, fc_norm behind it), or there
-# is no model without pooling.
+# The classifier's pooling decides where the last norm is (norm or fc_norm), or the model cannot be
+# built without pooling.
 POOLED = {
     "vit_little_patch16_reg4_gap_256",
     "beit_base_patch16_224",
@@ -101,13 +104,13 @@ POOLED = {
 
 
 class Case:
-    """One architecture, with its SP."""
+    """One architecture, and SP for it."""
 
     def __init__(self, name: str) -> None:
         torch.manual_seed(0)
         self.name = name
         self.model = timm.create_model(name, pretrained=False, **ARCHITECTURES[name])
-        with torch.no_grad():  # a residual branch that begins at zero would pass no gradient
+        with torch.no_grad():  # a residual branch that is initialised to 0 passes no gradient
             for name, parameter in self.model.named_parameters():
                 if not parameter.any() and not name.endswith("bias"):
                     parameter.fill_(0.1)
@@ -120,7 +123,7 @@ class Case:
         side = self.sp.config.crop_size
         self.crops = torch.randn(3, 3, side, side)
 
-    def by_hand(self, model: nn.Module) -> Tensor:
+    def expected_features(self, model: nn.Module) -> Tensor:
         output = model.forward_features(self.crops)
         features = output[-1] if isinstance(output, (list, tuple)) else output
         width = WIDTH.get(self.name, model.num_features)
@@ -133,10 +136,10 @@ class Case:
         return features.mean(dim=(1, 2))
 
 
-def _size(features: Tensor) -> float:
-    size = features.abs().max().item()
-    assert 0 < size < float("inf")
-    return size
+def _max_abs(features: Tensor) -> float:
+    largest = features.abs().max().item()
+    assert 0 < largest < float("inf")
+    return largest
 
 
 def _state(model: nn.Module) -> tuple[dict[str, Tensor], list[bool], Tensor]:
@@ -156,16 +159,19 @@ def case(request):
     return Case(request.param)
 
 
-def test_features_are_the_mean_of_the_patches_before_the_classifier(case):
+def test_features_are_mean_of_patch_tokens(case):
     case.model.eval()
     with torch.no_grad():
-        features, expected = extract_features(case.model, case.crops), case.by_hand(case.model)
+        features, expected = (
+            extract_features(case.model, case.crops),
+            case.expected_features(case.model),
+        )
     width = WIDTH.get(case.name, case.model.num_features)
     assert features.shape == (3, width) and case.sp.feature_dim == width
-    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4 * _size(expected))
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4 * _max_abs(expected))
 
 
-def test_the_classifier_and_its_pooling_change_nothing(case):
+def test_classifier_changes_nothing(case):
     pooling = {} if case.name in POOLED else {"global_pool": ""}
     settings = {**ARCHITECTURES[case.name], **pooling}
     bare = timm.create_model(case.name, pretrained=False, num_classes=0, **settings)
@@ -175,14 +181,14 @@ def test_the_classifier_and_its_pooling_change_nothing(case):
         features, expected = (
             extract_features(one.eval(), case.crops) for one in (bare, case.model)
         )
-    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4 * _size(expected))
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4 * _max_abs(expected))
 
 
-def test_asking_for_width_and_size_leaves_no_trace(case):
+def test_probe_leaves_no_trace(case):
     assert _same(case.before, case.after)
 
 
-def test_a_step_reaches_the_first_and_the_last_layer_and_no_buffer(case):
+def test_step_reaches_all_layers_no_buffers(case):
     model = case.model.train()
     model.zero_grad()
     before = _state(model)
@@ -191,18 +197,20 @@ def test_a_step_reaches_the_first_and_the_last_layer_and_no_buffer(case):
     assert _same(before, _state(model))
     assert out.loss > 0 and out.loss.isfinite() and out.metrics["skipped_fraction"] == 0
 
-    # Class attention (CaiT, XCiT, VOLO) ends in layers that no patch token passes: hence by hand.
+    # The last layers of models with class attention (CaiT, XCiT, VOLO) get no patch tokens, so the
+    # parameters that the features reach are found without SP.
     parameters = list(model.parameters())
-    wanted = torch.autograd.grad(case.by_hand(model).square().sum(), parameters, allow_unused=True)
+    loss = case.expected_features(model).square().sum()
+    expected = torch.autograd.grad(loss, parameters, allow_unused=True)
     reached = [
         parameter.grad
-        for parameter, gradient in zip(parameters, wanted, strict=True)
+        for parameter, gradient in zip(parameters, expected, strict=True)
         if gradient is not None and gradient.ndim > 1 and gradient.any()
     ]
     assert all(gradient.isfinite().all() for gradient in reached)
     assert reached[0].any() and reached[-1].any()
     assert not any(
         parameter.grad is not None and parameter.grad.any()
-        for parameter, gradient in zip(parameters, wanted, strict=True)
+        for parameter, gradient in zip(parameters, expected, strict=True)
         if gradient is None
     )

@@ -1,3 +1,5 @@
+"""crop_resize, against torchvision's resized_crop and torch's interpolate."""
+
 from __future__ import annotations
 
 import pytest
@@ -13,12 +15,12 @@ from sp_plugin.crops.resize import crop_resize
 
 _STEP = 1 / 255
 
-# Frames (height, width) on either side of what a CPU cuts out first.
+# Frames (height, width) on either side of the size above which a CPU cuts the crops out first.
 SMALL, LARGE = (60, 90), (240, 180)
 each_frame = pytest.mark.parametrize("frame", [SMALL, LARGE, (112, 112), (113, 112)], ids=str)
 
 
-def _whole(frame, edges) -> torch.Tensor:
+def _boxes_from_edges(frame, edges) -> torch.Tensor:
     """Boxes (B, 4) from edges (left, top, right, bottom) in pixels."""
     height, width = frame
     scale = torch.tensor([width, height, width, height], dtype=torch.float64)
@@ -26,7 +28,7 @@ def _whole(frame, edges) -> torch.Tensor:
 
 
 def _edges(frame) -> list[list[int]]:
-    """The whole frame, its corners, slim and flat boxes, a single pixel."""
+    """Edges of the full frame, its corners, narrow and flat boxes, and a single pixel."""
     height, width = frame
     return [
         [0, 0, width, height],
@@ -50,15 +52,15 @@ def _torchvision(images, edges, size) -> torch.Tensor:
 @each_frame
 @pytest.mark.parametrize("size", [16, 32, 96])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_on_whole_pixels_it_is_torchvision_s_resized_crop(frame, size, channels):
+def test_pixel_aligned_equals_torchvision(frame, size, channels):
     edges = _edges(frame)
     images = torch.rand(len(edges), channels, *frame)
-    ours = crop_resize(images, _whole(frame, edges), size)
+    ours = crop_resize(images, _boxes_from_edges(frame, edges), size)
     assert (ours - _torchvision(images, edges, size)).abs().max() < _STEP
 
 
 @given(st.data(), st.integers(0, 2**32 - 1), st.sampled_from([SMALL, (130, 110)]))
-def test_on_any_whole_pixels_it_is_torchvision_s_resized_crop(data, seed, frame):
+def test_random_aligned_equals_torchvision(data, seed, frame):
     def span(length):
         ends = st.lists(st.integers(0, length), min_size=2, max_size=2, unique=True)
         return data.draw(ends.map(sorted))
@@ -67,24 +69,26 @@ def test_on_any_whole_pixels_it_is_torchvision_s_resized_crop(data, seed, frame)
     size = data.draw(st.integers(4, 40))
     images = torch.rand(1, 3, *frame, generator=torch.Generator().manual_seed(seed))
     edges = [[left, top, right, bottom]]
-    ours = crop_resize(images, _whole(frame, edges), size)
+    ours = crop_resize(images, _boxes_from_edges(frame, edges), size)
     assert (ours - _torchvision(images, edges, size)).abs().max() < _STEP
 
 
 @each_frame
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_lost_in_the_images_alone(frame, dtype):
+def test_half_precision_computes_in_float32(frame, dtype):
     edges = _edges(frame)
     images = torch.rand(len(edges), 3, *frame).to(dtype)
-    ours = crop_resize(images, _whole(frame, edges), 32)
+    ours = crop_resize(images, _boxes_from_edges(frame, edges), 32)
     assert ours.dtype == dtype
-    assert torch.equal(ours, crop_resize(images.float(), _whole(frame, edges), 32).to(dtype))
+    assert torch.equal(
+        ours, crop_resize(images.float(), _boxes_from_edges(frame, edges), 32).to(dtype)
+    )
 
 
 @each_frame
-def test_memory_format_is_the_images_and_values_do_not_depend_on_it(frame):
+def test_memory_format_is_kept(frame):
     edges = _edges(frame)
-    images, boxes = torch.rand(len(edges), 3, *frame), _whole(frame, edges)
+    images, boxes = torch.rand(len(edges), 3, *frame), _boxes_from_edges(frame, edges)
     plain = crop_resize(images, boxes, 32)
     last = crop_resize(images.to(memory_format=torch.channels_last), boxes, 32)
     assert plain.is_contiguous()
@@ -95,10 +99,10 @@ def test_memory_format_is_the_images_and_values_do_not_depend_on_it(frame):
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([SMALL, (130, 110)]), st.booleans())
-def test_both_routes_are_one_function(seed, frame, through_a_grid):
+def test_both_code_paths_agree(seed, frame, has_resolution):
     generator = torch.Generator().manual_seed(seed)
-    images, boxes = torch.rand(6, 3, *frame, generator=generator), _fractional(6, generator)
-    grid = torch.randint(1, 25, (6, 2), generator=generator).float() if through_a_grid else None
+    images, boxes = torch.rand(6, 3, *frame, generator=generator), _random_boxes(6, generator)
+    grid = torch.randint(1, 25, (6, 2), generator=generator).float() if has_resolution else None
     results = []
     before = resize._DENSE_PIXELS_ON_CPU
     try:
@@ -110,47 +114,47 @@ def test_both_routes_are_one_function(seed, frame, through_a_grid):
     torch.testing.assert_close(*results, atol=1e-4, rtol=0)
 
 
-def _fractional(n: int, generator: torch.Generator, margin: float = 0.0) -> torch.Tensor:
+def _random_boxes(n: int, generator: torch.Generator, margin: float = 0.0) -> torch.Tensor:
     side = 0.05 + (0.95 - 2 * margin) * torch.rand(n, 2, generator=generator)
     room = 1 - side - 2 * margin
     return torch.cat([margin + side / 2 + room * torch.rand(n, 2, generator=generator), side], 1)
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([SMALL, (130, 110)]), st.sampled_from([8, 33]))
-def test_a_constant_image_stays_constant_for_any_box(seed, frame, size):
+def test_constant_image_stays_constant(seed, frame, size):
     generator = torch.Generator().manual_seed(seed)
     value = torch.randn(8, 1, 1, 1, generator=generator)
     images = value.expand(8, 2, *frame)
-    crops = crop_resize(images, _fractional(8, generator), size)
+    crops = crop_resize(images, _random_boxes(8, generator), size)
     torch.testing.assert_close(crops, value.expand_as(crops), atol=1e-5, rtol=1e-5)
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(90, 90), (130, 110)]), st.sampled_from([8, 33]))
-def test_a_ramp_keeps_its_place_for_any_box(seed, frame, size):
+def test_ramp_is_sampled_at_box_location(seed, frame, size):
     generator = torch.Generator().manual_seed(seed)
     height, width = frame
     x = ((torch.arange(width) + 0.5) / width).expand(height, width)
     y = ((torch.arange(height) + 0.5) / height)[:, None].expand(height, width)
-    boxes = _fractional(8, generator, margin=0.1)
+    boxes = _random_boxes(8, generator, margin=0.1)
     crops = crop_resize(torch.stack([x, y]).expand(8, 2, height, width), boxes, size)
-    place = (torch.arange(size) + 0.5) / size - 0.5
-    # Away from the box's own edges, where the filter is cut off and leans inwards.
+    offset = (torch.arange(size) + 0.5) / size - 0.5
+    # Away from the edges of the box, where the filter is cut off and becomes asymmetric.
     inner = slice(max(2, size // 8), -max(2, size // 8))
     for axis, line in ((0, crops[:, 0].mean(dim=1)), (1, crops[:, 1].mean(dim=2))):
-        expected = boxes[:, axis, None] + boxes[:, axis + 2, None] * place
+        expected = boxes[:, axis, None] + boxes[:, axis + 2, None] * offset
         torch.testing.assert_close(line[:, inner], expected[:, inner], atol=2e-3, rtol=0)
 
 
-def test_what_lies_outside_the_box_does_not_count():
+def test_pixels_outside_the_box_do_not_count():
     images = torch.zeros(1, 1, 40, 40)
     images[:, :, 10:30, 10:30] = 1
-    assert crop_resize(images, _whole((40, 40), [[10, 10, 30, 30]]), 16).min() > 1 - 1e-5
+    assert crop_resize(images, _boxes_from_edges((40, 40), [[10, 10, 30, 30]]), 16).min() > 1 - 1e-5
 
 
 @each_frame
-def test_a_pixel_that_the_box_covers_in_part_counts_by_that_part(frame):
-    # One output pixel over 1.5 pixels of 0 and 3: the triangle's weights are 1 and 2/3, times
-    # a whole and a half covered.
+def test_partly_covered_pixel_counts_partly(frame):
+    # One output pixel over 1.5 input pixels with values 0 and 3: the weights of the triangle
+    # filter, times the covered parts 1 and 0.5.
     width = frame[1]
     images = torch.zeros(1, 1, *frame)
     images[..., 21] = 3
@@ -161,9 +165,9 @@ def test_a_pixel_that_the_box_covers_in_part_counts_by_that_part(frame):
 
 
 @each_frame
-def test_through_a_resolution_it_is_two_resizes(frame):
+def test_resolution_equals_two_resizes(frame):
     edges = _edges(frame)
-    images, boxes = torch.rand(len(edges), 3, *frame), _whole(frame, edges)
+    images, boxes = torch.rand(len(edges), 3, *frame), _boxes_from_edges(frame, edges)
     grid = torch.tensor([[1, 1], [8, 8], [5, 24], [24, 3], [32, 32], [1, 2], [13, 17]])
     ours = crop_resize(images, boxes, 32, grid.float())
     for image, (left, top, right, bottom), (across, down), crop in zip(
@@ -176,20 +180,20 @@ def test_through_a_resolution_it_is_two_resizes(frame):
 
 
 @each_frame
-@pytest.mark.parametrize("beyond", [1e-7, -1e-7])
-def test_rounding_past_the_frame_s_edge_takes_no_weight_along(frame, beyond):
-    at = 0.9 if beyond > 0 else 0.1
-    boxes = torch.tensor([[at + beyond, at + beyond, 0.2, 0.2], [0.5, 0.5, 1, 1]]).double()
+@pytest.mark.parametrize("excess", [1e-7, -1e-7])
+def test_rounding_past_edge_adds_no_weight(frame, excess):
+    centre = (0.9 if excess > 0 else 0.1) + excess
+    boxes = torch.tensor([[centre, centre, 0.2, 0.2], [0.5, 0.5, 1, 1]]).double()
     crops = crop_resize(torch.ones(2, 1, *frame, dtype=torch.float64), boxes, 16)
     torch.testing.assert_close(crops, torch.ones_like(crops), atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("through", [None, 5.0])
+@pytest.mark.parametrize("resolution", [None, 5.0])
 @pytest.mark.parametrize("frame", [(9, 11), (9, 1500)], ids=str)
-def test_gradients_in_the_images_are_right(frame, through):
+def test_image_gradients_are_correct(frame, resolution):
     images = torch.rand(2, 1, *frame, dtype=torch.float64, requires_grad=True)
     boxes = torch.tensor([[0.5, 0.5, 0.9, 0.8], [0.41, 0.52, 0.33, 0.61]])
-    grid = None if through is None else torch.full((2, 2), through)
+    grid = None if resolution is None else torch.full((2, 2), resolution)
     assert torch.autograd.gradcheck(
         lambda images: crop_resize(images, boxes, 6, grid), images, fast_mode=True
     )
@@ -199,10 +203,10 @@ def test_gradients_in_the_images_are_right(frame, through):
 def test_float64_is_computed_in_float64(frame):
     edges = _edges(frame)
     images = torch.rand(len(edges), 3, *frame, dtype=torch.float64)
-    boxes = _whole(frame, edges)
+    boxes = _boxes_from_edges(frame, edges)
     crops = crop_resize(images, boxes, 32)
     assert crops.dtype == torch.float64
-    # The filter is linear: 2^30 and its negative cancel, but not in float32.
+    # The filter is linear: adding 2^30 and subtracting it again is exact, except in float32.
     shifted = crop_resize(images + 2**30, boxes, 32) - 2**30
     torch.testing.assert_close(shifted, crops, atol=1e-5, rtol=0)
 
@@ -210,7 +214,7 @@ def test_float64_is_computed_in_float64(frame):
 @each_frame
 def test_autocast_changes_nothing(frame):
     edges = _edges(frame)
-    images, boxes = torch.rand(len(edges), 3, *frame), _whole(frame, edges)
+    images, boxes = torch.rand(len(edges), 3, *frame), _boxes_from_edges(frame, edges)
     plain = crop_resize(images, boxes, 32)
     with torch.autocast("cpu", torch.bfloat16):
         inside = crop_resize(images, boxes, 32)

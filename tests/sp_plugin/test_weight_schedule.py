@@ -1,4 +1,4 @@
-"""The weight of the loss: how it moves, and what a weight of zero leaves alone."""
+"""The weight during training, and a weight of 0."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ def _sp(**settings) -> SpatialPrediction:
 
 
 @given(st.floats(0.01, 100), st.floats(0, 1), st.floats(0, 1))
-def test_the_weight_stays_between_zero_and_its_value_and_makes_no_leap(weight, warmup, decay):
+def test_weight_is_bounded_and_continuous(weight, warmup, cooldown):
     sp = SpatialPrediction.__new__(SpatialPrediction)
     nn.Module.__init__(sp)
-    sp.config = SPConfig(weight=weight, warmup_fraction=warmup, cooldown_fraction=decay).resolve(64)
+    config = SPConfig(weight=weight, warmup_fraction=warmup, cooldown_fraction=cooldown)
+    sp.config = config.resolve(64)
     steps = 400
     values = [sp.weight(step / steps) for step in range(steps + 1)]
     assert all(0 <= value <= weight for value in values)
-    steepest = max(1 / part if part else 0 for part in (warmup, decay)) * weight / steps
-    leaps = [abs(after - before) for before, after in itertools.pairwise(values)]
-    assert max(leaps) <= steepest * (1 + 1e-6) + 1e-9
-    assert values[0] == (0 if warmup else weight) or decay == 1
-    assert math.isclose(values[-1], 0 if decay else weight, abs_tol=1e-9)
+    slope = max(1 / part if part else 0 for part in (warmup, cooldown)) * weight / steps
+    changes = [abs(after - before) for before, after in itertools.pairwise(values)]
+    assert max(changes) <= slope * (1 + 1e-6) + 1e-9
+    assert values[0] == (0 if warmup else weight) or cooldown == 1
+    assert math.isclose(values[-1], 0 if cooldown else weight, abs_tol=1e-9)
 
 
-def test_before_warm_up_the_loss_is_zero_and_the_head_s_gradients_are_there_and_zero():
+def test_before_warmup_head_gradient_is_zero():
     net, sp = _net(), _sp(warmup_fraction=0.1)
     out = sp(net, IMAGES, step=0, progress=0.0)
     assert out.loss == 0 and out.metrics["loss"] > 0 and out.metrics["weight"] == 0
@@ -54,9 +55,9 @@ def test_before_warm_up_the_loss_is_zero_and_the_head_s_gradients_are_there_and_
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
-def test_a_weight_of_zero_freezes_the_head():
+def test_weight_0_freezes_the_head():
     net, sp = _net(), _sp(weight=0)
     out = sp(net, IMAGES, step=0)
     assert out.loss == 0 and not out.loss.requires_grad
     assert not any(parameter.requires_grad for parameter in sp.parameters())
-    (out.loss + net(IMAGES).sum()).backward()  # a host's loss goes on beside it
+    (out.loss + net(IMAGES).sum()).backward()  # the sum with the host's loss still trains the host

@@ -1,4 +1,4 @@
-"""More than two crops of an image: where they lie."""
+"""More than two crops of an image: their boxes, and the pairs of them that are sampled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from sp_plugin.crops.boxes import box_area, cxcywh_to_xyxy, paired_iou
 from sp_plugin.crops.sampler import CropSampler
 from sp_plugin.objective.pairs import num_all_pairs, sample_pairs
-from sp_plugin.objective.targets import ENCODINGS, TargetEncoder
+from sp_plugin.objective.targets import TARGET_ENCODINGS, TargetEncoder
 
 _seeds = st.integers(0, 2**32 - 1)
 _counts = st.integers(2, 8)
@@ -22,12 +22,12 @@ def _draw(sampler: CropSampler, n: int = 64, seed: int = 0) -> Tensor:
 
 
 def _pairs(boxes: Tensor) -> Tensor:
-    """(2, P, n, 4), every two of the crops of each image."""
+    """(2, P, n, 4), all pairs of the crops of each image."""
     return boxes[sample_pairs(len(boxes))]
 
 
-def test_two_crops_are_drawn_as_they_always_were():
-    # Runs that were published depend on them; these numbers are of version 0.1.0.
+def test_two_crops_match_version_0_1_0():
+    # Published runs depend on these draws; the numbers are those of version 0.1.0.
     expected = {
         CropSampler(): [
             [0.711979329586029, 0.2961021065711975, 0.20286092162132263, 0.21322254836559296],
@@ -40,14 +40,14 @@ def test_two_crops_are_drawn_as_they_always_were():
     }
     for sampler, boxes in expected.items():
         generator = torch.Generator().manual_seed(7)
-        drawn = sampler(2, generator, progress=0.5)
-        assert drawn.shape == (2, 2, 4)
-        assert torch.rand(1, generator=generator).item() == 0.3744962215423584  # what comes next
-        torch.testing.assert_close(drawn[:, 0], torch.tensor(boxes), atol=0, rtol=1e-6)
+        sampled = sampler(2, generator, progress=0.5)
+        assert sampled.shape == (2, 2, 4)
+        assert torch.rand(1, generator=generator).item() == 0.3744962215423584  # the next draw
+        torch.testing.assert_close(sampled[:, 0], torch.tensor(boxes), atol=0, rtol=1e-6)
 
 
 @given(_seeds, _counts, st.floats(0.01, 1), st.floats(0.1, 1), st.floats(0, 1))
-def test_all_crops_of_a_picture_fit_one_window(seed, crops, least, side, max_iou):
+def test_all_crops_fit_one_window(seed, crops, least, side, max_iou):
     sampler = CropSampler((least, 1), (0.5, 2), (side, side), max_iou, num_crops=crops)
     boxes = _draw(sampler, seed=seed)
     assert boxes.shape == (crops, 64, 4) and boxes.isfinite().all()
@@ -60,13 +60,13 @@ def test_all_crops_of_a_picture_fit_one_window(seed, crops, least, side, max_iou
 
 
 @given(_seeds, _counts, st.floats(0, 0.3))
-def test_no_two_crops_overlap_more_than_they_may_where_there_is_room(seed, crops, max_iou):
+def test_overlap_limit_holds_for_all_pairs(seed, crops, max_iou):
     sampler = CropSampler((0.005, 0.02), max_iou=max_iou, tries=40, num_crops=crops)
     assert (paired_iou(*_pairs(_draw(sampler, seed=seed))) <= max_iou + 1e-4).all()
 
 
 @pytest.mark.parametrize("crops", [3, 8])
-def test_where_there_is_no_room_the_try_with_the_least_overlap_is_kept(crops):
+def test_least_overlap_is_kept_without_room(crops):
     overlaps = []
     for tries in (1, 4, 16):
         sampler = CropSampler((0.4, 0.6), window=(1, 1), max_iou=0.0, tries=tries, num_crops=crops)
@@ -77,17 +77,17 @@ def test_where_there_is_no_room_the_try_with_the_least_overlap_is_kept(crops):
 
 
 @pytest.mark.parametrize("crops", [3, 8])
-@pytest.mark.parametrize("encoding", ENCODINGS)
-def test_the_constants_are_every_pair_s_and_the_order_of_the_crops_tells_nothing(crops, encoding):
+@pytest.mark.parametrize("encoding", TARGET_ENCODINGS)
+def test_targets_have_unit_std_for_all_pairs(crops, encoding):
     sampler = CropSampler(num_crops=crops)
     targets = TargetEncoder(sampler, encoding).encode(*_pairs(_draw(sampler, 20000, seed=1)))
-    spread = targets.std(dim=1)
-    torch.testing.assert_close(spread, torch.ones_like(spread), atol=0.03, rtol=0)
+    std = targets.std(dim=1)
+    torch.testing.assert_close(std, torch.ones_like(std), atol=0.03, rtol=0)
     assert targets.mean(dim=1).abs().max() < 0.04
 
 
 @given(_seeds, st.integers(3, 8))
-def test_the_same_seed_draws_the_same_and_the_global_generators_stay(seed, crops):
+def test_boxes_depend_on_seed_only(seed, crops):
     before = torch.get_rng_state()
     first, again = (_draw(CropSampler(num_crops=crops), 8, seed) for _ in range(2))
     other = _draw(CropSampler(num_crops=crops), 8, seed + 1)
@@ -96,36 +96,36 @@ def test_the_same_seed_draws_the_same_and_the_global_generators_stay(seed, crops
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_they_are_float32_on_the_cpu_whatever_torch_defaults_to():
+def test_boxes_are_float32_on_the_cpu():
     expected = _draw(CropSampler(num_crops=4))
     torch.set_default_dtype(torch.float64)
     try:
         with torch.device("meta"):
-            drawn = _draw(CropSampler(num_crops=4))
+            sampled = _draw(CropSampler(num_crops=4))
     finally:
         torch.set_default_dtype(torch.float32)
-    assert torch.equal(drawn, expected)
+    assert torch.equal(sampled, expected)
 
 
 @given(_seeds, _counts, st.integers(1, 30))
-def test_pairs_that_are_drawn_are_distinct_and_as_many_as_asked(seed, crops, wanted):
-    pairs = sample_pairs(crops, wanted, seed)
+def test_sampled_pairs_are_distinct(seed, crops, num_pairs):
+    pairs = sample_pairs(crops, num_pairs, seed)
     a, b = pairs
-    assert pairs.shape == (2, min(wanted, num_all_pairs(crops)))
+    assert pairs.shape == (2, min(num_pairs, num_all_pairs(crops)))
     assert (a < b).all() and a.min() >= 0 and b.max() < crops
     assert len(set(map(tuple, pairs.T.tolist()))) == pairs.shape[1]
-    assert torch.equal(pairs, sample_pairs(crops, wanted, seed))
+    assert torch.equal(pairs, sample_pairs(crops, num_pairs, seed))
 
 
 @given(_seeds, _counts)
-def test_all_pairs_are_all_of_them_whatever_the_keys(seed, crops):
+def test_all_pairs_ignore_the_seed(seed, crops):
     pairs = sample_pairs(crops)
     assert set(map(tuple, pairs.T.tolist())) == {(a, b) for b in range(crops) for a in range(b)}
     assert torch.equal(sample_pairs(crops, num_all_pairs(crops), seed), pairs)
 
 
-def test_every_pair_is_drawn_as_often_as_another():
-    drawn = torch.cat([sample_pairs(4, 2, key) for key in range(3000)], dim=1)
-    counts = (drawn[0] * 4 + drawn[1]).bincount()
+def test_pairs_are_sampled_uniformly():
+    pairs = torch.cat([sample_pairs(4, 2, key) for key in range(3000)], dim=1)
+    counts = (pairs[0] * 4 + pairs[1]).bincount()
     assert (counts > 0).sum() == 6
     assert (counts[counts > 0] - 1000).abs().max() < 5 * 1000**0.5
