@@ -1,9 +1,9 @@
-"""What stands in the demo's images: toys, told apart by their parts and how these are joined.
+"""The classes of the demo: toys that differ in their parts and in the arrangement of the parts.
 
-There are three sets of parts and three toys of each set. The toys of a set are made of the very
-same parts in the same sizes, so only the arrangement tells them apart; each toy comes in three
-finer kinds, told apart by the place or the size of one part alone. Colours and materials are drawn
-anew for every part and tell nothing.
+There are three sets of parts and three toys of each set. The toys of a set have the same parts in
+the same sizes, so they differ only in the arrangement. Each toy has three fine kinds, which differ
+only in the position or the size of one part. Colours and materials are random for every part and
+independent of the class.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ BLOCK, DISC, CONE, POST, RING, DOME = range(1, 7)  # as in the part masks, where
 
 @dataclass(frozen=True)
 class Piece:
-    """A part in its place.
+    """A part at its position in a toy.
 
     Attributes:
-        kind: Which part, from 1; ``PART_NAMES[kind - 1]`` is its name.
-        x: Its centre, to the right of the middle of the toy, in metres.
-        y: Its centre, above the ground, in metres.
-        width: In metres, before the turn.
-        height: In metres, before the turn.
-        turn: In degrees, anticlockwise.
+        kind: kind of the part, from 1; ``PART_NAMES[kind - 1]`` is its name.
+        x: centre, to the right of the middle of the toy, in metres.
+        y: centre, above the ground, in metres.
+        width: width in metres before the rotation.
+        height: height in metres before the rotation.
+        turn: rotation in degrees, anticlockwise.
     """
 
     kind: int
@@ -37,13 +37,13 @@ class Piece:
 
 @dataclass(frozen=True)
 class Change:
-    """What makes one finer kind of a toy: one part is moved, or another size.
+    """Definition of a fine kind of a toy: the shift or the size of one part.
 
     Attributes:
-        name: What it is called.
-        right: How far the part moves to the right, in metres.
-        up: How far it moves up, in metres.
-        grow: By what its width and height are multiplied.
+        name: name of the fine kind.
+        right: shift of the part to the right in metres.
+        up: shift of the part upwards in metres.
+        grow: factor of its width and height.
     """
 
     name: str
@@ -57,10 +57,10 @@ class Toy:
     """A class of the demo.
 
     Attributes:
-        name: Of the class.
-        pieces: Its parts, the hindmost first.
-        changing: Which of the pieces the finer kinds change.
-        changes: The finer kinds.
+        name: name of the class.
+        pieces: parts from back to front.
+        changing: index of the piece that the fine kinds change.
+        changes: definitions of the fine kinds.
     """
 
     name: str
@@ -69,17 +69,13 @@ class Toy:
     changes: tuple[Change, ...]
 
     def build(self, fine: int) -> tuple[Piece, ...]:
-        """The pieces of one of its finer kinds.
+        """Pieces of one fine kind, from back to front.
 
         Args:
-            fine: Which, from 0.
+            fine: index of the fine kind.
 
-        Returns:
-            The pieces, the hindmost first.
-
-        Example:
-            >>> [round(TOYS[0].build(fine)[1].x, 2) for fine in range(3)]
-            [-0.32, 0.0, 0.32]
+        >>> [round(TOYS[0].build(fine)[1].x, 2) for fine in range(3)]
+        [-0.32, 0.0, 0.32]
         """
         change, pieces = self.changes[fine], list(self.pieces)
         old = pieces[self.changing]
@@ -93,27 +89,27 @@ class Toy:
         return tuple(pieces)
 
 
-def _sideways(what: str, step: float) -> tuple[Change, ...]:
+def _sideways(part: str, step: float) -> tuple[Change, ...]:
     return (
-        Change(f"{what} left", right=-step),
-        Change(f"{what} middle"),
-        Change(f"{what} right", right=step),
+        Change(f"{part} left", right=-step),
+        Change(f"{part} middle"),
+        Change(f"{part} right", right=step),
     )
 
 
-def _upwards(what: str, step: float) -> tuple[Change, ...]:
+def _upwards(part: str, step: float) -> tuple[Change, ...]:
     return (
-        Change(f"{what} low", up=-step),
-        Change(f"{what} middle"),
-        Change(f"{what} high", up=step),
+        Change(f"{part} low", up=-step),
+        Change(f"{part} middle"),
+        Change(f"{part} high", up=step),
     )
 
 
-def _sizes(what: str, factor: float) -> tuple[Change, ...]:
+def _sizes(part: str, factor: float) -> tuple[Change, ...]:
     return (
-        Change(f"{what} small", grow=1 / factor),
-        Change(f"{what} medium"),
-        Change(f"{what} large", grow=factor),
+        Change(f"{part} small", grow=1 / factor),
+        Change(f"{part} medium"),
+        Change(f"{part} large", grow=factor),
     )
 
 
