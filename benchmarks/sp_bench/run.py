@@ -79,7 +79,9 @@ def finished(
     pretrained = pretrain(settings, arm, seed, splits.train, folder, progress.step)
     method = pretrained.method
     progress.evaluating()
-    figures = evaluate_method(settings, method, seed, sources, tasks, folder, progress.task_finished)
+    figures = evaluate_method(
+        settings, method, seed, sources, tasks, folder, progress.task_finished
+    )
     run = Run(
         arm=arm,
         seed=seed,

@@ -58,8 +58,8 @@ def test_it_asks_the_backbone_of_the_checkpoint(tmp_path, sources, checkpoint):
     # Random weights of the same seed are the same backbone.
     same = run(tmp_path / "b", sources, seed=3, tasks=("linear", "knn"))
     other = run(tmp_path / "c", sources, seed=4, tasks=("linear", "knn"))
-    assert given["figures"] == same["figures"] != other["figures"]
-    assert list(same["figures"]) == ["linear", "knn"]
+    assert given["metrics"] == same["metrics"] != other["metrics"]
+    assert list(same["metrics"]) == ["linear", "knn"]
     assert given == json.loads((tmp_path / "a" / "eval.json").read_text())
     assert given["compute"]["forward_flops"] > 1e7
     assert given["data"]["knn"] == {"name": "demo", "train": 54, "test": 18}
@@ -69,13 +69,13 @@ def test_a_finished_one_is_read_and_a_stopped_one_goes_on(tmp_path, sources, mon
     asked = []
     measure = task_runner.run_task
 
-    def stop_at_linear(task, subject):
+    def stop_at_linear(task, context):
         asked.append(task.name)
         if task.name == "linear" and asked.count("linear") == 1:
             raise KeyboardInterrupt
-        return measure(task, subject)
+        return measure(task, context)
 
-    monkeypatch.setattr(task_runner, "measure", stop_at_linear)
+    monkeypatch.setattr(task_runner, "run_task", stop_at_linear)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "a", sources, tasks=("knn", "linear"))
     assert not (tmp_path / "a" / "eval.json").exists()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from sp_bench.errors import UsageError
-from sp_bench.preview import ask, read_frames, show_pairs
+from sp_bench.preview import read_views, sample_preview, show_pairs
 from sp_bench.report.answers import answer
 from sp_bench.report.pair_preview import draw_asked, footnote
 
@@ -34,7 +34,7 @@ def images(tmp_path: Path) -> list[Path]:
 )
 def test_what_is_shown_is_what_training_draws(images: list[Path], more: dict[str, Any]) -> None:
     config = SPConfig(**more, target_encoding="anchor")
-    asked = ask(images[:6], config=config, side=32, count=4, seed=5)
+    asked = sample_preview(images[:6], config=config, side=32, count=4, seed=5)
     sp = SpatialPrediction(8, config.resolve(32))
     boxes, crops = sp.sample_crops(asked.frames.float() / 255, make_generator(5))
     assert torch.equal(asked.boxes, boxes[:2])
@@ -45,7 +45,7 @@ def test_what_is_shown_is_what_training_draws(images: list[Path], more: dict[str
 
 
 def test_window_holds_both_crops(images: list[Path]) -> None:
-    asked = ask(images[:6], config=SPConfig(source="image"), side=32, count=6, seed=1)
+    asked = sample_preview(images[:6], config=SPConfig(source="image"), side=32, count=6, seed=1)
     assert asked.windows is not None and bool((asked.windows[:, 2] < 1).all())
     window, inside = cxcywh_to_xyxy(asked.windows), cxcywh_to_xyxy(asked.boxes)
     assert bool((inside[..., :2] >= window[:, :2] - 1e-5).all())
@@ -56,20 +56,20 @@ def test_frames_are_resized_by_the_shorter_side_and_cut_at_the_centre(tmp_path: 
     pixels = np.zeros((32, 96, 3), np.uint8)
     pixels[:, 32:64, 0] = 200
     Image.fromarray(pixels).save(tmp_path / "wide.png")
-    frames, unreadable = read_frames([tmp_path / "wide.png"], side=32, count=1, seed=0)
+    frames, unreadable = read_views([tmp_path / "wide.png"], side=32, count=1, seed=0)
     assert frames.shape == (1, 3, 32, 32) and unreadable == 0
     assert bool((frames[0, 0] == 200).all())
 
 
 def test_seed_chooses_the_pictures(images: list[Path]) -> None:
-    one, again, other = (read_frames(images[:6], 16, 3, seed)[0] for seed in (0, 0, 1))
+    one, again, other = (read_views(images[:6], 16, 3, seed)[0] for seed in (0, 0, 1))
     assert torch.equal(one, again) and not torch.equal(one, other)
 
 
 def test_unreadable_pictures_are_passed_over_and_counted(
     images: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked = ask(images, config=SPConfig(), side=32, count=8)
+    asked = sample_preview(images, config=SPConfig(), side=32, count=8)
     assert len(asked.frames) == 6 and asked.unreadable == 2
     assert "2 unreadable images" in caplog.text
     assert "passed over: 2" in footnote(asked)
@@ -77,11 +77,11 @@ def test_unreadable_pictures_are_passed_over_and_counted(
 
 def test_nothing_to_draw_is_told_in_a_line(images: list[Path]) -> None:
     with pytest.raises(UsageError, match=r"^data: none of the 2 files can be read as an image$"):
-        ask(images[6:], config=SPConfig(), side=32)
+        sample_preview(images[6:], config=SPConfig(), side=32)
     with pytest.raises(UsageError, match=r"^count: got 0, "):
-        ask(images, config=SPConfig(), side=32, count=0)
+        sample_preview(images, config=SPConfig(), side=32, count=0)
     with pytest.raises(UsageError, match=r"^side: got 8, "):
-        ask(images, config=SPConfig(), side=8)
+        sample_preview(images, config=SPConfig(), side=8)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_words_of_the_answer(b: tuple[float, ...], encoding: str, said: str) -> 
 
 
 def test_drawing_has_each_pair_its_boxes_crops_and_answer(images: list[Path]) -> None:
-    asked = ask(images[:6], config=SPConfig(source="image"), side=32, count=3)
+    asked = sample_preview(images[:6], config=SPConfig(source="image"), side=32, count=3)
     axes = draw_asked(asked).axes
     assert len(axes) == 9  # an image and two crops for each
     for i in range(3):

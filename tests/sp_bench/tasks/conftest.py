@@ -114,11 +114,12 @@ def ask() -> Callable[..., TaskContext]:
         untrained: nn.Module | None = None,
         *,
         side: int = 48,
-        crop: int = 24,
+        crop_size: int = 24,
         seed: int = 0,
     ) -> TaskContext:
         frozen = [
-            FrozenBackbone(each, side=side, crop=crop) for each in (backbone, untrained or backbone)
+            FrozenBackbone(each, side=side, crop_size=crop_size)
+            for each in (backbone, untrained or backbone)
         ]
         return TaskContext(*frozen, splits, seed)
 

@@ -12,7 +12,7 @@ from sp_bench.tasks.robustness import TASK
 
 @pytest.fixture
 def few(monkeypatch):
-    monkeypatch.setattr(robustness, "_PICTURES", 24)
+    monkeypatch.setattr(robustness, "_MAX_IMAGES", 24)
 
 
 def test_it_is_the_mean_over_corruptions_and_severities_of_the_clean_probe(net, tints, ask, few):
@@ -23,7 +23,7 @@ def test_it_is_the_mean_over_corruptions_and_severities_of_the_clean_probe(net, 
     shown, labels = subject.backbone.images(tints.test)[chosen], tints.test.labels[chosen]
     reached = {
         name: [
-            (probe.predict(subject.backbone.encode(corrupt(shown, name, s, EVALUATION_SEED)))
+            (probe.predict(subject.backbone.extract(corrupt(shown, name, s, EVALUATION_SEED)))
              == labels.numpy()).mean()
             for s in (1, 2, 3, 4, 5)
         ]
@@ -34,7 +34,7 @@ def test_it_is_the_mean_over_corruptions_and_severities_of_the_clean_probe(net, 
     for family, names in FAMILIES.items():
         shares = [share for name in names for share in reached[name]]
         assert found[f"robustness_{family}"] == pytest.approx(np.mean(shares))
-    clean = (probe.predict(subject.backbone.encode(shown)) == labels.numpy()).mean()
+    clean = (probe.predict(subject.backbone.extract(shown)) == labels.numpy()).mean()
     assert found["robustness_clean"] == pytest.approx(clean)
     assert found["robustness_relative"] == pytest.approx(mean / clean)
     assert found["robustness_chance"] == pytest.approx(labels.bincount().max() / 24)
@@ -42,7 +42,7 @@ def test_it_is_the_mean_over_corruptions_and_severities_of_the_clean_probe(net, 
 
 
 def test_no_figure_is_called_mce():
-    assert not [f for f in TASK.figures if "mce" in (f.key + f.label).lower()]
+    assert not [f for f in TASK.metrics if "mce" in (f.key + f.label).lower()]
 
 
 @pytest.fixture
