@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sp_bench.datamodule import seed_global_rngs
 
-COUNTED = 4  # first steps in which operations are counted
+COUNTED_STEPS = 4  # first steps in which operations are counted
 
 
 class RunRecorder(pl.Callback):
@@ -46,7 +46,7 @@ class RunRecorder(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step < COUNTED:
+        if trainer.global_step < COUNTED_STEPS:
             self._counter = FlopCounterMode(display=False)
             self._counter.__enter__()
 
@@ -63,18 +63,13 @@ class RunRecorder(pl.Callback):
         return {"curve": self.curve, "seconds": self.seconds, "flops": self.flops}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.curve = state_dict["curve"]
-        self.seconds = state_dict["seconds"]
-        self.flops = state_dict["flops"]
+        vars(self).update(state_dict)
 
 
 class EpochSeed(pl.Callback):
     """Seeds the draws of a method in the main process (masks, drop-path) at each epoch.
 
     A resumed run then draws what an uninterrupted one would have drawn.
-
-    Args:
-        seed: seed of the run.
     """
 
     def __init__(self, seed: int) -> None:
@@ -85,11 +80,7 @@ class EpochSeed(pl.Callback):
 
 
 class StepProgress(pl.Callback):
-    """Reports the epoch and the completed fraction of it after each step.
-
-    Args:
-        report: function of the epoch, from 0, and of the fraction in (0, 1].
-    """
+    """Calls ``report`` with the epoch, from 0, and its completed fraction after each step."""
 
     def __init__(self, report: Callable[[int, float], None]) -> None:
         self.report = report

@@ -18,12 +18,7 @@ from sp_plugin.isolation import hash_seed, make_generator
 
 
 class ViewDataset(Dataset[Any]):
-    """Views of each image and the image's index; labels are not used in pre-training.
-
-    Args:
-        images: images to pre-train on.
-        transform: function from a PIL image to views (3, S, S).
-    """
+    """Views (3, S, S) of each image and its index; labels are not used in pre-training."""
 
     def __init__(self, images: ImageDataset, transform: Callable[[Any], list[Tensor]]) -> None:
         self.images = images
@@ -42,12 +37,6 @@ class PretrainingData(pl.LightningDataModule):
 
     So the arms of a seed train on the same views, and a resumed run on those of an uninterrupted
     one, however often Lightning starts to read. The Trainer must reload the loader every epoch.
-
-    Args:
-        views: views to load.
-        batch_size: images per batch; the last incomplete batch is dropped.
-        workers: processes that load images.
-        seed: seed of order and augmentations.
     """
 
     def __init__(self, views: ViewDataset, batch_size: int, workers: int, seed: int) -> None:

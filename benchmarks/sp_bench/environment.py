@@ -33,16 +33,12 @@ def versions() -> dict[str, str]:
 def machine(precision: str) -> dict[str, Any]:
     """Processor, cores, device and precision, without names of the machine or its user."""
     gpu = torch.cuda.is_available()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return {
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": str(capabilities.get("cpu_name") or platform.processor() or "unknown"),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if gpu else "cpu",
         "precision": precision,
     }
-
-
-def _processor() -> str:
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return str(capabilities.get("cpu_name") or platform.processor() or "unknown")

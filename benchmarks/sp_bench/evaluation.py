@@ -25,7 +25,7 @@ from sp_bench.pretrain import new_method
 from sp_bench.results import write_json
 from sp_bench.task_data import Sources
 from sp_bench.task_runner import merge_metrics, run_tasks
-from sp_bench.tasks import Task, TaskContext, find_tasks
+from sp_bench.tasks import Task, find_tasks
 from sp_plugin import SPConfig
 from sp_plugin.isolation import private_rng
 
@@ -122,12 +122,8 @@ def run_evaluation(
     sources = sources or _load_sources(settings)
     splits = {task.name: sources.of(task) for task in tasks}
     claim_output_dir(out, settings)
-    frozen, untrained = _freeze_for(settings, backbone), _freeze_for(settings, _random(settings))
-
-    def make_context(task: Task) -> TaskContext:
-        return TaskContext(frozen, untrained, splits[task.name], settings.seed)
-
-    by_task = run_tasks(tasks, make_context, out, log)
+    frozen, untrained = _freeze(settings, backbone), _freeze(settings, _random(settings))
+    by_task = run_tasks(tasks, frozen, untrained, sources, settings.seed, out, log)
     result = {
         "settings": settings.plain(),
         "checkpoint": checkpoint,
@@ -157,35 +153,34 @@ def evaluate_method(
     """Metrics of a pre-trained method's backbone, by key; arguments as for `run_tasks`."""
     frozen = freeze_method(settings, method)
     untrained = freeze_method(settings, new_method(settings, seed))
-
-    def make_context(task: Task) -> TaskContext:
-        return TaskContext(frozen, untrained, sources.of(task), seed)
-
-    return merge_metrics(run_tasks(tasks, make_context, folder, log))
+    return merge_metrics(run_tasks(tasks, frozen, untrained, sources, seed, folder, log))
 
 
 def freeze_method(settings: Settings, method: Method) -> FrozenBackbone:
     """Frozen backbone of a method, for images of the size of its views."""
     has_class_token = getattr(method.backbone, "num_prefix_tokens", 0) > 0
-    pool = method.pool if has_class_token else "mean"
-    crop_size = SPConfig.from_dict(settings.sp).resolve(settings.side).crop_size
-    return _freeze(method.backbone, settings.side, crop_size, pool)
-
-
-def _freeze_for(settings: EvalSettings, backbone: nn.Module) -> FrozenBackbone:
-    side = settings.resolved_side
-    return _freeze(
-        backbone, side, SPConfig().resolve(side).crop_size, settings.pool, settings.layer
-    )
-
-
-def _freeze(
-    backbone: nn.Module, side: int, crop_size: int, pool: str, layer: str | None = None
-) -> FrozenBackbone:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     return FrozenBackbone(
-        backbone, side=side, crop_size=crop_size, pool=pool, layer=layer, device=device
+        method.backbone,
+        side=settings.side,
+        crop_size=SPConfig.from_dict(settings.sp).resolve(settings.side).crop_size,
+        pool=method.pool if has_class_token else "mean",
+        device=_device(),
     )
+
+
+def _freeze(settings: EvalSettings, backbone: nn.Module) -> FrozenBackbone:
+    return FrozenBackbone(
+        backbone,
+        side=settings.resolved_side,
+        crop_size=SPConfig().resolve(settings.resolved_side).crop_size,
+        pool=settings.pool,
+        layer=settings.layer,
+        device=_device(),
+    )
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _load_sources(settings: EvalSettings) -> Sources:
@@ -204,11 +199,8 @@ def _load_backbone(settings: EvalSettings) -> tuple[nn.Module, dict[str, Any]]:
         return backbone, {"path": "", "summary": "no checkpoint: random weights"}
     path = Path(settings.checkpoint)
     report = load_checkpoint(backbone, path, prefix=settings.prefix, trust=settings.trust)
-    return backbone, {
-        "path": path.name,
-        "summary": report.summary(),
-        **dataclasses.asdict(report),
-    }
+    summary = {"path": path.name, "summary": report.summary()}
+    return backbone, {**summary, **dataclasses.asdict(report)}
 
 
 def _random(settings: EvalSettings) -> nn.Module:

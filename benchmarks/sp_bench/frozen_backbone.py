@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from lightly.transforms.utils import IMAGENET_NORMALIZE
+from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import functional as image_ops
 
 from sp_bench.data.dataset import ImageDataset
@@ -180,29 +182,22 @@ def _to_device(device: torch.device, backbone: nn.Module) -> nn.Module:
     return copy.deepcopy(backbone).to(device)
 
 
-class _CenterSquares(Dataset[Tensor]):
-    """Center squares of images, uint8."""
-
-    def __init__(self, images: ImageDataset, side: int) -> None:
-        self.source, self.side = images, side
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> Tensor:
-        image, _ = self.source[index]
-        pixels: Tensor = image_ops.pil_to_tensor(resize_and_center_crop(image, self.side))
-        return pixels
-
-
 def _decode_images(images: ImageDataset, side: int, workers: int) -> Tensor:
     out = torch.empty(len(images), 3, side, side, dtype=torch.uint8)
-    # The loader draws a seed for its workers: from a private generator.
     loader = DataLoader(
-        _CenterSquares(images, side), 256, num_workers=workers, generator=make_generator(0)
+        images,
+        batch_size=256,
+        collate_fn=functools.partial(_stack_squares, side),
+        num_workers=workers,
+        generator=make_generator(0),  # of the workers' seeds, else drawn from the global one
     )
     start = 0
     for batch in loader:
         out[start : start + len(batch)] = batch
         start += len(batch)
     return out
+
+
+def _stack_squares(side: int, items: list[tuple[Image.Image, int]]) -> Tensor:
+    squares = [resize_and_center_crop(image, side) for image, _ in items]
+    return torch.stack([image_ops.pil_to_tensor(image) for image in squares])

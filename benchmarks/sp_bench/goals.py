@@ -36,14 +36,7 @@ class Goal(NamedTuple):
 def at_most(
     text: str, limit: float, values: Iterable[tuple[str, float]], form: str = ".2f", why: str = ""
 ) -> Goal:
-    """Goal that the largest value is at most ``limit``.
-
-    Args:
-        text: statement of the goal.
-        limit: largest value that meets it.
-        values: names and values.
-        form: format of a value.
-        why: known cause of a miss.
+    """Goal that the largest of named values, printed by the format ``form``, is at most ``limit``.
 
     >>> at_most("ratio at most 1.1", 1.1, [("byol", 1.0), ("mae", 1.25)])
     Goal(text='ratio at most 1.1', worst='1.25 (mae)', met=False, why='')

@@ -32,15 +32,7 @@ FINAL = "final.ckpt"
 
 @dataclass
 class Pretrained:
-    """Result of a pre-training run.
-
-    Attributes:
-        method: method with its trained weights.
-        sp: pretext task of the SP arm; None for the method alone.
-        record: curve, seconds and operations per step.
-        images_seen: number of images in all steps.
-        flops: forward operations of all steps.
-    """
+    """Trained method and SP (None for the method alone); record, images and FLOPs of all steps."""
 
     method: Method
     sp: SpatialPrediction | None
@@ -126,14 +118,10 @@ def pretrain(
         trainer.save_checkpoint(folder / FINAL)
     for path in folder.glob("epoch*.ckpt"):
         path.unlink()
+    sp = pretext.sp if pretext else None
     steps = len(images) // settings.batch_size * settings.epochs
-    return Pretrained(
-        method=method,
-        sp=pretext.sp if pretext else None,
-        record=record,
-        images_seen=steps * settings.batch_size,
-        flops=steps * record.flops,
-    )
+    images_seen = steps * settings.batch_size
+    return Pretrained(method, sp, record, images_seen, steps * record.flops)
 
 
 @contextlib.contextmanager
@@ -168,8 +156,7 @@ def _last_whole(folder: Path) -> Path | None:
         try:
             torch.load(path, weights_only=True, map_location="cpu")
         except Exception as error:
-            log = logging.getLogger(__name__)
-            log.warning("%s is incomplete (%s) and is ignored", path, error)
+            logging.getLogger(__name__).warning("%s is incomplete (%s), ignored", path, error)
             continue
         return path
     return None

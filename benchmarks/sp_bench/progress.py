@@ -14,11 +14,7 @@ _MAX_NAMES = 5  # of unreadable images; results.json has them all
 
 
 class Progress:
-    """One bar over all epochs of all runs; only lines if the console is no terminal.
-
-    Args:
-        console: console to print on.
-    """
+    """One bar over all epochs of all runs; only lines if the console is no terminal."""
 
     def __init__(self, console: Console) -> None:
         self.console = console

@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.results import write_json
+from sp_bench.task_data import Sources
 from sp_bench.tasks import Task, TaskContext, run_task
 
 TASKS_FILE = "tasks.json"
@@ -16,7 +18,10 @@ TASKS_FILE = "tasks.json"
 
 def run_tasks(
     tasks: Sequence[Task],
-    make_context: Callable[[Task], TaskContext],
+    backbone: FrozenBackbone,
+    untrained: FrozenBackbone,
+    sources: Sources,
+    seed: int,
     folder: Path,
     log: Callable[[str], None],
 ) -> dict[str, dict[str, Any]]:
@@ -24,7 +29,10 @@ def run_tasks(
 
     Args:
         tasks: tasks in order.
-        make_context: function from a task to its context.
+        backbone: pre-trained backbone.
+        untrained: the same architecture with random weights, as a control.
+        sources: images of the tasks.
+        seed: seed of the pre-training.
         folder: folder of one backbone; its ``tasks.json`` stores the metrics.
         log: function that gets a line with the seconds of each task.
 
@@ -37,7 +45,8 @@ def run_tasks(
         if task.name in stored:
             continue
         start = time.perf_counter()
-        metrics = run_task(task, make_context(task))
+        context = TaskContext(backbone, untrained, sources.of(task), seed)
+        metrics = run_task(task, context)
         seconds = round(time.perf_counter() - start, 1)
         stored[task.name] = {"metrics": metrics, "seconds": seconds}
         write_json(path, stored)

@@ -7,9 +7,7 @@ two of them rename the keys.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-
-from torch import Tensor
+from collections.abc import Iterable
 
 Renames = tuple[tuple[re.Pattern[str], str], ...]
 
@@ -41,9 +39,6 @@ RENAMES: dict[str, Renames] = {
 # Words in the prefix of an EMA teacher or another copy of the backbone.
 _COPIES = ("momentum", "teacher", "target", "ema", "key")
 
-# Counters that some frameworks omit; nothing is computed from them.
-_COUNTER = "num_batches_tracked"
-
 
 def rename_key(key: str, renames: Renames) -> str:
     """Key by the first rename whose pattern matches it.
@@ -58,21 +53,9 @@ def rename_key(key: str, renames: Renames) -> str:
     return key
 
 
-def without_counters(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights without BatchNorm's counters of batches."""
-    return {key: value for key, value in weights.items() if not key.endswith(_COUNTER)}
-
-
-def strip_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Weights whose key has the prefix, by the rest of the key.
-
-    >>> import torch
-    >>> list(strip_prefix({"net.bias": torch.ones(1), "head.bias": torch.ones(1)}, "net."))
-    ['bias']
-    """
-    return {
-        key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)
-    }
+def is_counter(key: str) -> bool:
+    """Whether it is BatchNorm's counter of batches, which some frameworks omit and none needs."""
+    return key.endswith("num_batches_tracked")
 
 
 def candidate_prefixes(keys: Iterable[str]) -> list[str]:

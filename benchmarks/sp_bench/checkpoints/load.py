@@ -7,21 +7,14 @@ last step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from sp_bench.checkpoints.key_mapping import (
-    RENAMES,
-    candidate_prefixes,
-    rename_key,
-    strip_prefix,
-    without_counters,
-)
+from sp_bench.checkpoints.key_mapping import RENAMES, candidate_prefixes, is_counter, rename_key
 from sp_bench.checkpoints.read import read_weights
 from sp_bench.errors import UsageError
 from sp_plugin.validation import did_you_mean
@@ -79,13 +72,6 @@ class LoadReport:
         return "; ".join(parts)
 
 
-class _Match(NamedTuple):
-    """Weights of a backbone by its own keys, and the report of how they were found."""
-
-    report: LoadReport
-    weights: dict[str, Tensor]
-
-
 def load_checkpoint(
     backbone: nn.Module, path: Path, *, prefix: str | None = None, trust: bool = False
 ) -> LoadReport:
@@ -111,53 +97,45 @@ def load_checkpoint(
     ...     load_checkpoint(nn.Linear(1, 1), Path(f"{folder}/a.pt")).summary()
     "1 of 2 weights matched below 'net.'; 1 missing (weight)"
     """
-    weights = without_counters(read_weights(path, trust))
+    weights = read_weights(path, trust)
     prefixes = candidate_prefixes(weights)
     if prefix is not None:
-        prefixes = [_find_prefix(prefix, prefixes)]
-    match = _best_match(backbone, weights, prefixes)
-    if match.report.share < MIN_MATCHED:
+        prefix = prefix if prefix.endswith(".") or not prefix else f"{prefix}."
+        if prefix not in prefixes:
+            nearest = did_you_mean(prefix, prefixes)
+            raise UsageError(f"checkpoint: nothing below {prefix!r}; {nearest}")
+        prefixes = [prefix]
+    report, matched = _best_match(backbone, weights, prefixes)
+    if report.share < MIN_MATCHED:
         raise UsageError(
-            f"checkpoint: {path}: {match.report.summary()}; it takes half of them: is it of "
-            "another architecture than --backbone?"
+            f"checkpoint: {path}: {report.summary()}; it takes half of them: is it of another "
+            "architecture than --backbone?"
         )
-    backbone.load_state_dict(match.weights, strict=False)
-    return match.report
-
-
-def _find_prefix(prefix: str, known: list[str]) -> str:
-    """The given prefix with its final dot, if keys of the checkpoint have it."""
-    if prefix and not prefix.endswith("."):
-        prefix += "."
-    if prefix not in known:
-        raise UsageError(f"checkpoint: nothing below {prefix!r}; {did_you_mean(prefix, known)}")
-    return prefix
+    backbone.load_state_dict(matched, strict=False)
+    return report
 
 
 def _best_match(
     backbone: nn.Module, weights: Mapping[str, Tensor], prefixes: Iterable[str]
-) -> _Match:
-    """The match with the most weights, and of equal ones the first."""
-    own = without_counters(backbone.state_dict())
-    best = None
-    for prefix, naming, candidate in _candidates(weights, prefixes):
-        most = len(best.weights) if best else -1
-        if len(candidate.keys() & own.keys()) > most:  # else it cannot be better
-            match = _match(backbone, own, candidate, prefix, naming)
-            if len(match.weights) > most:
-                best = match
-    assert best is not None  # there is at least one prefix
-    return best
-
-
-def _candidates(
-    weights: Mapping[str, Tensor], prefixes: Iterable[str]
-) -> Iterator[tuple[str, str, dict[str, Tensor]]]:
-    """Weights below each prefix with the keys of each naming: prefix, naming, weights."""
+) -> tuple[LoadReport, dict[str, Tensor]]:
+    """Report and weights of the prefix and naming with the most matches; in a tie the first."""
+    own = {key: value for key, value in backbone.state_dict().items() if not is_counter(key)}
+    best, best_weights = None, {}
     for prefix in prefixes:
-        below = strip_prefix(weights, prefix)
+        below = {
+            key.removeprefix(prefix): value
+            for key, value in weights.items()
+            if key.startswith(prefix) and not is_counter(key)
+        }
         for naming, renames in RENAMES.items():
-            yield prefix, naming, {rename_key(key, renames): v for key, v in below.items()}
+            candidate = {rename_key(key, renames): value for key, value in below.items()}
+            if best and len(candidate.keys() & own.keys()) <= len(best.matched):
+                continue  # it cannot be better
+            report, matched = _match(backbone, own, candidate, prefix, naming)
+            if best is None or len(matched) > len(best.matched):
+                best, best_weights = report, matched
+    assert best is not None  # there is at least one prefix
+    return best, best_weights
 
 
 def _match(
@@ -166,8 +144,8 @@ def _match(
     candidate: Mapping[str, Tensor],
     prefix: str,
     naming: str,
-) -> _Match:
-    """Weights of a candidate that have a key and a shape of the backbone."""
+) -> tuple[LoadReport, dict[str, Tensor]]:
+    """Weights of a candidate whose key and shape are the backbone's, and their report."""
     matched: dict[str, Tensor] = {}
     mismatched, resampled = [], []
     for key in sorted(own.keys() & candidate.keys()):
@@ -188,18 +166,14 @@ def _match(
         unexpected=tuple(sorted(candidate.keys() - own.keys())),
         resampled=tuple(key for key in resampled if key in matched),
     )
-    return _Match(report, matched)
+    return report, matched
 
 
 def _resample_positions(value: Tensor, like: Tensor, backbone: nn.Module) -> Tensor:
     """Position embeddings for the backbone's patches, by timm; unchanged if it has no grid."""
-    num_prefix_tokens = getattr(backbone, "num_prefix_tokens", None)
+    prefix = getattr(backbone, "num_prefix_tokens", None)
     grid = getattr(getattr(backbone, "patch_embed", None), "grid_size", None)
-    if value.ndim != 3 or value.shape[-1] != like.shape[-1]:
+    if value.ndim != 3 or value.shape[-1] != like.shape[-1] or prefix is None or grid is None:
         return value
-    if num_prefix_tokens is None or grid is None:
-        return value
-    resampled: Tensor = resample_abs_pos_embed(
-        value, list(grid), num_prefix_tokens=num_prefix_tokens
-    )
+    resampled: Tensor = resample_abs_pos_embed(value, list(grid), num_prefix_tokens=prefix)
     return resampled

@@ -21,27 +21,19 @@ from sp_bench.errors import stoppable
 
 
 def evaluate(
-    out: Annotated[
-        Path, typer.Option(help="Folder of this evaluation; the same command resumes it.")
-    ],
+    out: Annotated[Path, typer.Option(help="Folder of this evaluation; the command resumes it.")],
     backbone: Annotated[
-        str,
-        typer.Option(
-            help="tiny_resnet, tiny_vit, a ResNet of torchvision, or a name of timm; timm:NAME "
-            "if both have it."
-        ),
+        str, typer.Option(help="As for compare; timm:NAME if torchvision has the name too.")
     ],
     checkpoint: Annotated[
-        Path | None,
-        typer.Option(help="File of any framework, or a run's folder; default: random weights."),
+        Path | None, typer.Option(help="File, or a run's folder; default: random weights.")
     ] = None,
     prefix: PrefixOption = None,
     trust_checkpoint: TrustOption = False,
     data: DataOption = None,
     tasks: TasksOption = "",
     side: Annotated[
-        int | None,
-        typer.Option(help="Image size in pixels; default: 64 for tiny backbones, else 224."),
+        int | None, typer.Option(help="Image size in pixels; default: 224, for tiny ones 64.")
     ] = None,
     pool: Annotated[str, typer.Option(help="Pooling of token outputs: mean or cls.")] = "mean",
     layer: Annotated[

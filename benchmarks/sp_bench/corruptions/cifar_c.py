@@ -46,13 +46,7 @@ class CorruptedFiles:
                 raise self._error(f"{name}.npy", str(shape), f"({len(labels)}, H, W, 3)")
 
     def images(self, name: str, severity: int, indices: Tensor) -> Tensor:
-        """Images of one corruption at one severity, (m, 3, H, W), uint8.
-
-        Args:
-            name: name of the corruption.
-            severity: 1 to 5.
-            indices: (m,) positions of the images, in ``[0, N)``.
-        """
+        """Images at ``indices`` (m,) of a corruption at a severity, (m, 3, H, W), uint8."""
         start = (severity - 1) * len(self.labels)
         pixels = self._read(name)[start + indices.numpy()]
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
@@ -64,11 +58,8 @@ class CorruptedFiles:
             array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             problem = "is no array" if path.exists() else "is missing"
-            raise DataError.of(
-                self._folder,
-                f"{name}.npy {problem}; it takes labels.npy and a file for each of the 15 "
-                "corruptions, as in CIFAR-10-C",
-            ) from error
+            text = f"{name}.npy {problem}; it takes labels.npy and a file for each corruption"
+            raise DataError.of(self._folder, text) from error
         return array
 
     def _error(self, name: str, got: str, takes: str) -> DataError:

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
 
-from sp_bench.data.dataset import DataError, ImageDataset, Splits
+from sp_bench.data.dataset import DataError, Splits
 from sp_bench.data.demo_cue_conflict import load_demo_cues
 from sp_bench.data.image_files import find_files
 from sp_bench.data.image_folder import FolderDataset
@@ -20,7 +19,7 @@ _CLASSES_FILE = "classes.json"
 _FILE_NAME = re.compile(r"(?P<shape>.*?)\d*-(?P<texture>.*?)\d*")
 
 
-class CueConflictDataset(ImageDataset):
+class CueConflictDataset(FolderDataset):
     """Images with two classes each, one of the shape and one of the texture.
 
     Args:
@@ -41,12 +40,8 @@ class CueConflictDataset(ImageDataset):
         textures: Sequence[int],
         classes: tuple[str, ...],
     ) -> None:
-        self._files = FolderDataset(paths, shapes, classes)
-        self.labels, self.classes = self._files.labels, classes
+        super().__init__(paths, shapes, classes)
         self.textures = torch.tensor(textures, dtype=torch.int64)
-
-    def image(self, index: int) -> Image.Image:
-        return self._files.image(index)
 
 
 def load_cues(source: str | None, shared: Splits | None) -> Splits:

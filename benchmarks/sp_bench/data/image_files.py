@@ -6,18 +6,15 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from PIL import Image, ImageOps
-from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms.v2 import functional as image_ops
 
 from sp_bench.data.dataset import DataError
 
 MAX_UNREADABLE = 0.01  # fraction of all files; more indicates a broken copy
-
-ImageLike = TypeVar("ImageLike", Image.Image, Tensor)
 
 
 def open_image(path: str | Path) -> Image.Image:
@@ -39,7 +36,7 @@ def open_image(path: str | Path) -> Image.Image:
         return ImageOps.exif_transpose(image).convert("RGB")
 
 
-def resize_and_center_crop(image: ImageLike, side: int) -> ImageLike:
+def resize_and_center_crop(image: Any, side: int) -> Any:
     """Resize the shorter side to ``side`` pixels, antialiased, and crop the center square.
 
     Args:
@@ -49,8 +46,7 @@ def resize_and_center_crop(image: ImageLike, side: int) -> ImageLike:
     >>> resize_and_center_crop(Image.new("RGB", (30, 20)), 10).size
     (10, 10)
     """
-    square: ImageLike = image_ops.center_crop(image_ops.resize(image, [side]), [side])
-    return square
+    return image_ops.center_crop(image_ops.resize(image, [side]), [side])
 
 
 def is_image_name(name: str) -> bool:

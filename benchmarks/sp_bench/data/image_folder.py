@@ -1,4 +1,4 @@
-"""Image folders with one subfolder per class, already split or to be split here."""
+"""Image folders: with a subfolder per class, already split or to be split here; or flat."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from sp_bench.data.stratify import split_off
 
 TEST_NAMES = ("test", "val", "validation")
 TEST_SHARE = 0.2
+_MIN_IMAGES = 10  # of a flat folder
 
 Files = list[tuple[str, str]]  # (class, path) of each image
 
@@ -70,6 +71,24 @@ def load_folder(folder: Path, *, seed: int = 0) -> Splits:
     if _subfolders(folder / "train"):
         return _load_train_and_test(folder)
     return _load_and_split(folder, seed)
+
+
+def load_flat_folder(folder: Path) -> Splits:
+    """Load images without classes, and hold out a fifth of them.
+
+    Args:
+        folder: folder with images directly in it.
+
+    Raises:
+        DataError: there are fewer than 10 images, or more than 1 % of the files are unreadable.
+    """
+    files = [("image", path) for path in find_files(folder)]
+    skipped = _unreadable(files)
+    whole = _build(_without(files, skipped), ("image",))
+    if len(whole) < _MIN_IMAGES:
+        raise DataError.of(folder, f"{len(whole)} images; it takes at least {_MIN_IMAGES}")
+    train, test = split_off(whole.labels.numpy(), TEST_SHARE, seed=0)
+    return Splits(folder.name, Selection(whole, train), Selection(whole, test), skipped)
 
 
 def _load_train_and_test(folder: Path) -> Splits:

@@ -1,4 +1,4 @@
-"""`load_data`: from the value of ``--data`` to images."""
+"""Images of a source: `load_data`, and the loaders of tasks with and without labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sp_bench.data.dataset import DataError, Selection, Splits
 from sp_bench.data.demo import load_demo
-from sp_bench.data.image_folder import TEST_SHARE, load_folder
+from sp_bench.data.image_files import is_image_name
+from sp_bench.data.image_folder import TEST_SHARE, load_flat_folder, load_folder
 from sp_bench.data.stratify import split_off, take
 from sp_bench.data.torchvision_datasets import CATALOGUE, load_torchvision
 
@@ -63,6 +64,41 @@ def load_data(
     return _limit_training(splits, limit, seed)
 
 
+def load_labelled(source: str | None, shared: Splits | None) -> Splits:
+    """Images in classes for a task: its own, or the shared ones.
+
+    Args:
+        source: the task's own source, as for `load_data`.
+        shared: images of all tasks.
+
+    Raises:
+        DataError: both are None, or the source cannot be used.
+    """
+    if source is not None:
+        return load_data(source)
+    if shared is None:
+        raise DataError("it takes images in classes")
+    return shared
+
+
+def load_unlabelled(source: str | None, shared: Splits | None) -> Splits:
+    """Images for a task that uses no labels; the source can also be a folder without classes.
+
+    Arguments and errors are those of `load_labelled`. A fifth of a folder without classes is held
+    out.
+
+    >>> load_unlabelled(None, None)
+    Traceback (most recent call last):
+    sp_bench.data.dataset.DataError: it takes a folder of images
+    """
+    if source is None and shared is None:
+        raise DataError("it takes a folder of images")
+    folder = Path(source or "").expanduser()
+    if source and folder.is_dir() and any(is_image_name(path.name) for path in folder.iterdir()):
+        return load_flat_folder(folder)
+    return load_labelled(source, shared)
+
+
 def _hold_out_validation(splits: Splits, seed: int) -> Splits:
     rest, held_out = split_off(splits.train.labels.numpy(), TEST_SHARE, seed)
     train, test = Selection(splits.train, rest), Selection(splits.train, held_out)
@@ -93,9 +129,7 @@ def _limit_training(splits: Splits, limit: int | None, seed: int) -> Splits:
     if limit is None or limit >= len(splits.train):
         return splits
     labels = splits.train.labels.numpy()
-    num_classes = len(set(labels.tolist()))
-    if limit < num_classes:
-        raise DataError(
-            f"limit={limit}: it takes at least one image for each of {num_classes} classes"
-        )
+    classes = len(set(labels.tolist()))
+    if limit < classes:
+        raise DataError(f"limit={limit}: it takes at least one image for each of {classes} classes")
     return replace(splits, train=Selection(splits.train, take(labels, limit, seed)))

@@ -9,6 +9,7 @@ independent of the class.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 PART_NAMES = ("block", "disc", "cone", "post", "ring", "dome")
 BLOCK, DISC, CONE, POST, RING, DOME = range(1, 7)  # as in the part masks, where 0 is no part
@@ -113,29 +114,12 @@ def _sizes(part: str, factor: float) -> tuple[Change, ...]:
     )
 
 
-def _block(x: float, y: float, turn: float = 0.0) -> Piece:
-    return Piece(BLOCK, x, y, 1.05, 0.6, turn)
-
-
-def _disc(x: float, y: float) -> Piece:
-    return Piece(DISC, x, y, 0.52, 0.52)
-
-
-def _cone(x: float, y: float, turn: float = 0.0) -> Piece:
-    return Piece(CONE, x, y, 0.66, 0.62, turn)
-
-
-def _post(x: float, y: float, turn: float = 0.0) -> Piece:
-    return Piece(POST, x, y, 0.2, 0.95, turn)
-
-
-def _ring(x: float, y: float) -> Piece:
-    return Piece(RING, x, y, 0.8, 0.8)
-
-
-def _dome(x: float, y: float, turn: float = 0.0) -> Piece:
-    return Piece(DOME, x, y, 0.84, 0.46, turn)
-
+_block = partial(Piece, BLOCK, width=1.05, height=0.6)
+_disc = partial(Piece, DISC, width=0.52, height=0.52)
+_cone = partial(Piece, CONE, width=0.66, height=0.62)
+_post = partial(Piece, POST, width=0.2, height=0.95)
+_ring = partial(Piece, RING, width=0.8, height=0.8)
+_dome = partial(Piece, DOME, width=0.84, height=0.46)
 
 TOYS: tuple[Toy, ...] = (
     # A block, a cone and two discs.
@@ -166,13 +150,13 @@ TOYS: tuple[Toy, ...] = (
     ),
     Toy(
         "snail",
-        (_post(-0.2, 1.3, 22), _post(0.42, 1.25, -22), _dome(0.1, 0.78), _block(0, 0.3)),
+        (_post(-0.2, 1.3, turn=22), _post(0.42, 1.25, turn=-22), _dome(0.1, 0.78), _block(0, 0.3)),
         2,
         _sizes("dome", 1.35),
     ),
     Toy(
         "crane",
-        (_post(-0.5, 0.95), _post(-0.04, 1.46, 90), _block(-0.3, 0.3), _dome(0.46, 1.1)),
+        (_post(-0.5, 0.95), _post(-0.04, 1.46, turn=90), _block(-0.3, 0.3), _dome(0.46, 1.1)),
         3,
         _upwards("dome", 0.24),
     ),
@@ -191,7 +175,7 @@ TOYS: tuple[Toy, ...] = (
     ),
     Toy(
         "cycle",
-        (_post(0.02, 0.74, 66), _ring(-0.46, 0.4), _disc(0.5, 0.26), _cone(-0.1, 1.26)),
+        (_post(0.02, 0.74, turn=66), _ring(-0.46, 0.4), _disc(0.5, 0.26), _cone(-0.1, 1.26)),
         3,
         _sideways("cone", 0.34),
     ),

@@ -10,29 +10,10 @@ import pkgutil
 from collections.abc import Sequence
 from functools import cache
 
-from sp_bench.tasks.task import (
-    EVALUATION_SEED,
-    Task,
-    TaskContext,
-    load_labelled,
-    require_two_images,
-    run_task,
-    subsample,
-)
+from sp_bench.tasks.task import EVALUATION_SEED, Task, TaskContext, run_task
 from sp_plugin.validation import ConfigError, did_you_mean
 
-__all__ = [
-    "DEFAULT_TASKS",
-    "EVALUATION_SEED",
-    "Task",
-    "TaskContext",
-    "all_tasks",
-    "find_tasks",
-    "load_labelled",
-    "require_two_images",
-    "run_task",
-    "subsample",
-]
+__all__ = ["EVALUATION_SEED", "Task", "TaskContext", "all_tasks", "find_tasks", "run_task"]
 
 DEFAULT_TASKS = ("knn", "linear", "pair")
 

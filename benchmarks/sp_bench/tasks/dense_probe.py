@@ -53,13 +53,7 @@ def fit_dense(features: Tensor, values: Tensor, outputs: int, loss: Loss) -> nn.
 
 @torch.no_grad()
 def predict_dense(probe: nn.Module, features: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Outputs of the probe for one image, (outputs, H, W).
-
-    Args:
-        probe: fitted probe.
-        features: (D, h, w).
-        size: height and width of the output.
-    """
+    """Outputs of the probe for one image, (outputs, H, W), from its features (D, h, w)."""
     return _upsample(probe(features[None]), size)[0]
 
 

@@ -12,15 +12,11 @@ from sp_bench.data.fine import load_fine
 from sp_bench.results import MetricSpec
 from sp_bench.tasks.knn import predict_knn
 from sp_bench.tasks.linear import cached_probe
-from sp_bench.tasks.task import Task, TaskContext
+from sp_bench.tasks.task import Task, TaskContext, percent_control
 
 
 def class_mean(prediction: Tensor, target: Tensor) -> float:
-    """Mean over the target classes of the accuracy on their images.
-
-    Args:
-        prediction: (N,) predicted classes.
-        target: (N,) true classes, int64.
+    """Mean over the classes in ``target`` (N,) of the accuracy of ``prediction`` (N,) on them.
 
     >>> class_mean(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 0, 1]))
     0.8333333333333333
@@ -50,7 +46,7 @@ TASK = Task(
     (
         MetricSpec("fine_grained_linear", "fine-grained: linear probe (class mean)", percent=True),
         MetricSpec("fine_grained_knn", "fine-grained: kNN (class mean)", percent=True),
-        MetricSpec("fine_grained_chance", "fine-grained: chance", percent=True, headline=False),
+        percent_control("fine_grained_chance", "fine-grained: chance"),
     ),
     run,
     load_fine,

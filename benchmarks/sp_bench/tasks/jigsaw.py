@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 
-from sp_bench.data.unlabelled_folder import load_unlabelled
+from sp_bench.data.load import load_unlabelled
 from sp_bench.results import MetricSpec
 from sp_bench.tasks.jigsaw_probe import solve_jigsaws
-from sp_bench.tasks.task import Task, TaskContext, require_two_images
+from sp_bench.tasks.task import Task, TaskContext, percent_control, require_two_images
 
 GRIDS = (2, 3)
 
@@ -26,13 +26,7 @@ def _metrics() -> tuple[MetricSpec, ...]:
             key, text = f"jigsaw_{n}x{n}_{name}", f"jigsaw {n}x{n}: {label}"
             metrics += [
                 MetricSpec(key, text, percent=True, chance=chance),
-                MetricSpec(
-                    f"{key}_random",
-                    f"{text}, random backbone",
-                    percent=True,
-                    headline=False,
-                    chance=chance,
-                ),
+                percent_control(f"{key}_random", f"{text}, random backbone", chance),
             ]
     return tuple(metrics)
 

@@ -15,7 +15,7 @@ from sp_bench.tasks.jigsaw import GRIDS
 from sp_bench.tasks.jigsaw_patches import assemble, patch_boxes
 from sp_bench.tasks.jigsaw_probe import solve_jigsaws
 from sp_bench.tasks.linear import cached_probe
-from sp_bench.tasks.task import EVALUATION_SEED, Task, TaskContext
+from sp_bench.tasks.task import EVALUATION_SEED, Task, TaskContext, percent_control
 from sp_plugin.isolation import make_generator
 
 _ORDERS = {
@@ -36,13 +36,8 @@ def _metrics() -> tuple[MetricSpec, ...]:
         for n in GRIDS
         for order, label in _ORDERS.items()
     ]
-    chance = MetricSpec(
-        "jigsaw_recognition_chance",
-        "jigsaw: recognition, most frequent class",
-        percent=True,
-        headline=False,
-    )
-    return *metrics, chance
+    key, label = "jigsaw_recognition_chance", "jigsaw: recognition, most frequent class"
+    return *metrics, percent_control(key, label)
 
 
 def run(context: TaskContext) -> dict[str, float]:

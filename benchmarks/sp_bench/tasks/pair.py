@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sp_bench.data.dataset import ImageDataset
-from sp_bench.data.unlabelled_folder import load_unlabelled
+from sp_bench.data.load import load_unlabelled
 from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.results import PAIR_CONTROLS, MetricSpec
 from sp_bench.tasks.pair_breakdown import SUBSETS, find_subsets, gains_by_subset
@@ -40,23 +40,20 @@ _MLP = {"mlp": "both views", "mlp_one": "one view alone", "mlp_gain": "gain over
 _UNITS = ("of the image's width", "of the image's height", "in log2 of the side")
 
 
-def r2_control(key: str, label: str) -> MetricSpec:
-    """Spec of an R2 that is a control, not a headline."""
-    return MetricSpec(key, f"{label} (R2)", headline=False, chance=0.0)
+def r2_metric(key: str, label: str, headline: bool = False) -> MetricSpec:
+    """Spec of an R2, a control by default."""
+    return MetricSpec(key, f"{label} (R2)", headline=headline, chance=0.0)
 
 
 def _metrics() -> tuple[MetricSpec, ...]:
     gains = [
-        MetricSpec(f"pair_{name}_gain", f"pair: {name}, gain over one view (R2)", chance=0.0)
+        r2_metric(f"pair_{name}_gain", f"pair: {name}, gain over one view", headline=True)
         for name in COMPONENTS
     ]
-    equal_gain = MetricSpec(
-        "pair_scale_equal_gain",
-        "pair: scale, sharpness equalised, gain over one view (R2)",
-        chance=0.0,
-    )
+    equal_label = "pair: scale, sharpness equalised, gain over one view"
+    equal_gain = r2_metric("pair_scale_equal_gain", equal_label, headline=True)
     controls = [
-        r2_control(f"pair_{name}_{key}", f"pair: {name}, {label}")
+        r2_metric(f"pair_{name}_{key}", f"pair: {name}, {label}")
         for key, label in PAIR_CONTROLS.items()
         for name in COMPONENTS
     ]
@@ -70,12 +67,12 @@ def _metrics() -> tuple[MetricSpec, ...]:
         for name, unit in zip(COMPONENTS, _UNITS, strict=True)
     ]
     mlps = [
-        r2_control(f"pair_{name}_{key}", f"pair: {name}, MLP, {label}")
+        r2_metric(f"pair_{name}_{key}", f"pair: {name}, MLP, {label}")
         for key, label in _MLP.items()
         for name in COMPONENTS
     ]
     by_subset = [
-        r2_control(f"pair_{name}_gain_{subset}", f"pair: {name}, gain over one view, {label}")
+        r2_metric(f"pair_{name}_gain_{subset}", f"pair: {name}, gain over one view, {label}")
         for subset, label in SUBSETS.items()
         for name in ("shift", "scale")
     ]
@@ -87,25 +84,27 @@ def run(context: TaskContext) -> dict[str, float]:
     require_two_images(context.splits)
     train, test, backbone = context.splits.train, context.splits.test, context.backbone
     sizes = backbone.side, backbone.crop_size
-    parts = [
-        (train, sample_crop_groups(len(train), _FIT_PAIRS, *sizes, part=0)),
-        (test, sample_crop_groups(len(test), _SCORE_PAIRS, *sizes, part=1)),
-    ]
-    native = [_extract(backbone, images, crops) for images, crops in parts]
-    equal = [_extract(backbone, images, crops, crops.resolution) for images, crops in parts]
-    random = [_extract(context.untrained, images, crops) for images, crops in parts]
+    fit_crops = sample_crop_groups(len(train), _FIT_PAIRS, *sizes, part=0)
+    score_crops = sample_crop_groups(len(test), _SCORE_PAIRS, *sizes, part=1)
+    fit, score = _extract(backbone, train, fit_crops), _extract(backbone, test, score_crops)
+    equal = (
+        _extract(backbone, train, fit_crops, fit_crops.resolution),
+        _extract(backbone, test, score_crops, score_crops.resolution),
+    )
+    untrained = context.untrained
+    random = _extract(untrained, train, fit_crops), _extract(untrained, test, score_crops)
 
-    both, target = predict_from_both(*native), native[1].targets.double()
-    ones = predict_from_one(*native)
+    both, target = predict_from_both(fit, score), score.targets.double()
+    ones = predict_from_one(fit, score)
     scores = {
         "r2": r2(both, target),
         "one": torch.maximum(*(r2(one, target) for one in ones)),
-        "shuffled": r2_of_both(*map(shuffle_partners, native)),
+        "shuffled": r2_of_both(shuffle_partners(fit), shuffle_partners(score)),
         "random": r2_of_both(*random),
         "equal": r2_of_both(*equal),
         "equal_one": r2_of_one(*equal),
-        "mlp": r2_of_both(*native, predict_mlp),
-        "mlp_one": r2_of_one(*native, predict_mlp),
+        "mlp": r2_of_both(fit, score, predict_mlp),
+        "mlp_one": r2_of_one(fit, score, predict_mlp),
     }
     scores["gain"] = scores["r2"] - scores["one"]
     scores["mlp_gain"] = scores["mlp"] - scores["mlp_one"]
@@ -117,7 +116,7 @@ def run(context: TaskContext) -> dict[str, float]:
         for name, value in zip(COMPONENTS, values, strict=True)
     }
     metrics["pair_scale_equal_gain"] = float((scores["equal"] - scores["equal_one"])[2])
-    subsets = find_subsets(parts[1][1])
+    subsets = find_subsets(score_crops)
     for subset, (shift, scale) in gains_by_subset(subsets, both, ones, target).items():
         metrics[f"pair_shift_gain_{subset}"] = shift
         metrics[f"pair_scale_gain_{subset}"] = scale

@@ -10,10 +10,10 @@ a random backbone.
 from __future__ import annotations
 
 from sp_bench.data.dataset import ImageDataset
-from sp_bench.data.unlabelled_folder import load_unlabelled
+from sp_bench.data.load import load_unlabelled
 from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.results import MetricSpec
-from sp_bench.tasks.pair import COMPONENTS, r2_control
+from sp_bench.tasks.pair import COMPONENTS, r2_metric
 from sp_bench.tasks.pair_interaction_probe import (
     CropFeatures,
     predict_from_first,
@@ -44,11 +44,11 @@ def _metrics() -> tuple[MetricSpec, ...]:
         **{f"{name}_gain": f"{name}, gain over one view" for name in COMPONENTS},
     }
     headlines = [
-        MetricSpec(f"pair_interaction_{key}", f"pair interaction: {label} (R2)", chance=0.0)
+        r2_metric(f"pair_interaction_{key}", f"pair interaction: {label}", headline=True)
         for key, label in gains.items()
     ]
     controls = [
-        r2_control(f"pair_interaction_{name}_{key}", f"pair interaction: {name}, {label}")
+        r2_metric(f"pair_interaction_{name}_{key}", f"pair interaction: {name}, {label}")
         for key, label in _CONTROLS.items()
         for name in COMPONENTS
     ]
@@ -60,12 +60,11 @@ def run(context: TaskContext) -> dict[str, float]:
     require_two_images(context.splits)
     train, test, backbone = context.splits.train, context.splits.test, context.backbone
     sizes = backbone.side, backbone.crop_size
-    parts = [
-        (train, sample_crop_groups(len(train), _FIT_IMAGES, *sizes, 0, _NUM_CROPS)),
-        (test, sample_crop_groups(len(test), _SCORE_IMAGES, *sizes, 1, _NUM_CROPS)),
-    ]
-    fit, score = (_extract(backbone, *part) for part in parts)
-    random = [_extract(context.untrained, *part) for part in parts]
+    fit_crops = sample_crop_groups(len(train), _FIT_IMAGES, *sizes, 0, _NUM_CROPS)
+    score_crops = sample_crop_groups(len(test), _SCORE_IMAGES, *sizes, 1, _NUM_CROPS)
+    fit, score = _extract(backbone, train, fit_crops), _extract(backbone, test, score_crops)
+    untrained = context.untrained
+    random = _extract(untrained, train, fit_crops), _extract(untrained, test, score_crops)
     scores = {
         "r2": r2(predict_jointly(fit, score), score.targets),
         "one": r2(predict_from_first(fit, score), score.targets),

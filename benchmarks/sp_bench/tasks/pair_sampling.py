@@ -35,29 +35,17 @@ class SampledCrops:
 
     @property
     def targets(self) -> Tensor:
-        """(n, 3), of crops a and b: dx and dy in fractions of the image, and the scale.
-
-        The scale is sigma = 1/2 ln(A_b / A_a), of the areas.
-        """
+        """(n, 3): dx and dy in fractions of the image, and the scale 1/2 ln(area b / area a)."""
         return self.targets_of(torch.tensor([[0], [1]]))
 
     def targets_of(self, pairs: Tensor) -> Tensor:
-        """Targets of P pairs of crops, (Pn, 3), the n rows of the first pair first.
-
-        Args:
-            pairs: (2, P) indices of the crops in a group.
-        """
+        """Targets (Pn, 3) of crops ``pairs`` (2, P) in the groups, the n of the first pair first."""
         a, b = self.boxes[pairs].flatten(1, 2)
         return unnormalized_targets(a, b, "image")
 
 
 def sample_crop_groups(
-    num_images: int,
-    max_groups: int,
-    image_size: int,
-    crop_size: int,
-    part: int,
-    num_crops: int = 2,
+    num_images: int, max_groups: int, side: int, crop_size: int, part: int, num_crops: int = 2
 ) -> SampledCrops:
     """Sample two groups of crops per image, or ``max_groups`` from random images.
 
@@ -66,12 +54,12 @@ def sample_crop_groups(
     Args:
         num_images: number of images.
         max_groups: largest number of groups.
-        image_size: side of the images in pixels.
+        side: side of the images in pixels.
         crop_size: side of the resized crops in pixels.
         part: 0 for the images to fit on, 1 for those to score on; seeds the draw.
         num_crops: crops per group.
 
-    >>> pairs = sample_crop_groups(10, max_groups=15, image_size=64, crop_size=32, part=0)
+    >>> pairs = sample_crop_groups(10, max_groups=15, side=64, crop_size=32, part=0)
     >>> pairs.boxes.shape, int(pairs.image.bincount().max())
     (torch.Size([2, 15, 4]), 2)
     """
@@ -79,10 +67,10 @@ def sample_crop_groups(
     rounds = [torch.randperm(num_images, generator=generator) for _ in range(_PER_IMAGE)]
     image = torch.cat(rounds)[:max_groups]
     # Crops with little overlap, whatever the settings of the SP arm.
-    config = SPConfig(source="image", num_crops=num_crops, max_iou=0.1).resolve(image_size)
+    config = SPConfig(source="image", num_crops=num_crops, max_iou=0.1).resolve(side)
     boxes = config.build_sampler()(len(image), generator)
     draws = rand_cpu(len(image), 1, generator=generator)
-    resolution = matched_resolution(boxes[..., 2:] * image_size, crop_size, draws)
+    resolution = matched_resolution(boxes[..., 2:] * side, crop_size, draws)
     return SampledCrops(image, boxes, resolution)
 
 
@@ -105,9 +93,7 @@ def extract_crop_features(
     for rows in torch.split(torch.arange(len(crops.image)), backbone.batch_size):
         batch = images[crops.image[rows]].to(backbone.device).float() / 255
         low_pass = None if resolution is None else resolution[rows].to(backbone.device)
-        pixels = [
-            crop_resize(batch, boxes, backbone.crop_size, low_pass)
-            for boxes in crops.boxes[:, rows]
-        ]
-        features.append(backbone.extract(torch.cat(pixels)).unflatten(0, (len(pixels), -1)))
+        boxes = crops.boxes[:, rows]
+        pixels = torch.cat([crop_resize(batch, b, backbone.crop_size, low_pass) for b in boxes])
+        features.append(backbone.extract(pixels).unflatten(0, (len(boxes), -1)))
     return torch.cat(features, dim=1)

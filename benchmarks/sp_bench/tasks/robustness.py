@@ -18,9 +18,10 @@ from sp_bench.corruptions.cifar_c import CorruptedFiles
 from sp_bench.corruptions.severities import SEVERITIES
 from sp_bench.data.dataset import DataError, Splits
 from sp_bench.data.image_files import resize_and_center_crop
+from sp_bench.data.load import load_labelled
 from sp_bench.results import MetricSpec
 from sp_bench.tasks.linear import cached_probe
-from sp_bench.tasks.task import EVALUATION_SEED, Task, TaskContext, load_labelled, subsample
+from sp_bench.tasks.task import EVALUATION_SEED, Task, TaskContext, percent_control, subsample
 
 # 75 times as many are encoded; 1,000 images resolve an accuracy to 1.5 points, and a difference
 # of two backbones on the same images more finely.
@@ -35,22 +36,14 @@ def _metrics() -> tuple[MetricSpec, ...]:
         for family in FAMILIES
     ]
     single = [
-        MetricSpec(
-            f"robustness_{name}", f"robustness: {name} (top-1)", percent=True, headline=False
-        )
-        for name in NAMES
+        percent_control(f"robustness_{name}", f"robustness: {name} (top-1)") for name in NAMES
     ]
     return (
         MetricSpec("robustness", "robustness: mean of 15 corruptions (top-1)", percent=True),
         MetricSpec("robustness_relative", "robustness: relative to clean", percent=True),
         *families,
-        MetricSpec("robustness_clean", "robustness: clean (top-1)", percent=True, headline=False),
-        MetricSpec(
-            "robustness_chance",
-            "robustness: most frequent class",
-            percent=True,
-            headline=False,
-        ),
+        percent_control("robustness_clean", "robustness: clean (top-1)"),
+        percent_control("robustness_chance", "robustness: most frequent class"),
         *single,
     )
 

@@ -15,7 +15,7 @@ from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import MetricSpec
 from sp_bench.tasks.dense_features import dense_features
 from sp_bench.tasks.dense_probe import fit_dense, predict_dense
-from sp_bench.tasks.task import Task, TaskContext
+from sp_bench.tasks.task import Task, TaskContext, percent_control
 
 _FIT_SIDE = 96  # pixels: the feature maps have no more detail
 
@@ -97,24 +97,13 @@ TASK = Task(
     "segmentation",
     (
         MetricSpec("segmentation_miou", "segmentation: mIoU", percent=True),
-        MetricSpec("segmentation_accuracy", "segmentation: pixels", percent=True, headline=False),
-        MetricSpec(
-            "segmentation_miou_random",
-            "segmentation: mIoU, random backbone",
-            percent=True,
-            headline=False,
+        percent_control("segmentation_accuracy", "segmentation: pixels"),
+        percent_control("segmentation_miou_random", "segmentation: mIoU, random backbone"),
+        percent_control(
+            "segmentation_miou_constant", "segmentation: mIoU, most frequent class everywhere"
         ),
-        MetricSpec(
-            "segmentation_miou_constant",
-            "segmentation: mIoU, most frequent class everywhere",
-            percent=True,
-            headline=False,
-        ),
-        MetricSpec(
-            "segmentation_accuracy_constant",
-            "segmentation: pixels, most frequent class everywhere",
-            percent=True,
-            headline=False,
+        percent_control(
+            "segmentation_accuracy_constant", "segmentation: pixels, most frequent class everywhere"
         ),
     ),
     run,

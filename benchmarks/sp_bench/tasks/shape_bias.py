@@ -14,7 +14,7 @@ from sp_bench.data.demo_cue_conflict import DemoCues
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import MetricSpec
 from sp_bench.tasks.linear import cached_probe
-from sp_bench.tasks.task import Task, TaskContext
+from sp_bench.tasks.task import Task, TaskContext, percent_control
 
 
 def decide(scores: np.ndarray, allowed: np.ndarray) -> np.ndarray:
@@ -31,12 +31,7 @@ def decide(scores: np.ndarray, allowed: np.ndarray) -> np.ndarray:
 
 
 def shape_bias(decisions: np.ndarray, shapes: np.ndarray, textures: np.ndarray) -> float:
-    """Fraction of decisions by shape among those by shape or texture; 0.5 if there are none.
-
-    Args:
-        decisions: (n,) chosen classes.
-        shapes: (n,) classes of the shapes.
-        textures: (n,) classes of the textures.
+    """Fraction of the decisions (n,) by shape among those by shape or texture; 0.5 if none.
 
     >>> shape_bias(np.array([0, 0, 1, 2]), np.array([0, 0, 0, 0]), np.array([1, 1, 1, 1]))
     0.6666666666666666
@@ -85,10 +80,10 @@ TASK = Task(
         MetricSpec("shape_bias", "shape bias: N_shape / (N_shape + N_texture)", True, chance=0.5),
         MetricSpec("shape_bias_decided", "shape bias: N_shape + N_texture"),
         MetricSpec("shape_bias_images", "shape bias: images", headline=False),
-        MetricSpec("shape_bias_by_shape", "shape bias: decided by shape", True, False),
-        MetricSpec("shape_bias_by_texture", "shape bias: decided by texture", True, False),
-        MetricSpec("shape_bias_by_chance", "shape bias: either by chance", True, False),
-        MetricSpec("shape_bias_random", "shape bias: random backbone", True, False, chance=0.5),
+        percent_control("shape_bias_by_shape", "shape bias: decided by shape"),
+        percent_control("shape_bias_by_texture", "shape bias: decided by texture"),
+        percent_control("shape_bias_by_chance", "shape bias: either by chance"),
+        percent_control("shape_bias_random", "shape bias: random backbone", chance=0.5),
     ),
     run,
     load_cues,

@@ -15,8 +15,8 @@ import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
-from sp_bench.data.dataset import DataError, Splits
-from sp_bench.data.load import load_data
+from sp_bench.data.dataset import Splits
+from sp_bench.data.load import load_labelled
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import MetricSpec
 from sp_plugin.isolation import make_generator, private_rng
@@ -46,23 +46,6 @@ class TaskContext:
 Load = Callable[[str | None, Splits | None], Splits]
 
 
-def load_labelled(source: str | None, shared: Splits | None) -> Splits:
-    """Images in classes: the task's own, or the shared ones.
-
-    Args:
-        source: the task's own source, as for `load_data`.
-        shared: images of all tasks.
-
-    Raises:
-        DataError: both are None, or the source cannot be used.
-    """
-    if source is not None:
-        return load_data(source)
-    if shared is None:
-        raise DataError("it takes images in classes")
-    return shared
-
-
 @dataclass(frozen=True)
 class Task:
     """An evaluation of a frozen backbone.
@@ -80,6 +63,11 @@ class Task:
     metrics: tuple[MetricSpec, ...]
     run: Callable[[TaskContext], dict[str, float]]
     load: Load = load_labelled
+
+
+def percent_control(key: str, label: str, chance: float | None = None) -> MetricSpec:
+    """Spec of a metric in percent that is a control, not a headline."""
+    return MetricSpec(key, label, percent=True, headline=False, chance=chance)
 
 
 def subsample(count: int, max_count: int) -> Tensor:
