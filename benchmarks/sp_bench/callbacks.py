@@ -63,7 +63,7 @@ class RunRecorder(pl.Callback):
         return {"curve": self.curve, "seconds": self.seconds, "flops": self.flops}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        vars(self).update(state_dict)
+        self.__dict__.update(state_dict)
 
 
 class EpochSeed(pl.Callback):

@@ -1,4 +1,4 @@
-"""One backbone asked some tasks, from end to end: goes on, repeats nothing, refuses in one line."""
+"""Evaluation of one backbone from end to end: resuming, caching and one-line errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def checkpoint(tmp_path: Path) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(3)
         state = make_backbone("tiny_resnet", 32).state_dict()
-    path = tmp_path / "host.ckpt"
+    path = tmp_path / "method.ckpt"
     torch.save({"state_dict": {f"backbone.{name}": value for name, value in state.items()}}, path)
     return path
 
@@ -66,12 +66,12 @@ def test_it_asks_the_backbone_of_the_checkpoint(tmp_path, sources, checkpoint):
 
 
 def test_a_finished_one_is_read_and_a_stopped_one_goes_on(tmp_path, sources, monkeypatch):
-    asked = []
+    started = []
     measure = task_runner.run_task
 
     def stop_at_linear(task, context):
-        asked.append(task.name)
-        if task.name == "linear" and asked.count("linear") == 1:
+        started.append(task.name)
+        if task.name == "linear" and started.count("linear") == 1:
             raise KeyboardInterrupt
         return measure(task, context)
 
@@ -80,9 +80,9 @@ def test_a_finished_one_is_read_and_a_stopped_one_goes_on(tmp_path, sources, mon
         run(tmp_path / "a", sources, tasks=("knn", "linear"))
     assert not (tmp_path / "a" / "eval.json").exists()
     first = run(tmp_path / "a", sources, tasks=("knn", "linear"))
-    assert asked == ["knn", "linear", "linear"]
+    assert started == ["knn", "linear", "linear"]
     assert run(tmp_path / "a", sources, tasks=("knn", "linear")) == first
-    assert asked == ["knn", "linear", "linear"]
+    assert started == ["knn", "linear", "linear"]
     with pytest.raises(UsageError, match=r"was made with tasks=\['knn', 'linear'\]"):
         run(tmp_path / "a", sources)
 

@@ -33,7 +33,7 @@ class Few(ImageDataset):
 
 
 class Restless(nn.Module):
-    """Draws, counts and normalises: all that a backbone can do to give itself away."""
+    """Draws random numbers, counts its calls and normalises: all state that a backbone can have."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,11 +54,11 @@ def net() -> nn.Sequential:
 
 def test_pictures_are_resized_and_cut_as_torchvision_does():
     dataset = Few()
-    shown = FrozenBackbone(net(), side=32, crop_size=16).images(dataset)
+    decoded = FrozenBackbone(net(), side=32, crop_size=16).images(dataset)
     crop = transforms.Compose([transforms.Resize(32), transforms.CenterCrop(32)])
     expected = np.stack([np.asarray(crop(Image.fromarray(p))) for p in dataset.pixels])
-    assert shown.dtype == torch.uint8
-    np.testing.assert_array_equal(shown.permute(0, 2, 3, 1).numpy(), expected)
+    assert decoded.dtype == torch.uint8
+    np.testing.assert_array_equal(decoded.permute(0, 2, 3, 1).numpy(), expected)
 
 
 def test_workers_decode_the_same():

@@ -34,20 +34,20 @@ def images(tmp_path: Path) -> list[Path]:
 )
 def test_what_is_shown_is_what_training_draws(images: list[Path], more: dict[str, Any]) -> None:
     config = SPConfig(**more, target_encoding="anchor")
-    asked = sample_preview(images[:6], config=config, side=32, count=4, seed=5)
+    preview = sample_preview(images[:6], config=config, side=32, count=4, seed=5)
     sp = SpatialPrediction(8, config.resolve(32))
-    boxes, crops = sp.sample_crops(asked.frames.float() / 255, make_generator(5))
-    assert torch.equal(asked.boxes, boxes[:2])
-    assert torch.equal(asked.crops[0], crops[:4]) and torch.equal(asked.crops[1], crops[4:8])
-    assert torch.equal(asked.targets, sp.targets.encode(*boxes[:2]))
-    assert ("one pair of the 3 crops" in footnote(asked)) is (config.num_crops == 3)
-    assert asked.windows is None  # the view is the window
+    boxes, crops = sp.sample_crops(preview.frames.float() / 255, make_generator(5))
+    assert torch.equal(preview.boxes, boxes[:2])
+    assert torch.equal(preview.crops[0], crops[:4]) and torch.equal(preview.crops[1], crops[4:8])
+    assert torch.equal(preview.targets, sp.targets.encode(*boxes[:2]))
+    assert ("one pair of the 3 crops" in footnote(preview)) is (config.num_crops == 3)
+    assert preview.windows is None  # the view is the window
 
 
 def test_window_holds_both_crops(images: list[Path]) -> None:
-    asked = sample_preview(images[:6], config=SPConfig(source="image"), side=32, count=6, seed=1)
-    assert asked.windows is not None and bool((asked.windows[:, 2] < 1).all())
-    window, inside = cxcywh_to_xyxy(asked.windows), cxcywh_to_xyxy(asked.boxes)
+    preview = sample_preview(images[:6], config=SPConfig(source="image"), side=32, count=6, seed=1)
+    assert preview.windows is not None and bool((preview.windows[:, 2] < 1).all())
+    window, inside = cxcywh_to_xyxy(preview.windows), cxcywh_to_xyxy(preview.boxes)
     assert bool((inside[..., :2] >= window[:, :2] - 1e-5).all())
     assert bool((inside[..., 2:] <= window[:, 2:] + 1e-5).all())
 
@@ -69,10 +69,10 @@ def test_seed_chooses_the_pictures(images: list[Path]) -> None:
 def test_unreadable_pictures_are_passed_over_and_counted(
     images: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked = sample_preview(images, config=SPConfig(), side=32, count=8)
-    assert len(asked.frames) == 6 and asked.unreadable == 2
+    preview = sample_preview(images, config=SPConfig(), side=32, count=8)
+    assert len(preview.frames) == 6 and preview.unreadable == 2
     assert "2 unreadable images" in caplog.text
-    assert "passed over: 2" in footnote(asked)
+    assert "passed over: 2" in footnote(preview)
 
 
 def test_nothing_to_draw_is_told_in_a_line(images: list[Path]) -> None:
@@ -104,18 +104,18 @@ def test_words_of_the_answer(b: tuple[float, ...], encoding: str, said: str) -> 
 
 
 def test_drawing_has_each_pair_its_boxes_crops_and_answer(images: list[Path]) -> None:
-    asked = sample_preview(images[:6], config=SPConfig(source="image"), side=32, count=3)
-    axes = draw_asked(asked).axes
+    preview = sample_preview(images[:6], config=SPConfig(source="image"), side=32, count=3)
+    axes = draw_asked(preview).axes
     assert len(axes) == 9  # an image and two crops for each
     for i in range(3):
         image, crop_a, crop_b = axes[3 * i : 3 * i + 3]
         drawn = [patch.get_bbox().extents for patch in image.patches]
-        assert asked.windows is not None
-        wanted = cxcywh_to_xyxy(torch.stack([asked.windows[i], *asked.boxes[:, i]]))
-        assert np.allclose(drawn, wanted)
-        assert answer(*asked.boxes[:, i], "symmetric") in image.texts[0].get_text()
-        assert f"x {asked.targets[i, 0]:+.2f}" in image.texts[0].get_text()
-        for crop, shown in zip(asked.crops[:, i], (crop_a, crop_b), strict=True):
+        assert preview.windows is not None
+        expected = cxcywh_to_xyxy(torch.stack([preview.windows[i], *preview.boxes[:, i]]))
+        assert np.allclose(drawn, expected)
+        assert answer(*preview.boxes[:, i], "symmetric") in image.texts[0].get_text()
+        assert f"x {preview.targets[i, 0]:+.2f}" in image.texts[0].get_text()
+        for crop, shown in zip(preview.crops[:, i], (crop_a, crop_b), strict=True):
             pixels = shown.images[0].get_array()
             assert np.abs(pixels / 255.0 - crop.permute(1, 2, 0).numpy()).max() < 0.51 / 255
 

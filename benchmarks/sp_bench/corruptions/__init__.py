@@ -48,9 +48,7 @@ FAMILIES: dict[str, dict[str, Corruption]] = {
         "jpeg_compression": digital.jpeg,
     },
 }
-CORRUPTIONS = {
-    name: corruption for family in FAMILIES.values() for name, corruption in family.items()
-}
+CORRUPTIONS = {key: make for family in FAMILIES.values() for key, make in family.items()}
 NAMES = tuple(CORRUPTIONS)
 _BATCH = 128
 

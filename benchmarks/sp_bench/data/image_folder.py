@@ -65,9 +65,8 @@ def load_folder(folder: Path, *, seed: int = 0) -> Splits:
     sp_bench.data.dataset.DataError: data='holiday': the folder does not exist
     """
     if not folder.is_dir():
-        is_file = folder.exists()
-        problem = "this is a file, not a folder" if is_file else "the folder does not exist"
-        raise DataError.of(folder, problem)
+        missing = "the folder does not exist"
+        raise DataError.of(folder, "this is a file, not a folder" if folder.exists() else missing)
     if _subfolders(folder / "train"):
         return _load_train_and_test(folder)
     return _load_and_split(folder, seed)

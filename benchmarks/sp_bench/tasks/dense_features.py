@@ -116,11 +116,8 @@ def _last_map_layer(backbone: nn.Module, image: Tensor) -> str | None:
 
         return hook
 
-    handles = [
-        module.register_forward_hook(make_hook(name))
-        for name, module in backbone.named_modules()
-        if name
-    ]
+    modules = [(name, module) for name, module in backbone.named_modules() if name]
+    handles = [module.register_forward_hook(make_hook(name)) for name, module in modules]
     try:
         backbone(image)
     finally:

@@ -39,7 +39,7 @@ class SampledCrops:
         return self.targets_of(torch.tensor([[0], [1]]))
 
     def targets_of(self, pairs: Tensor) -> Tensor:
-        """Targets (Pn, 3) of crops ``pairs`` (2, P) in the groups, the n of the first pair first."""
+        """Targets (Pn, 3) of ``pairs`` (2, P) of a group's crops, the n of the first pair first."""
         a, b = self.boxes[pairs].flatten(1, 2)
         return unnormalized_targets(a, b, "image")
 

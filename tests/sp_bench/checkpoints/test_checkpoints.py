@@ -1,4 +1,4 @@
-"""Checkpoints as each host writes them, and files that want to be more than weights."""
+"""Checkpoints in the format of each framework, and files with more than weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what is given as --data to the two splits, and how bad input is answered."""
+"""From the value of --data to the two splits, and messages for bad input."""
 
 from __future__ import annotations
 

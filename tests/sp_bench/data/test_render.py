@@ -1,4 +1,4 @@
-"""Whether image, mask and depth tell the same story."""
+"""Agreement of image, mask and depth."""
 
 from __future__ import annotations
 
@@ -129,11 +129,11 @@ def test_a_toy_changes_the_picture_where_its_mask_says_so_and_where_its_shadow_f
         change = np.abs(toy.image.astype(int) - empty.image).max(axis=2)
         in_mask = toy.part_mask > 0
         assert (change[in_mask] > 8).mean() > 0.9
-        beside = np.ones_like(in_mask)
+        outside = np.ones_like(in_mask)
         rows, columns = np.nonzero(in_mask)
-        beside[max(rows.min() - 6, 0) : rows.max() + 6, :] = False
-        beside[:, max(columns.min() - 6, 0) : columns.max() + 6] = False
-        above = beside & (np.arange(SIDE)[:, None] < scene.ground_end - 1)
+        outside[max(rows.min() - 6, 0) : rows.max() + 6, :] = False
+        outside[:, max(columns.min() - 6, 0) : columns.max() + 6] = False
+        above = outside & (np.arange(SIDE)[:, None] < scene.ground_end - 1)
         assert (change[above] == 0).all()
 
 

@@ -1,4 +1,4 @@
-"""Segmentation and depth: metrics against references, and images whose answer is known."""
+"""Segmentation and depth: metrics against references, and images with a known result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Colours(nn.Module):
 
 
 class Blind(nn.Module):
-    """A map that tells nothing."""
+    """A constant map."""
 
     def forward(self, images: Tensor) -> Tensor:
         return torch.ones(len(images), 3, 8, 8)
@@ -39,7 +39,7 @@ def subject(splits, untrained: nn.Module | None = None) -> TaskContext:
 
 @pytest.fixture
 def folder(tmp_path):
-    """Coloured halves on a ground; the colour tells class and depth; half the images at test."""
+    """Coloured halves on a ground; the colour gives class and depth; half the images at test."""
     rng = np.random.default_rng(0)
     colours = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200]])
     for split in ("train", "test"):
@@ -137,17 +137,17 @@ def test_figures_follow_from_the_pictures_alone(folder, task, monkeypatch):
 
 def test_the_demo_has_both_and_its_features_are_extracted_once(monkeypatch):
     demo = load_data("demo", size=27)
-    told = subject(segmentation.TASK.load(None, demo))
+    context = subject(segmentation.TASK.load(None, demo))
     monkeypatch.setattr(dense_probe, "_STEPS", 1)
     monkeypatch.setattr(dense_probe, "_EPOCHS", 1)
-    asked = []
-    encode = FrozenBackbone.extract_maps
-    monkeypatch.setattr(FrozenBackbone, "extract_maps", lambda *a: asked.append(1) or encode(*a))
-    run_task(segmentation.TASK, told)
-    times = len(asked)
+    calls = []
+    extract = FrozenBackbone.extract_maps
+    monkeypatch.setattr(FrozenBackbone, "extract_maps", lambda *a: calls.append(1) or extract(*a))
+    run_task(segmentation.TASK, context)
+    times = len(calls)
     deep = depth.TASK.load(None, demo)
-    run_task(depth.TASK, TaskContext(told.backbone, told.untrained, deep, 0))
-    assert times == len(asked) == 4
+    run_task(depth.TASK, TaskContext(context.backbone, context.untrained, deep, 0))
+    assert times == len(calls) == 4
 
 
 def test_the_probe_finds_a_linear_rule_whatever_the_units_of_the_features():
@@ -155,7 +155,7 @@ def test_the_probe_finds_a_linear_rule_whatever_the_units_of_the_features():
     features = torch.randn(64, 3, 4, 4, generator=generator)
     truth = (features[:, 0] > 0).long()
     units = torch.tensor([100.0, 1, 0.01]).view(3, 1, 1)
-    loss = lambda told, values: nn.functional.cross_entropy(told, values)  # noqa: E731
+    loss = lambda logits, values: nn.functional.cross_entropy(logits, values)  # noqa: E731
     probe = fit_dense(features * units + 7, truth, 2, loss)
     found = torch.stack([predict_dense(probe, f, (4, 4)).argmax(0) for f in features * units + 7])
     assert (found == truth).double().mean() > 0.97
@@ -163,8 +163,8 @@ def test_the_probe_finds_a_linear_rule_whatever_the_units_of_the_features():
 
 def test_logits_are_enlarged_to_the_mask():
     probe = nn.Identity()
-    told = predict_dense(probe, torch.tensor([[[0.0, 1.0]]]), (2, 4))
-    torch.testing.assert_close(told[0, 0], torch.tensor([0.0, 0.25, 0.75, 1.0]))
+    logits = predict_dense(probe, torch.tensor([[[0.0, 1.0]]]), (2, 4))
+    torch.testing.assert_close(logits[0, 0], torch.tensor([0.0, 0.25, 0.75, 1.0]))
 
 
 def test_the_last_map_is_found_where_a_network_pools_it():

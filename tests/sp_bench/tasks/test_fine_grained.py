@@ -19,11 +19,11 @@ def test_the_class_mean_is_scikit_learns_balanced_accuracy():
 
 
 def test_figures_are_class_means_of_the_same_probes(net, tints, ask):
-    subject = ask(net, tints)
-    found = run_task(TASK, subject)
-    probe = linear.cached_probe(subject.backbone, tints.train)
-    told = probe.predict(subject.backbone.features(tints.test).numpy())
-    expected = balanced_accuracy_score(tints.test.labels, told)
+    context = ask(net, tints)
+    found = run_task(TASK, context)
+    probe = linear.cached_probe(context.backbone, tints.train)
+    prediction = probe.predict(context.backbone.features(tints.test).numpy())
+    expected = balanced_accuracy_score(tints.test.labels, prediction)
     assert found["fine_grained_linear"] == pytest.approx(expected)
     assert found["fine_grained_chance"] == 0.25
     assert found["fine_grained_knn"] > 0.3

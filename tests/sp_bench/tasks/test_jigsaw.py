@@ -1,4 +1,4 @@
-"""Jigsaw on patches whose place is known, and on features that know nothing."""
+"""Jigsaw on patches with known positions, and on features without information."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from sp_plugin.crops.boxes import cxcywh_to_xyxy
 
 
 class Means(nn.Module):
-    """The mean colour of a patch: on `ramps`, where it lies."""
+    """The mean colour of a patch: on `ramps`, its position."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images.mean(dim=(2, 3))
 
 
 class Chance(nn.Module):
-    """Numbers that depend on the patch and tell nothing of it."""
+    """Numbers that depend on the patch but have no information about it."""
 
     def forward(self, images: Tensor) -> Tensor:
         noise = images.sum(dim=(1, 2, 3)).double() * 1e4
@@ -134,7 +134,7 @@ def test_reassembled_pictures_are_known_as_intact_ones_and_shuffled_ones_are_not
         pixels = np.zeros((count, 48, 48, 3))
         light = rng.uniform(0.9, 1, (count, 1, 1))
         pixels[..., 0], pixels[..., 1] = light * rise, light * rise[:, None]
-        # The same blue in both, in another corner: only where it lies tells the class.
+        # The same blue in both, in another corner: only its position depends on the class.
         pixels[labels == 0, :16, :16, 2] = 220
         pixels[labels == 1, 32:, 32:, 2] = 220
         pixels += rng.uniform(0, 10, pixels.shape)
@@ -144,7 +144,7 @@ def test_reassembled_pictures_are_known_as_intact_ones_and_shuffled_ones_are_not
     found = run_task(jigsaw_recognition.TASK, ask(Corner(), splits, side=48, crop_size=16))
     assert found["jigsaw_3x3_intact"] == 1
     assert found["jigsaw_3x3_reassembled"] > 0.9
-    # In the corner that tells lies any of nine patches: it is blue in class 0 once in nine times.
+    # The corner that decides gets any of nine patches: for class 0 it is blue one time in nine.
     assert found["jigsaw_3x3_shuffled"] == pytest.approx(0.55, abs=0.08)
     assert found["jigsaw_recognition_chance"] == 0.5
 

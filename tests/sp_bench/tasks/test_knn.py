@@ -11,7 +11,7 @@ from sp_bench.tasks.knn import TASK, num_neighbours, predict_knn
 
 
 def clouds(n: int, d: int, classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Overlapping clouds whose lengths tell nothing, so that many votes are close."""
+    """Overlapping clouds with random norms, so that many votes are close."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, n)
     middle = np.random.default_rng(99).normal(size=(classes, d))[labels]
@@ -71,11 +71,11 @@ def test_how_many_vote(bank, k):
 
 
 def test_top_1_is_the_share_that_scikit_learn_puts_right(net, tints, ask):
-    subject = ask(net, tints)
-    bank, queries = (subject.backbone.features(part) for part in (tints.train, tints.test))
+    context = ask(net, tints)
+    bank, queries = (context.backbone.features(part) for part in (tints.train, tints.test))
     reference = KNeighborsClassifier(
         20, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.1)
     ).fit(bank, tints.train.labels)
     share = reference.score(queries, tints.test.labels)
-    assert TASK.run(subject) == {"knn": pytest.approx(share)}
+    assert TASK.run(context) == {"knn": pytest.approx(share)}
     assert 0.25 < share < 1

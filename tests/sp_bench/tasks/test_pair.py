@@ -1,4 +1,4 @@
-"""The whole task on encoders that know one thing each."""
+"""The whole task on encoders whose features hold one property each."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_probes_are_fitted_on_training_pictures_and_scored_on_the_others(
 ):
     mirrored = arrays(np.ascontiguousarray(ramps.test.pixels[:, :, ::-1]), ramps.test.labels)
     found = run_task(TASK, ask(position, Splits("mirrored", ramps.train, mirrored), chance))
-    assert found["pair_dx_r2"] == pytest.approx(-3, abs=0.3)  # all shifts told the wrong way round
+    assert found["pair_dx_r2"] == pytest.approx(-3, abs=0.3)  # all shifts have the wrong sign
     assert found["pair_dy_r2"] > 0.97
 
 
@@ -92,9 +92,9 @@ def test_the_baseline_and_sp_are_shown_the_same_crops(tints, ask, chance):
     arms = [Seen(5), Seen(9)]
     for seed, arm in enumerate(arms):
         torch.manual_seed(seed)
-        subject = ask(arm, tints, chance, seed=seed)
+        context = ask(arm, tints, chance, seed=seed)
         arm.images.clear()
-        TASK.run(subject)
+        TASK.run(context)
     assert torch.equal(torch.cat(arms[0].images), torch.cat(arms[1].images))
 
 

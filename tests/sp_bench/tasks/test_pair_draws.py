@@ -15,7 +15,7 @@ from sp_plugin.crops.boxes import box_area, cxcywh_to_xyxy, paired_iou
 
 
 class Recorder(nn.Module):
-    """Keeps what it was shown."""
+    """Records its inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,11 +43,11 @@ def test_further_crops_of_a_picture_hardly_overlap_and_each_pair_of_them_has_its
     assert draws.boxes.shape == (3, 40, 4)
     pairs = torch.tensor([[0, 1], [2, 2]])
     truth = draws.targets_of(pairs).unflatten(0, (2, 40))
-    for (a, b), told in zip(pairs.T.tolist(), truth, strict=True):
+    for (a, b), target in zip(pairs.T.tolist(), truth, strict=True):
         assert float(paired_iou(draws.boxes[a], draws.boxes[b]).median()) < 0.1
-        assert torch.allclose(told[:, :2], (draws.boxes[b] - draws.boxes[a])[:, :2])
+        assert torch.allclose(target[:, :2], (draws.boxes[b] - draws.boxes[a])[:, :2])
         sigma = (box_area(draws.boxes[b]) / box_area(draws.boxes[a])).log() / 2
-        assert torch.allclose(told[:, 2], sigma, atol=1e-5)
+        assert torch.allclose(target[:, 2], sigma, atol=1e-5)
 
 
 @settings(deadline=None)
@@ -72,7 +72,7 @@ def test_pairs_lie_in_windows_of_the_picture_as_sp_draws_them(frame, least):
     # A window has a side of 0.5 to 1, and a crop least to 0.32 of its area.
     assert 0.25 * least <= areas.min() < 0.3 * least
     assert 0.3 < areas.max() <= 0.32
-    # What is shared is half to all of the coarser crop's own pixels, or of the size it is shown at.
+    # Shared: half to all of the coarser crop's own pixels, or of its size after resizing.
     coarser = (draws.boxes[..., 2:] * frame).amin(dim=0).clamp(max=32)
     assert (draws.resolution <= coarser).all()
     assert (draws.resolution > coarser / 2 - 1).all()

@@ -1,4 +1,4 @@
-"""The probe and its controls on features whose truth is known."""
+"""The probe and its controls on features with known content."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from torch import Tensor
 def knowing_boxes(part: int) -> PairFeatures:
     """Features that hold each crop's centre and log sides, mixed and with a little noise."""
     draws = sample_crop_groups(1500, 3000, 96, 32, part)
-    told = torch.cat([draws.boxes[..., :2], draws.boxes[..., 2:].log()], dim=-1)
+    known = torch.cat([draws.boxes[..., :2], draws.boxes[..., 2:].log()], dim=-1)
     generator = torch.Generator().manual_seed(0)
-    mixed = told @ torch.randn(4, 12, generator=generator)
+    mixed = known @ torch.randn(4, 12, generator=generator)
     noise = torch.randn(mixed.shape, generator=generator.manual_seed(part))
     return PairFeatures(mixed + 0.001 * noise, draws.targets, draws.image)
 
@@ -48,7 +48,7 @@ def boxes() -> tuple[PairFeatures, PairFeatures]:
 def test_features_that_hold_both_boxes_tell_all_and_one_view_tells_a_part(boxes):
     both, one = r2_of_both(*boxes), r2_of_one(*boxes)
     assert (both > 0.99).all()
-    # In windows of side U[0.5, 1] and with IoU <= 0.1 a view alone can tell 0.48 of the shift.
+    # In windows of side U[0.5, 1] and with IoU <= 0.1 a view alone predicts 0.48 of the shift.
     assert one[:2].tolist() == pytest.approx([0.48, 0.48], abs=0.05)
     assert 0.2 < one[2] < 0.6
 
@@ -61,13 +61,13 @@ def test_an_encoder_that_tells_of_one_view_only_has_no_gain(boxes):
     both, one = r2_of_both(*known), r2_of_one(*known)
     assert (one > 0.2).all()
     assert (both - one).abs().max() < 0.01
-    # Told of b instead of a, it is the other probe that is the better one.
+    # With b instead of a the other probe is the better one.
     mirrored = [replace(part, views=part.views.flip(0)) for part in known]
     torch.testing.assert_close(r2_of_one(*mirrored), one)
 
 
 def test_features_that_tell_of_the_pair_only_together_are_all_gain(boxes):
-    """What the two views share hides where each lies; it is the difference that tells."""
+    """A shared offset hides the position of each view; only their difference has it."""
     hidden = [
         replace(part, views=part.views + 10 * noise_like(part.views[:1], seed))
         for seed, part in enumerate(boxes)
@@ -87,8 +87,8 @@ def test_features_that_tell_nothing_get_no_r2_and_do_not_fall_far_below():
         PairFeatures(noise_like(torch.empty(2, 800, 150), seed), draws.targets, draws.image)
         for seed, draws in enumerate(parts)
     )
-    for told in (r2_of_both(fit, score), r2_of_one(fit, score)):
-        assert told.abs().max() < 0.03
+    for score_r2 in (r2_of_both(fit, score), r2_of_one(fit, score)):
+        assert score_r2.abs().max() < 0.03
 
 
 def test_r2_is_that_of_scikit_learn_for_the_probes_predictions(boxes):
@@ -141,8 +141,8 @@ def test_an_mlp_tells_what_is_not_linear_and_gives_nothing_for_noise(boxes):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3000, 2, generator=generator)
     y = torch.stack([x[:, 0] * x[:, 1] * 5 + 3, x[:, 0]], dim=1)
-    told = predict_mlp(x[:2000], y[:2000], x[2000:])
-    assert r2_score(y[2000:], told, multioutput="raw_values").min() > 0.8
+    prediction = predict_mlp(x[:2000], y[:2000], x[2000:])
+    assert r2_score(y[2000:], prediction, multioutput="raw_values").min() > 0.8
     linear = predict_ridge(x[:2000], y[:2000], x[2000:])
     assert r2_score(y[2000:], linear, multioutput="raw_values")[0] < 0.1
     fit, score = boxes

@@ -1,4 +1,4 @@
-"""The whole task on encoders that know one thing each."""
+"""The whole task on encoders whose features hold one property each."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_means_and_gains_are_of_what_stands_beside_them(net, tints, ask):
     assert found["pair_interaction_beyond"] == pytest.approx((both - apart).mean())
 
 
-def test_a_pair_interaction_takes_two_pictures_of_each_part(net, tints, arrays, ask):
+def test_a_relation_takes_two_pictures_of_each_part(net, tints, arrays, ask):
     alone = arrays(tints.test.pixels[:1], np.zeros(1))
     with pytest.raises(UnmeasurableError, match="two images"):
         TASK.run(ask(net, Splits("alone", tints.train, alone)))

@@ -1,4 +1,4 @@
-"""What holds for every task, and what finds and holds them to it."""
+"""Rules for every task, their discovery and the check of their metrics."""
 
 from __future__ import annotations
 
@@ -68,18 +68,18 @@ def test_the_tasks_of_the_folder_are_found_in_one_order():
 
 
 def test_a_file_with_a_task_is_a_task_and_a_file_without_is_not(tmp_path, monkeypatch):
-    import sp_bench.tasks as room
+    import sp_bench.tasks as package
 
     (tmp_path / "a_new_task.py").write_text(
         "from sp_bench.tasks import Task\nTASK = Task('new', (), lambda context: {})\n"
     )
     (tmp_path / "a_part.py").write_text("HALF = 0.5\n")
-    monkeypatch.setattr(room, "__path__", [*room.__path__, str(tmp_path)])
-    room._discover.cache_clear()
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    package._discover.cache_clear()
     try:
         assert list(all_tasks()) == ["new", *(task.name for task in TASKS)]
     finally:
-        room._discover.cache_clear()
+        package._discover.cache_clear()
 
 
 def test_tasks_come_in_the_order_asked_each_once():
