@@ -1,4 +1,4 @@
-"""Backbones: small ones for small images, torchvision's ResNets, and any name of timm."""
+"""Backbones: small ones for small images, torchvision's ResNets, and any model of timm."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ SMALL = ("tiny_resnet", "tiny_vit")
 
 
 def make_backbone(name: str, side: int) -> nn.Module:
-    """A backbone with random weights (from the global generator) and without a classifier.
+    """Backbone with random weights (from the global generator) and without a classifier.
 
     Args:
         name: ``tiny_resnet`` (1.2 million parameters), ``tiny_vit`` (patches of 8 px, 2.7 million),
             a ResNet of torchvision, or a model of timm.
-        side: of the host's views, in pixels.
+        side: side of the views in pixels.
 
     Returns:
-        A module from (B, 3, side, side) to pooled features (B, D).
+        Module from (B, 3, side, side) to pooled features (B, D).
 
     Raises:
-        UsageError: no such backbone, with the nearest name; or timm cannot build it at this size.
+        UsageError: the name is unknown, with the nearest name; or timm cannot build the model at
+            this size.
 
     >>> import torch
     >>> make_backbone("tiny_resnet", 32)(torch.zeros(2, 3, 32, 32)).shape
@@ -45,14 +46,14 @@ def make_backbone(name: str, side: int) -> nn.Module:
 
 
 def is_vit(backbone: nn.Module) -> bool:
-    """Whether it is one of timm's plain ViTs, which MAE can mask."""
+    """Whether a backbone is a plain ViT of timm, which MAE can mask."""
     return isinstance(backbone, VisionTransformer)
 
 
-def suit_attention(module: nn.Module) -> None:
-    """Compute timm's attention as matrix products where there is no GPU.
+def unfuse_attention_on_cpu(module: nn.Module) -> None:
+    """Compute timm's attention as matrix products if there is no GPU, in place.
 
-    On a CPU in bfloat16 torch's fused kernel took several times as long, most of all in the
+    On a CPU in bfloat16 torch's fused kernel takes several times as long, most of all in the
     backward pass and with the few tokens of small images.
     """
     if torch.cuda.is_available():
@@ -63,8 +64,8 @@ def suit_attention(module: nn.Module) -> None:
 
 
 def _tiny_resnet() -> nn.Module:
-    # One block a stage, three 3x3 convolutions for a stem, no pooling after it: a map of 4 x 4 is
-    # left of 64 px.
+    # One block per stage, a stem of three 3x3 convolutions without pooling: 64 px give a map of
+    # 4 x 4.
     net = ResNet(
         BasicBlock,
         layers=(1, 1, 1, 1),
@@ -78,9 +79,10 @@ def _tiny_resnet() -> nn.Module:
 
 
 def _tiny_vit(side: int) -> nn.Module:
+    patch_size = 8
     return VisionTransformer(
-        img_size=_multiple(side, 8),
-        patch_size=8,
+        img_size=max(patch_size, round(side / patch_size) * patch_size),
+        patch_size=patch_size,
         embed_dim=192,
         depth=6,
         num_heads=3,
@@ -106,9 +108,5 @@ def _timm(name: str, side: int) -> nn.Module:
         try:
             return timm.create_model(name, pretrained=False, num_classes=0, **options)
         except (TypeError, AssertionError, RuntimeError):
-            continue  # only some take a size, and fewer any size
+            continue  # not every model takes a size, and fewer take any size
     raise UsageError(f"backbone: timm cannot build {name!r} for views of {side} px")
-
-
-def _multiple(side: int, of: int) -> int:
-    return max(of, round(side / of) * of)

@@ -1,31 +1,28 @@
-"""Callbacks of a pre-training run: its curve and its time, its seeds, and its progress bar."""
+"""Callbacks of a pre-training run: its record, its seeds and its progress bar."""
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
-import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from sp_plugin.isolation import hash_seed
+from sp_bench.datamodule import seed_global_rngs
 
-COUNTED = 4  # steps
+COUNTED_STEPS = 4  # first steps in which operations are counted
 
 
-class Record(pl.Callback):
-    """Keeps the learning curve, the seconds and the compute of a run, over interruptions too.
+class RunRecorder(pl.Callback):
+    """Records the learning curve, the seconds and the compute of a run, across interruptions.
 
     Attributes:
-        curve: one dict an epoch.
-        seconds: of training.
-        flops: forward operations of a step, SP's among them, as torch counts them: the least of
-            the first four, since in some a relative weight is measured.
+        curve: metrics of each epoch.
+        seconds: seconds of training.
+        flops: forward operations of a step, SP's included, counted by torch: the least of the
+            first four steps, since the relative weight is measured in some of them.
     """
 
     def __init__(self) -> None:
@@ -33,23 +30,23 @@ class Record(pl.Callback):
         self._counter: FlopCounterMode | None = None
         self.curve: list[dict[str, float]] = []
         self.seconds = 0.0
-        self._since = 0.0
+        self._epoch_start = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._since = time.perf_counter()
+        self._epoch_start = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.seconds += time.perf_counter() - self._since
-        told = {
+        self.seconds += time.perf_counter() - self._epoch_start
+        metrics = {
             name.removeprefix("train_"): float(value)
             for name, value in trainer.callback_metrics.items()
         }
-        self.curve.append({"epoch": trainer.current_epoch, **told})
+        self.curve.append({"epoch": trainer.current_epoch, **metrics})
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step < COUNTED:
+        if trainer.global_step < COUNTED_STEPS:
             self._counter = FlopCounterMode(display=False)
             self._counter.__enter__()
 
@@ -66,32 +63,27 @@ class Record(pl.Callback):
         return {"curve": self.curve, "seconds": self.seconds, "flops": self.flops}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.curve = state_dict["curve"]
-        self.seconds = state_dict["seconds"]
-        self.flops = state_dict["flops"]
+        self.__dict__.update(state_dict)
 
 
 class EpochSeed(pl.Callback):
-    """Seeds what hosts draw in the main process (masks, drop-path) anew for each epoch.
+    """Seeds the draws of a method in the main process (masks, drop-path) at each epoch.
 
-    A run that goes on then draws what it would have drawn.
+    A resumed run then draws what an uninterrupted one would have drawn.
     """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        key = hash_seed(self.seed, trainer.current_epoch)
-        torch.manual_seed(key)
-        random.seed(key)
-        np.random.seed(key % 2**32)  # noqa: NPY002  hosts draw from this one
+        seed_global_rngs(self.seed, trainer.current_epoch)
 
 
-class Ticks(pl.Callback):
-    """Tells a progress bar of each step: which epoch, and what share of it is done."""
+class StepProgress(pl.Callback):
+    """Calls ``report`` with the epoch, from 0, and its completed fraction after each step."""
 
-    def __init__(self, tell: Callable[[int, float], None]) -> None:
-        self.tell = tell
+    def __init__(self, report: Callable[[int, float], None]) -> None:
+        self.report = report
 
     def on_train_batch_end(
         self,
@@ -101,4 +93,4 @@ class Ticks(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        self.tell(trainer.current_epoch, (batch_idx + 1) / trainer.num_training_batches)
+        self.report(trainer.current_epoch, (batch_idx + 1) / trainer.num_training_batches)

@@ -14,7 +14,7 @@ from sp_bench.errors import UsageError
 from sp_plugin import SPConfig
 
 if TYPE_CHECKING:
-    from sp_bench.task_selection import Asked
+    from sp_bench.task_selection import TaskSelection
 
 DataOption = Annotated[
     list[str] | None,
@@ -59,11 +59,11 @@ def sp_settings(given: list[str] | None) -> SPConfig:
     return SPConfig.from_dict(settings)
 
 
-def asked_of(data: list[str] | None, tasks: str, tasks_from: Path | None) -> Asked:
+def asked_of(data: list[str] | None, tasks: str, tasks_from: Path | None) -> TaskSelection:
     """``--data``, ``--tasks`` and ``--tasks-from`` as tasks and their images."""
-    from sp_bench.task_selection import ask  # not for a command that asks nothing
+    from sp_bench.task_selection import select_tasks  # not for a command that asks nothing
 
-    return ask(data or [], tasks, tasks_from)
+    return select_tasks(data or [], tasks, tasks_from)
 
 
 def printer(console: Console) -> Callable[[str], None]:

@@ -49,12 +49,12 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
                 own = _longer(settings, done[-2:]) if arm == LONGER else settings
                 folder = out / run_name(seed, arm)
                 done.append(finished(own, arm, seed, sources, tasks, folder, progress))
-    figures = [figure for task in tasks for figure in task.figures]
+    figures = [figure for task in tasks for figure in task.metrics]
     results = Results(
         settings=_resolved(settings, seeds),
         versions=versions(),
         machine=machine(settings.precision),
-        data=splits.told(),
+        data=splits.summary(),
         runs=done,
         rows=rows(done, figures),
         longer=rows(done, figures, LONGER) if settings.longer else [],

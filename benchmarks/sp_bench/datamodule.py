@@ -1,4 +1,4 @@
-"""Views for pre-training: the same images, order and augmentations for both arms of a pair."""
+"""Views for pre-training: the same images, order and augmentations in every arm of a seed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from sp_bench.data import ImageDataset
 from sp_plugin.isolation import hash_seed, make_generator
 
 
-class Views(Dataset[Any]):
-    """Views of images, and each image's index; labels stay out of pre-training."""
+class ViewDataset(Dataset[Any]):
+    """Views (3, S, S) of each image and its index; labels are not used in pre-training."""
 
     def __init__(self, images: ImageDataset, transform: Callable[[Any], list[Tensor]]) -> None:
         self.images = images
@@ -33,14 +33,13 @@ class Views(Dataset[Any]):
 
 
 class PretrainingData(pl.LightningDataModule):
-    """A loader for each epoch, whose order and augmentations follow from (seed, epoch) alone.
+    """A loader per epoch, whose order and augmentations depend only on (seed, epoch, workers).
 
-    So the two arms of a seed see the same, and a run that goes on after epoch k sees what it
-    would have seen, however often Lightning begins to read. The Trainer must reload the loader
-    every epoch.
+    So the arms of a seed train on the same views, and a resumed run on those of an uninterrupted
+    one, however often Lightning starts to read. The Trainer must reload the loader every epoch.
     """
 
-    def __init__(self, views: Views, batch_size: int, workers: int, seed: int) -> None:
+    def __init__(self, views: ViewDataset, batch_size: int, workers: int, seed: int) -> None:
         super().__init__()
         self.views = views
         self.batch_size = batch_size
@@ -56,13 +55,17 @@ class PretrainingData(pl.LightningDataModule):
             sampler=torch.randperm(len(self.views), generator=generator).tolist(),
             drop_last=True,
             num_workers=self.workers,
-            worker_init_fn=functools.partial(_seed_worker, self.seed, epoch),
+            worker_init_fn=functools.partial(seed_global_rngs, self.seed, epoch),
             generator=generator,
         )
 
 
-def _seed_worker(seed: int, epoch: int, worker: int) -> None:
-    key = hash_seed(seed, epoch, worker)
-    torch.manual_seed(key)
-    random.seed(key)
-    np.random.seed(key % 2**32)  # noqa: NPY002  lightly's transforms draw from this one
+def seed_global_rngs(*keys: int) -> None:
+    """Seed the global generators of torch, Python and NumPy from integers, such as (seed, epoch).
+
+    lightly's transforms and methods draw from all three.
+    """
+    seed = hash_seed(*keys)
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002

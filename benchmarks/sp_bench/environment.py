@@ -1,4 +1,4 @@
-"""Where a comparison was made: what a reader needs to judge its times and to make it again."""
+"""Versions and hardware of a comparison, for judging its times and for repeating it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a figure.
+    """Versions of Python and of the packages that metrics depend on.
 
     >>> "torch" in versions()
     True
@@ -31,18 +31,14 @@ def versions() -> dict[str, str]:
 
 
 def machine(precision: str) -> dict[str, Any]:
-    """Processor, cores, device and precision; no name of the machine or its user."""
+    """Processor, cores, device and precision, without names of the machine or its user."""
     gpu = torch.cuda.is_available()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return {
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": str(capabilities.get("cpu_name") or platform.processor() or "unknown"),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if gpu else "cpu",
         "precision": precision,
     }
-
-
-def _processor() -> str:
-    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return str(able.get("cpu_name") or platform.processor() or "unknown")

@@ -1,4 +1,4 @@
-"""What the user has to mend: one clear line, exit code 2, never a traceback."""
+"""Errors of the command line: one line and an exit code, without a traceback."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ class UsageError(ValueError):
 
 
 class Stopped(Exception):
-    """Ctrl-C, as an error of our own: command line libraries each end it in their own way."""
+    """Ctrl-C as an exception of this package, since libraries handle KeyboardInterrupt."""
 
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """Work that Ctrl-C interrupts and the same command takes up again."""
+    """Block that Ctrl-C interrupts and that the same command resumes."""
     try:
         yield
     except KeyboardInterrupt:

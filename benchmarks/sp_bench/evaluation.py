@@ -1,10 +1,10 @@
-"""One backbone, from a checkpoint or with random weights, asked some tasks: ``sp-bench eval``."""
+"""Evaluation of one backbone on tasks, after pre-training or from a checkpoint."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,18 @@ from torch import nn
 
 from sp_bench.backbones import SMALL, make_backbone
 from sp_bench.checkpoints import load_checkpoint
-from sp_bench.config import claim_output_dir
+from sp_bench.config import Settings, claim_output_dir
 from sp_bench.data import DataError, load_data
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
 from sp_bench.flops import forward_flops
 from sp_bench.frozen_backbone import FrozenBackbone
+from sp_bench.methods import Method
+from sp_bench.pretrain import new_method
 from sp_bench.results import write_json
 from sp_bench.task_data import Sources
-from sp_bench.task_runner import all_figures, answered
-from sp_bench.tasks import Task, TaskContext, find_tasks
+from sp_bench.task_runner import merge_metrics, run_tasks
+from sp_bench.tasks import Task, find_tasks
 from sp_plugin import SPConfig
 from sp_plugin.isolation import private_rng
 
@@ -33,22 +35,23 @@ _SMALL_SIDE, _SIDE = 64, 224
 
 @dataclass(frozen=True)
 class EvalSettings:
-    """Everything that decides what an evaluation measures.
+    """Settings of the evaluation of one backbone.
 
     Attributes:
-        backbone: see `sp_bench.backbones`.
-        checkpoint: a file; empty for random weights.
-        prefix: of the backbone's names in the checkpoint; None: what matches best.
-        trust: as for `read_weights`.
-        data: the images of all tasks; None where each task has its own.
-        task_data: the source of each task that has its own.
-        tasks: what is asked.
-        side: of the images that the backbone is shown, in pixels; None: 64 for the small
-            backbones, 224 for others.
-        pool: of token outputs, ``mean`` or ``cls``.
-        layer: whose output is taken; None for the last.
-        limit: training images of ``data``, at most.
-        seed: of the random backbone that some tasks compare with.
+        backbone: name, as for `make_backbone`.
+        checkpoint: checkpoint file; empty: random weights.
+        prefix: prefix of the backbone's keys in the checkpoint; None: the one with the most
+            matches.
+        trust: whether the checkpoint may run code, as for `read_weights`.
+        data: source of all tasks; None: each task has its own.
+        task_data: source of each task that has its own.
+        tasks: names of the tasks.
+        side: side of the images in pixels, at least 16; None: 64 for the small backbones, 224 for
+            others.
+        pool: pooling of token outputs, ``mean`` or ``cls``.
+        layer: dotted name of the submodule whose output is taken; None: the last.
+        limit: largest number of training images of ``data``.
+        seed: seed of the random backbone that tasks compare with.
     """
 
     backbone: str
@@ -71,79 +74,116 @@ class EvalSettings:
             raise UsageError(f"side: got {self.side}, takes a whole number from 16 up")
 
     @property
-    def pixels(self) -> int:
-        """``side``, or what is taken where it is not given."""
+    def resolved_side(self) -> int:
+        """``side``, or its default."""
         return self.side or (_SMALL_SIDE if self.backbone in SMALL else _SIDE)
 
     def plain(self) -> dict[str, Any]:
-        """As it stands in JSON: lists for tuples."""
-        told: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return {**told, "side": self.pixels}
+        """Plain values for JSON: lists for tuples, ``side`` resolved."""
+        settings: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return {**settings, "side": self.resolved_side}
 
 
 def run_evaluation(
     settings: EvalSettings,
     out: Path,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
     sources: Sources | None = None,
 ) -> dict[str, Any]:
-    """Ask a backbone the tasks that it was not asked yet, and write what it answered.
+    """Evaluate a backbone on the tasks that are not done yet, and write the result.
 
-    ``out`` holds ``settings.json``, ``tasks.json`` with the answers so far, and in the end
-    ``eval.json``; a finished evaluation is read, one that was stopped goes on with the next task.
+    ``out`` contains ``settings.json``, ``tasks.json`` with the metrics so far, and at the end
+    ``eval.json``. A finished evaluation is read, a stopped one resumes with the next task.
 
     Args:
-        settings: what is asked, of which backbone.
-        out: a new or empty folder, or one of the same settings.
-        tell: is told, a line at a time.
-        sources: the images; read by ``settings`` where they are not given.
+        settings: backbone and tasks.
+        out: new or empty folder, or a folder of the same settings.
+        log: function that gets each line of output.
+        sources: images; None: loaded by ``settings``.
 
     Returns:
-        What is in ``eval.json``: settings, checkpoint, figures, seconds, compute, data, versions,
+        Content of ``eval.json``: settings, checkpoint, metrics, seconds, compute, data, versions,
         machine.
 
     Raises:
-        UsageError, DataError, ConfigError: one line that says what the user has to mend.
+        UsageError: a setting or the checkpoint cannot be used.
+        DataError: the images of a task cannot be used.
+        ConfigError: a task is unknown, or the backbone takes no size that was tried.
     """
     tasks = find_tasks(settings.tasks)
-    if (out / RESULT).exists():  # before anything is built or read for it
+    path = out / RESULT
+    if path.exists():  # nothing is built or loaded for a finished one
         claim_output_dir(out, settings)
-        done = _read(out / RESULT)
-        tell(done["checkpoint"]["told"])
-        return done
-    backbone, loaded = _backbone(settings)
-    tell(loaded["told"])
-    sources = sources or _sources(settings)
+        finished = _read_json(path)
+        log(finished["checkpoint"]["summary"])
+        return finished
+    backbone, checkpoint = _load_backbone(settings)
+    log(checkpoint["summary"])
+    sources = sources or _load_sources(settings)
     splits = {task.name: sources.of(task) for task in tasks}
     claim_output_dir(out, settings)
-    pair = _frozen(settings, backbone), _frozen(settings, _random(settings))
-
-    def subject(task: Task) -> TaskContext:
-        return TaskContext(*pair, splits[task.name], settings.seed)
-
-    answers = answered(tasks, subject, out, tell)
+    frozen, untrained = _freeze(settings, backbone), _freeze(settings, _random(settings))
+    by_task = run_tasks(tasks, frozen, untrained, sources, settings.seed, out, log)
     result = {
         "settings": settings.plain(),
-        "checkpoint": loaded,
-        "figures": all_figures(answers),
-        "seconds": {name: answer["seconds"] for name, answer in answers.items()},
-        "compute": forward_flops(pair[0].backbone, pair[0].side),
+        "checkpoint": checkpoint,
+        "metrics": merge_metrics(by_task),
+        "seconds": {name: task["seconds"] for name, task in by_task.items()},
+        "compute": forward_flops(frozen.backbone, frozen.side),
         "data": {
-            name: {"name": each.name, "train": len(each.train), "test": len(each.test)}
-            for name, each in splits.items()
+            name: {"name": images.name, "train": len(images.train), "test": len(images.test)}
+            for name, images in splits.items()
         },
         "versions": versions(),
         "machine": machine("32-true"),
     }
-    write_json(out / RESULT, result)
-    return _read(out / RESULT)
+    write_json(path, result)
+    return _read_json(path)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text()))
+def evaluate_method(
+    settings: Settings,
+    method: Method,
+    seed: int,
+    sources: Sources,
+    tasks: Sequence[Task],
+    folder: Path,
+    log: Callable[[str], None],
+) -> dict[str, float]:
+    """Metrics of a pre-trained method's backbone, by key; arguments as for `run_tasks`."""
+    frozen = freeze_method(settings, method)
+    untrained = freeze_method(settings, new_method(settings, seed))
+    return merge_metrics(run_tasks(tasks, frozen, untrained, sources, seed, folder, log))
 
 
-def _sources(settings: EvalSettings) -> Sources:
+def freeze_method(settings: Settings, method: Method) -> FrozenBackbone:
+    """Frozen backbone of a method, for images of the size of its views."""
+    has_class_token = getattr(method.backbone, "num_prefix_tokens", 0) > 0
+    return FrozenBackbone(
+        method.backbone,
+        side=settings.side,
+        crop_size=SPConfig.from_dict(settings.sp).resolve(settings.side).crop_size,
+        pool=method.pool if has_class_token else "mean",
+        device=_device(),
+    )
+
+
+def _freeze(settings: EvalSettings, backbone: nn.Module) -> FrozenBackbone:
+    return FrozenBackbone(
+        backbone,
+        side=settings.resolved_side,
+        crop_size=SPConfig().resolve(settings.resolved_side).crop_size,
+        pool=settings.pool,
+        layer=settings.layer,
+        device=_device(),
+    )
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _load_sources(settings: EvalSettings) -> Sources:
     main = None
     if settings.data is not None:
         main = load_data(settings.data, limit=settings.limit)
@@ -152,27 +192,21 @@ def _sources(settings: EvalSettings) -> Sources:
     return Sources(main, settings.task_data)
 
 
-def _random(settings: EvalSettings) -> nn.Module:
-    with private_rng(settings.seed):
-        return make_backbone(settings.backbone, settings.pixels)
-
-
-def _backbone(settings: EvalSettings) -> tuple[nn.Module, dict[str, Any]]:
+def _load_backbone(settings: EvalSettings) -> tuple[nn.Module, dict[str, Any]]:
+    """Backbone with the weights of the checkpoint, and what ``eval.json`` holds of the loading."""
     backbone = _random(settings)
     if not settings.checkpoint:
-        return backbone, {"path": "", "told": "no checkpoint: random weights"}
+        return backbone, {"path": "", "summary": "no checkpoint: random weights"}
     path = Path(settings.checkpoint)
-    loaded = load_checkpoint(backbone, path, prefix=settings.prefix, trust=settings.trust)
-    told = {"path": path.name, "told": loaded.told(), **dataclasses.asdict(loaded)}
-    return backbone, told
+    report = load_checkpoint(backbone, path, prefix=settings.prefix, trust=settings.trust)
+    summary = {"path": path.name, "summary": report.summary()}
+    return backbone, {**summary, **dataclasses.asdict(report)}
 
 
-def _frozen(settings: EvalSettings, backbone: nn.Module) -> FrozenBackbone:
-    return FrozenBackbone(
-        backbone,
-        side=settings.pixels,
-        crop=SPConfig().resolve(settings.pixels).crop_size,
-        pool=settings.pool,
-        layer=settings.layer,
-        device="cuda" if torch.cuda.is_available() else "cpu",
-    )
+def _random(settings: EvalSettings) -> nn.Module:
+    with private_rng(settings.seed):
+        return make_backbone(settings.backbone, settings.resolved_side)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text()))

@@ -1,4 +1,4 @@
-"""What a forward or backward pass costs, counted by torch's own counter."""
+"""Floating point operations of forward and backward passes, counted by torch."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sp_plugin.isolation import eval_mode, frozen_running_stats, private_rng
+from sp_bench.frozen_backbone import float_parameter, unchanged
 
 
-def counted(work: Callable[[], object]) -> float:
-    """Floating point operations of whatever ``work`` computes, backward passes among it.
+def count_flops(work: Callable[[], object]) -> float:
+    """Floating point operations of ``work``, its backward passes included.
 
-    A multiplication and an addition are two. Of convolutions, matrix products and attention, which
-    are nearly all there is.
+    A multiplication and an addition are two operations. Convolutions, matrix products and
+    attention are counted, which are nearly all.
 
-    >>> counted(lambda: torch.zeros(3, 5) @ torch.zeros(5, 2))
+    >>> count_flops(lambda: torch.zeros(3, 5) @ torch.zeros(5, 2))
     60.0
     """
     counter = FlopCounterMode(display=False)
@@ -27,19 +27,22 @@ def counted(work: Callable[[], object]) -> float:
 
 
 def forward_flops(backbone: nn.Module, side: int) -> dict[str, float]:
-    """Operations of one image's forward pass, as `counted`, and the backbone's parameters.
+    """Operations of one image's forward pass, and the number of the backbone's parameters.
 
     Args:
-        backbone: takes (B, 3, side, side).
-        side: in pixels.
+        backbone: module that takes (B, 3, side, side).
+        side: side of the image in pixels.
+
+    Returns:
+        ``forward_flops`` as by `count_flops`, ``parameters`` and ``side``.
 
     >>> forward_flops(nn.Conv2d(3, 8, 3, padding=1), 16)["forward_flops"] == 2 * 27 * 8 * 256
     True
     """
-    like = next((p for p in backbone.parameters() if p.is_floating_point()), torch.zeros(()))
-    images = torch.zeros(1, 3, side, side).to(like)
-    with private_rng(0, like.device), eval_mode(backbone), frozen_running_stats(backbone):
-        flops = counted(lambda: backbone(images))
+    like = float_parameter(backbone, torch.zeros(()))
+    image = torch.zeros(1, 3, side, side).to(like)
+    with unchanged(backbone, like.device):
+        flops = count_flops(lambda: backbone(image))
     return {
         "forward_flops": flops,
         "parameters": float(sum(p.numel() for p in backbone.parameters())),

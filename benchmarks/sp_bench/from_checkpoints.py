@@ -102,13 +102,13 @@ def compare_checkpoints(settings: FromSettings, out: Path, tell: Callable[[str],
             tell(f"{arm}: {paths[seed]}")
             own = dataclasses.replace(asked, checkpoint=str(paths[seed]), seed=seed)
             result = run_evaluation(own, out / f"seed{seed}-{arm}", tell, sources)
-            runs.append(_run(arm, seed, paths[seed], result["figures"]))
-    figures = [figure for task in tasks for figure in task.figures]
+            runs.append(_run(arm, seed, paths[seed], result["metrics"]))
+    figures = [figure for task in tasks for figure in task.metrics]
     results = Results(
         settings={**settings.plain(), "method": "checkpoints"},
         versions=versions(),
         machine=machine("32-true"),
-        data=main.told() if main else {"name": "each task its own"},
+        data=main.summary() if main else {"name": "each task its own"},
         runs=runs,
         rows=rows(runs, figures),
         longer=rows(runs, figures, LONGER) if LONGER in found else [],

@@ -1,58 +1,60 @@
-"""Frozen features: what every task asks of a backbone, and no task may change."""
+"""FrozenBackbone: features of a backbone that no task can change, with caches shared by tasks."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from lightly.transforms.utils import IMAGENET_NORMALIZE
+from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import functional as image_ops
 
 from sp_bench.data.dataset import ImageDataset
+from sp_bench.data.image_files import resize_and_center_crop
 from sp_plugin.features.extraction import extract_feature_map, extract_features
 from sp_plugin.features.input_size import find_input_size
 from sp_plugin.isolation import eval_mode, frozen_running_stats, make_generator, private_rng
 
-# By the set and the side, for all backbones of a comparison; gone when the set is.
-_decoded: WeakKeyDictionary[ImageDataset, dict[int, Tensor]] = WeakKeyDictionary()
+# By data set and side, shared by all backbones of a comparison; freed with the data set.
+_decoded_images: WeakKeyDictionary[ImageDataset, dict[int, Tensor]] = WeakKeyDictionary()
 
 
 class UnmeasurableError(ValueError):
-    """There is no number to give, and the message says why in one line."""
+    """A metric that cannot be measured; the message is one line with the reason."""
 
 
 class FrozenBackbone:
-    """A backbone as the tasks see it: in evaluation mode, without gradients, never changed.
+    """A backbone in evaluation mode and without gradients, with cached features of data sets.
 
-    What it makes of a set of images is kept: make a new one when the weights have moved. The
-    images are decoded once for all backbones and stay in memory, 3 side^2 bytes each: 83 MB
-    for 3,000 of 96 px, 7.5 GB for 50,000 of 224 px.
+    Construct a new one when the weights have changed. Images are decoded once for all backbones
+    and stay in memory, with 3 side^2 bytes each: 83 MB for 3,000 of 96 px, 7.5 GB for 50,000 of
+    224 px.
 
     Args:
-        backbone: takes (B, 3, S, S), on any device; a copy is used where ``device`` is another.
-        side: of the whole images it is shown, in pixels.
-        crop: side of the crops it is shown, in pixels. A backbone of fixed size gets the size it
-            takes, in either case.
-        pool: of token outputs, ``mean`` or ``cls``.
-        layer: dotted name of a submodule whose output is taken instead of the last.
-        device: where it computes.
-        batch_size: images in a batch.
-        workers: processes that decode images; 0 for none but this.
+        backbone: module that takes (B, 3, S, S), on any device; copied if ``device`` is another.
+        side: side of the whole images in pixels, or the size that the backbone takes.
+        crop_size: side of the crops in pixels, or the size that the backbone takes.
+        pool: pooling of token outputs, ``mean`` or ``cls``.
+        layer: dotted name of the submodule whose output is taken; None: the last.
+        device: device of the forward passes.
+        batch_size: images per forward pass.
+        workers: processes that decode images; 0: this process.
 
     Attributes:
-        side, crop: as given, or what the backbone takes.
-        width: of its features, D.
+        feature_dim: width D of the features.
 
     Raises:
-        ConfigError: the backbone takes no size that was tried.
+        ConfigError: the backbone takes none of the sizes that were tried.
 
-    >>> frozen = FrozenBackbone(nn.Conv2d(3, 8, 3), side=64, crop=32)
-    >>> frozen.encode(torch.zeros(5, 3, 64, 64, dtype=torch.uint8)).shape
+    >>> frozen = FrozenBackbone(nn.Conv2d(3, 8, 3), side=64, crop_size=32)
+    >>> frozen.extract(torch.zeros(5, 3, 64, 64, dtype=torch.uint8)).shape
     torch.Size([5, 8])
     """
 
@@ -61,7 +63,7 @@ class FrozenBackbone:
         backbone: nn.Module,
         *,
         side: int,
-        crop: int,
+        crop_size: int,
         pool: str = "mean",
         layer: str | None = None,
         device: torch.device | str = "cpu",
@@ -69,46 +71,43 @@ class FrozenBackbone:
         workers: int = 0,
     ) -> None:
         self.device = torch.device(device)
-        self.backbone = _on(self.device, backbone)
-        self.side, self.width = find_input_size(self.backbone, side, pool, layer)
-        self.crop = find_input_size(self.backbone, crop, pool, layer).input_size
+        self.backbone = _to_device(self.device, backbone)
+        self.side, self.feature_dim = find_input_size(self.backbone, side, pool, layer)
+        self.crop_size = find_input_size(self.backbone, crop_size, pool, layer).input_size
         self.pool, self.layer = pool, layer
         self.batch_size, self.workers = batch_size, workers
-        self._kept: WeakKeyDictionary[ImageDataset, dict[str, Any]] = WeakKeyDictionary()
+        self._cache: WeakKeyDictionary[ImageDataset, dict[str, Any]] = WeakKeyDictionary()
 
     def images(self, images: ImageDataset) -> Tensor:
-        """The images as this backbone is shown them, (N, 3, side, side), uint8, on the CPU.
-
-        Shorter side resized, antialiased, and the centre cut out. Not to be written to.
-        """
-        sides = _decoded.setdefault(images, {})
-        if self.side not in sides:
-            sides[self.side] = _decode(images, self.side, self.workers)
-        return sides[self.side]
+        """Center squares of all images, (N, 3, side, side), uint8, on the CPU; read-only."""
+        by_side = _decoded_images.setdefault(images, {})
+        if self.side not in by_side:
+            by_side[self.side] = _decode_images(images, self.side, self.workers)
+        return by_side[self.side]
 
     def features(self, images: ImageDataset) -> Tensor:
-        """Features of a set of images, (N, D), float32, on the CPU. Not to be written to.
+        """Features of a data set, (N, D), float32, on the CPU; cached, read-only.
 
         Raises:
-            UnmeasurableError: as `extract_features`.
+            UnmeasurableError: a feature is not finite.
         """
-        return self.cached(images, "features", lambda: self.encode(self.images(images)))
+        return self.cached(images, "features", lambda: self.extract(self.images(images)))
 
-    def cached(self, images: ImageDataset, name: str, make: Callable[[], Any]) -> Any:
-        """What ``make`` gives for a set of images, made once and kept for all tasks.
+    def cached(self, images: ImageDataset, name: str, compute: Callable[[], Any]) -> Any:
+        """Result of ``compute`` for a data set, computed once for all tasks.
 
         Args:
-            images: what it is made of; it is gone when they are.
-            name: of what is made.
-            make: called the first time.
+            images: data set that the result depends on; the result is freed with it.
+            name: name of the result.
+            compute: function that is called at the first access.
         """
-        made = self._kept.setdefault(images, {})
-        if name not in made:
-            made[name] = make()
-        return made[name]
+        results = self._cache.setdefault(images, {})
+        if name not in results:
+            results[name] = compute()
+        return results[name]
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Features of images.
+    def extract(self, images: Tensor) -> Tensor:
+        """Pooled features of images.
 
         Args:
             images: (N, 3, S, S), uint8 or floating point in [0, 1], on any device.
@@ -119,85 +118,86 @@ class FrozenBackbone:
         Raises:
             UnmeasurableError: a feature is not finite.
         """
-        return self._ask(
+        return self._run(
             images, lambda batch: extract_features(self.backbone, batch, self.pool, self.layer)
         )
 
-    def encode_maps(self, images: Tensor, layer: str | None = None) -> Tensor:
-        """Features of square images, place by place.
+    def extract_maps(self, images: Tensor, layer: str | None = None) -> Tensor:
+        """Feature maps of images.
 
         Args:
-            images: as for `extract_features`.
-            layer: whose output is taken; None for the backbone's own ``layer``.
+            images: as for `extract`.
+            layer: dotted name of a submodule; None: the ``layer`` of this backbone.
 
         Returns:
             (N, D, h, w), float32, on the CPU.
 
         Raises:
-            UnmeasurableError: as `extract_features`.
+            UnmeasurableError: a feature is not finite.
             ConfigError: the backbone pools its features, and no layer was given.
         """
         layer = layer or self.layer
-        return self._ask(images, lambda batch: extract_feature_map(self.backbone, batch, layer))
+        return self._run(images, lambda batch: extract_feature_map(self.backbone, batch, layer))
 
-    def _ask(self, images: Tensor, answer: Callable[[Tensor], Tensor]) -> Tensor:
-        # A masked model draws its mask even here, and a module may count its calls.
-        quiet = frozen_running_stats(self.backbone)
-        with eval_mode(self.backbone), quiet, private_rng(0, self.device):
-            features = torch.cat(
-                [
-                    answer(self._prepared(batch)).float().cpu()
-                    for batch in torch.split(images, self.batch_size)
-                ]
-            )
+    def _run(self, images: Tensor, forward: Callable[[Tensor], Tensor]) -> Tensor:
+        with unchanged(self.backbone, self.device):
+            batches = torch.split(images, self.batch_size)
+            features = torch.cat([forward(self._normalize(b)).float().cpu() for b in batches])
         if features.isfinite().all():
             return features
         raise UnmeasurableError(
             "backbone: some of its features are not finite; did its training diverge?"
         )
 
-    def _prepared(self, images: Tensor) -> Tensor:
+    def _normalize(self, images: Tensor) -> Tensor:
         images = image_ops.to_dtype(images.to(self.device), torch.float32, scale=True)
         images = image_ops.normalize(images, IMAGENET_NORMALIZE["mean"], IMAGENET_NORMALIZE["std"])
-        weight = next((p for p in self.backbone.parameters() if p.is_floating_point()), images)
-        images = images.to(weight.dtype)
-        if self.device.type == "cpu":  # convolutions are faster so
+        images = images.to(float_parameter(self.backbone, images).dtype)
+        if self.device.type == "cpu":  # convolutions are faster in this format
             images = images.contiguous(memory_format=torch.channels_last)
         return images
 
 
-def _on(device: torch.device, backbone: nn.Module) -> nn.Module:
-    """The backbone itself, or a copy where moving it would take it from its owner's device."""
-    homes = {part.device for part in (*backbone.parameters(), *backbone.buffers())}
+@contextlib.contextmanager
+def unchanged(backbone: nn.Module, device: torch.device) -> Iterator[None]:
+    """Evaluation mode for a block that leaves the backbone and the global generators unchanged.
+
+    Masked models draw a mask in evaluation mode too, and a module may count its calls.
+    """
+    guard = frozen_running_stats(backbone)
+    with eval_mode(backbone), guard, private_rng(0, device):
+        yield
+
+
+def float_parameter(module: nn.Module, default: Tensor) -> Tensor:
+    """First parameter in floating point, for its dtype and device, or ``default``."""
+    return next((p for p in module.parameters() if p.is_floating_point()), default)
+
+
+def _to_device(device: torch.device, backbone: nn.Module) -> nn.Module:
+    """The backbone itself, or a copy if it is on another device, which its owner still uses."""
+    homes = {tensor.device for tensor in (*backbone.parameters(), *backbone.buffers())}
     if all(home.type == device.type and device.index in (None, home.index) for home in homes):
         return backbone
     return copy.deepcopy(backbone).to(device)
 
 
-class _Squares(Dataset[Tensor]):
-    """Images as squares of one side, uint8."""
-
-    def __init__(self, images: ImageDataset, side: int) -> None:
-        self.source, self.side = images, side
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> Tensor:
-        image, _ = self.source[index]
-        image = image_ops.center_crop(image_ops.resize(image, [self.side]), [self.side])
-        pixels: Tensor = image_ops.pil_to_tensor(image)
-        return pixels
-
-
-def _decode(images: ImageDataset, side: int, workers: int) -> Tensor:
+def _decode_images(images: ImageDataset, side: int, workers: int) -> Tensor:
     out = torch.empty(len(images), 3, side, side, dtype=torch.uint8)
-    # A loader draws a seed for its workers: not from the global generator.
     loader = DataLoader(
-        _Squares(images, side), 256, num_workers=workers, generator=make_generator(0)
+        images,
+        batch_size=256,
+        collate_fn=functools.partial(_stack_squares, side),
+        num_workers=workers,
+        generator=make_generator(0),  # of the workers' seeds, else drawn from the global one
     )
-    first = 0
+    start = 0
     for batch in loader:
-        out[first : first + len(batch)] = batch
-        first += len(batch)
+        out[start : start + len(batch)] = batch
+        start += len(batch)
     return out
+
+
+def _stack_squares(side: int, items: list[tuple[Image.Image, int]]) -> Tensor:
+    squares = [resize_and_center_crop(image, side) for image, _ in items]
+    return torch.stack([image_ops.pil_to_tensor(image) for image in squares])

@@ -1,4 +1,4 @@
-"""What is wanted, each goal beside the figure that is furthest from it."""
+"""Goals: a limit for a set of values, next to the value that is furthest from it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 
 class Goal(NamedTuple):
-    """One goal and how it came out.
+    """A goal and its outcome.
 
     Attributes:
-        text: what was wanted.
-        worst: the figure that is furthest from it, and where.
-        met: whether it is good enough; None where nothing was measured.
-        why: what a miss comes from, as far as it is known.
+        text: statement of the goal.
+        worst: value that is furthest from the goal, and its name.
+        met: whether the goal is met; None if nothing was measured.
+        why: known cause of a miss.
     """
 
     text: str
@@ -23,36 +23,35 @@ class Goal(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """In a word or two.
+        """``met``, ``missed`` or ``not measured``.
 
         >>> Goal("x at most 1", "0.9", True).verdict
         'met'
         """
-        return "not measured" if self.met is None else "met" if self.met else "missed"
+        if self.met is None:
+            return "not measured"
+        return "met" if self.met else "missed"
 
 
 def at_most(
-    text: str, limit: float, figures: Iterable[tuple[str, float]], form: str = ".2f", why: str = ""
+    text: str, limit: float, values: Iterable[tuple[str, float]], form: str = ".2f", why: str = ""
 ) -> Goal:
-    """The largest figure is to be ``limit`` at most.
+    """Goal that the largest of named values, printed by the format ``form``, is at most ``limit``.
 
     >>> at_most("ratio at most 1.1", 1.1, [("byol", 1.0), ("mae", 1.25)])
     Goal(text='ratio at most 1.1', worst='1.25 (mae)', met=False, why='')
     """
-    return _judged(text, max(figures, key=lambda each: each[1], default=None), limit, form, 1, why)
+    worst = max(values, key=lambda item: item[1], default=None)
+    if worst is None:
+        return Goal(text, "", None, why)
+    return Goal(text, f"{worst[1]:{form}} ({worst[0]})", worst[1] <= limit, why)
 
 
 def at_least(
-    text: str, limit: float, figures: Iterable[tuple[str, float]], form: str = ".2f", why: str = ""
+    text: str, limit: float, values: Iterable[tuple[str, float]], form: str = ".2f", why: str = ""
 ) -> Goal:
-    """The smallest figure is to be ``limit`` at least."""
-    return _judged(text, min(figures, key=lambda each: each[1], default=None), limit, form, -1, why)
-
-
-def _judged(
-    text: str, worst: tuple[str, float] | None, limit: float, form: str, sign: int, why: str
-) -> Goal:
+    """Goal that the smallest value is at least ``limit``; arguments as for `at_most`."""
+    worst = min(values, key=lambda item: item[1], default=None)
     if worst is None:
         return Goal(text, "", None, why)
-    where, figure = worst
-    return Goal(text, f"{figure:{form}} ({where})", sign * figure <= sign * limit, why)
+    return Goal(text, f"{worst[1]:{form}} ({worst[0]})", worst[1] >= limit, why)

@@ -1,4 +1,4 @@
-"""One pre-training run: one arm of one seed, which goes on where it was stopped."""
+"""Pre-training of one arm of one seed, resumable after any epoch."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from sp_bench.backbones import make_backbone, suit_attention
-from sp_bench.callbacks import EpochSeed, Record, Ticks
+from sp_bench.backbones import make_backbone, unfuse_attention_on_cpu
+from sp_bench.callbacks import EpochSeed, RunRecorder, StepProgress
 from sp_bench.config import Settings
 from sp_bench.data import ImageDataset
-from sp_bench.datamodule import PretrainingData, Views
+from sp_bench.datamodule import PretrainingData, ViewDataset
 from sp_bench.errors import UsageError
 from sp_bench.methods import METHODS, Method
 from sp_bench.pretext_tasks import PRETEXTS, PretextCallback
 from sp_bench.results import ALONE
-from sp_bench.task_runner import ANSWERS
+from sp_bench.task_runner import TASKS_FILE
 from sp_bench.trainer import fit_stoppably, quiet_trainer
 from sp_plugin import SpatialPrediction
 from sp_plugin.features.input_size import find_input_size
@@ -32,38 +32,38 @@ FINAL = "final.ckpt"
 
 @dataclass
 class Pretrained:
-    """What a run left: the method with its weights, SP's part, the curve, time and compute."""
+    """Trained method and SP (None for the method alone); record, images and FLOPs of all steps."""
 
     method: Method
     sp: SpatialPrediction | None
-    record: Record
+    record: RunRecorder
     images_seen: int
     flops: float
 
 
 def new_method(settings: Settings, seed: int) -> Method:
-    """The host with the initial weights of this seed, the same for both arms."""
+    """Method with the initial weights of a seed, the same for every arm."""
     pl.seed_everything(seed, verbose=False)
     backbone = make_backbone(settings.backbone, settings.side)
-    width = find_input_size(backbone, settings.side).feature_dim
+    feature_dim = find_input_size(backbone, settings.side).feature_dim
     method = METHODS[settings.method](
         backbone,
-        width,
+        feature_dim,
         settings.side,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         batch_size=settings.batch_size,
     )
-    suit_attention(method)
+    unfuse_attention_on_cpu(method)
     return method
 
 
 def check(settings: Settings, images: ImageDataset) -> None:
-    """Refuse what would fail in the first run, before anything is written.
+    """Refuse settings that would fail in the first run, before anything is written.
 
     Raises:
-        UsageError: fewer images than a batch, no such backbone, or one that the method cannot
-            take.
+        UsageError: there are fewer images than a batch has, the backbone is unknown, or the
+            method cannot take it.
     """
     new_method(settings, seed=0)
     if len(images) < settings.batch_size:
@@ -78,55 +78,57 @@ def pretrain(
     seed: int,
     images: ImageDataset,
     folder: Path,
-    tell: Callable[[int, float], None],
+    report: Callable[[int, float], None],
 ) -> Pretrained:
-    """Pre-train one arm of one seed in ``folder``; goes on from its last whole epoch.
+    """Pre-train one arm of one seed, or resume it from its last complete epoch.
 
-    One that was stopped while it was evaluated is read back and trains no step more.
+    A run whose training had ended is read from its final checkpoint and trains no step.
 
     Args:
-        settings: of the comparison.
-        arm: ``baseline`` and ``longer`` are the method alone, for the last with more epochs in
-            ``settings``; any other has SP, or a peer in its place, beside it.
-        seed: of weights, order, augmentations and SP.
+        settings: settings of the comparison.
+        arm: ``baseline`` and ``longer`` (whose ``settings`` have more epochs) are the method
+            alone; any other arm adds the pretext task of ``settings``.
+        seed: seed of weights, order, augmentations and SP.
         images: training images; their labels are not used.
-        folder: of this run alone.
-        tell: called after each step with the epoch and the share of it that is done.
+        folder: folder of this run alone.
+        report: function that gets the epoch and the completed fraction of it after each step.
     """
     method = new_method(settings, seed)
     method.to(memory_format=torch.channels_last)
-    views = Views(images, method.transform(settings.side))
+    views = ViewDataset(images, method.transform(settings.side))
     data = PretrainingData(views, settings.batch_size, settings.workers, seed)
-    sp = None
+    record = RunRecorder()
+    callbacks: list[Any] = [record, EpochSeed(seed), StepProgress(report), _keep_last(folder)]
+    pretext = None
     if arm not in ALONE:
-        sp = PretextCallback(PRETEXTS[settings.pretext], settings.sp, seed)
-    record = Record()
-    callbacks: list[Any] = [record, EpochSeed(seed), Ticks(tell), _keep_last(folder)]
+        pretext = PretextCallback(PRETEXTS[settings.pretext], settings.sp, seed)
+        callbacks.append(pretext)
     trainer = quiet_trainer(
         settings.precision,
-        [*callbacks, sp] if sp else callbacks,
+        callbacks,
         max_epochs=settings.epochs,
         reload_dataloaders_every_n_epochs=1,
     )
-    start = _last_whole(folder)
-    with _beside(settings.workers):
-        fit_stoppably(trainer, method, data, ckpt_path=start)
-    if start != folder / FINAL:
-        (folder / ANSWERS).unlink(missing_ok=True)  # of a final.ckpt that was not whole
+    checkpoint = _last_whole(folder)
+    with _leave_cores_to(settings.workers):
+        fit_stoppably(trainer, method, data, ckpt_path=checkpoint)
+    if checkpoint != folder / FINAL:
+        # These would be metrics of a final checkpoint that could not be read.
+        (folder / TASKS_FILE).unlink(missing_ok=True)
         trainer.save_checkpoint(folder / FINAL)
     for path in folder.glob("epoch*.ckpt"):
         path.unlink()
+    sp = pretext.sp if pretext else None
     steps = len(images) // settings.batch_size * settings.epochs
-    seen = steps * settings.batch_size
-    return Pretrained(method, sp.sp if sp else None, record, seen, steps * record.flops)
+    images_seen = steps * settings.batch_size
+    return Pretrained(method, sp, record, images_seen, steps * record.flops)
 
 
 @contextlib.contextmanager
-def _beside(workers: int) -> Iterator[None]:
-    """Compute on the cores that the loading workers leave.
+def _leave_cores_to(workers: int) -> Iterator[None]:
+    """Compute on the cores that the loading workers do not use.
 
-    More threads than free cores wait for each other: 25 ms an image instead of 6 were measured
-    on 2 cores.
+    More threads than free cores wait for each other: on 2 cores an image took 25 ms instead of 6.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads - workers))
@@ -137,7 +139,7 @@ def _beside(workers: int) -> Iterator[None]:
 
 
 def _keep_last(folder: Path) -> ModelCheckpoint:
-    # A name for each epoch: the last one is removed when the next is whole.
+    # A file name per epoch: the previous file is removed when the next one is complete.
     return ModelCheckpoint(
         folder,
         filename="epoch{epoch:05d}",
@@ -148,12 +150,13 @@ def _keep_last(folder: Path) -> ModelCheckpoint:
 
 
 def _last_whole(folder: Path) -> Path | None:
+    """Last checkpoint that can be read, or None."""
     epochs = sorted(folder.glob("epoch*.ckpt"), reverse=True)
     for path in [*folder.glob(FINAL), *epochs]:
         try:
             torch.load(path, weights_only=True, map_location="cpu")
         except Exception as error:
-            logging.getLogger(__name__).warning("%s is not whole (%s); left out", path, error)
+            logging.getLogger(__name__).warning("%s is incomplete (%s), ignored", path, error)
             continue
         return path
     return None

@@ -1,4 +1,4 @@
-"""What SP will ask, drawn on images of one's own before any training."""
+"""Preview: pairs of crops as SP samples them, drawn on images before any training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as image_ops
 
-from sp_bench.data.image_files import open_image
+from sp_bench.data.image_files import open_image, resize_and_center_crop
 from sp_bench.errors import UsageError
 from sp_bench.report.pair_preview import Asked, draw_asked
 from sp_plugin import SpatialPrediction, SPConfig
@@ -31,47 +31,49 @@ def show_pairs(
     count: int = 8,
     seed: int = 0,
 ) -> None:
-    """Draw pairs as SP will ask about them, with the answers that it wants, as a PNG.
+    """Draw pairs of crops with their targets in a PNG.
 
     Args:
-        paths: Image files. Unreadable ones are passed over, and counted in the drawing.
-        out: The PNG file; its folder is made where it is missing.
-        config: Settings of SP; what they leave open is chosen for frames of ``side``.
-        side: Of the host's frame, in pixels.
-        count: How many images; fewer where there are fewer.
-        seed: Which images, and which pairs in them.
+        paths: image files; unreadable ones are skipped and counted in the drawing.
+        out: PNG file; its folder is made if it is missing.
+        config: settings of SP; open ones are resolved for views of ``side``.
+        side: side of the views in pixels, at least 16.
+        count: largest number of images.
+        seed: seed of the choice of images and of their pairs.
 
     Raises:
-        UsageError: Nothing to draw: a count or a side below its least, or no readable image.
+        UsageError: ``count`` or ``side`` is too small, or no image is readable.
     """
-    figure = draw_asked(ask(paths, config=config, side=side, count=count, seed=seed))
+    figure = draw_asked(sample_preview(paths, config=config, side=side, count=count, seed=seed))
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, format="png", dpi=_DPI)
 
 
-def ask(
+def sample_preview(
     paths: Sequence[Path], *, config: SPConfig, side: int, count: int = 8, seed: int = 0
 ) -> Asked:
-    """Draw one pair in each of some images, by the code that draws them in training.
+    """Sample one pair of crops in each image, by the code that training uses.
 
-    Args and errors are those of `show_pairs`.
+    Arguments and errors are those of `show_pairs`.
     """
     if count < 1:
         raise UsageError(f"count: got {count}, takes a whole number from 1 up")
     if side < 16:
         raise UsageError(f"side: got {side}, takes a number of pixels from 16 up")
-    frames, unreadable = read_frames(paths, side, count, seed)
+    views, unreadable = read_views(paths, side, count, seed)
     if unreadable:
-        log.warning("show: %d unreadable images were passed over", unreadable)
+        log.warning("show: %d unreadable images were skipped", unreadable)
     sp = SpatialPrediction(1, config.resolve(side))
-    boxes, crops = sp.sample_crops(frames.float() / 255, make_generator(seed))
+    boxes, crops = sp.sample_crops(views.float() / 255, make_generator(seed))
     crops = crops.unflatten(0, boxes.shape[:2])
-    # A fresh generator of the same seed gives the windows again.
-    windows = sp.sampler.windows(len(frames), make_generator(seed))
+    windows = None
+    if sp.config.window != (1.0, 1.0):
+        # A new generator of the same seed draws the same windows.
+        windows = sp.sampler.windows(len(views), make_generator(seed))
     return Asked(
-        frames=frames,
+        frames=views,
         boxes=boxes[:2],
-        windows=windows if sp.config.window != (1.0, 1.0) else None,
+        windows=windows,
         crops=crops[:2],
         targets=sp.targets.encode(*boxes[:2]),
         config=sp.config,
@@ -79,34 +81,32 @@ def ask(
     )
 
 
-def read_frames(paths: Sequence[Path], side: int, count: int, seed: int) -> tuple[Tensor, int]:
-    """Read some images as the host's frames: shorter side resized, the centre cut out.
+def read_views(paths: Sequence[Path], side: int, count: int, seed: int) -> tuple[Tensor, int]:
+    """Read images as views: the shorter side resized, the center cut out.
 
     Args:
-        paths: Image files.
-        side: Of the frames, in pixels.
-        count: How many are wanted.
-        seed: Which ones.
+        paths: image files.
+        side: side of the views in pixels.
+        count: largest number of views.
+        seed: seed of the choice of images.
 
     Returns:
-        The frames (N, 3, side, side), uint8, N at most ``count``; and how many unreadable files
-        were met on the way.
+        Views (N, 3, side, side), uint8; and the number of unreadable files among those tried.
 
     Raises:
-        UsageError: Not one of the files can be read.
+        UsageError: no file can be read.
     """
-    frames: list[Tensor] = []
+    views: list[Tensor] = []
     unreadable = 0
     for path in random.Random(seed).sample(list(paths), len(paths)):
-        if len(frames) == count:
+        if len(views) == count:
             break
         try:
             image = open_image(path)
-        except Exception:  # PIL's decoders raise errors of many kinds on damaged files
+        except Exception:  # PIL's decoders raise errors of many types on damaged files
             unreadable += 1
             continue
-        image = image_ops.center_crop(image_ops.resize(image, [side]), [side])
-        frames.append(image_ops.pil_to_tensor(image))
-    if not frames:
+        views.append(image_ops.pil_to_tensor(resize_and_center_crop(image, side)))
+    if not views:
         raise UsageError(f"data: none of the {len(paths)} files can be read as an image")
-    return torch.stack(frames), unreadable
+    return torch.stack(views), unreadable

@@ -1,4 +1,4 @@
-"""What a comparison shows while it runs: a bar with the time left, and a line for each run."""
+"""Progress of a comparison: a bar with the remaining time, and a line for each run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rich.console import Console
 
 from sp_bench.results import Run
 
-_NAMED = 5  # unreadable images; results.json has them all
+_MAX_NAMES = 5  # of unreadable images; results.json has them all
 
 
 class Progress:
-    """One bar over all epochs of all runs; where there is no terminal, lines only."""
+    """One bar over all epochs of all runs; only lines if the console is no terminal."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -32,54 +32,52 @@ class Progress:
         )
         self._task = self.bar.add_task("", total=None)
         self._label = ""
-        self._before = 0.0
+        self._finished_epochs = 0.0
         self._epochs = 1
 
     @contextlib.contextmanager
     def over(self, runs: int, epochs: int) -> Iterator[None]:
-        """Show the bar for a block of ``runs`` runs of ``epochs`` epochs."""
+        """Show the bar during a block of ``runs`` runs of ``epochs`` epochs each."""
         self._epochs = epochs
         self.bar.update(self._task, total=runs * epochs)
         with self.bar:
             yield
 
     def skipped(self, names: Sequence[str]) -> None:
-        """Images that could not be read are left out; say which."""
+        """Print the unreadable images that are left out."""
         if names:
-            more = ", ..." if len(names) > _NAMED else ""
-            self.console.print(
-                f"left out, unreadable: {len(names)} ({', '.join(names[:_NAMED])}{more})",
-                highlight=False,
-                soft_wrap=True,
-            )
+            more = ", ..." if len(names) > _MAX_NAMES else ""
+            shown = ", ".join(names[:_MAX_NAMES])
+            self._print(f"left out, unreadable: {len(names)} ({shown}{more})")
 
     def started(self, arm: str, seed: int) -> None:
-        """A run begins, or goes on."""
+        """A run starts or resumes."""
         self._label = f"seed {seed}, {arm}"
         self.bar.update(self._task, description=self._label)
 
-    def step(self, epoch: int, share: float) -> None:
-        """A step is done: ``share`` of this epoch, counted from 0."""
+    def step(self, epoch: int, fraction: float) -> None:
+        """A step of training is done: ``fraction`` of ``epoch``, counted from 0."""
         self.bar.update(
             self._task,
-            completed=self._before + epoch + share,
+            completed=self._finished_epochs + epoch + fraction,
             description=f"{self._label}: epoch {epoch + 1}/{self._epochs}",
         )
 
     def evaluating(self) -> None:
-        """Pre-training is done, the tasks are next."""
+        """Pre-training is done, the tasks follow."""
         self.bar.update(self._task, description=f"{self._label}: evaluating")
 
-    def answered(self, told: str) -> None:
-        """A task is done: its name and its time."""
-        self.bar.update(self._task, description=f"{self._label}: evaluating ({told})")
+    def task_finished(self, line: str) -> None:
+        """A task is done: ``line`` has its name and its seconds."""
+        self.bar.update(self._task, description=f"{self._label}: evaluating ({line})")
 
     def finished(self, run: Run, again: bool = False) -> None:
-        """A run is done; ``again`` where it had been before."""
-        self._before += self._epochs
-        self.bar.update(self._task, completed=self._before)
-        made = "done before" if again else f"{run.seconds:.0f} s"
+        """A run is done; ``again``: it was read from disk."""
+        self._finished_epochs += self._epochs
+        self.bar.update(self._task, completed=self._finished_epochs)
+        duration = "done before" if again else f"{run.seconds:.0f} s"
         loss = f"loss {run.curve[-1]['loss']:.3f}" if run.curve else ""
-        self.console.print(
-            f"seed {run.seed}, {run.arm}: {made}, {loss}", highlight=False, soft_wrap=True
-        )
+        self._print(f"seed {run.seed}, {run.arm}: {duration}, {loss}")
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False, soft_wrap=True)

@@ -11,7 +11,8 @@ from typing import Any
 from sp_bench.config import Settings
 from sp_bench.data import Splits, load_data
 from sp_bench.errors import UsageError
-from sp_bench.evaluate import evaluate, examples
+from sp_bench.evaluation import evaluate_method
+from sp_bench.pair_examples import predict_examples
 from sp_bench.pretrain import FINAL, pretrain
 from sp_bench.progress import Progress
 from sp_bench.results import Run, write_json
@@ -78,7 +79,9 @@ def finished(
     pretrained = pretrain(settings, arm, seed, splits.train, folder, progress.step)
     method = pretrained.method
     progress.evaluating()
-    figures = evaluate(settings, method, seed, sources, tasks, folder, progress.answered)
+    figures = evaluate_method(
+        settings, method, seed, sources, tasks, folder, progress.task_finished
+    )
     run = Run(
         arm=arm,
         seed=seed,
@@ -90,7 +93,7 @@ def finished(
         checkpoint=f"{folder.name}/{FINAL}",
     )
     if pretrained.sp is not None and settings.pretext == "sp":
-        examples(settings, method, pretrained.sp, splits).save(folder / EXAMPLES)
+        predict_examples(settings, method, pretrained.sp, splits).save(folder / EXAMPLES)
     write_json(path, dataclasses.asdict(run))
     progress.finished(run)
     return run

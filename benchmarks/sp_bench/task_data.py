@@ -1,4 +1,4 @@
-"""Which images each task is asked about: from ``--data`` to splits, each source read once."""
+"""Images of each task: from ``--data`` to splits, with each source loaded once."""
 
 from __future__ import annotations
 
@@ -12,41 +12,44 @@ from sp_plugin.validation import did_you_mean
 
 
 class Sources:
-    """The images of all tasks, and those that some tasks were given as their own.
+    """Images of all tasks, and those that tasks have as their own.
 
-    Tasks that name the same source share its images, so that their features are extracted once.
+    Tasks with the same source share its images, so that their features are extracted once.
 
     Args:
-        main: the images of all tasks, or None.
-        given: a source for each task that has its own.
+        main: images of all tasks.
+        task_data: source of each task that has its own.
     """
 
-    def __init__(self, main: Splits | None, given: Mapping[str, str]) -> None:
+    def __init__(self, main: Splits | None, task_data: Mapping[str, str]) -> None:
         self.main = main
-        self._given = given
-        self._read: dict[tuple[Any, str | None], Splits] = {}
+        self._task_data = task_data
+        self._loaded: dict[tuple[Any, str | None], Splits] = {}
 
     def of(self, task: Task) -> Splits:
-        """The images that a task is asked about.
+        """Images of a task.
 
         Raises:
-            DataError: there are none, or they will not do; the line names the task.
+            DataError: there are none, or they cannot be used; the message names the task.
         """
-        source = self._given.get(task.name)
+        source = self._task_data.get(task.name)
         key = (task.load, source)
-        if key not in self._read:
+        if key not in self._loaded:
             try:
-                self._read[key] = task.load(source, self.main)
+                self._loaded[key] = task.load(source, self.main)
             except DataError as error:
                 raise DataError(f"task {task.name}: {error}") from error
-        return self._read[key]
+        return self._loaded[key]
 
 
-def parse_sources(given: Sequence[str]) -> tuple[str | None, dict[str, str]]:
-    """``--data`` as given: one source of all tasks, and ``TASK=SOURCE`` for single ones.
+def parse_sources(options: Sequence[str]) -> tuple[str | None, dict[str, str]]:
+    """Values of ``--data`` as the source of all tasks and the sources of single tasks.
+
+    Args:
+        options: ``SOURCE``, at most once, and ``TASK=SOURCE``, at most once per task.
 
     Raises:
-        UsageError: two sources for the same, or no such task; the line names the nearest.
+        UsageError: two sources for the same, or an unknown task; the message has the nearest name.
 
     >>> parse_sources(["scenes", "pair=photographs"])
     ('scenes', {'pair': 'photographs'})
@@ -55,17 +58,17 @@ def parse_sources(given: Sequence[str]) -> tuple[str | None, dict[str, str]]:
     sp_bench.errors.UsageError: data: no task 'piar'; did you mean 'pair'?
     """
     main: str | None = None
-    own: dict[str, str] = {}
-    for item in given:
-        name, sign, source = item.partition("=")
+    task_data: dict[str, str] = {}
+    for option in options:
+        name, sign, source = option.partition("=")
         if not sign or "/" in name:
             if main is not None:
-                raise UsageError(f"data: got {main!r} and {item!r}, takes one, and TASK=DATA")
-            main = item
+                raise UsageError(f"data: got {main!r} and {option!r}, takes one, and TASK=DATA")
+            main = option
             continue
         if name not in all_tasks():
             raise UsageError(f"data: no task {name!r}; {did_you_mean(name, all_tasks())}")
-        if name in own or not source:
-            raise UsageError(f"data: got {item!r}, takes TASK=DATA, once for each task")
-        own[name] = source
-    return main, own
+        if name in task_data or not source:
+            raise UsageError(f"data: got {option!r}, takes TASK=DATA, once for each task")
+        task_data[name] = source
+    return main, task_data

@@ -1,4 +1,4 @@
-"""Tasks asked one by one, each answer kept as it comes: what was stopped goes on with the next."""
+"""Run tasks one by one and store the metrics of each, so that a stopped evaluation resumes."""
 
 from __future__ import annotations
 
@@ -8,42 +8,52 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.results import write_json
+from sp_bench.task_data import Sources
 from sp_bench.tasks import Task, TaskContext, run_task
 
-ANSWERS = "tasks.json"
+TASKS_FILE = "tasks.json"
 
 
-def answered(
+def run_tasks(
     tasks: Sequence[Task],
-    subject: Callable[[Task], TaskContext],
+    backbone: FrozenBackbone,
+    untrained: FrozenBackbone,
+    sources: Sources,
+    seed: int,
     folder: Path,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> dict[str, dict[str, Any]]:
-    """Ask the tasks that were not asked yet.
+    """Run the tasks that have no stored metrics.
 
     Args:
-        tasks: in order.
-        subject: what a task is asked of, by task.
-        folder: of this backbone alone; the answers so far are its ``tasks.json``.
-        tell: is told each new answer's time, a line each.
+        tasks: tasks in order.
+        backbone: pre-trained backbone.
+        untrained: the same architecture with random weights, as a control.
+        sources: images of the tasks.
+        seed: seed of the pre-training.
+        folder: folder of one backbone; its ``tasks.json`` stores the metrics.
+        log: function that gets a line with the seconds of each task.
 
     Returns:
-        By task ``figures``, by key, and the ``seconds`` that they took.
+        ``metrics`` by key, and the ``seconds`` that they took, by task.
     """
-    path = folder / ANSWERS
-    kept = json.loads(path.read_text()) if path.exists() else {}
+    path = folder / TASKS_FILE
+    stored = json.loads(path.read_text()) if path.exists() else {}
     for task in tasks:
-        if task.name in kept:
+        if task.name in stored:
             continue
         start = time.perf_counter()
-        figures = run_task(task, subject(task))
-        kept[task.name] = {"figures": figures, "seconds": round(time.perf_counter() - start, 1)}
-        write_json(path, kept)
-        tell(f"{task.name}: {kept[task.name]['seconds']:.0f} s")
-    return {task.name: kept[task.name] for task in tasks}
+        context = TaskContext(backbone, untrained, sources.of(task), seed)
+        metrics = run_task(task, context)
+        seconds = round(time.perf_counter() - start, 1)
+        stored[task.name] = {"metrics": metrics, "seconds": seconds}
+        write_json(path, stored)
+        log(f"{task.name}: {seconds:.0f} s")
+    return {task.name: stored[task.name] for task in tasks}
 
 
-def all_figures(answers: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Every task's figures, by key."""
-    return {key: value for each in answers.values() for key, value in each["figures"].items()}
+def merge_metrics(by_task: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Metrics of all tasks in one dict, by key."""
+    return {k: v for result in by_task.values() for k, v in result["metrics"].items()}

@@ -1,7 +1,7 @@
-"""What is asked of which images: from the command line, or from a file.
+"""Selection of tasks and their images, from the command line or from a TOML file.
 
-The file is TOML: ``data``, the images of all tasks; ``tasks``; and a table ``[task_data]`` with
-the source of each task that has its own.
+The file has ``data``, the source of all tasks; ``tasks``; and a table ``[task_data]`` with the
+source of each task that has its own.
 """
 
 from __future__ import annotations
@@ -26,90 +26,90 @@ _KEYS = ("data", "tasks", "task_data")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Tasks and their images.
+class TaskSelection:
+    """Tasks and the sources of their images.
 
     Attributes:
-        data: the images of all tasks, or None.
-        task_data: the source of each task that has its own.
-        tasks: in order.
+        data: source of all tasks.
+        task_data: source of each task that has its own.
+        tasks: names of the tasks in order.
     """
 
     data: str | None
     task_data: dict[str, str]
     tasks: tuple[str, ...]
 
+    def relative_to(self, folder: Path) -> TaskSelection:
+        """The same with absolute paths for folders in ``folder``."""
+        return TaskSelection(
+            absolute(self.data, folder) if self.data else None,
+            {name: absolute(source, folder) for name, source in self.task_data.items()},
+            self.tasks,
+        )
 
-def ask(data: Sequence[str], tasks: str, tasks_from: Path | None) -> Asked:
-    """Read ``--data``, ``--tasks`` and ``--tasks-from``; folders become absolute.
+
+def select_tasks(data: Sequence[str], tasks: str, tasks_from: Path | None) -> TaskSelection:
+    """Parse ``--data``, ``--tasks`` and ``--tasks-from``; folders become absolute.
 
     Args:
-        data: as `parse_sources` takes it.
-        tasks: names with commas between, ``all``, or empty: the usual ones, or those that were
-            given data where nothing was given for all.
-        tasks_from: a file in place of both.
+        data: values of ``--data``, as for `parse_sources`.
+        tasks: names separated by commas, ``all``, or empty for the default tasks; if only single
+            tasks have data, empty selects these.
+        tasks_from: TOML file in place of both.
 
     Raises:
-        UsageError: a file beside other things, or one that cannot be read.
+        UsageError: the file is combined with other options or cannot be read, or a task has data
+            but is not selected.
 
-    >>> ask(["demo"], "", None).tasks, ask(["pair=demo"], "", None).tasks
+    >>> select_tasks(["demo"], "", None).tasks, select_tasks(["pair=demo"], "", None).tasks
     (('knn', 'linear', 'pair'), ('pair',))
     """
     if tasks_from is not None:
         if data or tasks:
             raise UsageError("tasks-from: takes the place of --data and --tasks; give either")
-        return _read(tasks_from)
-    main, own = parse_sources(data)
+        # A file can be moved together with its images.
+        return _read_toml(tasks_from).relative_to(tasks_from.resolve().parent)
+    main, task_data = parse_sources(data)
+    names = tuple(dict.fromkeys(name for name in tasks.split(",") if name))
     if tasks == "all":
         names = tuple(all_tasks())
-    else:
-        usual = () if own and main is None else DEFAULT_TASKS
-        asked = [name for name in tasks.split(",") if name]
-        names = tuple(dict.fromkeys(asked or [*usual, *own]))
-    unasked = [name for name in own if name not in names]
-    if unasked:
-        raise UsageError(f"data: given for {unasked[0]}, which is not among --tasks")
-    here = Path.cwd()
-    return Asked(
-        absolute(main, here) if main else None,
-        {name: absolute(source, here) for name, source in own.items()},
-        names,
-    )
+    elif not names:
+        defaults = () if task_data and main is None else DEFAULT_TASKS
+        names = tuple(dict.fromkeys((*defaults, *task_data)))
+    for name in task_data:
+        if name not in names:
+            raise UsageError(f"data: given for {name}, which is not among --tasks")
+    return TaskSelection(main, task_data, names).relative_to(Path.cwd())
 
 
-def _read(path: Path) -> Asked:
+def _read_toml(path: Path) -> TaskSelection:
+    where = f"tasks-from: {path}"
     try:
-        told: dict[str, Any] = tomllib.loads(path.read_text())
+        content: dict[str, Any] = tomllib.loads(path.read_text())
     except OSError as error:
-        raise UsageError(f"tasks-from: {path} cannot be read: {error.strerror}") from error
+        raise UsageError(f"{where} cannot be read: {error.strerror}") from error
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"tasks-from: {path}: {error}") from error
-    for key in told:
+        raise UsageError(f"{where}: {error}") from error
+    for key in content:
         if key not in _KEYS:
-            raise UsageError(f"tasks-from: {path}: no setting {key!r}; {did_you_mean(key, _KEYS)}")
-    main, own, tasks = told.get("data"), told.get("task_data", {}), told.get("tasks")
+            raise UsageError(f"{where}: no setting {key!r}; {did_you_mean(key, _KEYS)}")
+    main, tasks = content.get("data"), content.get("tasks")
+    task_data = content.get("task_data", {})
     if not (main is None or isinstance(main, str)):
-        raise UsageError(f"tasks-from: {path}: data: got {main!r}, takes a folder or a name")
-    if not isinstance(own, dict) or not all(isinstance(each, str) for each in own.values()):
-        raise UsageError(f"tasks-from: {path}: task_data: got {own!r}, takes TASK = DATA lines")
+        raise UsageError(f"{where}: data: got {main!r}, takes a folder or a name")
+    if not isinstance(task_data, dict) or not all(isinstance(s, str) for s in task_data.values()):
+        raise UsageError(f"{where}: task_data: got {task_data!r}, takes TASK = DATA lines")
     if not isinstance(tasks, list) or not tasks or not all(isinstance(t, str) for t in tasks):
-        raise UsageError(f"tasks-from: {path}: tasks: got {tasks!r}, takes a list of names")
-    for name in (*own, *tasks):
+        raise UsageError(f"{where}: tasks: got {tasks!r}, takes a list of names")
+    for name in (*task_data, *tasks):
         if name not in all_tasks():
-            raise UsageError(
-                f"tasks-from: {path}: no task {name!r}; {did_you_mean(name, all_tasks())}"
-            )
-    here = path.resolve().parent  # a file beside its images can be moved with them
-    return Asked(
-        absolute(main, here) if main else None,
-        {name: absolute(source, here) for name, source in own.items()},
-        tuple(dict.fromkeys((*tasks, *own))),
-    )
+            raise UsageError(f"{where}: no task {name!r}; {did_you_mean(name, all_tasks())}")
+    return TaskSelection(main, task_data, tuple(dict.fromkeys((*tasks, *task_data))))
 
 
-def absolute(source: str, here: Path) -> str:
-    """A folder as an absolute path, from ``here``; any other source as it is."""
+def absolute(source: str, folder: Path) -> str:
+    """Absolute path of a source that exists in ``folder``; any other source unchanged."""
     if source == "demo":
         return source
-    path = here / Path(source).expanduser()
+    path = folder / Path(source).expanduser()
     return str(path.resolve()) if path.exists() else source

@@ -1,4 +1,4 @@
-"""Lightning's Trainer as this benchmark uses it: silent, on one device, and stopped by Ctrl-C."""
+"""Lightning's Trainer for this benchmark: silent, on one device, interruptible by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import torch
 
 
 def quiet_trainer(
-    precision: str, callbacks: Sequence[Any], device: str = "auto", **more: Any
+    precision: str, callbacks: Sequence[Any], device: str = "auto", **options: Any
 ) -> pl.Trainer:
-    """A Trainer that says nothing.
+    """A Trainer without output.
 
     Args:
-        precision: as Lightning names it.
-        callbacks: in the order in which they are called.
-        device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
-        **more: of Lightning's own arguments.
+        precision: precision by its name in Lightning.
+        callbacks: callbacks in the order of their calls.
+        device: ``cpu``, ``cuda``, or ``auto`` for a GPU if there is one.
+        **options: further arguments of Lightning's Trainer.
 
     >>> quiet_trainer("32-true", [], max_epochs=3).max_epochs
     3
     """
     for name in ("pytorch_lightning", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # Lightning advises more workers, a logger, and validation: all of it decided here.
+    # Lightning advises more workers, a logger and validation; none of them applies here.
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_utilities")
     gpu = torch.cuda.is_available() if device == "auto" else device == "cuda"
     return pl.Trainer(
@@ -38,17 +38,17 @@ def quiet_trainer(
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        **more,
+        **options,
     )
 
 
-def fit_stoppably(trainer: pl.Trainer, *given: Any, **more: Any) -> None:
-    """``trainer.fit``, with Ctrl-C as KeyboardInterrupt.
+def fit_stoppably(trainer: pl.Trainer, *args: Any, **options: Any) -> None:
+    """Call ``trainer.fit``; Ctrl-C raises KeyboardInterrupt.
 
-    Lightning makes an exit with code 1 of it, and before 2.5 returned as if all were done.
+    Lightning turns it into an exit with code 1, and before 2.5 returned as if training had ended.
     """
     try:
-        trainer.fit(*given, **more)
+        trainer.fit(*args, **options)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None

@@ -1,10 +1,10 @@
-"""What is done to a backbone, and its host, before they are trained."""
+"""Changes to a backbone and its method before training."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from sp_bench.backbones import make_backbone, suit_attention
+from sp_bench.backbones import make_backbone, unfuse_attention_on_cpu
 from sp_bench.config import Settings
 from sp_bench.pretrain import new_method
 from timm.layers import Attention
@@ -25,5 +25,5 @@ def test_attention_is_fused_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch, gpu:
 def test_features_are_the_same_with_attention_unfused() -> None:
     backbone, images = make_backbone("tiny_vit", 32), torch.rand(4, 3, 32, 32)
     before = backbone(images)
-    suit_attention(backbone)
+    unfuse_attention_on_cpu(backbone)
     torch.testing.assert_close(backbone(images), before)

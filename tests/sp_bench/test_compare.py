@@ -18,7 +18,7 @@ from sp_bench.config import Settings
 from sp_bench.data import load_data
 from sp_bench.data.dataset import Selection
 from sp_bench.errors import UsageError
-from sp_bench.evaluate import examples
+from sp_bench.pair_examples import predict_examples
 from sp_bench.pretrain import new_method
 from sp_bench.progress import Progress
 from sp_bench.results import ARMS, Results
@@ -185,21 +185,21 @@ def test_a_stopped_evaluation_goes_on_with_the_task_that_is_next(
             raise Killed
         return measure(task, subject)
 
-    monkeypatch.setattr(task_runner, "measure", stop_at_first_linear)
+    monkeypatch.setattr(task_runner, "run_task", stop_at_first_linear)
     with pytest.raises(Killed):
         compare(settings, [0], tmp_path, quiet())
     answers = json.loads((tmp_path / "seed0-baseline" / "tasks.json").read_text())
     first = compare(settings, [0], tmp_path, quiet()).runs[0]
     assert asked == ["knn", "linear", "linear", "knn", "linear"]  # the rest are the other arm's
     assert list(first.figures) == ["knn", "linear"]
-    assert first.figures["knn"] == answers["knn"]["figures"]["knn"]
+    assert first.figures["knn"] == answers["knn"]["metrics"]["knn"]
 
 
 def test_answers_go_with_the_checkpoint_that_gave_them(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         compare(SETTINGS, [0], tmp_path, KillEvaluating("sp"))
     (tmp_path / "seed0-sp" / "final.ckpt").write_bytes(b"PK cut off")
-    (tmp_path / "seed0-sp" / "tasks.json").write_text('{"knn": {"figures": {"knn": 9.0}}}')
+    (tmp_path / "seed0-sp" / "tasks.json").write_text('{"knn": {"metrics": {"knn": 9.0}}}')
     *_, sp = compare(SETTINGS, [0], tmp_path, quiet()).runs
     assert sp.figures["knn"] <= 1
 
@@ -275,7 +275,7 @@ def test_the_examples_are_the_first_pair_of_each_pictures_crops(crops: int) -> N
     splits = dataclasses.replace(splits, test=Selection(splits.test, range(asked)))
     config = SPConfig.from_dict(settings.sp).resolve(settings.side)
     sp = SpatialPrediction.from_backbone(method.backbone, None, config)
-    made = examples(settings, method, sp, splits)
+    made = predict_examples(settings, method, sp, splits)
     boxes = sp.sample_crops(
         torch.zeros(asked, 3, settings.side, settings.side), make_generator(0, 0, 0)
     )[0]

@@ -1,4 +1,4 @@
-"""One backbone asked some tasks, from end to end: goes on, repeats nothing, refuses in one line."""
+"""Evaluation of one backbone from end to end: resuming, caching and one-line errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def checkpoint(tmp_path: Path) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(3)
         state = make_backbone("tiny_resnet", 32).state_dict()
-    path = tmp_path / "host.ckpt"
+    path = tmp_path / "method.ckpt"
     torch.save({"state_dict": {f"backbone.{name}": value for name, value in state.items()}}, path)
     return path
 
@@ -58,31 +58,31 @@ def test_it_asks_the_backbone_of_the_checkpoint(tmp_path, sources, checkpoint):
     # Random weights of the same seed are the same backbone.
     same = run(tmp_path / "b", sources, seed=3, tasks=("linear", "knn"))
     other = run(tmp_path / "c", sources, seed=4, tasks=("linear", "knn"))
-    assert given["figures"] == same["figures"] != other["figures"]
-    assert list(same["figures"]) == ["linear", "knn"]
+    assert given["metrics"] == same["metrics"] != other["metrics"]
+    assert list(same["metrics"]) == ["linear", "knn"]
     assert given == json.loads((tmp_path / "a" / "eval.json").read_text())
     assert given["compute"]["forward_flops"] > 1e7
     assert given["data"]["knn"] == {"name": "demo", "train": 54, "test": 18}
 
 
 def test_a_finished_one_is_read_and_a_stopped_one_goes_on(tmp_path, sources, monkeypatch):
-    asked = []
+    started = []
     measure = task_runner.run_task
 
-    def stop_at_linear(task, subject):
-        asked.append(task.name)
-        if task.name == "linear" and asked.count("linear") == 1:
+    def stop_at_linear(task, context):
+        started.append(task.name)
+        if task.name == "linear" and started.count("linear") == 1:
             raise KeyboardInterrupt
-        return measure(task, subject)
+        return measure(task, context)
 
-    monkeypatch.setattr(task_runner, "measure", stop_at_linear)
+    monkeypatch.setattr(task_runner, "run_task", stop_at_linear)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "a", sources, tasks=("knn", "linear"))
     assert not (tmp_path / "a" / "eval.json").exists()
     first = run(tmp_path / "a", sources, tasks=("knn", "linear"))
-    assert asked == ["knn", "linear", "linear"]
+    assert started == ["knn", "linear", "linear"]
     assert run(tmp_path / "a", sources, tasks=("knn", "linear")) == first
-    assert asked == ["knn", "linear", "linear"]
+    assert started == ["knn", "linear", "linear"]
     with pytest.raises(UsageError, match=r"was made with tasks=\['knn', 'linear'\]"):
         run(tmp_path / "a", sources)
 

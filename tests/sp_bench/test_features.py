@@ -33,7 +33,7 @@ class Few(ImageDataset):
 
 
 class Restless(nn.Module):
-    """Draws, counts and normalises: all that a backbone can do to give itself away."""
+    """Draws random numbers, counts its calls and normalises: all state that a backbone can have."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,56 +54,56 @@ def net() -> nn.Sequential:
 
 def test_pictures_are_resized_and_cut_as_torchvision_does():
     dataset = Few()
-    shown = FrozenBackbone(net(), side=32, crop=16).images(dataset)
+    decoded = FrozenBackbone(net(), side=32, crop_size=16).images(dataset)
     crop = transforms.Compose([transforms.Resize(32), transforms.CenterCrop(32)])
     expected = np.stack([np.asarray(crop(Image.fromarray(p))) for p in dataset.pixels])
-    assert shown.dtype == torch.uint8
-    np.testing.assert_array_equal(shown.permute(0, 2, 3, 1).numpy(), expected)
+    assert decoded.dtype == torch.uint8
+    np.testing.assert_array_equal(decoded.permute(0, 2, 3, 1).numpy(), expected)
 
 
 def test_workers_decode_the_same():
-    alone = FrozenBackbone(net(), side=32, crop=16).images(Few())
-    assert torch.equal(FrozenBackbone(net(), side=32, crop=16, workers=1).images(Few()), alone)
+    alone = FrozenBackbone(net(), side=32, crop_size=16).images(Few())
+    assert torch.equal(FrozenBackbone(net(), side=32, crop_size=16, workers=1).images(Few()), alone)
 
 
 def test_pictures_are_decoded_once_for_all_backbones_and_once_for_each_side():
     dataset = Few()
     for _ in range(2):
-        frozen = FrozenBackbone(net(), side=32, crop=16)
+        frozen = FrozenBackbone(net(), side=32, crop_size=16)
         frozen.features(dataset)
         frozen.images(dataset)
     assert dataset.read == 6
-    assert FrozenBackbone(net(), side=24, crop=16).images(dataset).shape == (6, 3, 24, 24)
+    assert FrozenBackbone(net(), side=24, crop_size=16).images(dataset).shape == (6, 3, 24, 24)
     assert dataset.read == 12
 
 
 def test_features_are_computed_once():
     dataset, backbone = Few(), net()
-    frozen = FrozenBackbone(backbone, side=32, crop=16)
+    frozen = FrozenBackbone(backbone, side=32, crop_size=16)
     once = frozen.features(dataset)
     with torch.no_grad():
         backbone[0].weight.zero_()
     assert torch.equal(frozen.features(dataset), once)
-    assert not torch.equal(FrozenBackbone(backbone, side=32, crop=16).features(dataset), once)
+    assert not torch.equal(FrozenBackbone(backbone, side=32, crop_size=16).features(dataset), once)
 
 
 def test_decoded_pictures_go_when_the_set_goes():
     gc.collect()
-    before = len(frozen_backbone._decoded)
+    before = len(frozen_backbone._decoded_images)
     dataset = Few()
-    frozen = FrozenBackbone(net(), side=32, crop=16)
+    frozen = FrozenBackbone(net(), side=32, crop_size=16)
     frozen.features(dataset)
-    assert len(frozen_backbone._decoded) == before + 1
+    assert len(frozen_backbone._decoded_images) == before + 1
     del dataset
     gc.collect()
-    assert len(frozen_backbone._decoded) == before
-    assert len(frozen._kept) == 0
+    assert len(frozen_backbone._decoded_images) == before
+    assert len(frozen._cache) == 0
 
 
 def test_features_are_those_of_the_normalised_pictures_in_evaluation_mode():
     dataset, backbone = Few(), net()
     backbone[1].running_mean += 1
-    frozen = FrozenBackbone(backbone.train(), side=32, crop=16, batch_size=4)
+    frozen = FrozenBackbone(backbone.train(), side=32, crop_size=16, batch_size=4)
     found = frozen.features(dataset)
     images = (frozen.images(dataset) / 255 - MEAN) / STD
     with torch.no_grad():
@@ -114,23 +114,23 @@ def test_features_are_those_of_the_normalised_pictures_in_evaluation_mode():
 
 
 def test_bytes_and_fractions_are_the_same_image():
-    frozen = FrozenBackbone(net(), side=32, crop=16)
+    frozen = FrozenBackbone(net(), side=32, crop_size=16)
     images = torch.randint(256, (5, 3, 16, 16), dtype=torch.uint8)
-    torch.testing.assert_close(frozen.encode(images), frozen.encode(images / 255))
+    torch.testing.assert_close(frozen.extract(images), frozen.extract(images / 255))
 
 
 def test_half_precision_backbones_give_single_precision_features():
-    frozen = FrozenBackbone(net().bfloat16(), side=32, crop=16)
-    assert frozen.encode(torch.rand(2, 3, 16, 16)).dtype == torch.float32
+    frozen = FrozenBackbone(net().bfloat16(), side=32, crop_size=16)
+    assert frozen.extract(torch.rand(2, 3, 16, 16)).dtype == torch.float32
 
 
 def test_layer_is_the_one_that_was_asked_for():
     backbone = net()
     backbone[1].running_mean += 1
-    first = FrozenBackbone(backbone, side=32, crop=16, layer="0")
+    first = FrozenBackbone(backbone, side=32, crop_size=16, layer="0")
     images = torch.rand(2, 3, 16, 16)
     expected = backbone[0]((images - MEAN) / STD).mean(dim=(2, 3))
-    torch.testing.assert_close(first.encode(images), expected.detach())
+    torch.testing.assert_close(first.extract(images), expected.detach())
 
 
 def test_pool_is_handed_on():
@@ -141,7 +141,8 @@ def test_pool_is_handed_on():
 
     images = torch.rand(2, 3, 16, 16)
     found = [
-        FrozenBackbone(Tokens(), side=16, crop=16, pool=p).encode(images) for p in ("cls", "mean")
+        FrozenBackbone(Tokens(), side=16, crop_size=16, pool=p).extract(images)
+        for p in ("cls", "mean")
     ]
     assert torch.equal(found[0], torch.full((2, 3), 7.0))
     torch.testing.assert_close(found[1], ((images - MEAN) / STD).mean(dim=(2, 3)))
@@ -150,7 +151,7 @@ def test_pool_is_handed_on():
 def test_nothing_of_the_backbone_or_of_the_generators_moves():
     backbone = nn.Sequential(Restless(), nn.Identity().eval(), nn.Dropout())
     state = {key: value.clone() for key, value in backbone.state_dict().items()}
-    frozen = FrozenBackbone(backbone, side=32, crop=16, batch_size=2)
+    frozen = FrozenBackbone(backbone, side=32, crop_size=16, batch_size=2)
     drawn = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
     first, second = frozen.features(Few()), frozen.features(Few())
     assert torch.equal(first, second)
@@ -169,8 +170,8 @@ def test_a_backbone_of_fixed_size_gets_the_size_it_takes():
 
     backbone = Fixed(3, 8, 3)
     backbone.img_size = 48
-    frozen = FrozenBackbone(backbone, side=64, crop=32)
-    assert (frozen.side, frozen.crop, frozen.width) == (48, 48, 8)
+    frozen = FrozenBackbone(backbone, side=64, crop_size=32)
+    assert (frozen.side, frozen.crop_size, frozen.feature_dim) == (48, 48, 8)
     assert frozen.features(Few()).shape == (6, 8)
 
 
@@ -178,12 +179,12 @@ def test_features_that_are_not_finite_are_refused_in_one_line():
     backbone = net()
     backbone[0].weight.data[0] = float("nan")
     with pytest.raises(UnmeasurableError, match=r"^backbone: some .* did its training diverge\?$"):
-        FrozenBackbone(backbone, side=32, crop=16).features(Few())
+        FrozenBackbone(backbone, side=32, crop_size=16).features(Few())
 
 
 def test_a_backbone_on_another_device_stays_there():
     backbone = net()
-    elsewhere = frozen_backbone._on(torch.device("meta"), backbone)
+    elsewhere = frozen_backbone._to_device(torch.device("meta"), backbone)
     assert next(elsewhere.parameters()).device.type == "meta"
     assert next(backbone.parameters()).device.type == "cpu"
-    assert frozen_backbone._on(torch.device("cpu"), backbone) is backbone
+    assert frozen_backbone._to_device(torch.device("cpu"), backbone) is backbone

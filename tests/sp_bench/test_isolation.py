@@ -1,4 +1,4 @@
-"""The signature, on real hosts: weight 0 ends in the baseline's weights, bit for bit."""
+"""Weight 0 ends in the weights of the baseline, bit for bit, for every method."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_weight_0_is_the_baseline_and_weight_1_is_not(
 ) -> None:
     baseline = weights(method, "baseline", images, tmp_path / "baseline")
     off = weights(method, "sp", images, tmp_path / "off", weight=0)
-    on = weights(method, "sp", images, tmp_path / "on", weight=1, warmup=0)
+    on = weights(method, "sp", images, tmp_path / "on", weight=1, warmup_fraction=0)
     assert baseline.keys() == off.keys() == on.keys()
     assert [key for key in baseline if not torch.equal(baseline[key], off[key])] == []
     changed = [key for key in baseline if not torch.equal(baseline[key], on[key])]

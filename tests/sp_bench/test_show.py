@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from sp_bench.errors import UsageError
-from sp_bench.preview import ask, read_frames, show_pairs
+from sp_bench.preview import read_views, sample_preview, show_pairs
 from sp_bench.report.answers import answer
 from sp_bench.report.pair_preview import draw_asked, footnote
 
@@ -34,20 +34,20 @@ def images(tmp_path: Path) -> list[Path]:
 )
 def test_what_is_shown_is_what_training_draws(images: list[Path], more: dict[str, Any]) -> None:
     config = SPConfig(**more, target_encoding="anchor")
-    asked = ask(images[:6], config=config, side=32, count=4, seed=5)
+    preview = sample_preview(images[:6], config=config, side=32, count=4, seed=5)
     sp = SpatialPrediction(8, config.resolve(32))
-    boxes, crops = sp.sample_crops(asked.frames.float() / 255, make_generator(5))
-    assert torch.equal(asked.boxes, boxes[:2])
-    assert torch.equal(asked.crops[0], crops[:4]) and torch.equal(asked.crops[1], crops[4:8])
-    assert torch.equal(asked.targets, sp.targets.encode(*boxes[:2]))
-    assert ("one pair of the 3 crops" in footnote(asked)) is (config.num_crops == 3)
-    assert asked.windows is None  # the view is the window
+    boxes, crops = sp.sample_crops(preview.frames.float() / 255, make_generator(5))
+    assert torch.equal(preview.boxes, boxes[:2])
+    assert torch.equal(preview.crops[0], crops[:4]) and torch.equal(preview.crops[1], crops[4:8])
+    assert torch.equal(preview.targets, sp.targets.encode(*boxes[:2]))
+    assert ("one pair of the 3 crops" in footnote(preview)) is (config.num_crops == 3)
+    assert preview.windows is None  # the view is the window
 
 
 def test_window_holds_both_crops(images: list[Path]) -> None:
-    asked = ask(images[:6], config=SPConfig(source="image"), side=32, count=6, seed=1)
-    assert asked.windows is not None and bool((asked.windows[:, 2] < 1).all())
-    window, inside = cxcywh_to_xyxy(asked.windows), cxcywh_to_xyxy(asked.boxes)
+    preview = sample_preview(images[:6], config=SPConfig(source="image"), side=32, count=6, seed=1)
+    assert preview.windows is not None and bool((preview.windows[:, 2] < 1).all())
+    window, inside = cxcywh_to_xyxy(preview.windows), cxcywh_to_xyxy(preview.boxes)
     assert bool((inside[..., :2] >= window[:, :2] - 1e-5).all())
     assert bool((inside[..., 2:] <= window[:, 2:] + 1e-5).all())
 
@@ -56,32 +56,32 @@ def test_frames_are_resized_by_the_shorter_side_and_cut_at_the_centre(tmp_path: 
     pixels = np.zeros((32, 96, 3), np.uint8)
     pixels[:, 32:64, 0] = 200
     Image.fromarray(pixels).save(tmp_path / "wide.png")
-    frames, unreadable = read_frames([tmp_path / "wide.png"], side=32, count=1, seed=0)
+    frames, unreadable = read_views([tmp_path / "wide.png"], side=32, count=1, seed=0)
     assert frames.shape == (1, 3, 32, 32) and unreadable == 0
     assert bool((frames[0, 0] == 200).all())
 
 
 def test_seed_chooses_the_pictures(images: list[Path]) -> None:
-    one, again, other = (read_frames(images[:6], 16, 3, seed)[0] for seed in (0, 0, 1))
+    one, again, other = (read_views(images[:6], 16, 3, seed)[0] for seed in (0, 0, 1))
     assert torch.equal(one, again) and not torch.equal(one, other)
 
 
 def test_unreadable_pictures_are_passed_over_and_counted(
     images: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked = ask(images, config=SPConfig(), side=32, count=8)
-    assert len(asked.frames) == 6 and asked.unreadable == 2
+    preview = sample_preview(images, config=SPConfig(), side=32, count=8)
+    assert len(preview.frames) == 6 and preview.unreadable == 2
     assert "2 unreadable images" in caplog.text
-    assert "passed over: 2" in footnote(asked)
+    assert "passed over: 2" in footnote(preview)
 
 
 def test_nothing_to_draw_is_told_in_a_line(images: list[Path]) -> None:
     with pytest.raises(UsageError, match=r"^data: none of the 2 files can be read as an image$"):
-        ask(images[6:], config=SPConfig(), side=32)
+        sample_preview(images[6:], config=SPConfig(), side=32)
     with pytest.raises(UsageError, match=r"^count: got 0, "):
-        ask(images, config=SPConfig(), side=32, count=0)
+        sample_preview(images, config=SPConfig(), side=32, count=0)
     with pytest.raises(UsageError, match=r"^side: got 8, "):
-        ask(images, config=SPConfig(), side=8)
+        sample_preview(images, config=SPConfig(), side=8)
 
 
 @pytest.mark.parametrize(
@@ -104,18 +104,18 @@ def test_words_of_the_answer(b: tuple[float, ...], encoding: str, said: str) -> 
 
 
 def test_drawing_has_each_pair_its_boxes_crops_and_answer(images: list[Path]) -> None:
-    asked = ask(images[:6], config=SPConfig(source="image"), side=32, count=3)
-    axes = draw_asked(asked).axes
+    preview = sample_preview(images[:6], config=SPConfig(source="image"), side=32, count=3)
+    axes = draw_asked(preview).axes
     assert len(axes) == 9  # an image and two crops for each
     for i in range(3):
         image, crop_a, crop_b = axes[3 * i : 3 * i + 3]
         drawn = [patch.get_bbox().extents for patch in image.patches]
-        assert asked.windows is not None
-        wanted = cxcywh_to_xyxy(torch.stack([asked.windows[i], *asked.boxes[:, i]]))
-        assert np.allclose(drawn, wanted)
-        assert answer(*asked.boxes[:, i], "symmetric") in image.texts[0].get_text()
-        assert f"x {asked.targets[i, 0]:+.2f}" in image.texts[0].get_text()
-        for crop, shown in zip(asked.crops[:, i], (crop_a, crop_b), strict=True):
+        assert preview.windows is not None
+        expected = cxcywh_to_xyxy(torch.stack([preview.windows[i], *preview.boxes[:, i]]))
+        assert np.allclose(drawn, expected)
+        assert answer(*preview.boxes[:, i], "symmetric") in image.texts[0].get_text()
+        assert f"x {preview.targets[i, 0]:+.2f}" in image.texts[0].get_text()
+        for crop, shown in zip(preview.crops[:, i], (crop_a, crop_b), strict=True):
             pixels = shown.images[0].get_array()
             assert np.abs(pixels / 255.0 - crop.permute(1, 2, 0).numpy()).max() < 0.51 / 255
 

@@ -1,4 +1,4 @@
-"""Which images each task gets, and what is said where there are none."""
+"""The images of each task, and the messages if there are none."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Checkpoints of every host, into a backbone: read safely, matched by name, and told about."""
+"""Checkpoints of any framework: found, read safely, and loaded into a backbone."""
 
 from sp_bench.checkpoints.find import find_checkpoint
-from sp_bench.checkpoints.load import Loaded, load_checkpoint
+from sp_bench.checkpoints.load import LoadReport, load_checkpoint
 from sp_bench.checkpoints.read import read_weights
 
-__all__ = ["Loaded", "find_checkpoint", "load_checkpoint", "read_weights"]
+__all__ = ["LoadReport", "find_checkpoint", "load_checkpoint", "read_weights"]

@@ -1,4 +1,4 @@
-"""Which file of a host's folder is the trained one."""
+"""`find_checkpoint`: the last checkpoint in the folder of a run."""
 
 from __future__ import annotations
 
@@ -8,39 +8,43 @@ from pathlib import Path
 from sp_bench.errors import UsageError
 
 _ENDINGS = (".ckpt", ".pth", ".pt", ".safetensors")
-_POINTER = "last_checkpoint"  # mmengine writes the newest one's path into it
-_FINAL = "final.ckpt"  # sp-bench's own
+_POINTER = "last_checkpoint"  # file in which MMEngine writes the path of the last one
+_FINAL = "final.ckpt"  # written by sp-bench
 
 
-def find_checkpoint(given: Path) -> Path:
-    """A checkpoint: the file that was given, or the last of a run's folder.
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint itself, or the last one in a folder.
 
-    Of sp-bench ``final.ckpt``, of MMEngine what ``last_checkpoint`` names, of others that of the
-    latest epoch or step, by the numbers in the names (``last.ckpt`` where there are none).
+    In a folder, the first of these: ``final.ckpt`` of sp-bench; the one that MMEngine's
+    ``last_checkpoint`` names; the one with the highest epoch or step, by the numbers in the file
+    names (``last.ckpt`` if there are none).
+
+    Args:
+        path: checkpoint file, or folder of a run.
 
     Raises:
-        UsageError: there is no such file or folder, or no checkpoint in it.
+        UsageError: the path does not exist, or the folder contains no checkpoint.
     """
-    if given.is_file():
-        return given
-    if not given.is_dir():
-        raise UsageError(f"checkpoint: {given} is not there; takes a file or a run's folder")
-    if (given / _FINAL).is_file():
-        return given / _FINAL
-    pointer = given / _POINTER
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise UsageError(f"checkpoint: {path} is not there; takes a file or a run's folder")
+    if (path / _FINAL).is_file():
+        return path / _FINAL
+    pointer = path / _POINTER
     if pointer.is_file():
-        # The path is that of the machine it was trained on; the name is enough.
-        named = given / Path(pointer.read_text().strip()).name
+        # Its path is that of the machine of the training; the name is enough.
+        named = path / Path(pointer.read_text().strip()).name
         if named.is_file():
             return named
-    found = [path for path in given.rglob("*") if path.suffix in _ENDINGS and path.is_file()]
-    if not found:
-        raise UsageError(f"checkpoint: none in {given}; takes {', '.join(_ENDINGS)}")
-    return max(found, key=lambda path: (_numbers(path.stem), path.name))
+    checkpoints = [file for file in path.rglob("*") if file.suffix in _ENDINGS and file.is_file()]
+    if not checkpoints:
+        raise UsageError(f"checkpoint: none in {path}; takes {', '.join(_ENDINGS)}")
+    return max(checkpoints, key=lambda file: (_numbers(file.stem), file.name))
 
 
 def _numbers(name: str) -> list[int]:
-    """The numbers in a name, such as epoch and step.
+    """Numbers in a file name, such as epoch and step.
 
     >>> _numbers("simclr-cifar10-ep=999") > _numbers("simclr-cifar10-ep=99")
     True

@@ -1,7 +1,7 @@
-"""What hosts call the weights of one and the same backbone.
+"""Keys of the same backbone in the checkpoints of different frameworks.
 
-Names are those of torchvision's ResNets and of timm; hosts put a prefix before them or, some, use
-their own.
+The backbones here use the keys of torchvision's ResNets and of timm. Frameworks add a prefix, and
+two of them rename the keys.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-Rename = tuple[tuple[re.Pattern[str], str], ...]
+Renames = tuple[tuple[re.Pattern[str], str], ...]
 
 
-def _rules(*pairs: tuple[str, str]) -> Rename:
+def _compile(*pairs: tuple[str, str]) -> Renames:
     return tuple((re.compile(pattern), new) for pattern, new in pairs)
 
 
-RENAMES: dict[str, Rename] = {
+RENAMES: dict[str, Renames] = {
     "as they are": (),
     # lightly's examples: nn.Sequential(*list(resnet.children())[:-1]).
-    "torchvision's ResNet as nn.Sequential": _rules(
+    "torchvision's ResNet as nn.Sequential": _compile(
         (r"^0\.", "conv1."),
         (r"^1\.", "bn1."),
-        *((rf"^{place}\.", f"layer{place - 3}.") for place in (4, 5, 6, 7)),
+        *((rf"^{index}\.", f"layer{index - 3}.") for index in (4, 5, 6, 7)),
     ),
     # mmselfsup 1.0 and mmpretrain 1.2, models/backbones/vision_transformer.py.
-    "OpenMMLab's ViT": _rules(
+    "OpenMMLab's ViT": _compile(
         (r"^patch_embed\.projection\.", "patch_embed.proj."),
         (r"^layers\.(\d+)\.ln([12])\.", r"blocks.\1.norm\2."),
         (r"^layers\.(\d+)\.norm([12])\.", r"blocks.\1.norm\2."),
@@ -36,38 +36,43 @@ RENAMES: dict[str, Rename] = {
     ),
 }
 
-# A copy that a teacher keeps, not what was trained.
+# Words in the prefix of an EMA teacher or another copy of the backbone.
 _COPIES = ("momentum", "teacher", "target", "ema", "key")
 
 
-def renamed(name: str, rules: Rename) -> str:
-    """The name by the first rule that fits it.
+def rename_key(key: str, renames: Renames) -> str:
+    """Key by the first rename whose pattern matches it.
 
-    >>> renamed("layers.3.ffn.layers.1.bias", RENAMES["OpenMMLab's ViT"])
+    >>> rename_key("layers.3.ffn.layers.1.bias", RENAMES["OpenMMLab's ViT"])
     'blocks.3.mlp.fc2.bias'
     """
-    for pattern, new in rules:
-        changed, count = pattern.subn(new, name)
+    for pattern, new in renames:
+        renamed, count = pattern.subn(new, key)
         if count:
-            return changed
-    return name
+            return renamed
+    return key
 
 
-def prefixes(names: Iterable[str]) -> list[str]:
-    """Every prefix that ends in a dot, and none: the shortest first, copies last.
+def is_counter(key: str) -> bool:
+    """Whether it is BatchNorm's counter of batches, which some frameworks omit and none needs."""
+    return key.endswith("num_batches_tracked")
 
-    >>> prefixes(["backbone.fc.bias", "momentum_backbone.fc.bias"])[:3]
+
+def candidate_prefixes(keys: Iterable[str]) -> list[str]:
+    """All prefixes of the keys that end in a dot, and the empty one: short first, copies last.
+
+    >>> candidate_prefixes(["backbone.fc.bias", "momentum_backbone.fc.bias"])[:3]
     ['', 'backbone.', 'backbone.fc.']
     """
-    found = {""}
-    for name in names:
-        parts = name.split(".")
-        found.update(".".join(parts[:end]) + "." for end in range(1, len(parts)))
-    return sorted(found, key=lambda prefix: (is_copy(prefix), prefix.count("."), prefix))
+    prefixes = {""}
+    for key in keys:
+        parts = key.split(".")
+        prefixes.update(".".join(parts[:end]) + "." for end in range(1, len(parts)))
+    return sorted(prefixes, key=lambda prefix: (is_copy(prefix), prefix.count("."), prefix))
 
 
 def is_copy(prefix: str) -> bool:
-    """Whether a prefix is that of a teacher.
+    """Whether a prefix is that of an EMA teacher or another copy.
 
     >>> is_copy("momentum_backbone."), is_copy("student_backbone."), is_copy("backbone.")
     (True, False, False)

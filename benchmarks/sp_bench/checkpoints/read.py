@@ -1,4 +1,4 @@
-"""Weights out of a checkpoint file, which is untrusted input."""
+"""`read_weights`: the tensors of a checkpoint file, which is untrusted input."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from sp_bench.errors import UsageError
 
 TRUST_OPTION = "--trust-checkpoint"
 
-# Where hosts keep the weights: Lightning, solo-learn and OpenMMLab in state_dict, timm's and MAE's
-# own scripts in model, DINO's in student and teacher.
-_PLACES = ("state_dict", "model_state_dict", "model", "model_ema", "student", "teacher")
+# Keys of the weights in a checkpoint: Lightning, solo-learn and OpenMMLab use state_dict, the
+# scripts of timm and MAE model, DINO's student and teacher.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "student", "teacher")
 
 
 def read_weights(path: Path, trust: bool = False) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, by name.
+    """Tensors of a checkpoint by key, taken out of the dict that wraps them.
 
     Args:
-        path: a file that torch saved, or of safetensors.
-        trust: let the file run code of its own while it is read.
+        path: file of torch or of safetensors.
+        trust: whether the file may run code of its own while it is read.
 
     Raises:
-        UsageError: there is no such file, it holds no weights, or it takes ``trust``.
+        UsageError: the file is missing or unreadable, has no weights, or needs ``trust``.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -37,53 +37,55 @@ def read_weights(path: Path, trust: bool = False) -> dict[str, Tensor]:
     {'fc.bias': tensor([1., 1.])}
     """
     if not path.is_file():
-        what = "is a folder; takes a file" if path.is_dir() else "is not there"
-        raise UsageError(f"checkpoint: {path} {what}")
-    found = _tensors(_read(path, trust))
-    if found:
-        return found
+        problem = "is a folder; takes a file" if path.is_dir() else "is not there"
+        raise UsageError(f"checkpoint: {path} {problem}")
+    weights = _unwrap(_read_file(path, trust))
+    if weights:
+        return weights
     raise UsageError(f"checkpoint: {path} holds no weights")
 
 
-def _read(path: Path, trust: bool) -> Any:
+def _read_file(path: Path, trust: bool) -> Any:
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
-        except Exception as error:  # its own error is no subclass of another
-            raise UsageError(f"checkpoint: {path} cannot be read: {_line(error)}") from error
+        except Exception as error:  # SafetensorError has no base class but Exception
+            raise _unreadable(path, error) from error
     try:
         return torch.load(path, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:
-        # Bytes that are no pickle are told as an operand that is not known.
+        # For bytes that are no pickle torch reports an unsupported operand.
         if trust or "Unsupported operand" in str(error) or "Weights only" not in str(error):
-            raise UsageError(f"checkpoint: {path} cannot be read: {_line(error)}") from error
+            raise _unreadable(path, error) from error
         raise UsageError(
             f"checkpoint: {path} holds more than weights, and to read it may run code of its "
             f"maker; if you trust them, give {TRUST_OPTION}"
         ) from error
-    # A file cut short or of another kind fails in as many ways as there are readers.
+    # The readers raise errors of many types on truncated files and on files of another kind.
     except Exception as error:
-        raise UsageError(f"checkpoint: {path} cannot be read: {_line(error)}") from error
+        raise _unreadable(path, error) from error
 
 
-def _tensors(read: Any) -> dict[str, Tensor]:
-    """The tensors of what was read, or of the first known place in it that has any."""
-    if not isinstance(read, Mapping):
-        state = getattr(read, "state_dict", None)  # a whole module, from a trusted file
-        return _tensors(state()) if callable(state) else {}
-    for place in _PLACES:
-        if found := _direct(read.get(place)):
-            return found
-    return _direct(read)
+def _unreadable(path: Path, error: Exception) -> UsageError:
+    reason = " ".join((str(error) or type(error).__name__).split())[:200]
+    return UsageError(f"checkpoint: {path} cannot be read: {reason}")
 
 
-def _direct(read: Any) -> dict[str, Tensor]:
-    if callable(state := getattr(read, "state_dict", None)):
-        read = state()
-    if not isinstance(read, Mapping):
-        return {}
-    return {str(name): value for name, value in read.items() if isinstance(value, Tensor)}
+def _unwrap(content: Any) -> dict[str, Tensor]:
+    """Tensors of the first wrapper that has any, or of the content itself."""
+    content = _state_dict(content)
+    for wrapper in _WRAPPERS:
+        if weights := _tensors(_state_dict(content.get(wrapper))):
+            return weights
+    return _tensors(content)
 
 
-def _line(error: BaseException) -> str:
-    return " ".join((str(error) or type(error).__name__).split())[:200]
+def _state_dict(content: Any) -> Mapping[Any, Any]:
+    """The mapping itself, or the state dict of a whole module, which a trusted file can have."""
+    if not isinstance(content, Mapping) and callable(getattr(content, "state_dict", None)):
+        content = content.state_dict()
+    return content if isinstance(content, Mapping) else {}
+
+
+def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}

@@ -22,7 +22,7 @@ from sp_bench.cli_options import (
 from sp_bench.errors import stoppable
 
 if TYPE_CHECKING:
-    from sp_bench.task_selection import Asked
+    from sp_bench.task_selection import TaskSelection
 
 
 def compare(
@@ -110,7 +110,7 @@ def compare(
 
 def _checkpoints(
     given: list[str],
-    asked: Asked,
+    asked: TaskSelection,
     out: Path,
     backbone: str,
     side: int,

@@ -1,4 +1,4 @@
-"""``sp-bench eval``: what one backbone is worth."""
+"""``sp-bench eval``: evaluate one backbone."""
 
 from __future__ import annotations
 
@@ -21,39 +21,42 @@ from sp_bench.errors import stoppable
 
 
 def evaluate(
-    out: Annotated[Path, typer.Option(help="Folder of this evaluation; the same goes on.")],
+    out: Annotated[Path, typer.Option(help="Folder of this evaluation; the command resumes it.")],
     backbone: Annotated[
-        str, typer.Option(help="As for compare; timm:NAME is timm's where both have the name.")
+        str, typer.Option(help="As for compare; timm:NAME if torchvision has the name too.")
     ],
     checkpoint: Annotated[
-        Path | None,
-        typer.Option(help="Of any host, or a run's folder; random weights if not given."),
+        Path | None, typer.Option(help="File, or a run's folder; default: random weights.")
     ] = None,
     prefix: PrefixOption = None,
     trust_checkpoint: TrustOption = False,
     data: DataOption = None,
     tasks: TasksOption = "",
-    side: Annotated[int | None, typer.Option(help="Of the images shown, in pixels.")] = None,
-    pool: Annotated[str, typer.Option(help="Of token outputs: mean or cls.")] = "mean",
-    layer: Annotated[str | None, typer.Option(help="Whose output is taken.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Training images, at most.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the random backbone beside it.")] = 0,
+    side: Annotated[
+        int | None, typer.Option(help="Image size in pixels; default: 224, for tiny ones 64.")
+    ] = None,
+    pool: Annotated[str, typer.Option(help="Pooling of token outputs: mean or cls.")] = "mean",
+    layer: Annotated[
+        str | None, typer.Option(help="Submodule whose output is taken; default: the last.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Largest number of training images.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random backbone to compare with.")] = 0,
     tasks_from: TasksFromOption = None,
 ) -> None:
-    """Ask one backbone what it is worth."""
+    """Evaluate one backbone on tasks."""
     from sp_bench.checkpoints import find_checkpoint
     from sp_bench.evaluation import RESULT, EvalSettings, run_evaluation
     from sp_bench.report.table import print_figures
 
-    asked = asked_of(data, tasks, tasks_from)
+    selection = asked_of(data, tasks, tasks_from)
     settings = EvalSettings(
         backbone=backbone,
         checkpoint=str(find_checkpoint(checkpoint.expanduser()).resolve()) if checkpoint else "",
         prefix=prefix,
         trust=trust_checkpoint,
-        data=asked.data,
-        task_data=asked.task_data,
-        tasks=asked.tasks,
+        data=selection.data,
+        task_data=selection.task_data,
+        tasks=selection.tasks,
         side=side,
         pool=pool,
         layer=layer,
@@ -63,5 +66,5 @@ def evaluate(
     console = Console()
     with stoppable():
         result = run_evaluation(settings, out, printer(console))
-    print_figures(result["figures"], console)
+    print_figures(result["metrics"], console)
     console.print(f"written: {out / RESULT}", soft_wrap=True, highlight=False)

@@ -1,4 +1,4 @@
-"""``sp-bench show``: what SP will ask, drawn."""
+"""``sp-bench show``: draw pairs of crops as SP samples them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from sp_bench.cli_options import SPOption, sp_settings
 
 
 def show(
-    data: Annotated[Path, typer.Option(help="Folder of images, in classes or not.")],
-    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("pairs.png"),
-    side: Annotated[int, typer.Option(help="Of the host's view, in pixels.")] = 224,
-    count: Annotated[int, typer.Option(help="Images to draw.")] = 8,
-    seed: Annotated[int, typer.Option(help="Which images and which pairs.")] = 0,
+    data: Annotated[Path, typer.Option(help="Folder of images, with or without class folders.")],
+    out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("pairs.png"),
+    side: Annotated[int, typer.Option(help="Side of the view in pixels.")] = 224,
+    count: Annotated[int, typer.Option(help="Number of images.")] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of images and pairs.")] = 0,
     sp: SPOption = None,
 ) -> None:
-    """Draw what SP will ask, on your own images, before any training."""
+    """Draw SP's crops and targets on your own images, before any training."""
     from sp_bench.data import list_images
     from sp_bench.preview import show_pairs
 

@@ -1,4 +1,4 @@
-"""Filters and warps that several corruptions share."""
+"""Filters and random fields that several corruptions use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 def convolve(x: Tensor, kernels: Tensor) -> Tensor:
-    """Each image with its own kernel, or all with one; edges are reflected.
+    """Convolve each image with its own kernel, or all with one; edges reflect.
 
     Args:
         x: (B, C, S, S).
@@ -22,12 +22,12 @@ def convolve(x: Tensor, kernels: Tensor) -> Tensor:
     b, channels = x.shape[:2]
     k = kernels.shape[-1]
     weight = kernels.expand(b, k, k).repeat_interleave(channels, dim=0).unsqueeze(1)
-    padded = _padded(x, k // 2).reshape(1, b * channels, x.shape[2] + k - 1, x.shape[3] + k - 1)
+    padded = _pad(x, k // 2).reshape(1, b * channels, x.shape[2] + k - 1, x.shape[3] + k - 1)
     return F.conv2d(padded, weight, groups=b * channels).view_as(x)
 
 
 def blur(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of sigma pixels, cut at 4 sigma as scikit-image cuts it; 0 is none.
+    """Gaussian blur of ``sigma`` pixels, truncated at 4 sigma as in scikit-image; 0: unchanged.
 
     >>> blur(torch.ones(1, 3, 8, 8), 1.5).sub(1).abs().max().item() < 1e-6
     True
@@ -35,32 +35,31 @@ def blur(x: Tensor, sigma: float) -> Tensor:
     reach = min(math.ceil(4 * sigma), x.shape[-1] - 1)
     if sigma == 0 or reach == 0:
         return x
-    along = torch.exp(-torch.arange(-reach, reach + 1).float().square() / (2 * sigma**2))
-    along = along / along.sum()
-    columns = x.shape[1]
-    padded = _padded(x, reach)
-    weight = along.expand(columns, 1, 1, -1)
-    rows = F.conv2d(padded, weight, groups=columns)
-    return F.conv2d(rows, weight.transpose(2, 3), groups=columns)
+    kernel = torch.exp(-torch.arange(-reach, reach + 1).float().square() / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    channels = x.shape[1]
+    weight = kernel.expand(channels, 1, 1, -1)
+    rows = F.conv2d(_pad(x, reach), weight, groups=channels)
+    return F.conv2d(rows, weight.transpose(2, 3), groups=channels)
 
 
 def motion_kernels(angles: Tensor, radius: float, sigma: float) -> Tensor:
-    """Kernels of motion: half a Gaussian along a line that starts in the middle.
+    """Motion kernels: half a Gaussian along a line that starts in the center.
 
-    As ImageMagick's motion blur, which the authors call: 2 radius + 1 points, the first of them
-    the pixel itself.
+    As in ImageMagick's motion blur, which the authors call: 2 radius + 1 points, of which the first
+    is the pixel itself.
 
     Args:
-        angles: (B,) in degrees.
-        radius: in pixels.
-        sigma: in pixels.
+        angles: (B,) directions in degrees.
+        radius: radius in pixels.
+        sigma: standard deviation in pixels.
 
     Returns:
-        (B, k, k), each of sum 1.
+        (B, k, k), each with sum 1.
     """
     points = torch.arange(2 * math.ceil(radius) + 1).float()
     weight = torch.exp(-points.square() / (2 * sigma**2))
-    weight = torch.where(weight > 1e-3, weight, 0.0)  # beyond, nothing is seen of it
+    weight = torch.where(weight > 1e-3, weight, 0.0)  # invisible beyond
     points, weight = points[weight > 0], weight[weight > 0]
     reach = int(points.max()) + 1
     radians = torch.deg2rad(angles)[:, None]
@@ -70,16 +69,16 @@ def motion_kernels(angles: Tensor, radius: float, sigma: float) -> Tensor:
         for dy in (0, 1):
             column, row = x.floor() + dx, y.floor() + dy
             share = (1 - (x - column).abs()) * (1 - (y - row).abs())
-            place = (row * (2 * reach + 1) + column).long()
-            kernels.scatter_add_(1, place, share.clamp_min(0) * weight)
+            index = (row * (2 * reach + 1) + column).long()
+            kernels.scatter_add_(1, index, share.clamp_min(0) * weight)
     kernels = kernels / kernels.sum(dim=1, keepdim=True)
     return kernels.view(-1, 2 * reach + 1, 2 * reach + 1)
 
 
-def zoomed(x: Tensor, factor: float) -> Tensor:
-    """The middle of each image, enlarged to its size.
+def zoom_in(x: Tensor, factor: float) -> Tensor:
+    """The center of each image, enlarged by ``factor`` to the size of the image.
 
-    >>> zoomed(torch.ones(1, 1, 4, 4), 1.5).shape
+    >>> zoom_in(torch.ones(1, 1, 4, 4), 1.5).shape
     torch.Size([1, 1, 4, 4])
     """
     theta = torch.tensor([[1 / factor, 0.0, 0.0], [0.0, 1 / factor, 0.0]])
@@ -88,16 +87,16 @@ def zoomed(x: Tensor, factor: float) -> Tensor:
 
 
 def plasma(count: int, side: int, decay: float, rng: torch.Generator) -> Tensor:
-    """Clouds in [0, 1]: noise that is ``decay`` times weaker from each octave to the next.
+    """Clouds in [0, 1]: noise that is ``decay`` times weaker in each higher octave.
 
-    The authors draw it by midpoints on a square grid, which leaves creases; here it has the same
-    spectrum and no creases.
+    The authors use midpoint displacement on a square grid, which leaves creases; here the noise
+    has the same spectrum and no creases.
 
     Args:
-        count: how many.
-        side: in pixels.
-        decay: above 1; the larger, the smoother.
-        rng: to draw from.
+        count: number of images.
+        side: side of the images in pixels.
+        decay: factor above 1; larger values are smoother.
+        rng: generator of the noise.
 
     Returns:
         (count, 1, side, side).
@@ -112,8 +111,8 @@ def plasma(count: int, side: int, decay: float, rng: torch.Generator) -> Tensor:
     return ((waves - low) / (high - low)).view(count, 1, side, side)
 
 
-def _padded(x: Tensor, pad: int) -> Tensor:
-    # Reflection reaches no further than the image.
+def _pad(x: Tensor, pad: int) -> Tensor:
+    # Reflection cannot reach beyond the image.
     near = min(pad, x.shape[-1] - 1)
     x = F.pad(x, (near,) * 4, mode="reflect")
     return F.pad(x, (pad - near,) * 4, mode="replicate") if pad > near else x

@@ -1,4 +1,4 @@
-"""Noise in each pixel."""
+"""Pixel noise. Arguments and result are those of `sp_bench.corruptions.Corruption`."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from torch import Tensor
 
 
 def gaussian(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) -> Tensor:
-    """Of standard deviation c, of a full range of 1."""
+    """Gaussian noise of standard deviation c[0], for a full range of 1."""
     return x + c[0] * torch.randn(x.shape, generator=rng)
 
 
 def shot(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) -> Tensor:
-    """Of light that comes in c photons for white."""
+    """Shot noise of light, with c[0] photons for white."""
     return torch.poisson(x * c[0], generator=rng) / c[0]
 
 
 def impulse(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) -> Tensor:
-    """A share c of all values is black or white."""
+    """Impulse noise: a fraction c[0] of all values is black or white."""
     draw = torch.rand(x.shape, generator=rng)
     return x.masked_fill(draw < c[0] / 2, 0).masked_fill(draw > 1 - c[0] / 2, 1)

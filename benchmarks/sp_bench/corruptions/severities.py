@@ -1,10 +1,10 @@
-"""How strong each corruption is at each severity: the authors' own numbers, for two sizes."""
+"""Strength of each corruption at each severity: the authors' numbers, for two image sizes."""
 
 from __future__ import annotations
 
 SEVERITIES = (1, 2, 3, 4, 5)
 _SMALL_SIDE, _LARGE_SIDE = 32, 224
-_BETWEEN = 85  # pixels: the geometric mean of the two
+_BETWEEN = 85  # pixels: geometric mean of the two
 
 Strengths = dict[str, tuple[tuple[float, ...], ...]]
 
@@ -72,15 +72,15 @@ LARGE: Strengths = {
 
 
 def strength(name: str, severity: int, side: int) -> tuple[tuple[float, ...], float]:
-    """The numbers of a corruption for images of this side, and by what to multiply lengths.
+    """Strength of a corruption for an image size, and the factor of lengths in pixels.
 
-    The authors made sets of 32 and of 224 px. Other sides take the numbers of the nearer one, by
-    ratio, with lengths in proportion to the side.
+    The authors made sets of 32 and of 224 px. Other sizes use the numbers of the nearer one, by
+    ratio, with lengths in proportion to the size.
 
     Args:
-        name: of the corruption.
+        name: name of the corruption.
         severity: 1 to 5.
-        side: of the images, in pixels.
+        side: side of the images in pixels.
 
     >>> strength("contrast", 5, 64), strength("contrast", 1, 112)
     (((0.15,), 2.0), ((0.4,), 0.5))

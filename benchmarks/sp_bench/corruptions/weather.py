@@ -1,24 +1,23 @@
-"""Weather."""
+"""Weather. Arguments and result are those of `sp_bench.corruptions.Corruption`."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from sp_bench.corruptions.filters import convolve, motion_kernels, plasma, zoomed
+from sp_bench.corruptions.filters import convolve, motion_kernels, plasma, zoom_in
 
 _GREY = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 
 
 def snow(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) -> Tensor:
-    """Flakes from noise N(c[0], c[1]) enlarged by c[2] and cut at c[3], that fall.
+    """Falling flakes: noise N(c[0], c[1]), enlarged by c[2] and zero below c[3].
 
-    They are drawn out by c[4] and c[5] pixels, one way and the other; under them the image is
-    whitened by 1 - c[6].
+    They have motion blur of radius c[4] and sigma c[5] pixels; the image is whitened by 1 - c[6].
     """
     b, _, side, _ = x.shape
     flakes = c[0] + c[1] * torch.randn(b, 1, side, side, generator=rng)
-    flakes = zoomed(flakes, max(1.0, c[2] * scale))
+    flakes = zoom_in(flakes, max(1.0, c[2] * scale))
     flakes = flakes.masked_fill(flakes < c[3], 0).clamp(0, 1)
     angles = -135 + 90 * torch.rand(b, generator=rng)
     flakes = convolve(flakes, motion_kernels(angles, c[4] * scale, c[5] * scale))
@@ -28,9 +27,9 @@ def snow(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) ->
 
 
 def frost(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) -> Tensor:
-    """The image times c[0] and frost times c[1].
+    """The image times c[0] plus frost times c[1].
 
-    The authors lay photographs of frost over it; here it is drawn: pale blue, with bright veins.
+    The authors use photographs of frost; here it is synthetic: pale blue, with bright veins.
     """
     b, _, side, _ = x.shape
     veins = 1 - (2 * plasma(b, side, 1.8, rng) - 1).abs()
@@ -40,14 +39,14 @@ def frost(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) -
 
 
 def fog(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) -> Tensor:
-    """Clouds times c[0], of decay c[1], over an image that is dimmed to make room for them."""
+    """Clouds of decay c[1], times c[0], over an image that is dimmed by as much."""
     brightest = x.amax(dim=(1, 2, 3), keepdim=True)
     clouds = plasma(len(x), x.shape[-1], c[1], rng)
     return (x + c[0] * clouds) * brightest / (brightest + c[0])
 
 
 def brightness(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) -> Tensor:
-    """Value, as HSV has it, raised by c; hue and saturation stay."""
+    """Value of HSV raised by c[0]; hue and saturation are unchanged."""
     value = x.amax(dim=1, keepdim=True)
     raised = (value + c[0]).clamp_max(1)
     return torch.where(value > 0, x * raised / value.clamp_min(1e-9), raised)

@@ -1,7 +1,6 @@
-"""Where the benchmark's images come from: the demo world, a folder, or torchvision.
+"""Images of the benchmark: the demo world, a folder, or a data set of torchvision.
 
-Everything that the rest of the benchmark needs is here: :func:`load_data` turns what was
-given as ``--data`` into :class:`Splits`, whatever the source.
+`load_data` turns the value of ``--data`` into `Splits`, whatever the source.
 """
 
 from sp_bench.data.dataset import DataError, ImageDataset, Splits

@@ -1,4 +1,4 @@
-"""The ground, the sky or wall behind it, and the shadows that lie on the ground."""
+"""Backdrop of a scene: ground, sky or wall, hills, and the shadows on the ground."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from sp_bench.data.texture import LEVELS, look_up
 
 _CENTRES = (np.arange(SIDE) + 0.5).astype(np.float32)  # of the pixels
 _ACROSS = _CENTRES - SIDE / 2
-_SHADOW = 0.5
+_SHADOW = 0.5  # fraction of the light that a shadow takes
 
 
 def draw_backdrop(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """Draws what is behind everything.
+    """Render the backdrop.
 
     Args:
-        scene: The scene.
+        scene: scene to render.
 
     Returns:
-        The colours, (SIDE, SIDE, 3) float32 of a full range of 1, and the distance of each pixel,
-        (SIDE, SIDE) float32 in metres.
+        Colours, (SIDE, SIDE, 3) float32 with a full range of 1; and distances, (SIDE, SIDE)
+        float32 in metres.
     """
     end = int(np.searchsorted(_CENTRES, scene.ground_end))
     colours = np.empty((SIDE, SIDE, 3), np.float32)
@@ -34,27 +34,27 @@ def draw_backdrop(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     z = ground_distance(scene, end)
     colours[end:] = _ground(scene, z)
     depth[end:] = z
-    # The side that the light comes from is the brighter one.
+    # Brighter on the side of the light.
     colours *= (1 + 0.15 * scene.light[0] * _ACROSS / (SIDE / 2))[:, None]
     return colours, depth
 
 
 def ground_distance(scene: Scene, end: int) -> np.ndarray:
-    """How far away the ground is in each row from ``end`` on, (SIDE - end, 1), in metres."""
+    """Distance of the ground in each row from ``end`` on, (SIDE - end, 1), in metres."""
     return np.asarray(FOCAL * scene.height / (_CENTRES[end:, None] - scene.horizon))
 
 
 def cast_shadow(scene: Scene, thing: Thing, silhouette: np.ndarray, colours: np.ndarray) -> None:
-    """Darkens the ground where a thing stands in the light.
+    """Darken the ground in the shadow of a thing, in place.
 
-    A point of the ground is followed towards the light until it meets the upright plane in which
-    the thing stands; there the silhouette is looked up.
+    The ray from a point of the ground to the light meets the upright plane of the thing; there the
+    silhouette is looked up.
 
     Args:
-        scene: The scene.
-        thing: What casts the shadow.
-        silhouette: (SIDE, SIDE) float32, how far the thing covers each pixel, in [0, 1].
-        colours: (SIDE, SIDE, 3) float32; changed in place.
+        scene: scene that contains the thing.
+        thing: thing that casts the shadow.
+        silhouette: (SIDE, SIDE) float32, fraction of each pixel that the thing covers.
+        colours: (SIDE, SIDE, 3) float32, changed in place.
     """
     right, up, near = scene.light
     end = int(np.searchsorted(_CENTRES, scene.ground_end))
@@ -74,7 +74,7 @@ def _ground(scene: Scene, z: np.ndarray) -> np.ndarray:
     sin, cos = math.sin(ground.turn), math.cos(ground.turn)
     right, away = _ACROSS * (z / FOCAL) * ground.scale, z * ground.scale
     v, u = right * sin + away * cos + ground.origin[0], right * cos - away * sin + ground.origin[1]
-    # Texels in a pixel: by its width, and by its depth along the ground.
+    # Texels per pixel: by its width, and by its depth along the ground.
     texels = ground.scale * z * np.sqrt(z / scene.height) / FOCAL
     pattern = look_up(ground.pattern, _level(texels), v, u)
     colour = np.asarray(ground.colour, np.float32) * (1 + ground.contrast * pattern)[..., None]
@@ -107,6 +107,6 @@ def _add_hills(scene: Scene, colours: np.ndarray, depth: np.ndarray, end: int) -
 
 
 def _level(texels: np.ndarray) -> np.ndarray:
-    """Which blur of a pattern suits so many texels in a pixel."""
+    """Blur level of a pattern for a number of texels per pixel."""
     level = np.log2(np.maximum(texels, 1e-6)) + 1
     return np.asarray(np.clip(level, 0, LEVELS - 1).astype(np.int64))

@@ -1,10 +1,11 @@
-"""What a set of images is to the benchmark, whatever it was made from."""
+"""The types that every source of images returns: `ImageDataset` and `Splits`."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,30 +14,33 @@ from torch.utils.data import Dataset
 
 
 class DataError(ValueError):
-    """The data cannot be used; the message is one line that says why and what to do.
+    """Data that cannot be used; the message is one line that gives the reason and the remedy."""
 
-    Example:
-        >>> raise DataError("data='holiday': the folder does not exist")
+    @classmethod
+    def of(cls, source: str | Path, problem: str) -> DataError:
+        """Error of one source of images.
+
+        >>> raise DataError.of("holiday", "the folder does not exist")
         Traceback (most recent call last):
         sp_bench.data.dataset.DataError: data='holiday': the folder does not exist
-    """
+        """
+        return cls(f"data={str(source)!r}: {problem}")
 
 
 class ImageDataset(Dataset[tuple[Image.Image, int]], ABC):
     """Images with one class each: ``images[i]`` is ``(image, label)``.
 
-    An image is a ``PIL.Image`` in RGB. A set can be pickled and read from forked workers.
+    An image is a ``PIL.Image`` in RGB. A data set can be pickled and read from forked workers.
 
     Attributes:
-        labels: (N,) int64, each in ``[0, len(classes))``.
-        classes: The names of the classes, by label.
+        labels: (N,) int64, in ``[0, len(classes))``.
+        classes: names of the classes, by label.
 
-    Example:
-        >>> from sp_bench.data import load_data
-        >>> images = load_data("demo", size=60).train
-        >>> image, label = images[0]
-        >>> image.size, images.labels.shape, label == int(images.labels[0])
-        ((96, 96), torch.Size([60]), True)
+    >>> from sp_bench.data import load_data
+    >>> images = load_data("demo", size=60).train
+    >>> image, label = images[0]
+    >>> image.size, images.labels.shape, label == int(images.labels[0])
+    ((96, 96), torch.Size([60]), True)
     """
 
     labels: torch.Tensor
@@ -46,37 +50,33 @@ class ImageDataset(Dataset[tuple[Image.Image, int]], ABC):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        """Reads one image.
+        """Image in RGB and its label.
 
         Args:
-            index: In ``[-N, N)``.
-
-        Returns:
-            The image in RGB and its label.
+            index: position in ``[-N, N)``.
 
         Raises:
-            IndexError: There is no such image.
+            IndexError: the index is out of range.
         """
         index = range(len(self))[index]
         return self.image(index), int(self.labels[index])
 
     @abstractmethod
     def image(self, index: int) -> Image.Image:
-        """The image at ``index``, in ``[0, N)``, in RGB."""
+        """Image at ``index``, in ``[0, N)``, in RGB."""
 
 
 class Selection(ImageDataset):
-    """Some images of another set, in the order given.
+    """A subset of a data set, in the given order.
 
     Args:
-        images: The whole set.
-        indices: (M,) which of its images, each in ``[0, len(images))``.
+        images: whole data set.
+        indices: (M,) positions in it, each in ``[0, len(images))``.
 
-    Example:
-        >>> from sp_bench.data import load_data
-        >>> whole = load_data("demo", size=60).train
-        >>> Selection(whole, [5, 2]).labels.tolist() == whole.labels[[5, 2]].tolist()
-        True
+    >>> from sp_bench.data import load_data
+    >>> whole = load_data("demo", size=60).train
+    >>> Selection(whole, [5, 2]).labels.tolist() == whole.labels[[5, 2]].tolist()
+    True
     """
 
     def __init__(self, images: ImageDataset, indices: Sequence[int] | np.ndarray) -> None:
@@ -86,25 +86,23 @@ class Selection(ImageDataset):
         self.classes = images.classes
 
     def image(self, index: int) -> Image.Image:
-        """The image at ``index`` of the selection, in RGB."""
         return self._images.image(int(self._indices[index]))
 
 
 @dataclass(frozen=True)
 class Splits:
-    """A source of images, parted into what is trained on and what is held out.
+    """Training images and test images of one source.
 
     Attributes:
-        name: What the source is called in tables and reports.
-        train: The images to train on.
-        test: The held-out images, with the same classes.
-        skipped: The unreadable files that were left out, by path.
+        name: name of the source in tables and reports.
+        train: training images.
+        test: held-out images, with the same classes.
+        skipped: paths of unreadable files that were left out.
 
-    Example:
-        >>> from sp_bench.data import load_data
-        >>> splits = load_data("demo", size=60)
-        >>> splits.name, len(splits.train), len(splits.test), splits.skipped
-        ('demo', 60, 20, ())
+    >>> from sp_bench.data import load_data
+    >>> splits = load_data("demo", size=60)
+    >>> splits.name, len(splits.train), len(splits.test), splits.skipped
+    ('demo', 60, 20, ())
     """
 
     name: str
@@ -112,8 +110,8 @@ class Splits:
     test: ImageDataset
     skipped: tuple[str, ...] = ()
 
-    def told(self) -> dict[str, object]:
-        """What a report says of them, as it stands in JSON."""
+    def summary(self) -> dict[str, object]:
+        """Name, classes, sizes and skipped files, for the JSON of a report."""
         return {
             "name": self.name,
             "classes": list(self.train.classes),

@@ -1,4 +1,4 @@
-"""Images with a value for each pixel: which class is seen there, or how far away it is."""
+"""Images with a value for each pixel: its class or its depth."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from PIL import Image
 from sp_bench.data.dataset import DataError, ImageDataset, Splits
 from sp_bench.data.demo import DemoDataset, load_demo
 from sp_bench.data.image_files import find_files, open_image
+from sp_bench.data.image_folder import TEST_NAMES
 
-TEST_NAMES = ("test", "val", "validation")
-VOID = 255  # of class masks: a pixel that does not count
+VOID = 255  # value of a class mask for a pixel that does not count
 
 
 class DenseDataset(ImageDataset):
     """Images that have a value for each pixel.
 
     Attributes:
-        source: the set that features are kept by: two sets of values of the same images share
-            their features.
-        names: of the classes of a mask, by value; empty where the values are depths.
+        source: key under which features are cached: two data sets with values of the same images
+            share their features.
+        names: names of the classes of a mask, by value; empty for depths.
     """
 
     source: ImageDataset
@@ -32,20 +32,20 @@ class DenseDataset(ImageDataset):
 
     @abstractmethod
     def values(self, index: int) -> np.ndarray:
-        """Of the pixels of an image, (H, W).
+        """Values of the pixels of an image, (H, W).
 
         Classes as uint8, in ``[0, len(names))`` or ``VOID``; or depths as float32 in metres, 0
-        where they are not known.
+        where unknown.
         """
 
 
 class DemoValues(DenseDataset):
-    """The demo's images with one of the values that it knows of each pixel.
+    """The demo's images with their part masks or their depths.
 
     Args:
-        source: the demo's images.
-        read: from the index of an image to its values.
-        names: of classes.
+        source: images of the demo.
+        read: function from the index of an image to its values.
+        names: names of the classes.
 
     >>> demo = DemoDataset(2)
     >>> DemoValues(demo, demo.depth).values(0).shape
@@ -70,14 +70,14 @@ class DemoValues(DenseDataset):
 
 
 class FileValues(DenseDataset):
-    """Images and values from files; what a file means is for a subclass to say.
+    """Images and values from files; a subclass defines how a file is read.
 
     Args:
-        images: (N,) files.
-        values: (N,) files, in the same order; PNG or npy.
+        images: (N,) image files.
+        values: (N,) files of values in the same order, PNG or npy.
 
     Raises:
-        DataError: one is not as large as its image.
+        DataError: the size of a file of values differs from that of its image.
     """
 
     def __init__(self, images: Sequence[str], values: Sequence[str]) -> None:
@@ -94,85 +94,86 @@ class FileValues(DenseDataset):
     def values(self, index: int) -> np.ndarray:
         return self.read(self._values[index])
 
+    @abstractmethod
     def read(self, path: str) -> np.ndarray:
-        """The values of a file."""
-        raise NotImplementedError
+        """Values in a file, (H, W), as for `DenseDataset.values`."""
 
 
 def find_pairs(
-    folder: Path, end: str, endings: tuple[str, ...]
+    folder: Path, suffix: str, endings: tuple[str, ...]
 ) -> dict[str, tuple[list[str], list[str]]]:
-    """Images and the files of their values, by split, laid out as CamVid is.
+    """Image files and files of values by split, in the layout of CamVid.
 
     Args:
-        folder: with ``train`` and ``train<end>``, and ``test`` (or ``val``, ``validation``) and
-            its own; a file of values has the name of its image.
-        end: such as ``annot``.
-        endings: of files of values.
+        folder: folder with ``train`` and ``train<suffix>``, and ``test`` (or ``val``,
+            ``validation``) and ``test<suffix>``; a file of values has the name of its image.
+        suffix: suffix of the folders of values, such as ``annot``.
+        endings: endings of files of values.
 
     Returns:
-        ``train`` and ``test``, each with the files of images and of values in one order.
+        ``train`` and ``test``, each with the image files and the files of values in one order.
 
     Raises:
         DataError: a folder is missing or empty, or an image has no values.
     """
-    where = f"data={str(folder)!r}"
     if not folder.is_dir():
-        raise DataError(f"{where}: the folder does not exist")
+        raise DataError.of(folder, "the folder does not exist")
     test = next((name for name in TEST_NAMES if (folder / name).is_dir()), None)
     if not (folder / "train").is_dir() or test is None:
-        raise DataError(f"{where}: it takes train/ and train{end}/, test/ (or val/) and test{end}/")
+        raise DataError.of(
+            folder, f"it takes train/ and train{suffix}/, test/ (or val/) and test{suffix}/"
+        )
     return {
-        split: _paired(folder, name, end, endings)
-        for split, name in (("train", "train"), ("test", test))
+        "train": _pair_files(folder, "train", suffix, endings),
+        "test": _pair_files(folder, test, suffix, endings),
     }
 
 
-def _paired(
-    folder: Path, name: str, end: str, endings: tuple[str, ...]
+def _pair_files(
+    folder: Path, name: str, suffix: str, endings: tuple[str, ...]
 ) -> tuple[list[str], list[str]]:
-    where = f"data={str(folder)!r}"
-    images, values = find_files(folder / name), folder / f"{name}{end}"
+    images, values = find_files(folder / name), folder / f"{name}{suffix}"
     if not images:
-        raise DataError(f"{where}: no images in {name}/")
+        raise DataError.of(folder, f"no images in {name}/")
     if not values.is_dir():
-        raise DataError(f"{where}: no folder {name}{end}/ beside {name}/")
-    known = {path.stem: str(path) for path in values.iterdir() if path.suffix.lower() in endings}
-    missing = [path for path in images if Path(path).stem not in known]
+        raise DataError.of(folder, f"no folder {name}{suffix}/ next to {name}/")
+    by_stem = {path.stem: str(path) for path in values.iterdir() if path.suffix.lower() in endings}
+    missing = [path for path in images if Path(path).stem not in by_stem]
     if missing:
         stem = Path(missing[0]).stem
-        raise DataError(
-            f"{where}: no {name}{end}/{stem}{' or '.join(endings)} for {name}/"
-            f"{Path(missing[0]).name} ({len(missing)} such in all)"
+        raise DataError.of(
+            folder,
+            f"no {name}{suffix}/{stem}{' or '.join(endings)} for {name}/{Path(missing[0]).name} "
+            f"({len(missing)} such in all)",
         )
-    return images, [known[Path(path).stem] for path in images]
+    return images, [by_stem[Path(path).stem] for path in images]
 
 
-def _check_size(image_path: str, values: str) -> None:
+def _check_size(image_path: str, values_path: str) -> None:
     try:
         with Image.open(image_path) as image:
             width, height = image.size
-        if values.endswith(".npy"):
-            shape = np.load(values, mmap_mode="r", allow_pickle=False).shape
+        if values_path.endswith(".npy"):
+            shape = np.load(values_path, mmap_mode="r", allow_pickle=False).shape
         else:
-            with Image.open(values) as image:
+            with Image.open(values_path) as image:
                 shape = image.size[::-1]
     except (OSError, ValueError) as error:
-        raise DataError(f"{image_path!r}, {values!r}: cannot be read: {error}") from error
+        raise DataError(f"{image_path!r}, {values_path!r}: cannot be read: {error}") from error
     if shape != (height, width):
         raise DataError(
-            f"{values!r}: of {shape} for an image of {width} x {height}; it takes "
+            f"{values_path!r}: has shape {shape} for an image of {width} x {height}; it takes "
             f"{(height, width)}, a value for each pixel"
         )
 
 
-def demo_of(given: str | None, main: Splits | None) -> tuple[DemoDataset, DemoDataset] | None:
-    """The demo's two sets, where it was asked for, by itself or as the images of all tasks."""
-    if given == "demo" and not _is_demo(main):
-        main = load_demo()
-    if main is None or given not in (None, "demo") or not _is_demo(main):
+def find_demo(source: str | None, shared: Splits | None) -> tuple[DemoDataset, DemoDataset] | None:
+    """Training and test images of the demo, if it is the task's source or the shared one."""
+    if source == "demo" and not _is_demo(shared):
+        shared = load_demo()
+    if shared is None or source not in (None, "demo") or not _is_demo(shared):
         return None
-    train, test = main.train, main.test
+    train, test = shared.train, shared.test
     assert isinstance(train, DemoDataset) and isinstance(test, DemoDataset)
     return train, test
 

@@ -1,4 +1,4 @@
-"""The demo's toys with their finer classes."""
+"""The demo's images with their fine classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sp_bench.data.load import load_data
 
 
 class FineGrainedDataset(ImageDataset):
-    """The demo's images, each of one of 27 finer classes.
+    """Images of the demo, each of one of 27 fine classes.
 
     >>> FineGrainedDataset(DemoDataset(4)).labels.tolist()
     [0, 3, 6, 9]
@@ -24,18 +24,19 @@ class FineGrainedDataset(ImageDataset):
         return self._source.image(index)
 
 
-def load_fine(given: str | None, main: Splits | None) -> Splits:
-    """Images in fine classes: those that were given, or the demo's.
+def load_fine(source: str | None, shared: Splits | None) -> Splits:
+    """Images in fine classes: the task's own, or the demo's.
 
     Args:
-        given: as `load_data` takes it, or None.
-        main: the images of all tasks, or None; None of them but the demo's have finer classes.
+        source: the task's own source, as for `load_data`; None: the demo, if it is the shared
+            source.
+        shared: images of all tasks.
 
     Raises:
-        DataError: there are none, or they cannot be used.
+        DataError: there is no source, or it cannot be used.
     """
-    splits = load_data(given) if given else main
-    if splits is None or (given is None and not isinstance(splits.train, DemoDataset)):
+    splits = load_data(source) if source else shared
+    if splits is None or (source is None and not isinstance(splits.train, DemoDataset)):
         raise DataError("it takes images in fine classes: demo, a folder, or a name of torchvision")
     train, test = splits.train, splits.test
     if isinstance(train, DemoDataset) and isinstance(test, DemoDataset):

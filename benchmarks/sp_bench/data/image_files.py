@@ -1,4 +1,4 @@
-"""Image files: finding them, opening them, and telling the unreadable ones."""
+"""Image files: listing, opening, resizing, and finding unreadable ones."""
 
 from __future__ import annotations
 
@@ -6,98 +6,102 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageOps
 from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.transforms.v2 import functional as image_ops
 
 from sp_bench.data.dataset import DataError
 
-MAX_UNREADABLE = 0.01  # a share of all files: above it, something is wrong with the copy
+MAX_UNREADABLE = 0.01  # fraction of all files; more indicates a broken copy
 
 
 def open_image(path: str | Path) -> Image.Image:
-    """Reads an image file, upright as its EXIF orientation says.
+    """Read an image file in RGB, upright by its EXIF orientation.
 
     Args:
-        path: A file that PIL can read.
-
-    Returns:
-        The decoded image in RGB.
+        path: file that PIL can read.
 
     Raises:
-        OSError: The file is missing, is no image, or is cut short.
+        OSError: the file is missing, is no image, or is truncated.
 
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     Image.new("L", (4, 3)).save(f"{folder}/grey.png")
-        ...     open_image(f"{folder}/grey.png").mode
-        'RGB'
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("L", (4, 3)).save(f"{folder}/grey.png")
+    ...     open_image(f"{folder}/grey.png").mode
+    'RGB'
     """
     with Image.open(path) as image:
         return ImageOps.exif_transpose(image).convert("RGB")
 
 
+def resize_and_center_crop(image: Any, side: int) -> Any:
+    """Resize the shorter side to ``side`` pixels, antialiased, and crop the center square.
+
+    Args:
+        image: PIL image, or tensor (..., C, H, W).
+        side: side of the square in pixels.
+
+    >>> resize_and_center_crop(Image.new("RGB", (30, 20)), 10).size
+    (10, 10)
+    """
+    return image_ops.center_crop(image_ops.resize(image, [side]), [side])
+
+
 def is_image_name(name: str) -> bool:
-    """Whether a file of this name is taken for an image; hidden files are not."""
+    """Whether a file name has the ending of an image; hidden files are excluded."""
     return not name.startswith(".") and name.lower().endswith(IMG_EXTENSIONS)
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Finds the image files in a folder and in the folders below it.
+    """Sorted paths of the image files in a folder and its subfolders.
 
     Args:
-        folder: Where to look.
-
-    Returns:
-        Their paths, sorted.
+        folder: folder to search.
 
     Raises:
-        DataError: The folder is missing, or no file in it has the name of an image.
+        DataError: the folder is missing, or contains no image files.
 
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     Image.new("RGB", (4, 3)).save(f"{folder}/sea.png")
-        ...     [path.name for path in list_images(Path(folder))]
-        ['sea.png']
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (4, 3)).save(f"{folder}/sea.png")
+    ...     [path.name for path in list_images(Path(folder))]
+    ['sea.png']
     """
     folder = Path(folder).expanduser()
     if not folder.exists():
-        raise DataError(f"data={str(folder)!r}: the folder does not exist")
+        raise DataError.of(folder, "the folder does not exist")
     if not folder.is_dir():
-        raise DataError(f"data={str(folder)!r}: this is a file; it takes a folder of images")
+        raise DataError.of(folder, "this is a file; it takes a folder of images")
     paths = find_files(folder)
     if not paths:
-        raise DataError(f"data={str(folder)!r}: no images in it; it takes {_endings()}")
+        endings = ", ".join(sorted(IMG_EXTENSIONS))
+        raise DataError.of(folder, f"no images in it; it takes {endings}")
     return [Path(path) for path in paths]
 
 
 def find_files(folder: Path) -> list[str]:
-    """The image files in a folder and below it, sorted; none is no error."""
+    """Sorted image files in a folder and its subfolders, possibly none."""
     walk = os.walk(folder, followlinks=True)
     paths = [Path(parent, name) for parent, _, names in walk for name in names]
     return [str(path) for path in sorted(paths) if is_image_name(path.name)]
 
 
 def find_unreadable(paths: Sequence[str]) -> list[int]:
-    """Tries every file once, in threads, and tells which cannot be read.
+    """Increasing indices of the files that cannot be decoded; each is tried once, in threads.
 
-    Each file is decoded, JPEGs at an eighth of their size: that meets the same errors as a full
-    decoding in about half the time. A look at the header alone would miss files cut short.
+    JPEGs are decoded at an eighth of their size: this meets the same errors as a full decoding in
+    about half the time. Reading the header alone would miss truncated files.
 
     Args:
-        paths: The files.
-
-    Returns:
-        The indices of the unreadable ones, in order.
+        paths: image files.
 
     Raises:
-        DataError: They are more than 1 % of all files.
+        DataError: more than 1 % of the files are unreadable.
 
-    Example:
-        >>> find_unreadable([])
-        []
+    >>> find_unreadable([])
+    []
     """
     with ThreadPoolExecutor() as pool:
         readable = list(pool.map(_is_readable, paths))
@@ -112,8 +116,8 @@ def find_unreadable(paths: Sequence[str]) -> list[int]:
 
 
 def _is_readable(path: str) -> bool:
-    # PIL's decoders raise many kinds of error on damaged files (OSError, SyntaxError, ValueError,
-    # struct.error, zlib.error ...), and each of them means the same here.
+    # PIL's decoders raise errors of many types on damaged files (OSError, SyntaxError, ValueError,
+    # struct.error, zlib.error ...); all mean the same here.
     try:
         with Image.open(path) as image:
             image.draft("RGB", (1, 1))
@@ -121,7 +125,3 @@ def _is_readable(path: str) -> bool:
     except Exception:
         return False
     return True
-
-
-def _endings() -> str:
-    return ", ".join(sorted(IMG_EXTENSIONS))

@@ -1,4 +1,4 @@
-"""A folder of images in classes, parted already or to be parted here."""
+"""Image folders: with a subfolder per class, already split or to be split here; or flat."""
 
 from __future__ import annotations
 
@@ -16,136 +16,151 @@ from sp_bench.data.stratify import split_off
 
 TEST_NAMES = ("test", "val", "validation")
 TEST_SHARE = 0.2
+_MIN_IMAGES = 10  # of a flat folder
 
 Files = list[tuple[str, str]]  # (class, path) of each image
 
 
 class FolderDataset(ImageDataset):
-    """Images read from their files when they are asked for.
+    """Images that are decoded from their files at each access.
 
     Args:
-        paths: (N,) the files.
-        labels: (N,) their classes, each in ``[0, len(classes))``.
-        classes: The names of the classes, by label.
+        paths: (N,) image files.
+        labels: (N,) classes, each in ``[0, len(classes))``.
+        classes: names of the classes, by label.
 
-    Example:
-        >>> images = FolderDataset(["sea.jpg"], [0], ("coast",))
-        >>> len(images), images.classes
-        (1, ('coast',))
+    >>> images = FolderDataset(["sea.jpg"], [0], ("coast",))
+    >>> len(images), images.classes
+    (1, ('coast',))
     """
 
     def __init__(
         self, paths: Sequence[str], labels: Sequence[int], classes: tuple[str, ...]
     ) -> None:
-        # One array of bytes rather than a list: forked workers then share its memory for good.
+        # One array of bytes rather than a list: forked workers never copy its memory.
         self._paths = np.array([os.fsencode(path) for path in paths])
         self.labels = torch.tensor(labels, dtype=torch.int64)
         self.classes = classes
 
     def image(self, index: int) -> Image.Image:
-        """Decodes the image at ``index``, in RGB."""
         return open_image(os.fsdecode(bytes(self._paths[index])))
 
 
 def load_folder(folder: Path, *, seed: int = 0) -> Splits:
-    """Reads ``FOLDER/train/CLASS/*`` and ``FOLDER/test/CLASS/*``, or ``FOLDER/CLASS/*``.
+    """Load ``FOLDER/train/CLASS/*`` and ``FOLDER/test/CLASS/*``, or ``FOLDER/CLASS/*``.
 
-    ``val`` or ``validation`` will do for ``test``. Without them, a fifth of each class is held
-    out. Class folders without images are passed over.
+    ``val`` and ``validation`` are accepted for ``test``. Without a test folder a fifth of each
+    class is held out. Class folders without images are ignored.
 
     Args:
-        folder: Where the images are.
-        seed: Of the choice of what is held out.
-
-    Returns:
-        The two splits, and the files that could not be read.
+        folder: folder in one of the two layouts.
+        seed: seed of the held-out fifth.
 
     Raises:
-        DataError: There is no such folder; it has no images, no classes or one class; a class
-            of the test part is missing in the training part; or more than 1 % of the files cannot
-            be read.
+        DataError: the folder is missing; it has no images, no classes or one class; a class of
+            the test folder has no training images; or more than 1 % of the files are unreadable.
 
-    Example:
-        >>> load_folder(Path("holiday"))
-        Traceback (most recent call last):
-        sp_bench.data.dataset.DataError: data='holiday': the folder does not exist
+    >>> load_folder(Path("holiday"))
+    Traceback (most recent call last):
+    sp_bench.data.dataset.DataError: data='holiday': the folder does not exist
     """
     if not folder.is_dir():
-        what = "this is a file, not a folder" if folder.exists() else "the folder does not exist"
-        raise DataError(f"data={str(folder)!r}: {what}")
-    if _folders(folder / "train"):
-        return _load_parted(folder)
-    return _load_whole(folder, seed)
+        missing = "the folder does not exist"
+        raise DataError.of(folder, "this is a file, not a folder" if folder.exists() else missing)
+    if _subfolders(folder / "train"):
+        return _load_train_and_test(folder)
+    return _load_and_split(folder, seed)
 
 
-def _load_parted(folder: Path) -> Splits:
-    test_name = next((name for name in TEST_NAMES if _folders(folder / name)), None)
+def load_flat_folder(folder: Path) -> Splits:
+    """Load images without classes, and hold out a fifth of them.
+
+    Args:
+        folder: folder with images directly in it.
+
+    Raises:
+        DataError: there are fewer than 10 images, or more than 1 % of the files are unreadable.
+    """
+    files = [("image", path) for path in find_files(folder)]
+    skipped = _unreadable(files)
+    whole = _build(_without(files, skipped), ("image",))
+    if len(whole) < _MIN_IMAGES:
+        raise DataError.of(folder, f"{len(whole)} images; it takes at least {_MIN_IMAGES}")
+    train, test = split_off(whole.labels.numpy(), TEST_SHARE, seed=0)
+    return Splits(folder.name, Selection(whole, train), Selection(whole, test), skipped)
+
+
+def _load_train_and_test(folder: Path) -> Splits:
+    test_name = next((name for name in TEST_NAMES if _subfolders(folder / name)), None)
     if test_name is None:
-        raise DataError(
-            f"data={str(folder)!r}: it has train/ with classes but no test/, val/ or validation/ "
-            f"with them; add one, or give {str(folder / 'train')!r} to have a fifth held out"
+        raise DataError.of(
+            folder,
+            "it has train/ with classes but no test/, val/ or validation/ with them; add one, or "
+            f"give {str(folder / 'train')!r} to have a fifth held out",
         )
-    train, test = _find(folder / "train"), _find(folder / test_name)
-    unreadable = _unreadable(train + test)
-    train, test = _without(train, unreadable), _without(test, unreadable)
-    classes = _classes(folder / "train", train)
-    _classes(folder / test_name, test)
+    train, test = _list_files(folder / "train"), _list_files(folder / test_name)
+    skipped = _unreadable(train + test)
+    train, test = _without(train, skipped), _without(test, skipped)
+    classes = _class_names(folder / "train", train)
+    _class_names(folder / test_name, test)
     unknown = sorted({name for name, _ in test} - set(classes))
     if unknown:
-        raise DataError(
-            f"data={str(folder)!r}: class {unknown[0]!r} is in {test_name}/ but has no images "
-            f"in train/ ({len(unknown)} such in all); train/ takes every class of {test_name}/"
+        raise DataError.of(
+            folder,
+            f"class {unknown[0]!r} is in {test_name}/ but has no images in train/ "
+            f"({len(unknown)} such in all); train/ takes every class of {test_name}/",
         )
-    return Splits(folder.name, _build(train, classes), _build(test, classes), unreadable)
+    return Splits(folder.name, _build(train, classes), _build(test, classes), skipped)
 
 
-def _load_whole(folder: Path, seed: int) -> Splits:
-    files = _find(folder)
-    unreadable = _unreadable(files)
-    files = _without(files, unreadable)
-    classes = _classes(folder, files)
+def _load_and_split(folder: Path, seed: int) -> Splits:
+    files = _list_files(folder)
+    skipped = _unreadable(files)
+    files = _without(files, skipped)
+    classes = _class_names(folder, files)
     if "train" in classes and set(TEST_NAMES) & set(classes):
-        raise DataError(
-            f"data={str(folder)!r}: its train/ holds images but no classes; "
-            "it takes train/CLASS/* and test/CLASS/*, or CLASS/*"
+        raise DataError.of(
+            folder,
+            "its train/ holds images but no classes; it takes train/CLASS/* and test/CLASS/*, or "
+            "CLASS/*",
         )
     whole = _build(files, classes)
     labels = whole.labels.numpy()
     counts = np.bincount(labels)
     if counts.min() < 2:
-        raise DataError(
-            f"data={str(folder)!r}: class {classes[int(counts.argmin())]!r} has 1 image; "
-            "each takes at least 2, one of them to be held out"
+        raise DataError.of(
+            folder,
+            f"class {classes[int(counts.argmin())]!r} has 1 image; each takes at least 2, one of "
+            "them to be held out",
         )
     train, test = split_off(labels, TEST_SHARE, seed)
-    return Splits(folder.name, Selection(whole, train), Selection(whole, test), unreadable)
+    return Splits(folder.name, Selection(whole, train), Selection(whole, test), skipped)
 
 
-def _find(folder: Path) -> Files:
-    """The image files in the class folders of a folder."""
-    return [(name, path) for name in _folders(folder) for path in find_files(folder / name)]
+def _list_files(folder: Path) -> Files:
+    """Image files in the class folders of ``folder``."""
+    return [(name, path) for name in _subfolders(folder) for path in find_files(folder / name)]
 
 
 def _unreadable(files: Files) -> tuple[str, ...]:
     return tuple(files[i][1] for i in find_unreadable([path for _, path in files]))
 
 
-def _without(files: Files, unreadable: tuple[str, ...]) -> Files:
-    left_out = set(unreadable)
+def _without(files: Files, skipped: tuple[str, ...]) -> Files:
+    left_out = set(skipped)
     return [file for file in files if file[1] not in left_out]
 
 
-def _classes(folder: Path, files: Files) -> tuple[str, ...]:
-    """The names of the classes, at least two."""
+def _class_names(folder: Path, files: Files) -> tuple[str, ...]:
+    """Sorted names of the classes, at least two."""
     classes = tuple(sorted({name for name, _ in files}))
     if len(classes) > 1:
         return classes
-    where = f"data={str(folder)!r}"
     if classes:
-        raise DataError(f"{where}: one class only, {classes[0]!r}; it takes at least 2")
+        raise DataError.of(folder, f"one class only, {classes[0]!r}; it takes at least 2")
     if any(is_image_name(file.name) for file in folder.iterdir()):
-        raise DataError(f"{where}: images but no classes; put them in a folder for each class")
-    raise DataError(f"{where}: no images in it; it takes folders of images, one for each class")
+        raise DataError.of(folder, "images but no classes; put them in a folder for each class")
+    raise DataError.of(folder, "no images in it; it takes folders of images, one for each class")
 
 
 def _build(files: Files, classes: tuple[str, ...]) -> FolderDataset:
@@ -154,8 +169,8 @@ def _build(files: Files, classes: tuple[str, ...]) -> FolderDataset:
     return FolderDataset(paths, [label_of[name] for name, _ in files], classes)
 
 
-def _folders(folder: Path) -> list[str]:
-    """The names of the folders in a folder, hidden ones left out; none if it is not there."""
+def _subfolders(folder: Path) -> list[str]:
+    """Sorted names of the subfolders that are not hidden; none if the folder is missing."""
     if not folder.is_dir():
         return []
     names = [path.name for path in folder.iterdir() if path.is_dir()]

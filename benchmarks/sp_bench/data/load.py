@@ -1,4 +1,4 @@
-"""From what was given as ``--data`` to images."""
+"""Images of a source: `load_data`, and the loaders of tasks with and without labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sp_bench.data.dataset import DataError, Selection, Splits
 from sp_bench.data.demo import load_demo
-from sp_bench.data.image_folder import TEST_SHARE, load_folder
+from sp_bench.data.image_files import is_image_name
+from sp_bench.data.image_folder import TEST_SHARE, load_flat_folder, load_folder
 from sp_bench.data.stratify import split_off, take
 from sp_bench.data.torchvision_datasets import CATALOGUE, load_torchvision
 
@@ -25,32 +26,28 @@ def load_data(
     validation: bool = False,
     download_root: Path = DOWNLOAD_ROOT,
 ) -> Splits:
-    """Loads the images to train on and those held out.
+    """Load the training images and the test images of a source.
 
     Args:
         spec: ``demo``, a folder of images in classes, or a name of torchvision such as
             ``cifar10``.
-        seed: Of the demo, of what is held out of a folder, and of what ``limit`` keeps.
-        size: How many training images the demo makes (3000 unless given); a third of it is
-            made to be held out. For the demo only.
-        limit: Use at most so many training images, each class in its share.
-        validation: Hold out a fifth of the training images in place of the test images, the
-            same whatever the limit: to choose settings by.
-        download_root: Where torchvision keeps what it downloads.
-
-    Returns:
-        The two splits and the names of unreadable files.
+        seed: seed of the demo, of what is held out of a folder, and of the choice by ``limit``.
+        size: number of training images of the demo, 3000 by default; a third as many test images
+            are made. Only for the demo.
+        limit: largest number of training images, with the share of each class kept.
+        validation: whether a fifth of the training images is held out in place of the test
+            images, for the choice of settings; the same fifth for every limit.
+        download_root: folder of torchvision's downloads.
 
     Raises:
-        DataError: One line that says what is wrong with the data, and what would do.
+        DataError: the source cannot be used; one line with the reason and the remedy.
 
-    Example:
-        >>> splits = load_data("demo", size=60, limit=24)
-        >>> len(splits.train), len(splits.test)
-        (24, 20)
-        >>> load_data("cifr10")
-        Traceback (most recent call last):
-        sp_bench.data.dataset.DataError: data='cifr10': unknown; did you mean 'cifar10'?
+    >>> splits = load_data("demo", size=60, limit=24)
+    >>> len(splits.train), len(splits.test)
+    (24, 20)
+    >>> load_data("cifr10")
+    Traceback (most recent call last):
+    sp_bench.data.dataset.DataError: data='cifr10': unknown; did you mean 'cifar10'?
     """
     if limit is not None and limit < 1:
         raise DataError(f"limit={limit}: it takes a number of images, at least 1")
@@ -59,39 +56,76 @@ def load_data(
     if spec == "demo" and not validation:
         return load_demo(seed=seed, size=size, limit=limit)
     if spec == "demo":
-        whole = load_demo(seed=seed, size=size)
+        splits = load_demo(seed=seed, size=size)
     else:
-        whole = _load_whole(spec, seed, download_root)
-    return _limited(_without_test(whole, seed) if validation else whole, limit, seed)
+        splits = _load_folder_or_name(spec, seed, download_root)
+    if validation:
+        splits = _hold_out_validation(splits, seed)
+    return _limit_training(splits, limit, seed)
 
 
-def _without_test(splits: Splits, seed: int) -> Splits:
-    kept, held_out = split_off(splits.train.labels.numpy(), TEST_SHARE, seed)
-    train, test = Selection(splits.train, kept), Selection(splits.train, held_out)
+def load_labelled(source: str | None, shared: Splits | None) -> Splits:
+    """Images in classes for a task: its own, or the shared ones.
+
+    Args:
+        source: the task's own source, as for `load_data`.
+        shared: images of all tasks.
+
+    Raises:
+        DataError: both are None, or the source cannot be used.
+    """
+    if source is not None:
+        return load_data(source)
+    if shared is None:
+        raise DataError("it takes images in classes")
+    return shared
+
+
+def load_unlabelled(source: str | None, shared: Splits | None) -> Splits:
+    """Images for a task that uses no labels; the source can also be a folder without classes.
+
+    Arguments and errors are those of `load_labelled`. A fifth of a folder without classes is held
+    out.
+
+    >>> load_unlabelled(None, None)
+    Traceback (most recent call last):
+    sp_bench.data.dataset.DataError: it takes a folder of images
+    """
+    if source is None and shared is None:
+        raise DataError("it takes a folder of images")
+    folder = Path(source or "").expanduser()
+    if source and folder.is_dir() and any(is_image_name(path.name) for path in folder.iterdir()):
+        return load_flat_folder(folder)
+    return load_labelled(source, shared)
+
+
+def _hold_out_validation(splits: Splits, seed: int) -> Splits:
+    rest, held_out = split_off(splits.train.labels.numpy(), TEST_SHARE, seed)
+    train, test = Selection(splits.train, rest), Selection(splits.train, held_out)
     return replace(splits, name=f"{splits.name}, validation", train=train, test=test)
 
 
-def _load_whole(spec: str, seed: int, download_root: Path) -> Splits:
+def _load_folder_or_name(spec: str, seed: int, download_root: Path) -> Splits:
     folder = Path(spec).expanduser()
     if spec and folder.exists():
         return load_folder(folder, seed=seed)
     name = spec.lower().replace("-", "").replace("_", "")
     if name in CATALOGUE:
         return load_torchvision(name, root=Path(download_root).expanduser())
-    raise DataError(f"data={spec!r}: {_why_unknown(spec, name)}")
+    raise DataError.of(spec, _why_unknown(spec, name))
 
 
 def _why_unknown(spec: str, name: str) -> str:
     if "/" in spec or os.sep in spec or spec.startswith(("~", ".")):
         return "the folder does not exist"
-    near = difflib.get_close_matches(name, ["demo", *CATALOGUE], n=1)
-    if near:
-        return f"unknown; did you mean {near[0]!r}?"
+    nearest = difflib.get_close_matches(name, ["demo", *CATALOGUE], n=1)
+    if nearest:
+        return f"unknown; did you mean {nearest[0]!r}?"
     known = ", ".join(CATALOGUE)
     return f"no such folder or name; it takes demo, a folder of images in classes, or {known}"
 
 
-def _limited(splits: Splits, limit: int | None, seed: int) -> Splits:
+def _limit_training(splits: Splits, limit: int | None, seed: int) -> Splits:
     if limit is None or limit >= len(splits.train):
         return splits
     labels = splits.train.labels.numpy()

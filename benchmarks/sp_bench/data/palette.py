@@ -1,4 +1,4 @@
-"""Light, colours and materials, drawn by chance: what must tell nothing about the class."""
+"""Random light, colours and materials, independent of the class."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sp_bench.data.texture import FRACTALS, SIDE, patterns
 
 
 def draw_light(rng: np.random.Generator) -> tuple[float, float, float]:
-    """Where the light comes from: a unit vector to the right, up and towards the viewer."""
+    """Direction of the light: a unit vector (right, up, towards the viewer)."""
     right = rng.uniform(0.25, 0.8) * (1 if rng.random() < 0.5 else -1)
     up, near = rng.uniform(0.45, 0.8), rng.uniform(0.3, 0.8)
     length = math.sqrt(right**2 + up**2 + near**2)
@@ -20,13 +20,13 @@ def draw_light(rng: np.random.Generator) -> tuple[float, float, float]:
 
 
 def draw_ground(rng: np.random.Generator) -> Material:
-    """What the ground is made of."""
+    """Material of the ground."""
     hue = (0.04, 0.45) if rng.random() < 0.7 else (0.0, 1.0)  # mostly earth, sand and grass
     return draw_material(rng, hue, (0.1, 0.5), (0.35, 0.75), (0.08, 0.25))
 
 
 def draw_sky(rng: np.random.Generator) -> tuple[Material, Colour]:
-    """What the sky is made of, and its colour at the horizon."""
+    """Material of the sky, and its colour at the horizon."""
     blue = rng.random() < 0.6
     hue = rng.uniform(0.52, 0.66) if blue else rng.uniform(0, 1)
     high = colorsys.hsv_to_rgb(hue, rng.uniform(0.2, 0.6), rng.uniform(0.5, 0.9))
@@ -37,10 +37,10 @@ def draw_sky(rng: np.random.Generator) -> tuple[Material, Colour]:
 
 
 def draw_wall(back_z: float, rng: np.random.Generator) -> tuple[Material, Colour]:
-    """What a wall is made of, so many metres away, and its colour at the floor."""
+    """Material of a wall ``back_z`` metres away, and its colour at the floor."""
     colour = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.05, 0.4), rng.uniform(0.4, 0.9))
     shade = rng.uniform(0.7, 1.0)
-    red, green, blue = (shade * each for each in colour)
+    red, green, blue = (shade * channel for channel in colour)
     pattern = int(rng.integers(len(patterns())))
     scale = rng.uniform(0.4, 1.2) * FOCAL / back_z
     wall = Material(colour, pattern, rng.uniform(0.04, 0.16), _origin(rng), scale, 0.0)
@@ -54,7 +54,7 @@ def draw_material(
     value: tuple[float, float] = (0.45, 0.95),
     contrast: tuple[float, float] = (0.03, 0.2),
 ) -> Material:
-    """A material whose hue, saturation, value and contrast lie in the ranges given."""
+    """Material with hue, saturation, value and contrast from the given ranges."""
     return Material(
         colour=colorsys.hsv_to_rgb(
             rng.uniform(*hue), rng.uniform(*saturation), rng.uniform(*value)
@@ -72,10 +72,10 @@ def _origin(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """A number from a range, each doubling as likely as the next."""
+    """Number from a range, uniform in its logarithm."""
     return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
 def triple(rng: np.random.Generator, low: float, high: float) -> Colour:
-    """Three numbers from a range."""
+    """Three numbers from a range, uniform."""
     return rng.uniform(low, high), rng.uniform(low, high), rng.uniform(low, high)

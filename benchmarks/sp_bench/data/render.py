@@ -1,4 +1,4 @@
-"""Drawing a scene: the image, and what is where in it."""
+"""Rendering of a scene: image, part mask and depth."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from sp_bench.data.scene import FOCAL, SIDE, Scene, Shape
 from sp_bench.data.shapes import OUTLINES
 from sp_bench.data.texture import look_up
 
-_RIM = 4  # pixels round a shape that it darkens a little, as things do that touch
-_BULGE = 0.5  # how far a part stands out towards the viewer, of its lesser half size
+_RIM = 4  # pixels around a shape that are darkened a little, as at a contact
+_BULGE = 0.5  # relief of a part towards the viewer, as a fraction of its lesser half size
 _AMBIENT, _LAMP, _GLOSS = 0.5, 0.62, 0.25
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A scene as seen.
+class RenderedScene:
+    """Image, part mask and depth of a scene.
 
     Attributes:
         image: (SIDE, SIDE, 3) uint8, RGB.
-        part_mask: (SIDE, SIDE) uint8, 0 where no part of the toy is seen, else its kind.
-        depth: (SIDE, SIDE) float32, the distance of what is seen, in metres.
+        part_mask: (SIDE, SIDE) uint8, kind of the visible part of the toy, 0 for none.
+        depth: (SIDE, SIDE) float32, distance of the visible surface in metres.
     """
 
     image: np.ndarray
@@ -34,51 +34,47 @@ class Drawing:
 
 @dataclass(frozen=True)
 class _Cutout:
-    """A shape on its own patch of the image: where it covers it, and how it bulges there."""
+    """Coverage and surface of a shape in its own window of the image."""
 
     shape: Shape
     window: tuple[slice, slice]
     cover: np.ndarray  # (h, w), in [0, 1]
-    rim: np.ndarray  # (h, w), 1 at the outline and inside, falling to 0 outside
-    normal: tuple[np.ndarray, np.ndarray, np.ndarray]  # each (h, w): right, up, to the viewer
-    x: np.ndarray  # (h, w), from the centre of the shape along its own axes, in pixels
+    rim: np.ndarray  # (h, w), 1 inside and at the outline, falling to 0 outside
+    normal: tuple[np.ndarray, np.ndarray, np.ndarray]  # right, up, to the viewer, each (h, w)
+    x: np.ndarray  # (h, w), offset from the centre of the shape along its own axes, in pixels
     y: np.ndarray
 
 
-def draw(scene: Scene) -> Drawing:
-    """Draws a scene.
+def render_scene(scene: Scene) -> RenderedScene:
+    """Render a scene; image, part mask and depth agree pixel by pixel.
 
     Args:
-        scene: What to draw.
+        scene: scene to render.
 
-    Returns:
-        The image, its part mask and its depth, which agree pixel by pixel.
-
-    Example:
-        >>> from sp_bench.data.staging import stage
-        >>> from sp_bench.data.world import TOYS
-        >>> drawing = draw(stage(TOYS[0].build(0), np.random.default_rng(0)))
-        >>> drawing.image.shape, sorted(set(drawing.part_mask.ravel().tolist()))
-        ((96, 96, 3), [0, 1, 2, 3])
+    >>> from sp_bench.data.staging import stage
+    >>> from sp_bench.data.world import TOYS
+    >>> rendered = render_scene(stage(TOYS[0].build(0), np.random.default_rng(0)))
+    >>> rendered.image.shape, sorted(set(rendered.part_mask.ravel().tolist()))
+    ((96, 96, 3), [0, 1, 2, 3])
     """
     colours, depth = draw_backdrop(scene)
     part_mask = np.zeros((SIDE, SIDE), np.uint8)
     things = [(thing, [_cut_out(shape) for shape in thing.shapes]) for thing in scene.things]
-    for thing, cutouts in things:  # all shadows first: they lie on the ground, under everything
+    for thing, cutouts in things:  # all shadows first: they lie on the ground, below all shapes
         if thing.shadow:
             cast_shadow(scene, thing, _silhouette(cutouts), colours)
     for _, cutouts in things:
         for cutout in cutouts:
             _paint(cutout, scene.light, colours)
-            _mark(cutout, part_mask, depth)
-    return Drawing(_photograph(scene, colours), part_mask, depth)
+            _write_mask_and_depth(cutout, part_mask, depth)
+    return RenderedScene(_photograph(scene, colours), part_mask, depth)
 
 
 def _cut_out(shape: Shape) -> _Cutout:
     across, down = shape.reach
     top, bottom = _span(shape.y, down)
     left, right = _span(shape.x, across)
-    # One pixel more on each side, for the slopes.
+    # One more pixel on each side, for the slopes.
     row = np.arange(top - 1, bottom + 1, dtype=np.float32)[:, None] + (0.5 - shape.y)
     column = np.arange(left - 1, right + 1, dtype=np.float32)[None] + (0.5 - shape.x)
     sin, cos = math.sin(shape.turn), math.cos(shape.turn)
@@ -107,7 +103,7 @@ def _unit(values: np.ndarray) -> np.ndarray:
 
 
 def _span(centre: float, reach: float) -> tuple[int, int]:
-    """The rows or columns of the image that a shape touches; none if it is outside."""
+    """Range of rows or columns that a shape touches; empty if it is outside the image."""
     low = min(max(math.floor(centre - reach) - _RIM, 0), SIDE)
     high = min(max(math.ceil(centre + reach) + _RIM, low), SIDE)
     return low, high
@@ -126,7 +122,7 @@ def _paint(cutout: _Cutout, light: tuple[float, float, float], colours: np.ndarr
     right, up, near = cutout.normal
     lit = np.maximum(right * light[0] + up * light[1] + near * light[2], 0)
     fourth = (lit * lit) ** 2
-    gloss = _GLOSS * (fourth * fourth) ** 2  # squares are much faster than a high power
+    gloss = _GLOSS * (fourth * fourth) ** 2  # repeated squares are much faster than a high power
     shade = (_AMBIENT + _LAMP * lit) * (1 + _surface(cutout))
     colour = shade[..., None] * np.asarray(cutout.shape.material.colour, np.float32)
     patch += cutout.cover[..., None] * (colour + gloss[..., None] - patch)
@@ -141,25 +137,25 @@ def _surface(cutout: _Cutout) -> np.ndarray:
     return np.asarray(material.contrast * look_up(material.pattern, 0, v, u))
 
 
-def _mark(cutout: _Cutout, part_mask: np.ndarray, depth: np.ndarray) -> None:
+def _write_mask_and_depth(cutout: _Cutout, part_mask: np.ndarray, depth: np.ndarray) -> None:
     shape = cutout.shape
-    seen = cutout.cover > 0.5
+    visible = cutout.cover > 0.5
     bulge = cutout.normal[2] * (_BULGE * min(shape.a, shape.b) * shape.z / FOCAL)
-    part_mask[cutout.window][seen] = shape.part
-    depth[cutout.window][seen] = (shape.z - bulge)[seen]
+    part_mask[cutout.window][visible] = shape.part
+    depth[cutout.window][visible] = (shape.z - bulge)[visible]
 
 
 def _photograph(scene: Scene, colours: np.ndarray) -> np.ndarray:
-    """What the camera makes of it: blur, gain, noise and 8 bits."""
+    """8-bit image of the colours, with the camera's blur, gain and noise."""
     _blur(colours, scene.blur)
     _blur(colours.swapaxes(0, 1), scene.blur)
     noise = np.random.default_rng(scene.noise_key).standard_normal(colours.shape, np.float32)
-    seen = colours * np.asarray(scene.gain, np.float32) + scene.noise * noise
-    return np.asarray(np.clip(seen * 255 + 0.5, 0, 255).astype(np.uint8))
+    pixels = colours * np.asarray(scene.gain, np.float32) + scene.noise * noise
+    return np.asarray(np.clip(pixels * 255 + 0.5, 0, 255).astype(np.uint8))
 
 
 def _blur(colours: np.ndarray, share: float) -> None:
-    """Each row gives a share of its light to either neighbour, in place; none is lost."""
+    """Move a share of each row's light to both neighbours, in place; the sum is unchanged."""
     step = share * np.diff(colours, axis=0)
     colours[:-1] += step
     colours[1:] -= step

@@ -1,8 +1,8 @@
-"""One scene of the demo world: where everything stands, and in which light.
+"""Description of one scene of the demo world: shapes, materials, light and camera.
 
-Lengths are in metres, places in the image in pixels (x to the right, y downwards). The camera
-looks straight ahead: a thing z metres away is FOCAL / z pixels large for each of its metres, and
-stands on the ground FOCAL * camera height / z pixels below the horizon.
+Lengths are in metres, positions in the image in pixels (x to the right, y downwards). The camera
+looks straight ahead: at a distance of z metres one metre is FOCAL / z pixels large, and the ground
+is FOCAL * camera height / z pixels below the horizon.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 SIDE = 96  # pixels, both ways
 FOCAL = 96.0  # pixels
-SKY = 60.0  # metres: what counts as the sky's distance
+SKY = 60.0  # metres: distance of the sky in depth maps
 HILLS = 40.0  # metres
 
 Colour = tuple[float, float, float]  # red, green, blue in [0, 1]
@@ -23,12 +23,12 @@ class Material:
     """A colour and a pattern.
 
     Attributes:
-        colour: Of the middle of the pattern.
-        pattern: Which of the patterns.
-        contrast: How far the pattern changes the colour, per standard deviation.
-        origin: Texel of the pattern that lies in the middle of the thing.
-        scale: Texels per metre.
-        turn: Of the pattern, in radians.
+        colour: colour at the mean of the pattern.
+        pattern: index of the pattern.
+        contrast: relative change of the colour per standard deviation of the pattern.
+        origin: texel of the pattern at the centre of the shape.
+        scale: texels per metre.
+        turn: rotation of the pattern in radians.
     """
 
     colour: Colour
@@ -41,16 +41,16 @@ class Material:
 
 @dataclass(frozen=True)
 class Shape:
-    """A part as it stands in the image.
+    """A part at its position in the image.
 
     Attributes:
-        kind: Which outline.
-        part: What it counts as in the part mask; 0 where it belongs to no toy.
-        x, y: Its centre, in pixels.
-        a, b: Half its width and height before the turn, in pixels.
-        turn: In radians, anticlockwise.
-        z: How far away its middle plane is, in metres.
-        material: What it is made of.
+        kind: index of the outline.
+        part: value in the part mask; 0 for a part of no toy.
+        x, y: centre in pixels.
+        a, b: half width and half height before the rotation, in pixels.
+        turn: rotation in radians, anticlockwise.
+        z: distance of the middle plane in metres.
+        material: material of the surface.
     """
 
     kind: int
@@ -65,20 +65,20 @@ class Shape:
 
     @property
     def reach(self) -> tuple[float, float]:
-        """Half the width and half the height of the upright box round it, in pixels."""
+        """Half width and half height of the upright bounding box, in pixels."""
         sin, cos = abs(math.sin(self.turn)), abs(math.cos(self.turn))
         return self.a * cos + self.b * sin, self.a * sin + self.b * cos
 
 
 @dataclass(frozen=True)
 class Thing:
-    """Shapes that stand together, and cast one shadow.
+    """Shapes that form one object with one shadow.
 
     Attributes:
-        shapes: The hindmost first.
-        foot: The row of the image where it stands on the ground.
-        z: How far away, in metres.
-        shadow: Whether it casts one on the ground.
+        shapes: shapes from back to front.
+        foot: row of the image where the thing meets the ground.
+        z: distance in metres.
+        shadow: whether it casts a shadow on the ground.
     """
 
     shapes: tuple[Shape, ...]
@@ -89,22 +89,22 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that an image shows.
+    """Content of an image.
 
     Attributes:
-        horizon: The row at the height of the camera, in pixels.
-        height: Of the camera above the ground, in metres.
-        light: Unit vector towards the light: right, up, towards the viewer.
-        ground: What the ground is made of.
-        back: What the sky or the wall is made of.
-        back_low: The colour of its lower end.
-        back_z: How far away it is, in metres.
-        hills: How high the hills before the sky rise, in pixels; 0 for none.
-        things: All that stands there, the farthest first.
-        blur: How strongly the lens blurs, in [0, 0.3].
-        noise: Standard deviation of the sensor's noise, of a full range of 1.
-        gain: Brightness of each colour.
-        noise_key: Seed of the noise.
+        horizon: row of the horizon in pixels.
+        height: height of the camera above the ground in metres.
+        light: unit vector towards the light (right, up, towards the viewer).
+        ground: material of the ground.
+        back: material of the sky or the wall.
+        back_low: colour at the lower end of the sky or the wall.
+        back_z: distance of the sky or the wall in metres.
+        hills: height of the hills in front of the sky in pixels; 0 for none.
+        things: things from far to near.
+        blur: blur of the lens, in [0, 0.3].
+        noise: standard deviation of the sensor's noise, of a full range of 1.
+        gain: gain of each colour channel.
+        noise_key: seed of the noise.
     """
 
     horizon: float
@@ -123,5 +123,5 @@ class Scene:
 
     @property
     def ground_end(self) -> float:
-        """The row where the ground meets the sky or the wall, in pixels."""
+        """Row where the ground meets the sky or the wall, in pixels."""
         return self.horizon + FOCAL * self.height / self.back_z

@@ -1,4 +1,4 @@
-"""Images with class masks: folders as CamVid's, Pascal VOC by name, and the demo's parts."""
+"""Images with class masks: folders in the layout of CamVid, Pascal VOC by name, or the demo."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from sp_bench.data.dense_dataset import (
     DemoValues,
     DenseDataset,
     FileValues,
-    demo_of,
+    find_demo,
     find_pairs,
 )
 from sp_bench.data.load import DOWNLOAD_ROOT
+from sp_bench.data.torchvision_datasets import download_to
 
 _NAMES_FILE = "classes.txt"
 _VOC = (
@@ -33,9 +34,9 @@ class FileMasks(FileValues):
     """Images and masks from files.
 
     Args:
-        images: (N,) files.
-        masks: (N,) files of one channel; a value that is none of the classes' is void.
-        names: of the classes, by value.
+        images: (N,) image files.
+        masks: (N,) files of one channel; values that are no class are void.
+        names: names of the classes, by value.
     """
 
     def __init__(self, images: list[str], masks: list[str], names: tuple[str, ...]) -> None:
@@ -43,7 +44,7 @@ class FileMasks(FileValues):
         self.names = names
 
     def read(self, path: str) -> np.ndarray:
-        """The classes in a file."""
+        """Classes in a file."""
         mask = read_mask(path)
         return np.where(mask < len(self.names), mask, VOID).astype(np.uint8)
 
@@ -66,42 +67,42 @@ class VOCMasks(DenseDataset):
         return np.asarray(self._dataset[index][1], np.uint8)
 
 
-def load_masks(given: str | None, main: Splits | None) -> Splits:
-    """Images with masks.
+def load_masks(source: str | None, shared: Splits | None) -> Splits:
+    """Images with class masks.
+
+    ``classes.txt`` in a folder names the classes by value, one per line; every other value is
+    void. Without it the classes are 0 to the largest value in the masks, and 255 is void.
 
     Args:
-        given: ``demo``, ``voc``, or a folder with ``train``, ``trainannot``, ``test`` (or
-            ``val``) and its own; None takes the demo's where it is what all tasks are asked about.
-        main: the images of all tasks, or None.
+        source: ``demo``, ``voc``, or a folder with ``train``, ``trainannot``, ``test`` (or
+            ``val``) and ``testannot``; None: the demo, if it is the shared source.
+        shared: images of all tasks.
 
     Returns:
         Splits of `DenseDataset`.
 
     Raises:
-        DataError: there are none, or they cannot be used.
-
-    A folder's ``classes.txt`` names the classes, one a line, by value; every other value is void.
-    Without it the classes are 0 to the largest value in the masks, and 255 is void.
+        DataError: there is no source, or it cannot be used.
     """
-    if demo := demo_of(given, main):
+    if demo := find_demo(source, shared):
         names = ("rest", *demo[0].part_names)
         train, test = (DemoValues(part, part.part_mask, names) for part in demo)
         return Splits("demo", train, test)
-    if given is None:
+    if source is None:
         raise DataError("it takes images with masks: demo, voc, or a folder as CamVid's")
-    folder = Path(given).expanduser()
-    if given.lower() == "voc" and not folder.exists():
+    folder = Path(source).expanduser()
+    if source.lower() == "voc" and not folder.exists():
         return _load_voc(DOWNLOAD_ROOT.expanduser())
     pairs = find_pairs(folder, "annot", (".png",))
-    names = _names(folder, [path for _, masks in pairs.values() for path in masks])
+    names = _read_names(folder, [path for _, masks in pairs.values() for path in masks])
     return Splits(folder.name, FileMasks(*pairs["train"], names), FileMasks(*pairs["test"], names))
 
 
 def read_mask(path: str) -> np.ndarray:
-    """The values of a mask of one channel, as they stand in the file.
+    """Values of an image file of one channel, (H, W), unchanged.
 
     Raises:
-        DataError: it cannot be read, or has colours instead of values.
+        DataError: the file cannot be read, or has color channels.
     """
     try:
         with Image.open(path) as image:
@@ -112,29 +113,23 @@ def read_mask(path: str) -> np.ndarray:
         raise DataError(f"{path!r}: cannot be read: {error}") from error
 
 
-def _names(folder: Path, masks: list[str]) -> tuple[str, ...]:
+def _read_names(folder: Path, masks: list[str]) -> tuple[str, ...]:
     listed = folder / _NAMES_FILE
     if listed.exists():
         names = tuple(line.strip() for line in listed.read_text().splitlines() if line.strip())
         if len(names) >= 2:
             return names
-        raise DataError(f"data={str(folder)!r}: {_NAMES_FILE} names {len(names)}, it takes two up")
+        raise DataError.of(folder, f"{_NAMES_FILE} names {len(names)}, it takes two or more")
     values = {int(value) for path in masks for value in np.unique(read_mask(path))} - {VOID}
     if not values or max(values) == 0 or max(values) > VOID:
-        raise DataError(f"data={str(folder)!r}: masks of {sorted(values)}, it takes 0 to 254")
+        raise DataError.of(folder, f"masks of {sorted(values)}, it takes 0 to 254")
     return tuple(f"class {value}" for value in range(max(values) + 1))
 
 
 def _load_voc(root: Path) -> Splits:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
+    with download_to(root, "voc"):
         train, val = (
             VOCMasks(datasets.VOCSegmentation(str(root), image_set=part, download=True))
             for part in ("train", "val")
         )
-    except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"data='voc': it is not in {str(root)!r} and could not be downloaded ({reason})"
-        ) from error
     return Splits("voc", train, val)

@@ -1,4 +1,4 @@
-"""The outlines of the parts, as signed distances."""
+"""Outlines of the parts as signed distance functions."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Distance = Callable[[np.ndarray, np.ndarray, float, float], np.ndarray]
 
 @dataclass(frozen=True)
 class Outline:
-    """How a kind of part looks from the front.
+    """Front view of a kind of part.
 
     Attributes:
-        distance: Of (x, y, half width, half height) to the outline, negative inside; x to the
-            right and y upwards from the centre, all in the same unit.
-        bevel: How far in from the outline the surface curves, as a share of the lesser half size.
+        distance: function from (x, y, half width, half height) to the signed distance from the
+            outline, negative inside; x to the right and y upwards from the centre, in one unit.
+        bevel: width of the curved border of the surface, as a fraction of the lesser half size.
     """
 
     distance: Distance

@@ -1,4 +1,4 @@
-"""Putting a toy into a scene of its own, by chance."""
+"""Staging: a random scene around a toy."""
 
 from __future__ import annotations
 
@@ -22,25 +22,23 @@ from sp_bench.data.world import DISC, PART_NAMES, POST, Piece
 _PIXELS_PER_METRE = 29.0  # of a toy at scale 1
 _SCALES = (0.6, 1.4)
 _LEAN = math.radians(8)
-_LAYER = 0.03  # metres by which each part stands before the last
-_APART = 0.4  # metres between the toy and the clutter, for neither to stick out of the other
+_LAYER = 0.03  # metres between a part and the part behind it
+_APART = 0.4  # metres between the toy and the clutter, so that neither intersects the other
 
 
 def stage(pieces: tuple[Piece, ...], rng: np.random.Generator) -> Scene:
-    """Draws a scene round a toy.
+    """Build a random scene around a toy.
+
+    The toy is inside the image as a whole, but other things may occlude a part of it.
 
     Args:
-        pieces: The parts of the toy.
-        rng: Where every choice comes from.
+        pieces: parts of the toy.
+        rng: generator of every random choice.
 
-    Returns:
-        The scene; the toy stands wholly in the image, though other things may hide some of it.
-
-    Example:
-        >>> from sp_bench.data.world import TOYS
-        >>> scene = stage(TOYS[0].build(0), np.random.default_rng(0))
-        >>> sum(shape.part > 0 for thing in scene.things for shape in thing.shapes)
-        4
+    >>> from sp_bench.data.world import TOYS
+    >>> scene = stage(TOYS[0].build(0), np.random.default_rng(0))
+    >>> sum(shape.part > 0 for thing in scene.things for shape in thing.shapes)
+    4
     """
     unit = _PIXELS_PER_METRE * log_uniform(rng, *_SCALES)
     height = rng.uniform(0.7, 1.4)
@@ -72,7 +70,7 @@ def stage(pieces: tuple[Piece, ...], rng: np.random.Generator) -> Scene:
 def _place_toy(
     pieces: tuple[Piece, ...], unit: float, height: float, rng: np.random.Generator
 ) -> Thing:
-    """The toy on the ground, anywhere in the image that holds it and leaves a horizon."""
+    """The toy on the ground, at a random position inside the image that leaves a horizon."""
     shapes = _put_together(pieces, unit, rng)
     left, right = min(s.x - s.reach[0] for s in shapes), max(s.x + s.reach[0] for s in shapes)
     top, bottom = min(s.y - s.reach[1] for s in shapes), max(s.y + s.reach[1] for s in shapes)
@@ -85,11 +83,11 @@ def _place_toy(
 
 
 def _put_together(pieces: tuple[Piece, ...], unit: float, rng: np.random.Generator) -> list[Shape]:
-    """The parts round the foot of the toy, which leans a little, none quite in its place."""
+    """Parts relative to the foot of the toy, with a random lean and jitter."""
     lean = rng.uniform(-_LEAN, _LEAN)
     sin, cos = math.sin(lean), math.cos(lean)
     shapes = []
-    for place, piece in enumerate(pieces):
+    for layer, piece in enumerate(pieces):
         x, y = piece.x + rng.normal(0, 0.02), piece.y + rng.normal(0, 0.02)
         stretch = rng.uniform(0.92, 1.08)
         shape = Shape(
@@ -100,7 +98,7 @@ def _put_together(pieces: tuple[Piece, ...], unit: float, rng: np.random.Generat
             a=unit * stretch * piece.width / 2,
             b=unit * stretch * piece.height / 2,
             turn=math.radians(piece.turn) + lean,
-            z=FOCAL / unit - _LAYER * place,
+            z=FOCAL / unit - _LAYER * layer,
             material=draw_material(rng),
         )
         shapes.append(shape)
@@ -110,7 +108,7 @@ def _put_together(pieces: tuple[Piece, ...], unit: float, rng: np.random.Generat
 def _clutter(
     toy: Thing, horizon: float, height: float, back_z: float, rng: np.random.Generator
 ) -> Thing:
-    """A part that belongs to no toy, standing about or in the air, and seldom before the toy."""
+    """A part of no toy, on the ground or in the air; to the side of the toy if it is nearer."""
     left = min(s.x - s.reach[0] for s in toy.shapes)
     right = max(s.x + s.reach[0] for s in toy.shapes)
     z = toy.z * log_uniform(rng, 0.8, 2.5)
@@ -120,7 +118,7 @@ def _clutter(
     a, b = (FOCAL / z * rng.uniform(0.14, 0.34) for _ in range(2))
     kind = int(rng.integers(1, len(PART_NAMES) + 1))
     x = rng.uniform(0, SIDE)
-    if left - a < x < right + a and z < toy.z:  # it would hide the toy
+    if left - a < x < right + a and z < toy.z:  # it would occlude the toy
         x = left - a if x < (left + right) / 2 else right + a
     foot = horizon + FOCAL * height / z
     flies = rng.random() < 0.3
@@ -131,7 +129,7 @@ def _clutter(
 
 
 def _foreground(nearest: float, rng: np.random.Generator) -> list[Thing]:
-    """Stems and stones close to the camera, which hide some of what is behind them."""
+    """Stems and stones close to the camera, which occlude what is behind them."""
     things = []
     for _ in range(int(rng.integers(0, 4))):
         z = nearest * rng.uniform(0.7, 0.95)

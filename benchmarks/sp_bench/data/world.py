@@ -1,14 +1,15 @@
-"""What stands in the demo's images: toys, told apart by their parts and how these are joined.
+"""The classes of the demo: toys that differ in their parts and in the arrangement of the parts.
 
-There are three sets of parts and three toys of each set. The toys of a set are made of the very
-same parts in the same sizes, so only the arrangement tells them apart; each toy comes in three
-finer kinds, told apart by the place or the size of one part alone. Colours and materials are drawn
-anew for every part and tell nothing.
+There are three sets of parts and three toys of each set. The toys of a set have the same parts in
+the same sizes, so they differ only in the arrangement. Each toy has three fine kinds, which differ
+only in the position or the size of one part. Colours and materials are random for every part and
+independent of the class.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 PART_NAMES = ("block", "disc", "cone", "post", "ring", "dome")
 BLOCK, DISC, CONE, POST, RING, DOME = range(1, 7)  # as in the part masks, where 0 is no part
@@ -16,15 +17,15 @@ BLOCK, DISC, CONE, POST, RING, DOME = range(1, 7)  # as in the part masks, where
 
 @dataclass(frozen=True)
 class Piece:
-    """A part in its place.
+    """A part at its position in a toy.
 
     Attributes:
-        kind: Which part, from 1; ``PART_NAMES[kind - 1]`` is its name.
-        x: Its centre, to the right of the middle of the toy, in metres.
-        y: Its centre, above the ground, in metres.
-        width: In metres, before the turn.
-        height: In metres, before the turn.
-        turn: In degrees, anticlockwise.
+        kind: kind of the part, from 1; ``PART_NAMES[kind - 1]`` is its name.
+        x: centre, to the right of the middle of the toy, in metres.
+        y: centre, above the ground, in metres.
+        width: width in metres before the rotation.
+        height: height in metres before the rotation.
+        turn: rotation in degrees, anticlockwise.
     """
 
     kind: int
@@ -37,13 +38,13 @@ class Piece:
 
 @dataclass(frozen=True)
 class Change:
-    """What makes one finer kind of a toy: one part is moved, or another size.
+    """Definition of a fine kind of a toy: the shift or the size of one part.
 
     Attributes:
-        name: What it is called.
-        right: How far the part moves to the right, in metres.
-        up: How far it moves up, in metres.
-        grow: By what its width and height are multiplied.
+        name: name of the fine kind.
+        right: shift of the part to the right in metres.
+        up: shift of the part upwards in metres.
+        grow: factor of its width and height.
     """
 
     name: str
@@ -57,10 +58,10 @@ class Toy:
     """A class of the demo.
 
     Attributes:
-        name: Of the class.
-        pieces: Its parts, the hindmost first.
-        changing: Which of the pieces the finer kinds change.
-        changes: The finer kinds.
+        name: name of the class.
+        pieces: parts from back to front.
+        changing: index of the piece that the fine kinds change.
+        changes: definitions of the fine kinds.
     """
 
     name: str
@@ -69,17 +70,13 @@ class Toy:
     changes: tuple[Change, ...]
 
     def build(self, fine: int) -> tuple[Piece, ...]:
-        """The pieces of one of its finer kinds.
+        """Pieces of one fine kind, from back to front.
 
         Args:
-            fine: Which, from 0.
+            fine: index of the fine kind.
 
-        Returns:
-            The pieces, the hindmost first.
-
-        Example:
-            >>> [round(TOYS[0].build(fine)[1].x, 2) for fine in range(3)]
-            [-0.32, 0.0, 0.32]
+        >>> [round(TOYS[0].build(fine)[1].x, 2) for fine in range(3)]
+        [-0.32, 0.0, 0.32]
         """
         change, pieces = self.changes[fine], list(self.pieces)
         old = pieces[self.changing]
@@ -93,53 +90,36 @@ class Toy:
         return tuple(pieces)
 
 
-def _sideways(what: str, step: float) -> tuple[Change, ...]:
+def _sideways(part: str, step: float) -> tuple[Change, ...]:
     return (
-        Change(f"{what} left", right=-step),
-        Change(f"{what} middle"),
-        Change(f"{what} right", right=step),
+        Change(f"{part} left", right=-step),
+        Change(f"{part} middle"),
+        Change(f"{part} right", right=step),
     )
 
 
-def _upwards(what: str, step: float) -> tuple[Change, ...]:
+def _upwards(part: str, step: float) -> tuple[Change, ...]:
     return (
-        Change(f"{what} low", up=-step),
-        Change(f"{what} middle"),
-        Change(f"{what} high", up=step),
+        Change(f"{part} low", up=-step),
+        Change(f"{part} middle"),
+        Change(f"{part} high", up=step),
     )
 
 
-def _sizes(what: str, factor: float) -> tuple[Change, ...]:
+def _sizes(part: str, factor: float) -> tuple[Change, ...]:
     return (
-        Change(f"{what} small", grow=1 / factor),
-        Change(f"{what} medium"),
-        Change(f"{what} large", grow=factor),
+        Change(f"{part} small", grow=1 / factor),
+        Change(f"{part} medium"),
+        Change(f"{part} large", grow=factor),
     )
 
 
-def _block(x: float, y: float, turn: float = 0.0) -> Piece:
-    return Piece(BLOCK, x, y, 1.05, 0.6, turn)
-
-
-def _disc(x: float, y: float) -> Piece:
-    return Piece(DISC, x, y, 0.52, 0.52)
-
-
-def _cone(x: float, y: float, turn: float = 0.0) -> Piece:
-    return Piece(CONE, x, y, 0.66, 0.62, turn)
-
-
-def _post(x: float, y: float, turn: float = 0.0) -> Piece:
-    return Piece(POST, x, y, 0.2, 0.95, turn)
-
-
-def _ring(x: float, y: float) -> Piece:
-    return Piece(RING, x, y, 0.8, 0.8)
-
-
-def _dome(x: float, y: float, turn: float = 0.0) -> Piece:
-    return Piece(DOME, x, y, 0.84, 0.46, turn)
-
+_block = partial(Piece, BLOCK, width=1.05, height=0.6)
+_disc = partial(Piece, DISC, width=0.52, height=0.52)
+_cone = partial(Piece, CONE, width=0.66, height=0.62)
+_post = partial(Piece, POST, width=0.2, height=0.95)
+_ring = partial(Piece, RING, width=0.8, height=0.8)
+_dome = partial(Piece, DOME, width=0.84, height=0.46)
 
 TOYS: tuple[Toy, ...] = (
     # A block, a cone and two discs.
@@ -170,13 +150,13 @@ TOYS: tuple[Toy, ...] = (
     ),
     Toy(
         "snail",
-        (_post(-0.2, 1.3, 22), _post(0.42, 1.25, -22), _dome(0.1, 0.78), _block(0, 0.3)),
+        (_post(-0.2, 1.3, turn=22), _post(0.42, 1.25, turn=-22), _dome(0.1, 0.78), _block(0, 0.3)),
         2,
         _sizes("dome", 1.35),
     ),
     Toy(
         "crane",
-        (_post(-0.5, 0.95), _post(-0.04, 1.46, 90), _block(-0.3, 0.3), _dome(0.46, 1.1)),
+        (_post(-0.5, 0.95), _post(-0.04, 1.46, turn=90), _block(-0.3, 0.3), _dome(0.46, 1.1)),
         3,
         _upwards("dome", 0.24),
     ),
@@ -195,7 +175,7 @@ TOYS: tuple[Toy, ...] = (
     ),
     Toy(
         "cycle",
-        (_post(0.02, 0.74, 66), _ring(-0.46, 0.4), _disc(0.5, 0.26), _cone(-0.1, 1.26)),
+        (_post(0.02, 0.74, turn=66), _ring(-0.46, 0.4), _disc(0.5, 0.26), _cone(-0.1, 1.26)),
         3,
         _sideways("cone", 0.34),
     ),

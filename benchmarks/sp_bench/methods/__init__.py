@@ -1,4 +1,4 @@
-"""The hosts: self-supervised methods of lightly's building blocks, as LightningModules."""
+"""Self-supervised methods from lightly's building blocks, as LightningModules."""
 
 from sp_bench.methods.base import Method
 from sp_bench.methods.dino import DINO

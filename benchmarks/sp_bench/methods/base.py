@@ -1,4 +1,4 @@
-"""What every host has in common: optimizer, schedule, memory format. None of it knows of SP."""
+"""Method: optimizer, schedule and memory format of every method. Nothing here refers to SP."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from lightly.utils.scheduler import CosineWarmupScheduler
 from torch import Tensor, nn
 
-# The blur's sigma as a share of the image: lightly's 0.1 to 2 px are meant for 224 px.
+# Sigma of the blur as a fraction of the image: lightly's 0.1 to 2 px are for 224 px.
 _BLUR = (0.1 / 224, 2 / 224)
-# lightly's 0.08 is meant for 224 px too: of a small image it leaves a patch. MoCo v2's share.
-LEAST_AREA = 0.2
+# MoCo v2's. lightly's 0.08 is for 224 px too: of a small image it leaves a patch.
+MIN_SCALE = 0.2
 
 
 def blur_sigmas(side: int) -> tuple[float, float]:
-    """Standard deviations of the views' blur in pixels, for views of ``side`` pixels."""
+    """Range of the blur's standard deviation in pixels, for views of ``side`` pixels."""
     return _BLUR[0] * side, _BLUR[1] * side
 
 
@@ -25,20 +25,20 @@ class Method(pl.LightningModule):
     """A self-supervised method around a backbone.
 
     Args:
-        backbone: the student; (B, 3, S, S) to (B, D).
-        dim: D.
-        side: of the full views, in pixels.
-        learning_rate: for a batch of 256; scaled linearly with the batch.
-        weight_decay: of AdamW.
-        batch_size: images in a step.
+        backbone: student, from (B, 3, S, S) to (B, D).
+        feature_dim: width D of the features.
+        side: side of the full views in pixels.
+        learning_rate: learning rate for a batch of 256; scaled linearly with the batch.
+        weight_decay: weight decay of AdamW.
+        batch_size: images per step.
     """
 
-    pool = "cls"  # what evaluation takes of a backbone with a class token
+    pool = "cls"  # pooling in the evaluation of a backbone with a class token
 
     def __init__(
         self,
         backbone: nn.Module,
-        dim: int,
+        feature_dim: int,
         side: int,
         learning_rate: float = 2e-3,
         weight_decay: float = 1e-4,
@@ -49,39 +49,39 @@ class Method(pl.LightningModule):
         self.learning_rate = learning_rate * batch_size / 256
         self.weight_decay = weight_decay
         self.backbone = backbone
-        self.build(dim)
+        self.build(feature_dim)
 
     @staticmethod
     def transform(side: int) -> Callable[[Any], list[Tensor]]:
-        """lightly's transform of this method, for views of ``side`` pixels."""
+        """lightly's transform of the method, for views of ``side`` pixels."""
         raise NotImplementedError
 
-    def build(self, dim: int) -> None:
-        """Make the heads and the loss, for features of width ``dim``."""
+    def build(self, feature_dim: int) -> None:
+        """Build the heads and the loss."""
         raise NotImplementedError
 
-    def host_loss(self, views: list[Tensor]) -> Tensor:
-        """The method's own loss for a batch of views."""
+    def method_loss(self, views: list[Tensor]) -> Tensor:
+        """Loss of the method for a batch of views, (B, 3, S, S) each."""
         raise NotImplementedError
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        loss = self.host_loss([as_stored(view) for view in batch[0]])
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[1]))
+        views, indices = batch
+        # Convolutions on a CPU in bfloat16 are 3 times as fast in this format.
+        views = [view.contiguous(memory_format=torch.channels_last) for view in views]
+        loss = self.method_loss(views)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(indices))
         return loss
 
     def configure_optimizers(self) -> Any:
-        trained = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(trained, self.learning_rate, weight_decay=self.weight_decay)
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            parameters, self.learning_rate, weight_decay=self.weight_decay
+        )
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = CosineWarmupScheduler(optimizer, warmup_epochs=steps // 20, max_epochs=steps)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
     @property
     def training_progress(self) -> float:
-        """How far training has come, in [0, 1]."""
+        """Progress of training in [0, 1]."""
         return min(1.0, self.global_step / self.trainer.estimated_stepping_batches)
-
-
-def as_stored(view: Tensor) -> Tensor:
-    """channels_last: convolutions on a CPU in bfloat16 were 3 times faster with it."""
-    return view.contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""DINO: self-distillation over many crops."""
+"""DINO: self-distillation over two full views and local ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OUTPUTS = 1024
 class DINO(MomentumMethod):
     """Caron et al., Emerging Properties in Self-Supervised Vision Transformers, ICCV 2021.
 
-    Two full views and four local crops of half their side.
+    With two full views and four local views of half their side.
     """
 
     @staticmethod
@@ -33,14 +33,14 @@ class DINO(MomentumMethod):
 
     projector: DINOProjectionHead
 
-    def new_projector(self, dim: int) -> nn.Module:
-        return DINOProjectionHead(dim, 512, 64, _OUTPUTS, freeze_last_layer=1)
+    def new_projector(self, feature_dim: int) -> nn.Module:
+        return DINOProjectionHead(feature_dim, 512, 64, _OUTPUTS, freeze_last_layer=1)
 
-    def build(self, dim: int) -> None:
-        super().build(dim)
+    def build(self, feature_dim: int) -> None:
+        super().build(feature_dim)
         self.criterion = DINOLoss(output_dim=_OUTPUTS, warmup_teacher_temp_epochs=5)
 
-    def host_loss(self, views: list[Tensor]) -> Tensor:
+    def method_loss(self, views: list[Tensor]) -> Tensor:
         self.update_teacher()
         teacher = [self.teacher(view).float() for view in views[:2]]
         student = [self.student(view).float() for view in views]

@@ -23,8 +23,7 @@ _DECODER_DIM, _MASKED = 128, 0.75
 class MAE(Method):
     """He et al., Masked Autoencoders Are Scalable Vision Learners, CVPR 2022.
 
-    ``backbone`` is the plain ViT; ``masked`` wraps it, so that the same weights can be called
-    with and without a mask.
+    ``backbone`` is the plain ViT, and ``masked`` wraps the same weights with a mask.
     """
 
     pool = "mean"
@@ -33,13 +32,13 @@ class MAE(Method):
     def transform(side: int) -> Callable[[Any], list[Tensor]]:
         return MAETransform(input_size=side)
 
-    def build(self, dim: int) -> None:
+    def build(self, feature_dim: int) -> None:
         vit: Any = self.backbone
         if not is_vit(vit):
             raise UsageError("backbone: mae takes a ViT, such as tiny_vit or vit_tiny_patch16_224")
         self.masked = MaskedVisionTransformerTIMM(vit=vit)
         self.patch: int = vit.patch_embed.patch_size[0]
-        self.to_decoder = nn.Linear(dim, _DECODER_DIM)
+        self.to_decoder = nn.Linear(feature_dim, _DECODER_DIM)
         self.decoder = MaskedVisionTransformerDecoderTIMM(
             num_patches=vit.patch_embed.num_patches,
             embed_dim=_DECODER_DIM,
@@ -50,16 +49,16 @@ class MAE(Method):
         self.to_pixels = nn.Linear(_DECODER_DIM, self.patch**2 * 3)
         self.criterion = nn.MSELoss()
 
-    def host_loss(self, views: list[Tensor]) -> Tensor:
+    def method_loss(self, views: list[Tensor]) -> Tensor:
         images = views[0]
         shape = (len(images), self.masked.sequence_length)
-        kept, masked = utils.random_token_mask(shape, mask_ratio=_MASKED, device=images.device)
-        encoded = self.to_decoder(self.masked.encode(images=images, idx_keep=kept))
+        visible, masked = utils.random_token_mask(shape, mask_ratio=_MASKED, device=images.device)
+        encoded = self.to_decoder(self.masked.encode(images=images, idx_keep=visible))
         tokens = encoded.new_zeros(*shape, encoded.shape[-1])
-        tokens = utils.set_at_index(tokens, kept, encoded)
+        tokens = utils.set_at_index(tokens, visible, encoded)
         decoded = self.decoder(tokens, idx_mask=masked)
         predicted = self.to_pixels(utils.get_at_index(decoded, masked)).float()
         patches = utils.normalize_mean_var(utils.patchify(images.float(), self.patch))
-        # Masked indices count the class token, patches do not.
+        # The masked indices count the class token, the patches do not.
         loss: Tensor = self.criterion(predicted, utils.get_at_index(patches, masked - 1))
         return loss

@@ -17,11 +17,11 @@ from lightly.transforms import (
 )
 from torch import Tensor
 
-from sp_bench.methods.base import LEAST_AREA, Method, blur_sigmas
+from sp_bench.methods.base import MIN_SCALE, Method, blur_sigmas
 
 
 class _TwoViews(Method):
-    def host_loss(self, views: list[Tensor]) -> Tensor:
+    def method_loss(self, views: list[Tensor]) -> Tensor:
         first, second = (self.projector(self.backbone(view)) for view in views)
         loss: Tensor = self.criterion(first.float(), second.float())
         return loss
@@ -32,13 +32,13 @@ class SimCLR(_TwoViews):
 
     @staticmethod
     def transform(side: int) -> Callable[[Any], list[Tensor]]:
-        # Half the colours' strength, as the paper has for small images (appendix B.9).
+        # Half the strength of the colour jitter, as in the paper for small images (appendix B.9).
         return SimCLRTransform(
-            input_size=side, sigmas=blur_sigmas(side), min_scale=LEAST_AREA, cj_strength=0.5
+            input_size=side, sigmas=blur_sigmas(side), min_scale=MIN_SCALE, cj_strength=0.5
         )
 
-    def build(self, dim: int) -> None:
-        self.projector = SimCLRProjectionHead(dim, dim, 128)
+    def build(self, feature_dim: int) -> None:
+        self.projector = SimCLRProjectionHead(feature_dim, feature_dim, 128)
         self.criterion = NTXentLoss(temperature=0.2)
 
 
@@ -47,10 +47,10 @@ class VICReg(_TwoViews):
 
     @staticmethod
     def transform(side: int) -> Callable[[Any], list[Tensor]]:
-        return VICRegTransform(input_size=side, sigmas=blur_sigmas(side), min_scale=LEAST_AREA)
+        return VICRegTransform(input_size=side, sigmas=blur_sigmas(side), min_scale=MIN_SCALE)
 
-    def build(self, dim: int) -> None:
-        self.projector = VICRegProjectionHead(dim, 1024, 1024, num_layers=2)
+    def build(self, feature_dim: int) -> None:
+        self.projector = VICRegProjectionHead(feature_dim, 1024, 1024, num_layers=2)
         self.criterion = VICRegLoss()
 
 
@@ -61,15 +61,15 @@ class BarlowTwins(_TwoViews):
     def transform(side: int) -> Callable[[Any], list[Tensor]]:
         return byol_views(side)
 
-    def build(self, dim: int) -> None:
-        self.projector = BarlowTwinsProjectionHead(dim, 1024, 1024)
+    def build(self, feature_dim: int) -> None:
+        self.projector = BarlowTwinsProjectionHead(feature_dim, 1024, 1024)
         self.criterion = BarlowTwinsLoss()
 
 
 def byol_views(side: int) -> Callable[[Any], list[Tensor]]:
-    """BYOL's two asymmetric views of an image, ``side`` pixels each."""
+    """Transform to BYOL's two asymmetric views of ``side`` pixels."""
     sigmas = blur_sigmas(side)
     return BYOLTransform(
-        BYOLView1Transform(input_size=side, sigmas=sigmas, min_scale=LEAST_AREA),
-        BYOLView2Transform(input_size=side, sigmas=sigmas, min_scale=LEAST_AREA),
+        BYOLView1Transform(input_size=side, sigmas=sigmas, min_scale=MIN_SCALE),
+        BYOLView2Transform(input_size=side, sigmas=sigmas, min_scale=MIN_SCALE),
     )

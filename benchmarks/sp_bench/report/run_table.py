@@ -77,7 +77,7 @@ def _columns(found: Found) -> list[Column]:
     if found.results is None:
         told = found.evaluation
         name = told["settings"]["backbone"] + ("" if told["checkpoint"]["path"] else ", random")
-        return [Column(found.name, name, told["figures"], _evaluated(told))]
+        return [Column(found.name, name, told["metrics"], _evaluated(told))]
     arms = dict.fromkeys(run.arm for run in found.results.runs)
     return [
         Column(found.name, _ARMS.get(arm, arm), _means(found.results, arm), _spent(runs))

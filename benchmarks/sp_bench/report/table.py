@@ -116,7 +116,7 @@ def print_figures(figures: Mapping[str, float], console: Console | None = None) 
 
 def known_figures() -> dict[str, MetricSpec]:
     """Every figure of every task, by key."""
-    return {figure.key: figure for task in all_tasks().values() for figure in task.figures}
+    return {figure.key: figure for task in all_tasks().values() for figure in task.metrics}
 
 
 def markdown_table(results: Results) -> str:

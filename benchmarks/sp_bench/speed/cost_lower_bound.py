@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from sp_bench.flops import counted
+from sp_bench.flops import count_flops
 from sp_bench.methods import Method
 from sp_bench.speed.cases import Case
 from sp_bench.speed.settings import SpeedSettings
@@ -99,5 +99,5 @@ def counted_floor(host: Callable[[], object], crops: Callable[[], object]) -> di
     >>> counted_floor(product(4), product(2))
     {'host': 256.0, 'crops': 128.0, 'floor': 1.5}
     """
-    flops = {"host": counted(host), "crops": counted(crops)}
+    flops = {"host": count_flops(host), "crops": count_flops(crops)}
     return {**flops, "floor": 1 + flops["crops"] / flops["host"]}

@@ -6,7 +6,7 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from sp_bench.callbacks import COUNTED
+from sp_bench.callbacks import COUNTED_STEPS
 from sp_bench.config import Settings
 from sp_bench.data import ImageDataset
 from sp_bench.data.dataset import Selection
@@ -24,7 +24,7 @@ def epochs_for(settings: Settings, images: ImageDataset) -> int:
         images: a batch of them is taken.
     """
     batch = Selection(images, range(settings.batch_size))
-    few = dataclasses.replace(settings, epochs=COUNTED)  # of one step each
+    few = dataclasses.replace(settings, epochs=COUNTED_STEPS)  # of one step each
     flops = {}
     for arm in (BASELINE, SP):
         with tempfile.TemporaryDirectory() as folder:

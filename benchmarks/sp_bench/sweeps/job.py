@@ -53,7 +53,7 @@ def run_job(told: dict[str, Any]) -> Run:
         origin = {
             "settings": settings.plain(),
             "prediction": str(told.get("prediction") or ""),
-            "data": splits.told(),
+            "data": splits.summary(),
             "versions": versions(),
             "machine": machine(settings.precision),
             "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),

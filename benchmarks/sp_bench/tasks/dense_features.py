@@ -1,4 +1,4 @@
-"""Features place by place, of whole images, and the values that belong to them."""
+"""Feature maps of whole images, and the values of their pixels."""
 
 from __future__ import annotations
 
@@ -10,126 +10,126 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as image_ops
 
 from sp_bench.data.dense_dataset import DenseDataset
-from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
-from sp_bench.tasks import subsample
+from sp_bench.frozen_backbone import (
+    FrozenBackbone,
+    UnmeasurableError,
+    float_parameter,
+    unchanged,
+)
+from sp_bench.tasks.task import subsample
 from sp_plugin.features.extraction import extract_feature_map
 from sp_plugin.features.input_size import find_input_size
-from sp_plugin.isolation import eval_mode, frozen_running_stats, private_rng
 from sp_plugin.validation import ConfigError
 
-MOST = 1000  # images: each has a map of features in memory
-_LARGEST = 224  # pixels
+MAX_IMAGES = 1000  # each has a feature map in memory
+_MAX_SIDE = 224  # pixels
+_BATCH = 64  # images
 
 
 @dataclass(frozen=True)
-class Maps:
-    """Features of some images and where to find their values.
+class DenseFeatures:
+    """Feature maps of a subset of images, and access to the values of their pixels.
 
     Attributes:
-        features: (m, D, h, w), float32, on the CPU.
-        few: (m,), which images.
-        images: the set.
+        maps: (m, D, h, w), float32, on the CPU.
+        indices: (m,) positions of the images in the data set.
+        dataset: images with values.
     """
 
-    features: Tensor
-    few: Tensor
-    images: DenseDataset
+    maps: Tensor
+    indices: Tensor
+    dataset: DenseDataset
+
+    def values(self, row: int) -> np.ndarray:
+        """Values of the image at a row of ``maps``, (H, W), at the size of the image."""
+        return self.dataset.values(int(self.indices[row]))
+
+    def thinned_values(self, max_side: int) -> Tensor:
+        """Values of all images, (m, h, w), reduced to ``max_side`` pixels to fit a probe on.
+
+        One pixel of each square is taken, not a mean: a mean of two classes would be a third.
+        """
+        height, width = self.values(0).shape
+        scale = min(1.0, max_side / max(height, width))
+        h, w = max(1, round(height * scale)), max(1, round(width * scale))
+        thinned = []
+        for row in range(len(self.indices)):
+            values = self.values(row)
+            rows = ((np.arange(h) + 0.5) / h * values.shape[0]).astype(int)
+            columns = ((np.arange(w) + 0.5) / w * values.shape[1]).astype(int)
+            thinned.append(torch.from_numpy(np.ascontiguousarray(values[rows][:, columns])))
+        return torch.stack(thinned)
 
 
-def dense_maps(backbone: FrozenBackbone, images: DenseDataset) -> Maps:
-    """Features of images place by place, at most 1,000 of them.
+def dense_features(backbone: FrozenBackbone, dataset: DenseDataset) -> DenseFeatures:
+    """Feature maps of at most 1,000 images.
 
-    Images are shown whole, made square (so that nothing is cut off), as large as they are and
-    224 px at most, or as large as the backbone takes.
+    Images are resized to a square as a whole, so that nothing is cut off: to their longer side,
+    224 px at most, or to the size that the backbone takes.
 
     Raises:
-        UnmeasurableError: no layer of the backbone gives a map.
+        UnmeasurableError: no layer of the backbone outputs a map.
     """
-    few = subsample(len(images), MOST)
-    source = images.source
-    wanted = min(_LARGEST, max(source[0][0].size))
-    side = find_input_size(backbone.backbone, wanted, backbone.pool, backbone.layer).input_size
+    indices = subsample(len(dataset), MAX_IMAGES)
+    preferred = min(_MAX_SIDE, max(dataset.source[0][0].size))
+    side = find_input_size(backbone.backbone, preferred, backbone.pool, backbone.layer).input_size
 
-    def make() -> Tensor:
-        layer = backbone.layer or map_layer(backbone, side)
-        batches = [
-            backbone.encode_maps(_squares(images, part, side), layer)
-            for part in torch.split(few, 64)
-        ]
-        return torch.cat(batches)
+    def compute() -> Tensor:
+        layer = backbone.layer or find_map_layer(backbone, side)
+        batches = torch.split(indices, _BATCH)
+        return torch.cat(
+            [backbone.extract_maps(_squares(dataset, b, side), layer) for b in batches]
+        )
 
-    return Maps(backbone.cached(source, "maps", make), few, images)
+    return DenseFeatures(backbone.cached(dataset.source, "maps", compute), indices, dataset)
 
 
-def map_layer(backbone: FrozenBackbone, side: int) -> str | None:
-    """The layer to take the map from: None for the output, else the last that gives a map.
+def find_map_layer(backbone: FrozenBackbone, side: int) -> str | None:
+    """Layer to take the map from: None for the output, else the last layer that outputs a map.
 
-    torchvision's ResNets pool their last map; what ``layer4`` gave is what is wanted of them.
+    torchvision's ResNets pool their last map; its layer is in ``layer4``.
+
+    Raises:
+        UnmeasurableError: no layer outputs a map.
     """
-    images = torch.zeros(1, 3, side, side).to(next(backbone.backbone.parameters(), torch.zeros(0)))
-    quiet = frozen_running_stats(backbone.backbone)
-    with eval_mode(backbone.backbone), quiet, private_rng(0, backbone.device):
+    like = float_parameter(backbone.backbone, torch.zeros(0))
+    image = torch.zeros(1, 3, side, side).to(like)
+    with unchanged(backbone.backbone, backbone.device):
         try:
-            extract_feature_map(backbone.backbone, images)
+            extract_feature_map(backbone.backbone, image)
             return None
         except ConfigError:
-            found = _last_map(backbone.backbone, images)
-    if found is None:
+            layer = _last_map_layer(backbone.backbone, image)
+    if layer is None:
         raise UnmeasurableError("layer: no layer of the backbone gives a map; name one")
-    return found
+    return layer
 
 
-def _last_map(backbone: nn.Module, images: Tensor) -> str | None:
-    given: list[str] = []
+def _last_map_layer(backbone: nn.Module, image: Tensor) -> str | None:
+    """Name of the last submodule whose output is a map, apart from global pooling."""
+    layers: list[str] = []
 
-    def keep(name: str) -> object:
+    def make_hook(name: str) -> object:
         def hook(_: nn.Module, __: object, output: object) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4 and not _pooled(output, name):
-                given.append(name)
+            if isinstance(output, Tensor) and output.ndim == 4 and not _is_pooled(output, name):
+                layers.append(name)
 
         return hook
 
-    def _pooled(output: Tensor, name: str) -> bool:
-        return output.shape[-1] == 1 and "pool" in name.lower()
-
-    handles = [
-        part.register_forward_hook(keep(name)) for name, part in backbone.named_modules() if name
-    ]
+    modules = [(name, module) for name, module in backbone.named_modules() if name]
+    handles = [module.register_forward_hook(make_hook(name)) for name, module in modules]
     try:
-        backbone(images)
+        backbone(image)
     finally:
         for handle in handles:
             handle.remove()
-    return given[-1] if given else None
+    return layers[-1] if layers else None
 
 
-def values_of(maps: Maps, index: int) -> np.ndarray:
-    """The values of the image at a place in ``few``, as large as the image."""
-    return maps.images.values(int(maps.few[index]))
+def _is_pooled(output: Tensor, name: str) -> bool:
+    return output.shape[-1] == 1 and "pool" in name.lower()
 
 
-def thinned(maps: Maps, most: int) -> Tensor:
-    """The values of all images, thinned to ``most`` pixels a side to fit a probe on.
-
-    Of a square of pixels one is taken, never a mean: between two classes there is no third.
-
-    Returns:
-        (m, h, w), one size for all images.
-    """
-    first = values_of(maps, 0).shape
-    scale = min(1.0, most / max(first))
-    h, w = max(1, round(first[0] * scale)), max(1, round(first[1] * scale))
-    out = []
-    for index in range(len(maps.few)):
-        values = values_of(maps, index)
-        rows = ((np.arange(h) + 0.5) / h * values.shape[0]).astype(int)
-        columns = ((np.arange(w) + 0.5) / w * values.shape[1]).astype(int)
-        out.append(torch.from_numpy(np.ascontiguousarray(values[rows][:, columns])))
-    return torch.stack(out)
-
-
-def _squares(images: DenseDataset, few: Tensor, side: int) -> Tensor:
-    shown = [images.image(index) for index in few.tolist()]
-    return torch.stack(
-        [image_ops.pil_to_tensor(image_ops.resize(image, [side, side])) for image in shown]
-    )
+def _squares(dataset: DenseDataset, indices: Tensor, side: int) -> Tensor:
+    images = [image_ops.resize(dataset.image(index), [side, side]) for index in indices.tolist()]
+    return torch.stack([image_ops.pil_to_tensor(image) for image in images])

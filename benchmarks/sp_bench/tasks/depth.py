@@ -1,7 +1,7 @@
-"""Depth: how far away is what is seen in each pixel, from frozen dense features?
+"""Depth: distance of the surface in each pixel, from frozen dense features.
 
-A linear probe of log depth (BatchNorm, 1x1 convolution, its output enlarged). Errors are over all
-pixels of the set whose depth is known (Eigen et al., NeurIPS 2014, arXiv 1406.2283).
+A linear probe of log depth (BatchNorm, 1x1 convolution, upsampled). Errors are over all pixels of
+the test set with known depth (Eigen et al., NeurIPS 2014, arXiv 1406.2283).
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from sp_bench.data.dense_dataset import DenseDataset
 from sp_bench.data.depth import load_depths
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import MetricSpec
-from sp_bench.tasks import Task, TaskContext
-from sp_bench.tasks.dense_features import Maps, dense_maps, thinned, values_of
+from sp_bench.tasks.dense_features import dense_features
 from sp_bench.tasks.dense_probe import fit_dense, predict_dense
+from sp_bench.tasks.task import Task, TaskContext
 
 _FIT_SIDE = 96  # pixels
 
 
-class Errors(NamedTuple):
-    """Of predicted depths.
+class DepthErrors(NamedTuple):
+    """Errors of predicted depths.
 
     Attributes:
         rmse: root of the mean squared error, in metres.
-        abs_rel: mean of the error by the truth.
-        delta: share of pixels whose ratio to the truth, or the truth's to them, is below 1.25.
+        abs_rel: mean of the absolute error divided by the true depth.
+        delta: fraction of pixels whose ratio to the truth, or its inverse, is below 1.25.
     """
 
     rmse: float
@@ -36,94 +36,96 @@ class Errors(NamedTuple):
     delta: float
 
 
-def errors(truth: Tensor, found: Tensor) -> Errors:
-    """Errors over pixels whose depth is known.
+def depth_errors(prediction: Tensor, target: Tensor) -> DepthErrors:
+    """Errors over pixels with known depth.
 
     Args:
-        truth: metres, any shape; 0 where not known.
-        found: metres, the same shape.
+        prediction: depths in metres, any shape.
+        target: depths in metres, of the same shape; 0 where unknown.
 
-    >>> errors(torch.tensor([2.0, 4.0, 0.0]), torch.tensor([2.0, 8.0, 9.0])).abs_rel
+    >>> depth_errors(torch.tensor([2.0, 8.0, 9.0]), torch.tensor([2.0, 4.0, 0.0])).abs_rel
     0.5
     """
-    return _means(_sums(truth, found))
+    return _from_sums(_error_sums(prediction, target))
 
 
-def run(subject: TaskContext) -> dict[str, float]:
-    """Errors of this backbone, of a random one, and of the training images' median depth."""
-    train, test = subject.splits.train, subject.splits.test
+def run(context: TaskContext) -> dict[str, float]:
+    """Errors of the backbone, of a random one, and of the training images' median depth."""
+    train, test = context.splits.train, context.splits.test
     if not isinstance(train, DenseDataset) or not isinstance(test, DenseDataset):
         raise UnmeasurableError("data: depth takes images with depth")
-    told, constant = _errors(subject.backbone, train, test)
-    random, _ = _errors(subject.untrained, train, test)
-    named = {"": told, "_random": random, "_constant": constant}
+    errors, constant = _probe_errors(context.backbone, train, test)
+    random, _ = _probe_errors(context.untrained, train, test)
     return {
-        f"depth_{key}{end}": value
-        for end, each in named.items()
-        for key, value in each._asdict().items()
+        f"depth_{name}{suffix}": value
+        for suffix, result in (("", errors), ("_random", random), ("_constant", constant))
+        for name, value in result._asdict().items()
     }
 
 
-def _errors(
+def _probe_errors(
     backbone: FrozenBackbone, train: DenseDataset, test: DenseDataset
-) -> tuple[Errors, Errors]:
-    fit = dense_maps(backbone, train)
-    depths = thinned(fit, _FIT_SIDE)
+) -> tuple[DepthErrors, DepthErrors]:
+    """Errors of a probe fitted on ``train``, and of the median depth of ``train`` everywhere."""
+    fit = dense_features(backbone, train)
+    depths = fit.thinned_values(_FIT_SIDE)
     known = depths[depths > 0]
     if not len(known):
         raise UnmeasurableError("data: no depth is known in the training images")
-    middle = known.median().log()
-    # From the middle on, for a probe that begins at 0.
-    logs = torch.where(depths > 0, depths.clamp_min(1e-6).log() - middle, torch.nan)
-    probe = fit_dense(fit.features, logs, 1, _loss)
-    return _scored(probe, dense_maps(backbone, test), middle)
-
-
-def _scored(probe: torch.nn.Module, maps: Maps, middle: Tensor) -> tuple[Errors, Errors]:
-    total, constant = torch.zeros(4, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
-    for index, features in enumerate(maps.features):
-        truth = torch.from_numpy(values_of(maps, index))
-        found = (predict_dense(probe, features, tuple(truth.shape))[0] + middle).exp()
-        total += _sums(truth, found)
-        constant += _sums(truth, middle.exp().expand_as(truth))
-    if not total[3]:
+    log_median = known.median().log()
+    # Relative to the median, since the probe starts at 0.
+    log_depths = torch.where(depths > 0, depths.clamp_min(1e-6).log() - log_median, torch.nan)
+    probe = fit_dense(fit.maps, log_depths, 1, _loss)
+    score = dense_features(backbone, test)
+    sums, constant = torch.zeros(4, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
+    for row, features in enumerate(score.maps):
+        target = torch.from_numpy(score.values(row))
+        log_prediction = predict_dense(probe, features, tuple(target.shape))[0] + log_median
+        sums += _error_sums(log_prediction.exp(), target)
+        constant += _error_sums(log_median.exp().expand_as(target), target)
+    if not sums[3]:
         raise UnmeasurableError("data: no depth is known in the test images")
-    return _means(total), _means(constant)
+    return _from_sums(sums), _from_sums(constant)
 
 
-def _sums(truth: Tensor, found: Tensor) -> Tensor:
-    """Sums of squared errors, of relative errors and of hits, and the number of pixels."""
-    known = truth > 0
-    truth, found = truth[known].double(), found[known].double()
-    error, ratio = found - truth, found / truth
+def _error_sums(prediction: Tensor, target: Tensor) -> Tensor:
+    """Sums of squared errors, of relative errors and of hits; and the number of known pixels."""
+    known = target > 0
+    target, prediction = target[known].double(), prediction[known].double()
+    error, ratio = prediction - target, prediction / target
     hits = torch.maximum(ratio, 1 / ratio) < 1.25
-    count = torch.tensor(float(len(truth)), dtype=torch.float64)
-    return torch.stack([error.square().sum(), (error.abs() / truth).sum(), hits.sum(), count])
+    count = torch.tensor(float(len(target)), dtype=torch.float64)
+    return torch.stack([error.square().sum(), (error.abs() / target).sum(), hits.sum(), count])
 
 
-def _means(sums: Tensor) -> Errors:
+def _from_sums(sums: Tensor) -> DepthErrors:
     squared, relative, hits, count = sums.tolist()
-    return Errors((squared / count) ** 0.5, relative / count, hits / count)
+    return DepthErrors((squared / count) ** 0.5, relative / count, hits / count)
 
 
-def _loss(told: Tensor, logs: Tensor) -> Tensor:
-    known = logs.isfinite()
-    # Before the square: behind it the gradient of what is not known would be NaN.
-    error = (told[:, 0] - logs).where(known, 0.0)
+def _loss(prediction: Tensor, log_depths: Tensor) -> Tensor:
+    known = log_depths.isfinite()
+    # Masked before the square: after it the gradient at unknown pixels would be NaN.
+    error = (prediction[:, 0] - log_depths).where(known, 0.0)
     return error.square().sum() / known.sum().clamp_min(1)
 
 
-def _figures() -> tuple[MetricSpec, ...]:
-    words = {"": "", "_random": ", random backbone", "_constant": ", median depth everywhere"}
-    figures = []
-    for end, told in words.items():
-        own = {"headline": not end, "higher_is_better": False}
-        figures += [
-            MetricSpec(f"depth_rmse{end}", f"depth: RMSE [m]{told}", **own),
-            MetricSpec(f"depth_abs_rel{end}", f"depth: AbsRel{told}", **own),
-            MetricSpec(f"depth_delta{end}", f"depth: delta < 1.25{told}", True, not end),
+def _metrics() -> tuple[MetricSpec, ...]:
+    labels = {"": "", "_random": ", random backbone", "_constant": ", median depth everywhere"}
+    metrics = []
+    for suffix, label in labels.items():
+        error = {"headline": not suffix, "higher_is_better": False}
+        metrics += [
+            MetricSpec(f"depth_rmse{suffix}", f"depth: RMSE [m]{label}", **error),
+            MetricSpec(f"depth_abs_rel{suffix}", f"depth: AbsRel{label}", **error),
+            MetricSpec(
+                f"depth_delta{suffix}",
+                f"depth: delta < 1.25{label}",
+                percent=True,
+                headline=not suffix,
+            ),
         ]
-    return tuple(figures)
+    return tuple(metrics)
 
 
-TASK = Task("depth", _figures(), run, load_depths)
+TASK = Task("depth", _metrics(), run, load_depths)

@@ -1,6 +1,6 @@
 """Fine-grained recognition: kNN and linear probe on fine classes, as the mean over classes.
 
-Fine classes are seldom equally large; each counts the same here.
+Fine classes rarely have equal sizes; each counts the same here.
 """
 
 from __future__ import annotations
@@ -10,33 +10,33 @@ from torch import Tensor
 
 from sp_bench.data.fine import load_fine
 from sp_bench.results import MetricSpec
-from sp_bench.tasks import Task, TaskContext
-from sp_bench.tasks.knn import predict
-from sp_bench.tasks.linear import probe_of
+from sp_bench.tasks.knn import predict_knn
+from sp_bench.tasks.linear import cached_probe
+from sp_bench.tasks.task import Task, TaskContext, percent_control
 
 
-def class_mean(truth: Tensor, found: Tensor) -> float:
-    """Mean over the classes in truth of the share of their images that was put right.
+def class_mean(prediction: Tensor, target: Tensor) -> float:
+    """Mean over the classes in ``target`` (N,) of the accuracy of ``prediction`` (N,) on them.
 
-    >>> class_mean(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 1]))
+    >>> class_mean(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 0, 1]))
     0.8333333333333333
     """
-    right = (truth == found).double()
-    counts, hits = truth.bincount(), truth.bincount(weights=right)
+    correct = (target == prediction).double()
+    counts, hits = target.bincount(), target.bincount(weights=correct)
     return float((hits[counts > 0] / counts[counts > 0]).mean())
 
 
-def run(subject: TaskContext) -> dict[str, float]:
+def run(context: TaskContext) -> dict[str, float]:
     """Class means on the test images."""
-    backbone, train, test = subject.backbone, subject.splits.train, subject.splits.test
-    probe = probe_of(backbone, train)
+    backbone, train, test = context.backbone, context.splits.train, context.splits.test
+    probe = cached_probe(backbone, train)
     bank, queries = backbone.features(train), backbone.features(test)
-    near = predict(bank, train.labels, queries, len(train.classes))
+    knn = predict_knn(bank, train.labels, queries, len(train.classes))
     linear = torch.from_numpy(probe.predict(queries.numpy()))
     return {
-        "fine_grained_linear": class_mean(test.labels, linear),
-        "fine_grained_knn": class_mean(test.labels, near),
-        # The same whether a rule says always the same class or any at random.
+        "fine_grained_linear": class_mean(linear, test.labels),
+        "fine_grained_knn": class_mean(knn, test.labels),
+        # The same for a constant class and for random ones.
         "fine_grained_chance": 1 / len(test.labels.unique()),
     }
 
@@ -46,7 +46,7 @@ TASK = Task(
     (
         MetricSpec("fine_grained_linear", "fine-grained: linear probe (class mean)", percent=True),
         MetricSpec("fine_grained_knn", "fine-grained: kNN (class mean)", percent=True),
-        MetricSpec("fine_grained_chance", "fine-grained: chance", percent=True, headline=False),
+        percent_control("fine_grained_chance", "fine-grained: chance"),
     ),
     run,
     load_fine,

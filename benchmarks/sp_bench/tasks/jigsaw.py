@@ -1,54 +1,46 @@
-"""Jigsaw: can the patches of an image be put back in their places from frozen features alone?
+"""Jigsaw: the position of each patch of an image in a grid, from frozen features.
 
-A linear probe scores each patch for each place, and the Hungarian method gives every place once.
-The paper's second evaluation, after Noroozi and Favaro (ECCV 2016).
+A linear probe scores each patch for each position, and the Hungarian method assigns every
+position once. The paper's second evaluation, after Noroozi and Favaro (ECCV 2016).
 """
 
 from __future__ import annotations
 
 import math
 
-from sp_bench.data.unlabelled_folder import images_without_labels
-from sp_bench.frozen_backbone import UnmeasurableError
+from sp_bench.data.load import load_unlabelled
 from sp_bench.results import MetricSpec
-from sp_bench.tasks import Task, TaskContext
-from sp_bench.tasks.jigsaw_probe import solve
+from sp_bench.tasks.jigsaw_probe import solve_jigsaws
+from sp_bench.tasks.task import Task, TaskContext, percent_control, require_two_images
 
 GRIDS = (2, 3)
 
 
-def _figures() -> tuple[MetricSpec, ...]:
-    figures = []
+def _metrics() -> tuple[MetricSpec, ...]:
+    metrics = []
     for n in GRIDS:
-        name, key = f"jigsaw {n}x{n}", f"jigsaw_{n}x{n}"
-        chance = {"piece": 1 / n**2, "perfect": 1 / math.factorial(n**2)}
-        told = {"piece": "patches put right", "perfect": "images wholly right"}
-        for what, words in told.items():
-            at = chance[what]
-            figures.append(MetricSpec(f"{key}_{what}", f"{name}: {words}", percent=True, chance=at))
-            figures.append(
-                MetricSpec(
-                    f"{key}_{what}_random",
-                    f"{name}: {words}, random backbone",
-                    percent=True,
-                    headline=False,
-                    chance=at,
-                )
-            )
-    return tuple(figures)
+        for name, label, chance in (
+            ("piece", "patches put right", 1 / n**2),
+            ("perfect", "images wholly right", 1 / math.factorial(n**2)),
+        ):
+            key, text = f"jigsaw_{n}x{n}_{name}", f"jigsaw {n}x{n}: {label}"
+            metrics += [
+                MetricSpec(key, text, percent=True, chance=chance),
+                percent_control(f"{key}_random", f"{text}, random backbone", chance),
+            ]
+    return tuple(metrics)
 
 
-def run(subject: TaskContext) -> dict[str, float]:
-    """Shares of patches and of images put right, by this backbone and by a random one."""
-    if min(len(subject.splits.train), len(subject.splits.test)) < 2:
-        raise UnmeasurableError("data: a jigsaw takes two images in each split")
-    figures = {}
+def run(context: TaskContext) -> dict[str, float]:
+    """Fractions of correct patches and of wholly correct images, also of a random backbone."""
+    require_two_images(context.splits)
+    metrics = {}
     for n in GRIDS:
-        for backbone, end in ((subject.backbone, ""), (subject.untrained, "_random")):
-            solved = solve(backbone, subject.splits, n)
-            figures[f"jigsaw_{n}x{n}_piece{end}"] = solved.piece
-            figures[f"jigsaw_{n}x{n}_perfect{end}"] = solved.perfect
-    return figures
+        for backbone, suffix in ((context.backbone, ""), (context.untrained, "_random")):
+            solution = solve_jigsaws(backbone, context.splits, n)
+            metrics[f"jigsaw_{n}x{n}_piece{suffix}"] = solution.piece
+            metrics[f"jigsaw_{n}x{n}_perfect{suffix}"] = solution.perfect
+    return metrics
 
 
-TASK = Task("jigsaw", _figures(), run, images_without_labels)
+TASK = Task("jigsaw", _metrics(), run, load_unlabelled)

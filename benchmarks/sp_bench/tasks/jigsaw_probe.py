@@ -1,4 +1,4 @@
-"""Which place each patch of an image is given: a linear probe's scores, each place given once."""
+"""Solution of jigsaws: scores of a linear probe, and the assignment with the best sum."""
 
 from __future__ import annotations
 
@@ -11,82 +11,85 @@ from torch import Tensor
 
 from sp_bench.data.dataset import Splits
 from sp_bench.frozen_backbone import FrozenBackbone
-from sp_bench.tasks import subsample
-from sp_bench.tasks.jigsaw_patches import encode_patches
+from sp_bench.tasks.jigsaw_patches import extract_patch_features
 from sp_bench.tasks.linear import fit_probe
+from sp_bench.tasks.task import subsample
 
-_FIT_PICTURES, _SCORE_PICTURES = 1500, 1000
+_FIT_IMAGES, _SCORE_IMAGES = 1500, 1000
 
 
 @dataclass(frozen=True)
-class Solved:
-    """The puzzles of some test images, as the probe puts them together.
+class JigsawSolution:
+    """Solved jigsaws of a subset of the test images.
 
     Attributes:
-        few: (m,) which test images.
-        places: (m, n * n), the place that each patch is given, by its true place.
+        indices: (m,) positions of the test images.
+        positions: (m, n * n), assigned position of each patch, by its true position.
     """
 
-    few: Tensor
-    places: Tensor
+    indices: Tensor
+    positions: Tensor
 
     @property
     def laid(self) -> Tensor:
-        """(m, n * n), for each place the patch that was put there."""
-        return self.places.argsort(dim=1)
+        """(m, n * n), patch at each position."""
+        return self.positions.argsort(dim=1)
+
+    @property
+    def _correct(self) -> Tensor:
+        return self.positions == torch.arange(self.positions.shape[1])
 
     @property
     def piece(self) -> float:
-        """Share of patches put right."""
-        return float((self.places == torch.arange(self.places.shape[1])).double().mean())
+        """Fraction of correct patches."""
+        return float(self._correct.double().mean())
 
     @property
     def perfect(self) -> float:
-        """Share of images wholly right."""
-        return float((self.places == torch.arange(self.places.shape[1])).all(1).double().mean())
+        """Fraction of wholly correct images."""
+        return float(self._correct.all(1).double().mean())
 
 
 def decode(scores: np.ndarray) -> Tensor:
-    """Each patch a place of its own, so that the sum of scores is greatest (Hungarian method).
+    """Assignment of each patch to its own position with the greatest sum of scores.
 
-    Kuhn 1955; where one patch alone would be put twice in a place, the others have a say.
+    By the Hungarian method (Kuhn 1955): patches that score best at the same position are resolved
+    by the scores of all.
 
     Args:
-        scores: (m, N, N), log-probability of patch i in place j.
+        scores: (m, N, N), log-probability of patch i at position j.
 
     Returns:
-        (m, N), the place of each patch.
+        (m, N), position of each patch.
 
     >>> decode(np.log([[[0.9, 0.1], [0.6, 0.4]]])).tolist()
     [[0, 1]]
     """
-    places = [linear_sum_assignment(each, maximize=True)[1] for each in scores]
-    return torch.from_numpy(np.stack(places)).long()
+    positions = [linear_sum_assignment(image, maximize=True)[1] for image in scores]
+    return torch.from_numpy(np.stack(positions)).long()
 
 
-def solve(backbone: FrozenBackbone, splits: Splits, n: int) -> Solved:
-    """Fit the probe on patches of training images, put those of test images together.
+def solve_jigsaws(backbone: FrozenBackbone, splits: Splits, n: int) -> JigsawSolution:
+    """Fit the probe on patches of training images and solve the jigsaws of test images.
 
-    Made once for a backbone and its test images: two tasks ask for it.
+    Cached by backbone and test images, since two tasks use the solution.
 
     Args:
-        backbone: to ask.
-        splits: at most 1,500 of the training and 1,000 of the test images are taken.
-        n: cells across and down.
+        backbone: backbone of the features.
+        splits: images; at most 1,500 training and 1,000 test images are used.
+        n: cells per row and column.
     """
     return backbone.cached(splits.test, f"jigsaw {n}", lambda: _solve(backbone, splits, n))
 
 
-def _solve(backbone: FrozenBackbone, splits: Splits, n: int) -> Solved:
-    fit_on, score_on = (
-        subsample(len(splits.train), _FIT_PICTURES),
-        subsample(len(splits.test), _SCORE_PICTURES),
-    )
-    fit = encode_patches(backbone, splits.train, fit_on, n, part=0)
-    score = encode_patches(backbone, splits.test, score_on, n, part=1)
-    true = torch.arange(n * n).repeat(len(fit_on)).numpy()
-    probe = fit_probe(fit.flatten(0, 1).numpy(), true)
-    shares = probe.predict_proba(score.flatten(0, 1).numpy())
-    # An impossible place would make every solution impossible.
-    scores = np.log(np.maximum(shares, 1e-300)).reshape(len(score_on), n * n, n * n)
-    return Solved(score_on, decode(scores))
+def _solve(backbone: FrozenBackbone, splits: Splits, n: int) -> JigsawSolution:
+    fit_indices = subsample(len(splits.train), _FIT_IMAGES)
+    score_indices = subsample(len(splits.test), _SCORE_IMAGES)
+    fit = extract_patch_features(backbone, splits.train, fit_indices, n, part=0)
+    score = extract_patch_features(backbone, splits.test, score_indices, n, part=1)
+    true_positions = torch.arange(n * n).repeat(len(fit_indices)).numpy()
+    probe = fit_probe(fit.flatten(0, 1).numpy(), true_positions)
+    probabilities = probe.predict_proba(score.flatten(0, 1).numpy())
+    # A probability of 0 would make every assignment impossible.
+    scores = np.log(np.maximum(probabilities, 1e-300)).reshape(len(score_indices), n * n, n * n)
+    return JigsawSolution(score_indices, decode(scores))

@@ -1,20 +1,21 @@
-"""Recognition after a jigsaw: are images still known when they are put together from patches?
+"""Recognition after a jigsaw: accuracy on images that are assembled from their patches.
 
-The linear probe of whole images is asked about test images made of their patches: in place,
-put together by the jigsaw's probe, and in disorder. The first is what the second can reach, the
-third what it is worth to put nothing in order.
+The linear probe of whole images is applied to test images made of their patches: as the jigsaw's
+probe assembles them, with all patches in place (the upper bound), and shuffled (the lower bound).
 """
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
+from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.results import MetricSpec
-from sp_bench.tasks import EVALUATION_SEED, Task, TaskContext
 from sp_bench.tasks.jigsaw import GRIDS
 from sp_bench.tasks.jigsaw_patches import assemble, patch_boxes
-from sp_bench.tasks.jigsaw_probe import solve
-from sp_bench.tasks.linear import probe_of
+from sp_bench.tasks.jigsaw_probe import solve_jigsaws
+from sp_bench.tasks.linear import cached_probe
+from sp_bench.tasks.task import EVALUATION_SEED, Task, TaskContext, percent_control
 from sp_plugin.isolation import make_generator
 
 _ORDERS = {
@@ -24,55 +25,49 @@ _ORDERS = {
 }
 
 
-def _figures() -> tuple[MetricSpec, ...]:
-    figures = [
+def _metrics() -> tuple[MetricSpec, ...]:
+    metrics = [
         MetricSpec(
             f"jigsaw_{n}x{n}_{order}",
-            f"jigsaw {n}x{n}: recognition, {words} (top-1)",
+            f"jigsaw {n}x{n}: recognition, {label} (top-1)",
             percent=True,
             headline=order == "reassembled",
         )
         for n in GRIDS
-        for order, words in _ORDERS.items()
+        for order, label in _ORDERS.items()
     ]
-    chance = MetricSpec(
-        "jigsaw_recognition_chance",
-        "jigsaw: recognition, most frequent class",
-        percent=True,
-        headline=False,
-    )
-    return *figures, chance
+    key, label = "jigsaw_recognition_chance", "jigsaw: recognition, most frequent class"
+    return *metrics, percent_control(key, label)
 
 
-def run(subject: TaskContext) -> dict[str, float]:
-    """Top-1 on images made of patches, for each grid and each order of the patches."""
-    backbone, test = subject.backbone, subject.splits.test
-    probe = probe_of(backbone, subject.splits.train)
-    labels = test.labels.numpy()
-    figures = {"jigsaw_recognition_chance": float(test.labels.bincount().max() / len(test))}
+def run(context: TaskContext) -> dict[str, float]:
+    """Top-1 accuracy for each grid and each order of the patches."""
+    backbone, test = context.backbone, context.splits.test
+    probe = cached_probe(backbone, context.splits.train)
+    metrics = {"jigsaw_recognition_chance": float(test.labels.bincount().max() / len(test))}
     for n in GRIDS:
-        solved = solve(backbone, subject.splits, n)
-        frames = backbone.images(test)[solved.few]
-        boxes = patch_boxes(len(frames), n, part=1)
+        solution = solve_jigsaws(backbone, context.splits, n)
+        labels = test.labels[solution.indices].numpy()
+        images = backbone.images(test)[solution.indices]
+        boxes = patch_boxes(len(images), n, part=1)
         generator = make_generator(EVALUATION_SEED, n)
         orders = {
-            "intact": torch.arange(n * n).expand(len(frames), -1),
-            "reassembled": solved.laid,
-            "shuffled": torch.rand(len(frames), n * n, generator=generator).argsort(dim=1),
+            "intact": torch.arange(n * n).expand(len(images), -1),
+            "reassembled": solution.laid,
+            "shuffled": torch.rand(len(images), n * n, generator=generator).argsort(dim=1),
         }
-        for order, places in orders.items():
-            features = torch.cat(
-                [
-                    backbone.encode(assemble(*part))
-                    for part in zip(
-                        *(each.split(backbone.batch_size) for each in (frames, boxes, places)),
-                        strict=True,
-                    )
-                ]
-            )
-            found = probe.predict(features.numpy())
-            figures[f"jigsaw_{n}x{n}_{order}"] = float((found == labels[solved.few]).mean())
-    return figures
+        for order, patches in orders.items():
+            features = _extract_assembled(backbone, images, boxes, patches)
+            accuracy = (probe.predict(features.numpy()) == labels).mean()
+            metrics[f"jigsaw_{n}x{n}_{order}"] = float(accuracy)
+    return metrics
 
 
-TASK = Task("jigsaw_recognition", _figures(), run)
+def _extract_assembled(
+    backbone: FrozenBackbone, images: Tensor, boxes: Tensor, patches: Tensor
+) -> Tensor:
+    batches = zip(*(t.split(backbone.batch_size) for t in (images, boxes, patches)), strict=True)
+    return torch.cat([backbone.extract(assemble(*batch)) for batch in batches])
+
+
+TASK = Task("jigsaw_recognition", _metrics(), run)

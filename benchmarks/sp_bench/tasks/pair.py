@@ -1,7 +1,7 @@
-"""Pairs: can position and scale of one crop against another be read off frozen features?
+"""Pair: relative position and scale of two crops, from frozen features.
 
-The paper's own evaluation, with the controls that a figure of it needs. R2 is 1 for the truth and
-0 for guessing the mean. What counts is the gain over a probe that sees one view alone.
+The paper's own evaluation, with the controls that it needs. R2 is 1 for correct predictions and 0
+for the mean. The headline metric is the gain over a probe of one view alone.
 """
 
 from __future__ import annotations
@@ -12,28 +12,27 @@ import torch
 from torch import Tensor
 
 from sp_bench.data.dataset import ImageDataset
-from sp_bench.data.unlabelled_folder import images_without_labels
-from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
+from sp_bench.data.load import load_unlabelled
+from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.results import PAIR_CONTROLS, MetricSpec
-from sp_bench.tasks import Task, TaskContext
-from sp_bench.tasks.pair_breakdown import PARTS, gains_by_part, parts_of
+from sp_bench.tasks.pair_breakdown import SUBSETS, find_subsets, gains_by_subset
 from sp_bench.tasks.pair_probe import (
-    Pairs,
-    from_both,
-    from_one,
-    mlp_of_both,
-    mlp_of_one,
+    PairFeatures,
+    predict_from_both,
+    predict_from_one,
+    predict_mlp,
     r2_of_both,
     r2_of_one,
-    shuffled,
+    shuffle_partners,
 )
-from sp_bench.tasks.pair_sampling import Draws, draw_pairs, encode_pairs
+from sp_bench.tasks.pair_sampling import SampledCrops, extract_crop_features, sample_crop_groups
+from sp_bench.tasks.task import Task, TaskContext, require_two_images
 from sp_plugin.objective.loss import r2
 
 COMPONENTS = ("dx", "dy", "scale")
 
-# Encoding them is most of what a small benchmark costs. On a ResNet of width 256 four times as
-# many to fit on raise no gain by more than 0.012, and 1,000 to score on tell an R2 to about 0.01.
+# Encoding them is most of the cost of a small benchmark. On a ResNet of width 256 four times as
+# many pairs to fit on raise no gain by more than 0.012; 1,000 to score on resolve R2 to about 0.01.
 _FIT_PAIRS, _SCORE_PAIRS = 3000, 1500
 
 _MLP = {"mlp": "both views", "mlp_one": "one view alone", "mlp_gain": "gain over one view"}
@@ -41,14 +40,20 @@ _MLP = {"mlp": "both views", "mlp_one": "one view alone", "mlp_gain": "gain over
 _UNITS = ("of the image's width", "of the image's height", "in log2 of the side")
 
 
-def _figures() -> tuple[MetricSpec, ...]:
+def r2_metric(key: str, label: str, headline: bool = False) -> MetricSpec:
+    """Spec of an R2, a control by default."""
+    return MetricSpec(key, f"{label} (R2)", headline=headline, chance=0.0)
+
+
+def _metrics() -> tuple[MetricSpec, ...]:
     gains = [
-        MetricSpec(f"pair_{name}_gain", f"pair: {name}, gain over one view (R2)", chance=0.0)
+        r2_metric(f"pair_{name}_gain", f"pair: {name}, gain over one view", headline=True)
         for name in COMPONENTS
     ]
-    equal = "pair: scale, sharpness equalised, gain over one view (R2)"
+    equal_label = "pair: scale, sharpness equalised, gain over one view"
+    equal_gain = r2_metric("pair_scale_equal_gain", equal_label, headline=True)
     controls = [
-        MetricSpec(f"pair_{name}_{key}", f"pair: {name}, {label} (R2)", headline=False, chance=0.0)
+        r2_metric(f"pair_{name}_{key}", f"pair: {name}, {label}")
         for key, label in PAIR_CONTROLS.items()
         for name in COMPONENTS
     ]
@@ -62,74 +67,70 @@ def _figures() -> tuple[MetricSpec, ...]:
         for name, unit in zip(COMPONENTS, _UNITS, strict=True)
     ]
     mlps = [
-        MetricSpec(
-            f"pair_{name}_{key}", f"pair: {name}, MLP, {label} (R2)", headline=False, chance=0.0
-        )
+        r2_metric(f"pair_{name}_{key}", f"pair: {name}, MLP, {label}")
         for key, label in _MLP.items()
         for name in COMPONENTS
     ]
-    parts = [
-        MetricSpec(
-            f"pair_{what}_gain_{part}",
-            f"pair: {what}, gain over one view, {label} (R2)",
-            headline=False,
-            chance=0.0,
-        )
-        for part, label in PARTS.items()
-        for what in ("shift", "scale")
+    by_subset = [
+        r2_metric(f"pair_{name}_gain_{subset}", f"pair: {name}, gain over one view, {label}")
+        for subset, label in SUBSETS.items()
+        for name in ("shift", "scale")
     ]
-    last = MetricSpec("pair_scale_equal_gain", equal, chance=0.0)
-    return *gains, last, *controls, *errors, *mlps, *parts
+    return *gains, equal_gain, *controls, *errors, *mlps, *by_subset
 
 
-def run(subject: TaskContext) -> dict[str, float]:
-    """Fit probes on pairs from the training images, score them on pairs from the others."""
-    train, test, backbone = subject.splits.train, subject.splits.test, subject.backbone
-    if min(len(train), len(test)) < 2:
-        raise UnmeasurableError("data: pairs of another image take two images in each split")
-    frame, crop = backbone.side, backbone.crop
-    parts = [
-        (train, draw_pairs(len(train), _FIT_PAIRS, frame, crop, part=0)),
-        (test, draw_pairs(len(test), _SCORE_PAIRS, frame, crop, part=1)),
-    ]
-    native = [_pairs(backbone, of, draws) for of, draws in parts]
-    equal = [_pairs(backbone, of, draws, draws.resolution) for of, draws in parts]
-    random = [_pairs(subject.untrained, of, draws) for of, draws in parts]
+def run(context: TaskContext) -> dict[str, float]:
+    """Fit probes on pairs from the training images, score them on pairs from the test images."""
+    require_two_images(context.splits)
+    train, test, backbone = context.splits.train, context.splits.test, context.backbone
+    sizes = backbone.side, backbone.crop_size
+    fit_crops = sample_crop_groups(len(train), _FIT_PAIRS, *sizes, part=0)
+    score_crops = sample_crop_groups(len(test), _SCORE_PAIRS, *sizes, part=1)
+    fit, score = _extract(backbone, train, fit_crops), _extract(backbone, test, score_crops)
+    equal = (
+        _extract(backbone, train, fit_crops, fit_crops.resolution),
+        _extract(backbone, test, score_crops, score_crops.resolution),
+    )
+    untrained = context.untrained
+    random = _extract(untrained, train, fit_crops), _extract(untrained, test, score_crops)
 
-    predicted, truth = from_both(*native), native[1].targets.double()
-    ones = from_one(native[0], native[1])
-    told = {
-        "r2": r2(predicted, truth),
-        "one": torch.maximum(*(r2(one, truth) for one in ones)),
-        "shuffled": r2_of_both(*map(shuffled, native)),
+    both, target = predict_from_both(fit, score), score.targets.double()
+    ones = predict_from_one(fit, score)
+    scores = {
+        "r2": r2(both, target),
+        "one": torch.maximum(*(r2(one, target) for one in ones)),
+        "shuffled": r2_of_both(shuffle_partners(fit), shuffle_partners(score)),
         "random": r2_of_both(*random),
         "equal": r2_of_both(*equal),
         "equal_one": r2_of_one(*equal),
-        "mlp": mlp_of_both(*native),
-        "mlp_one": mlp_of_one(*native),
+        "mlp": r2_of_both(fit, score, predict_mlp),
+        "mlp_one": r2_of_one(fit, score, predict_mlp),
     }
-    gain, equal_gain = told["r2"] - told["one"], told["equal"] - told["equal_one"]
-    error = (predicted - truth).abs().mean(dim=0)
+    scores["gain"] = scores["r2"] - scores["one"]
+    scores["mlp_gain"] = scores["mlp"] - scores["mlp_one"]
+    error = (both - target).abs().mean(dim=0)
     error[2] /= math.log(2)  # sigma is a natural logarithm
-    named = {"gain": gain, **told, "error": error, "mlp_gain": told["mlp"] - told["mlp_one"]}
-    figures = {
+    metrics = {
         f"pair_{name}_{key}": float(value)
-        for key, values in named.items()
+        for key, values in {**scores, "error": error}.items()
         for name, value in zip(COMPONENTS, values, strict=True)
     }
-    for part, gains in gains_by_part(parts_of(parts[1][1]), predicted, ones, truth).items():
-        figures |= {
-            f"pair_{what}_gain_{part}": value
-            for what, value in zip(("shift", "scale"), gains, strict=True)
-        }
-    return figures | {"pair_scale_equal_gain": float(equal_gain[2])}
+    metrics["pair_scale_equal_gain"] = float((scores["equal"] - scores["equal_one"])[2])
+    subsets = find_subsets(score_crops)
+    for subset, (shift, scale) in gains_by_subset(subsets, both, ones, target).items():
+        metrics[f"pair_shift_gain_{subset}"] = shift
+        metrics[f"pair_scale_gain_{subset}"] = scale
+    return metrics
 
 
-def _pairs(
-    backbone: FrozenBackbone, images: ImageDataset, draws: Draws, resolution: Tensor | None = None
-) -> Pairs:
-    views = encode_pairs(backbone, backbone.images(images), draws, resolution)
-    return Pairs(views, draws.targets, draws.image)
+def _extract(
+    backbone: FrozenBackbone,
+    images: ImageDataset,
+    crops: SampledCrops,
+    resolution: Tensor | None = None,
+) -> PairFeatures:
+    views = extract_crop_features(backbone, backbone.images(images), crops, resolution)
+    return PairFeatures(views, crops.targets, crops.image)
 
 
-TASK = Task("pair", _figures(), run, images_without_labels)
+TASK = Task("pair", _metrics(), run, load_unlabelled)

@@ -1,4 +1,4 @@
-"""The pair task's gain part by part: near and far, overlapping or not, alike in size or not."""
+"""Gain of the pair task by subsets: distance, overlap and size ratio of the crops."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sp_bench.tasks.pair_sampling import Draws
+from sp_bench.tasks.pair_sampling import SampledCrops
 from sp_plugin.crops.boxes import paired_iou
 from sp_plugin.objective.loss import r2
 
-PARTS = {
+SUBSETS = {
     "near": "near pairs",
     "middle": "pairs of middle distance",
     "far": "far pairs",
@@ -20,22 +20,25 @@ PARTS = {
     "alike": "pairs alike in size",
     "unlike": "pairs unlike in size",
 }
-_LEAST = 20  # pairs: of fewer, R2 tells nothing
+_MIN_PAIRS = 20  # R2 of fewer pairs means nothing
 
 
-def parts_of(draws: Draws) -> dict[str, Tensor]:
-    """Which pairs are of each part.
+def find_subsets(crops: SampledCrops) -> dict[str, Tensor]:
+    """Membership of each pair in each subset.
 
-    Thirds by the distance of centres in the image; by whether the crops overlap; and halves by
-    how much larger one is, whichever it is.
+    Thirds by the distance of the centers in the image; by whether the crops overlap; halves by
+    the size ratio, in either direction.
+
+    Args:
+        crops: n pairs.
 
     Returns:
-        (n,) bool for each of ``PARTS``.
+        (n,) bool for each of ``SUBSETS``.
     """
-    dx, dy, sigma = draws.targets.unbind(dim=1)
+    dx, dy, sigma = crops.targets.unbind(dim=1)
     distance, ratio = torch.hypot(dx, dy), sigma.abs()
     low, high = torch.quantile(distance, torch.tensor([1 / 3, 2 / 3]))
-    overlap = paired_iou(*draws.boxes) > 0
+    overlap = paired_iou(*crops.boxes) > 0
     unlike = ratio > ratio.median()
     return {
         "near": distance <= low,
@@ -48,29 +51,29 @@ def parts_of(draws: Draws) -> dict[str, Tensor]:
     }
 
 
-def gains_by_part(
-    parts: dict[str, Tensor], both: Tensor, ones: Sequence[Tensor], truth: Tensor
+def gains_by_subset(
+    subsets: dict[str, Tensor], both: Tensor, ones: Sequence[Tensor], target: Tensor
 ) -> dict[str, tuple[float, float]]:
-    """Gain over one view in R2, of the shift (mean of dx and dy) and of scale, in each part.
+    """Gain over one view in R2 by subset: of the shift (mean of dx and dy) and of the scale.
 
-    R2 is against the part's own mean, so parts do not add up to the whole: where scale hardly
-    varies there is little of it to tell.
+    R2 is relative to the mean of the subset, so the subsets do not add up to the whole: a subset
+    in which the scale hardly varies has a low R2 of the scale.
 
     Args:
-        parts: (n,) bool for each part.
-        both: (n, 3), predicted from both views.
-        ones: (n, 3), predicted from either view alone.
-        truth: (n, 3).
+        subsets: (n,) bool for each subset.
+        both: (n, 3), predictions from both views.
+        ones: (n, 3) each, predictions from either view alone.
+        target: (n, 3).
 
     Returns:
-        Shift and scale for each part; 0 for a part of fewer than 20 pairs.
+        Shift and scale for each subset; 0 for a subset of fewer than 20 pairs.
     """
     gains = {}
-    for name, rows in parts.items():
-        if int(rows.sum()) < _LEAST:
+    for name, rows in subsets.items():
+        if int(rows.sum()) < _MIN_PAIRS:
             gains[name] = (0.0, 0.0)
             continue
-        best = torch.stack([r2(one[rows], truth[rows]) for one in ones]).amax(dim=0)
-        gain = r2(both[rows], truth[rows]) - best
+        best = torch.stack([r2(one[rows], target[rows]) for one in ones]).amax(dim=0)
+        gain = r2(both[rows], target[rows]) - best
         gains[name] = (float(gain[:2].mean()), float(gain[2]))
     return gains

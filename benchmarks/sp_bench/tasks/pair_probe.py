@@ -1,4 +1,4 @@
-"""What a linear probe reads out of the features of pairs, and out of less than that."""
+"""Probes of the pair task: predictions from the features of both crops, or of one."""
 
 from __future__ import annotations
 
@@ -13,24 +13,21 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from sp_bench.tasks import EVALUATION_SEED
+from sp_bench.tasks.task import EVALUATION_SEED
 from sp_plugin.objective.loss import r2
 
-# From none to so much that nothing is left of the features: a useless one gets R2 0, not less.
+# From none to so strong that nothing is left of the features: useless ones get R2 0, not less.
 _ALPHAS = np.logspace(-1, 7, 17)
 
 
-Rule = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
 @dataclass(frozen=True)
-class Pairs:
-    """Features and truth of n pairs.
+class PairFeatures:
+    """Features and targets of n pairs.
 
     Attributes:
         views: (2, n, D), features of crops a and b.
         targets: (n, 3), dx, dy and scale.
-        image: (n,), which image each pair is of.
+        image: (n,), index of the image of each pair.
     """
 
     views: Tensor
@@ -38,22 +35,27 @@ class Pairs:
     image: Tensor
 
 
-def predict(fit: Tensor, targets: Tensor, score: Tensor) -> Tensor:
-    """Ridge on standardised features; its strength, for each target, by leave-one-out.
+Probe = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def predict_ridge(fit: Tensor, targets: Tensor, score: Tensor) -> Tensor:
+    """Predictions of a ridge regression on standardised features.
+
+    Its strength is chosen for each target by the leave-one-out error.
 
     Args:
-        fit: (n, D) features.
-        targets: (n, K) of them.
-        score: (m, D) other features.
+        fit: (n, D) features to fit on.
+        targets: (n, K) targets of these.
+        score: (m, D) features to predict from.
 
     Returns:
-        (m, K) predictions.
+        (m, K).
 
     >>> x = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
-    >>> predict(x[:100], x[:100, :2], x[100:]).sub(x[100:, :2]).abs().max().item() < 0.01
+    >>> predict_ridge(x[:100], x[:100, :2], x[100:]).sub(x[100:, :2]).abs().max().item() < 0.01
     True
     """
-    # By the singular values: at these shapes faster than by what "auto" takes.
+    # By singular values: faster at these shapes than the choice of "auto".
     ridge = RidgeCV(_ALPHAS, alpha_per_target=True, gcv_mode="svd")
     probe = make_pipeline(StandardScaler(), ridge)
     probe.fit(fit.double().numpy(), targets.double().numpy())
@@ -61,18 +63,9 @@ def predict(fit: Tensor, targets: Tensor, score: Tensor) -> Tensor:
 
 
 def predict_mlp(fit: Tensor, targets: Tensor, score: Tensor) -> Tensor:
-    """One hidden layer, stopped early: what a rule that is not linear tells.
-
-    Args:
-        fit: (n, D) features.
-        targets: (n, K) of them.
-        score: (m, D) other features.
-
-    Returns:
-        (m, K) predictions.
-    """
-    # Wider ones fit few pairs by heart; alpha and early stopping are against that.
-    layer = MLPRegressor(
+    """Predictions of an MLP with one hidden layer and early stopping; arguments as above."""
+    # A wider one overfits on few pairs; alpha and early stopping are against that.
+    mlp = MLPRegressor(
         hidden_layer_sizes=(128,),
         alpha=1.0,
         early_stopping=len(fit) >= 50,  # a tenth is held out for it
@@ -80,80 +73,73 @@ def predict_mlp(fit: Tensor, targets: Tensor, score: Tensor) -> Tensor:
         random_state=EVALUATION_SEED,
     )
     scaler = StandardScaler().fit(targets.double().numpy())
-    probe = make_pipeline(StandardScaler(), layer)
+    probe = make_pipeline(StandardScaler(), mlp)
     probe.fit(fit.double().numpy(), scaler.transform(targets.double().numpy()))
-    told = probe.predict(score.double().numpy())
-    return torch.from_numpy(scaler.inverse_transform(told))
+    prediction = probe.predict(score.double().numpy())
+    return torch.from_numpy(scaler.inverse_transform(prediction))
 
 
-def mlp_of_both(fit: Pairs, score: Pairs) -> Tensor:
-    """R2, (3,), of an MLP that sees both views."""
-    told = predict_mlp(_joined(fit), fit.targets, _joined(score))
-    return r2(told, score.targets.double())
+def predict_from_both(
+    fit: PairFeatures, score: PairFeatures, probe: Probe = predict_ridge
+) -> Tensor:
+    """Predictions for ``score``, (m, 3), from both views."""
+    return probe(_joined(fit), fit.targets, _joined(score))
 
 
-def mlp_of_one(fit: Pairs, score: Pairs) -> Tensor:
-    """R2, (3,), of the better of two MLPs that see one view each, component by component."""
-    told = from_one(fit, score, predict_mlp)
-    return torch.maximum(*(r2(each, score.targets.double()) for each in told))
-
-
-def from_both(fit: Pairs, score: Pairs) -> Tensor:
-    """What a probe that sees both views predicts for ``score``, (m, 3)."""
-    return predict(_joined(fit), fit.targets, _joined(score))
-
-
-def r2_of_both(fit: Pairs, score: Pairs) -> Tensor:
-    """R2 of dx, dy and scale, (3,), of a probe that sees both views."""
-    return r2(from_both(fit, score), score.targets.double())
-
-
-def r2_of_one(fit: Pairs, score: Pairs) -> Tensor:
-    """R2, (3,), of the better of two probes that see one view each, component by component.
-
-    A crop must fit its image, so where one lies already tells part of the way to the other.
-    To take the better one on the scored pairs favours the control.
-    """
-    return torch.maximum(*(r2(told, score.targets.double()) for told in from_one(fit, score)))
-
-
-def from_one(fit: Pairs, score: Pairs, rule: Rule = predict) -> list[Tensor]:
-    """What two probes that see one view each predict for ``score``, (m, 3) of either."""
+def predict_from_one(
+    fit: PairFeatures, score: PairFeatures, probe: Probe = predict_ridge
+) -> list[Tensor]:
+    """Predictions for ``score``, (m, 3) each, from view a alone and from view b alone."""
     return [
-        rule(a_or_b, fit.targets, other)
-        for a_or_b, other in zip(fit.views, score.views, strict=True)
+        probe(fit_view, fit.targets, score_view)
+        for fit_view, score_view in zip(fit.views, score.views, strict=True)
     ]
 
 
-def shuffled(pairs: Pairs) -> Pairs:
-    """The same with the second view taken from a pair of another image.
+def r2_of_both(fit: PairFeatures, score: PairFeatures, probe: Probe = predict_ridge) -> Tensor:
+    """R2 of dx, dy and scale, (3,), of a probe of both views."""
+    return r2(predict_from_both(fit, score, probe), score.targets.double())
 
-    As many numbers as both views have, but no more truth than one: R2 should be that of one.
+
+def r2_of_one(fit: PairFeatures, score: PairFeatures, probe: Probe = predict_ridge) -> Tensor:
+    """R2, (3,), of the better of two probes of one view each, by component.
+
+    A crop lies inside its image, so its own position already predicts a part of the shift. The
+    better one is chosen on the scored pairs, which favours this control.
+    """
+    predictions = predict_from_one(fit, score, probe)
+    return torch.maximum(*(r2(prediction, score.targets.double()) for prediction in predictions))
+
+
+def shuffle_partners(pairs: PairFeatures) -> PairFeatures:
+    """The same pairs with the second view of a pair from another image.
+
+    This has the width of both views but the information of one: R2 should be that of one.
 
     >>> views, targets = torch.arange(4.0).expand(2, 4).unsqueeze(2), torch.zeros(4, 3)
-    >>> pairs = shuffled(Pairs(views, targets, torch.tensor([0, 1, 0, 1])))
+    >>> pairs = shuffle_partners(PairFeatures(views, targets, torch.tensor([0, 1, 0, 1])))
     >>> pairs.views[1, :, 0].tolist()
     [1.0, 0.0, 3.0, 2.0]
     """
-    partner = strangers(pairs.image)
+    partner = other_image_partners(pairs.image)
     return replace(pairs, views=torch.stack([pairs.views[0], pairs.views[1][partner]]))
 
 
-def strangers(image: Tensor) -> Tensor:
-    """For each pair another one, of another image; each is taken once.
+def other_image_partners(image: Tensor) -> Tensor:
+    """A permutation that maps each pair to a pair of another image.
 
     Args:
-        image: (n,) which image each pair is of; none makes up more than half of them.
+        image: (n,) index of the image of each pair; no image has more than half of the pairs.
 
     Returns:
         (n,) indices.
     """
     order = image.argsort(stable=True)
-    # In this order the pairs of an image stand together: this far on, none is of the same.
+    # In this order the pairs of an image are adjacent: no pair this far away is of the same image.
     partner = torch.empty_like(order)
     partner[order] = order.roll(-int(image.bincount().max()))
     return partner
 
 
-def _joined(pairs: Pairs) -> Tensor:
+def _joined(pairs: PairFeatures) -> Tensor:
     return torch.cat([pairs.views[0], pairs.views[1]], dim=1)

@@ -1,4 +1,4 @@
-"""Which crops the pair and relation tasks ask about, and their features: the same for every arm."""
+"""Sampled crops of the pair tasks and their features: the same crops for every backbone."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ import torch
 from torch import Tensor
 
 from sp_bench.frozen_backbone import FrozenBackbone
-from sp_bench.tasks import EVALUATION_SEED
+from sp_bench.tasks.task import EVALUATION_SEED
 from sp_plugin import SPConfig, crop_resize
 from sp_plugin.crops.sampler import rand_cpu
 from sp_plugin.crops.sharpness import matched_resolution
 from sp_plugin.isolation import make_generator
 from sp_plugin.objective.targets import unnormalized_targets
 
-_PER_PICTURE = 2
+_PER_IMAGE = 2
 
 
 @dataclass(frozen=True)
-class Draws:
-    """n pairs of crops, or n times k crops.
+class SampledCrops:
+    """n groups of k crops, each group from one image; a pair is a group of two.
 
     Attributes:
-        image: (n,) int64, which image each pair is cut from; none more than twice.
-        boxes: (k, n, 4), crops a and b in the image, and further ones.
-        resolution: (n, 2), what all crops of a pair are low-passed to when equalised, in pixels.
+        image: (n,) int64, index of the image of each group; no image has more than two groups.
+        boxes: (k, n, 4), (cx, cy, w, h) as fractions of the image; crops a and b come first.
+        resolution: (n, 2), pixels to which all crops of a group are low-passed when their
+            sharpness is equalised.
     """
 
     image: Tensor
@@ -34,59 +35,65 @@ class Draws:
 
     @property
     def targets(self) -> Tensor:
-        """(n, 3): dx and dy in fractions of the image, and sigma = 1/2 ln(A_b / A_a)."""
+        """(n, 3): dx and dy in fractions of the image, and the scale 1/2 ln(area b / area a)."""
         return self.targets_of(torch.tensor([[0], [1]]))
 
     def targets_of(self, pairs: Tensor) -> Tensor:
-        """The same for pairs (2, P) of the crops: (Pn, 3), the first n of the first pair."""
+        """Targets (Pn, 3) of ``pairs`` (2, P) of a group's crops, the n of the first pair first."""
         a, b = self.boxes[pairs].flatten(1, 2)
         return unnormalized_targets(a, b, "image")
 
 
-def draw_pairs(images: int, most: int, frame: int, crop: int, part: int, crops: int = 2) -> Draws:
-    """Draw two pairs an image, or fewer from images taken at random, from nothing but this.
+def sample_crop_groups(
+    num_images: int, max_groups: int, side: int, crop_size: int, part: int, num_crops: int = 2
+) -> SampledCrops:
+    """Sample two groups of crops per image, or ``max_groups`` from random images.
+
+    The result depends only on the arguments.
 
     Args:
-        images: how many there are.
-        most: pairs at most.
-        frame: side of the images in pixels.
-        crop: side of the crops as the backbone is shown them, in pixels.
-        part: 0 to fit on, 1 to score on.
-        crops: how many belong together; more than two are in no order.
+        num_images: number of images.
+        max_groups: largest number of groups.
+        side: side of the images in pixels.
+        crop_size: side of the resized crops in pixels.
+        part: 0 for the images to fit on, 1 for those to score on; seeds the draw.
+        num_crops: crops per group.
 
-    >>> draws = draw_pairs(images=10, most=15, frame=64, crop=32, part=0)
-    >>> draws.boxes.shape, int(draws.image.bincount().max())
+    >>> pairs = sample_crop_groups(10, max_groups=15, side=64, crop_size=32, part=0)
+    >>> pairs.boxes.shape, int(pairs.image.bincount().max())
     (torch.Size([2, 15, 4]), 2)
     """
     generator = make_generator(EVALUATION_SEED, part)
-    rounds = [torch.randperm(images, generator=generator) for _ in range(_PER_PICTURE)]
-    image = torch.cat(rounds)[:most]
-    # Crops that hardly overlap, whatever SP itself is told to draw.
-    config = SPConfig(source="image", num_crops=crops, max_iou=0.1).resolve(frame)
+    rounds = [torch.randperm(num_images, generator=generator) for _ in range(_PER_IMAGE)]
+    image = torch.cat(rounds)[:max_groups]
+    # Crops with little overlap, whatever the settings of the SP arm.
+    config = SPConfig(source="image", num_crops=num_crops, max_iou=0.1).resolve(side)
     boxes = config.build_sampler()(len(image), generator)
-    numbers = rand_cpu(len(image), 1, generator=generator)
-    return Draws(image, boxes, matched_resolution(boxes[..., 2:] * frame, crop, numbers))
+    draws = rand_cpu(len(image), 1, generator=generator)
+    resolution = matched_resolution(boxes[..., 2:] * side, crop_size, draws)
+    return SampledCrops(image, boxes, resolution)
 
 
-def encode_pairs(
-    backbone: FrozenBackbone, images: Tensor, draws: Draws, resolution: Tensor | None = None
+def extract_crop_features(
+    backbone: FrozenBackbone, images: Tensor, crops: SampledCrops, resolution: Tensor | None = None
 ) -> Tensor:
-    """Features of all crops of each pair.
+    """Features of all crops.
 
     Args:
-        backbone: to ask.
-        images: (N, 3, frame, frame), uint8.
-        draws: n pairs.
-        resolution: (n, 2) to low-pass them to; None leaves them as they are.
+        backbone: backbone; crops are resized to its ``crop_size``.
+        images: (N, 3, S, S), uint8.
+        crops: n groups of k crops.
+        resolution: (n, 2) pixels to which crops are low-passed; None: unchanged sharpness.
 
     Returns:
         (k, n, D), float32, on the CPU.
     """
     features = []
-    # In parts: the crops of all pairs in floating point would not fit where images are large.
-    for rows in torch.split(torch.arange(len(draws.image)), backbone.batch_size):
-        frames = images[draws.image[rows]].to(backbone.device).float() / 255
-        to = None if resolution is None else resolution[rows].to(backbone.device)
-        crops = [crop_resize(frames, box, backbone.crop, to) for box in draws.boxes[:, rows]]
-        features.append(backbone.encode(torch.cat(crops)).unflatten(0, (len(crops), -1)))
+    # In batches: all crops in floating point would not fit in memory.
+    for rows in torch.split(torch.arange(len(crops.image)), backbone.batch_size):
+        batch = images[crops.image[rows]].to(backbone.device).float() / 255
+        low_pass = None if resolution is None else resolution[rows].to(backbone.device)
+        boxes = crops.boxes[:, rows]
+        pixels = torch.cat([crop_resize(batch, b, backbone.crop_size, low_pass) for b in boxes])
+        features.append(backbone.extract(pixels).unflatten(0, (len(boxes), -1)))
     return torch.cat(features, dim=1)

@@ -1,6 +1,6 @@
-"""Segmentation: which class is seen in each pixel, from frozen dense features?
+"""Segmentation: class of each pixel, from frozen dense features.
 
-A linear probe (BatchNorm, 1x1 convolution, logits enlarged); mIoU over the whole set.
+A linear probe (BatchNorm, 1x1 convolution, upsampled logits); mIoU over the whole test set.
 """
 
 from __future__ import annotations
@@ -13,110 +13,97 @@ from sp_bench.data.dense_dataset import VOID, DenseDataset
 from sp_bench.data.segmentation_masks import load_masks
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import MetricSpec
-from sp_bench.tasks import Task, TaskContext
-from sp_bench.tasks.dense_features import Maps, dense_maps, thinned, values_of
+from sp_bench.tasks.dense_features import dense_features
 from sp_bench.tasks.dense_probe import fit_dense, predict_dense
+from sp_bench.tasks.task import Task, TaskContext, percent_control
 
-_FIT_SIDE = 96  # pixels: the probe has no finer features to gain from more
+_FIT_SIDE = 96  # pixels: the feature maps have no more detail
 
 
-def confusion(truth: Tensor, found: Tensor, classes: int) -> Tensor:
-    """How often each class was taken for each; void is left out.
+def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int) -> Tensor:
+    """Number of pixels by target and predicted class, without void pixels.
 
     Args:
-        truth: any shape, in ``[0, classes)`` or ``VOID``.
-        found: the same shape, in ``[0, classes)``.
-        classes: how many.
+        prediction: classes in ``[0, num_classes)``, any shape.
+        target: classes in ``[0, num_classes)`` or ``VOID``, of the same shape.
+        num_classes: number of classes.
 
     Returns:
-        (classes, classes), int64, a row for each class in truth.
+        (num_classes, num_classes), int64, one row per target class.
 
-    >>> confusion(torch.tensor([0, 1, 1, 255]), torch.tensor([0, 0, 1, 1]), 2).tolist()
+    >>> confusion_matrix(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 255]), 2).tolist()
     [[1, 0], [1, 1]]
     """
-    counts = truth != VOID
-    pairs = truth[counts].long() * classes + found[counts].long()
-    return torch.bincount(pairs, minlength=classes**2).view(classes, classes)
+    counts = target != VOID
+    pairs = target[counts].long() * num_classes + prediction[counts].long()
+    return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
 
 
-def mean_iou(table: Tensor) -> float:
-    """Mean over classes of intersection by union; a class that is nowhere does not count.
+def mean_iou(confusion: Tensor) -> float:
+    """Mean over classes of intersection over union; a class that never occurs does not count.
 
     Args:
-        table: as `confusion` gives it, of the whole set.
+        confusion: `confusion_matrix` of the whole set.
 
     >>> mean_iou(torch.tensor([[1, 0], [1, 1]]))
     0.5
     """
-    both = table.diag().double()
-    either = table.sum(0) + table.sum(1) - table.diag()
-    return float((both[either > 0] / either[either > 0]).mean())
+    intersection = confusion.diag().double()
+    union = confusion.sum(0) + confusion.sum(1) - confusion.diag()
+    return float((intersection[union > 0] / union[union > 0]).mean())
 
 
-def run(subject: TaskContext) -> dict[str, float]:
-    """mIoU and accuracy of this backbone, of a random one, and of the most frequent class."""
-    train, test = subject.splits.train, subject.splits.test
+def run(context: TaskContext) -> dict[str, float]:
+    """mIoU and accuracy of the backbone, of a random one, and of the most frequent class."""
+    train, test = context.splits.train, context.splits.test
     if not isinstance(train, DenseDataset) or not isinstance(test, DenseDataset):
         raise UnmeasurableError("data: segmentation takes images with masks")
-    table = _table(subject.backbone, train, test)
-    random = _table(subject.untrained, train, test)
-    constant = torch.zeros_like(table)
-    constant[:, int(table.sum(1).argmax())] = table.sum(1)
+    confusion = _probe_confusion(context.backbone, train, test)
+    random = _probe_confusion(context.untrained, train, test)
+    constant = torch.zeros_like(confusion)
+    constant[:, int(confusion.sum(1).argmax())] = confusion.sum(1)
     return {
-        "segmentation_miou": mean_iou(table),
-        "segmentation_accuracy": float(table.diag().sum() / table.sum()),
+        "segmentation_miou": mean_iou(confusion),
+        "segmentation_accuracy": float(confusion.diag().sum() / confusion.sum()),
         "segmentation_miou_random": mean_iou(random),
         "segmentation_miou_constant": mean_iou(constant),
-        "segmentation_accuracy_constant": float(constant.diag().sum() / table.sum()),
+        "segmentation_accuracy_constant": float(constant.diag().sum() / confusion.sum()),
     }
 
 
-def _table(backbone: FrozenBackbone, train: DenseDataset, test: DenseDataset) -> Tensor:
-    classes = len(train.names)
-    fit = dense_maps(backbone, train)
-    probe = fit_dense(fit.features, thinned(fit, _FIT_SIDE).long(), classes, _loss)
-    return _scored(probe, dense_maps(backbone, test), classes)
-
-
-def _scored(probe: torch.nn.Module, maps: Maps, classes: int) -> Tensor:
-    table = torch.zeros(classes, classes, dtype=torch.int64)
-    for index, features in enumerate(maps.features):
-        truth = torch.from_numpy(values_of(maps, index))
-        found = predict_dense(probe, features, tuple(truth.shape)).argmax(dim=0)
-        table += confusion(truth, found, classes)
-    if not table.sum():
+def _probe_confusion(backbone: FrozenBackbone, train: DenseDataset, test: DenseDataset) -> Tensor:
+    """Confusion matrix on ``test`` of a probe fitted on ``train``."""
+    num_classes = len(train.names)
+    fit = dense_features(backbone, train)
+    probe = fit_dense(fit.maps, fit.thinned_values(_FIT_SIDE).long(), num_classes, _loss)
+    score = dense_features(backbone, test)
+    confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+    for row, features in enumerate(score.maps):
+        target = torch.from_numpy(score.values(row))
+        prediction = predict_dense(probe, features, tuple(target.shape)).argmax(dim=0)
+        confusion += confusion_matrix(prediction, target, num_classes)
+    if not confusion.sum():
         raise UnmeasurableError("data: every pixel of the test masks is void")
-    return table
+    return confusion
 
 
-def _loss(told: Tensor, truth: Tensor) -> Tensor:
-    # The sum over pixels by their number, which may be none in a batch.
-    loss = F.cross_entropy(told, truth, ignore_index=VOID, reduction="sum")
-    return loss / (truth != VOID).sum().clamp_min(1)
+def _loss(logits: Tensor, target: Tensor) -> Tensor:
+    # The sum over pixels by their number, which can be 0 in a batch.
+    loss = F.cross_entropy(logits, target, ignore_index=VOID, reduction="sum")
+    return loss / (target != VOID).sum().clamp_min(1)
 
 
 TASK = Task(
     "segmentation",
     (
         MetricSpec("segmentation_miou", "segmentation: mIoU", percent=True),
-        MetricSpec("segmentation_accuracy", "segmentation: pixels", percent=True, headline=False),
-        MetricSpec(
-            "segmentation_miou_random",
-            "segmentation: mIoU, random backbone",
-            percent=True,
-            headline=False,
+        percent_control("segmentation_accuracy", "segmentation: pixels"),
+        percent_control("segmentation_miou_random", "segmentation: mIoU, random backbone"),
+        percent_control(
+            "segmentation_miou_constant", "segmentation: mIoU, most frequent class everywhere"
         ),
-        MetricSpec(
-            "segmentation_miou_constant",
-            "segmentation: mIoU, most frequent class everywhere",
-            percent=True,
-            headline=False,
-        ),
-        MetricSpec(
-            "segmentation_accuracy_constant",
-            "segmentation: pixels, most frequent class everywhere",
-            percent=True,
-            headline=False,
+        percent_control(
+            "segmentation_accuracy_constant", "segmentation: pixels, most frequent class everywhere"
         ),
     ),
     run,

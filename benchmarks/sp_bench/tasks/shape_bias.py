@@ -1,8 +1,8 @@
-"""Shape bias: where shape and texture say different things, which does the probe go by?
+"""Shape bias: whether the linear probe decides by shape or by texture when they conflict.
 
 Geirhos et al., ICLR 2019 (arXiv 1811.12231): N_shape / (N_shape + N_texture) over cue-conflict
-images. The probe is the linear one of ordinary images; it chooses among the classes that the
-cue-conflict images have.
+images. The probe is fitted on ordinary images and chooses among the classes that occur in the
+cue-conflict images.
 """
 
 from __future__ import annotations
@@ -13,63 +13,65 @@ from sp_bench.data.cue_conflict import CueConflictDataset, load_cues
 from sp_bench.data.demo_cue_conflict import DemoCues
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import MetricSpec
-from sp_bench.tasks import Task, TaskContext
-from sp_bench.tasks.linear import probe_of
+from sp_bench.tasks.linear import cached_probe
+from sp_bench.tasks.task import Task, TaskContext, percent_control
 
 
-def decide(scores: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """The best of some classes, (n,).
+def decide(scores: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """Class with the best score among the allowed ones, (n,).
 
     Args:
-        scores: (n, classes).
-        among: (k,), which classes may be chosen.
+        scores: (n, num_classes).
+        allowed: (k,) classes that may be chosen.
 
     >>> decide(np.array([[0.5, 0.2, 0.3]]), np.array([1, 2])).tolist()
     [2]
     """
-    return np.asarray(among[scores[:, among].argmax(axis=1)])
+    return np.asarray(allowed[scores[:, allowed].argmax(axis=1)])
 
 
-def shape_bias(decided: np.ndarray, shapes: np.ndarray, textures: np.ndarray) -> float:
-    """Share of decisions by shape among those by shape or texture; 0.5 where there are none.
+def shape_bias(decisions: np.ndarray, shapes: np.ndarray, textures: np.ndarray) -> float:
+    """Fraction of the decisions (n,) by shape among those by shape or texture; 0.5 if none.
 
     >>> shape_bias(np.array([0, 0, 1, 2]), np.array([0, 0, 0, 0]), np.array([1, 1, 1, 1]))
     0.6666666666666666
     """
-    by_shape, by_texture = int((decided == shapes).sum()), int((decided == textures).sum())
+    by_shape, by_texture = int((decisions == shapes).sum()), int((decisions == textures).sum())
     return by_shape / (by_shape + by_texture) if by_shape + by_texture else 0.5
 
 
-def run(subject: TaskContext) -> dict[str, float]:
-    """Decisions by shape and by texture, their share and their counts; of a random backbone too."""
-    test = subject.splits.test
+def run(context: TaskContext) -> dict[str, float]:
+    """Shape bias with its counts, and the shape bias of a random backbone."""
+    test = context.splits.test
     if not isinstance(test, (CueConflictDataset, DemoCues)):
         raise UnmeasurableError("data: shape_bias takes cue-conflict images")
     shapes, textures = test.labels.numpy(), test.textures.numpy()
-    among = np.union1d(shapes, textures)
-    decided = _decided(subject.backbone, subject, among)
-    random = _decided(subject.untrained, subject, among)
-    by_shape, by_texture = int((decided == shapes).sum()), int((decided == textures).sum())
+    allowed = np.union1d(shapes, textures)
+    decisions = _probe_decisions(context.backbone, context, allowed)
+    random = _probe_decisions(context.untrained, context, allowed)
+    by_shape, by_texture = int((decisions == shapes).sum()), int((decisions == textures).sum())
     return {
-        "shape_bias": shape_bias(decided, shapes, textures),
+        "shape_bias": shape_bias(decisions, shapes, textures),
         "shape_bias_decided": float(by_shape + by_texture),
         "shape_bias_images": float(len(test)),
         "shape_bias_by_shape": by_shape / len(test),
         "shape_bias_by_texture": by_texture / len(test),
-        "shape_bias_by_chance": 1 / len(among),
+        "shape_bias_by_chance": 1 / len(allowed),
         "shape_bias_random": shape_bias(random, shapes, textures),
     }
 
 
-def _decided(backbone: FrozenBackbone, subject: TaskContext, among: np.ndarray) -> np.ndarray:
-    probe = probe_of(backbone, subject.splits.train)
-    if not set(among) <= set(probe.classes_):
+def _probe_decisions(
+    backbone: FrozenBackbone, context: TaskContext, allowed: np.ndarray
+) -> np.ndarray:
+    probe = cached_probe(backbone, context.splits.train)
+    if not set(allowed) <= set(probe.classes_):
         raise UnmeasurableError("data: some classes of the cues have no training images")
-    scores = probe.predict_proba(backbone.features(subject.splits.test).numpy())
-    # The probe's columns are the classes that it has seen.
-    whole = np.zeros((len(scores), int(max(probe.classes_)) + 1))
-    whole[:, probe.classes_] = scores
-    return decide(whole, among)
+    probabilities = probe.predict_proba(backbone.features(context.splits.test).numpy())
+    # The probe's columns are only the classes with training images.
+    scores = np.zeros((len(probabilities), int(max(probe.classes_)) + 1))
+    scores[:, probe.classes_] = probabilities
+    return decide(scores, allowed)
 
 
 TASK = Task(
@@ -78,10 +80,10 @@ TASK = Task(
         MetricSpec("shape_bias", "shape bias: N_shape / (N_shape + N_texture)", True, chance=0.5),
         MetricSpec("shape_bias_decided", "shape bias: N_shape + N_texture"),
         MetricSpec("shape_bias_images", "shape bias: images", headline=False),
-        MetricSpec("shape_bias_by_shape", "shape bias: decided by shape", True, False),
-        MetricSpec("shape_bias_by_texture", "shape bias: decided by texture", True, False),
-        MetricSpec("shape_bias_by_chance", "shape bias: either by chance", True, False),
-        MetricSpec("shape_bias_random", "shape bias: random backbone", True, False, chance=0.5),
+        percent_control("shape_bias_by_shape", "shape bias: decided by shape"),
+        percent_control("shape_bias_by_texture", "shape bias: decided by texture"),
+        percent_control("shape_bias_by_chance", "shape bias: either by chance"),
+        percent_control("shape_bias_random", "shape bias: random backbone", chance=0.5),
     ),
     run,
     load_cues,

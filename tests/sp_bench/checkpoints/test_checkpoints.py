@@ -1,4 +1,4 @@
-"""Checkpoints as each host writes them, and files that want to be more than weights."""
+"""Checkpoints in the format of each framework, and files with more than weights."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ def test_each_host_s_checkpoint_gives_the_backbone_its_weights(form, tmp_path):
     torch.save(saved, tmp_path / "a.ckpt")
     make = vit if form in VITS else resnet
     backbone = make(2)
-    told = load_checkpoint(backbone, tmp_path / "a.ckpt")
-    assert told.prefix == prefix
-    assert told.share == 1 and not told.missing and not told.shapes
+    report = load_checkpoint(backbone, tmp_path / "a.ckpt")
+    assert report.prefix == prefix
+    assert report.share == 1 and not report.missing and not report.mismatched
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(backbone.eval()(x), make(1).eval()(x))
@@ -119,9 +119,13 @@ def test_what_did_not_match_is_said(tmp_path):
     state["conv1.weight"] = torch.ones(64, 3, 3, 3)
     torch.save(state | {"odd": torch.ones(1)}, tmp_path / "a.pt")
     backbone = resnet(2)
-    told = load_checkpoint(backbone, tmp_path / "a.pt")
-    assert len(told.missing) == 10 and told.shapes == ("conv1.weight",) and told.left == ("odd",)
-    line = told.told()
+    report = load_checkpoint(backbone, tmp_path / "a.pt")
+    assert (
+        len(report.missing) == 10
+        and report.mismatched == ("conv1.weight",)
+        and report.unexpected == ("odd",)
+    )
+    line = report.summary()
     assert line.startswith("89 of 100 weights matched without a prefix; 10 missing (layer4.1.bn1.")
     assert "1 of another shape (conv1.weight)" in line and "1 not the backbone's (odd)" in line
     assert torch.equal(backbone.conv1.weight, resnet(2).conv1.weight)
@@ -130,8 +134,8 @@ def test_what_did_not_match_is_said(tmp_path):
 def test_position_embeddings_are_resampled_by_timm(tmp_path):
     torch.save(V, tmp_path / "a.pt")
     backbone = vit(2, side=64)
-    told = load_checkpoint(backbone, tmp_path / "a.pt")
-    assert told.share == 1 and told.resampled == ("pos_embed",)
+    report = load_checkpoint(backbone, tmp_path / "a.pt")
+    assert report.share == 1 and report.resampled == ("pos_embed",)
     expected = timm.layers.resample_abs_pos_embed(V["pos_embed"], [8, 8], num_prefix_tokens=1)
     torch.testing.assert_close(backbone.pos_embed.data, expected)
 

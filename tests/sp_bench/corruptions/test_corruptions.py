@@ -113,10 +113,10 @@ def test_blur_and_filter_are_scipys(images):
     kernels = motion_kernels(torch.tensor([10.0, 20, 30, 40, -20, -40]), 4, 2)
     found = convolve(x, kernels)
     for image, kernel, made in zip(x, kernels, found, strict=True):
-        for channel, told in zip(image.numpy(), made.numpy(), strict=True):
+        for channel, result in zip(image.numpy(), made.numpy(), strict=True):
             # Deep learning's convolution is the correlation of signal processing.
             expected = scipy_convolve(channel, kernel.numpy()[::-1, ::-1], mode="mirror")
-            np.testing.assert_allclose(told, expected, atol=1e-5)
+            np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
 def test_motion_along_a_row_is_half_a_gaussian():

@@ -1,4 +1,4 @@
-"""torchvision's data sets, with stand-ins that are asked for and read just as those are."""
+"""torchvision's data sets, with stand-ins of the same interface."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torchvision import datasets
 
 
 class StandIn:
-    """Four grey images, darker in each part asked for; and what it was asked for."""
+    """Four grey images, brighter in each later part; records the requested parts."""
 
     asked: ClassVar[list[dict[str, object]]]
     shade: ClassVar[dict[str, int]] = {"train": 0, "val": 60, "test": 120}

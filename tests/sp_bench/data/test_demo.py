@@ -25,7 +25,7 @@ def test_the_same_seed_gives_the_same_pictures_masks_and_depth(demo):
 def test_the_world_has_not_changed_since_it_was_first_measured(demo):
     """To a rounding: sines and exponentials may differ in their last bit between machines.
 
-    A failure means that figures measured on the demo can no longer be compared with older ones.
+    A failure means that metrics on the demo can no longer be compared with older ones.
     """
     means = pixels(demo)[:5].mean(axis=(1, 2, 3))
     np.testing.assert_allclose(means, [157.53, 104.91, 82.46, 97.17, 113.56], atol=0.2)
@@ -108,10 +108,10 @@ def test_bad_arguments_are_named(arguments, message):
 def test_raw_pixels_hardly_tell_the_class():
     """Nearest neighbours at 32 px, cosine, k = 20: less than twice chance, which is 1 in 9."""
     train, test = DemoDataset(450), DemoDataset(180, split="test")
-    bank, asked = small(train), small(test)
+    bank, queries = small(train), small(test)
     middle = bank.mean(axis=0)
-    bank, asked = unit(bank - middle), unit(asked - middle)
-    nearest = np.argsort(-asked @ bank.T, axis=1)[:, :20]
+    bank, queries = unit(bank - middle), unit(queries - middle)
+    nearest = np.argsort(-queries @ bank.T, axis=1)[:, :20]
     votes = train.labels.numpy()[nearest]
     guess = np.array([np.bincount(row, minlength=9).argmax() for row in votes])
     assert (guess == test.labels.numpy()).mean() < 2 / 9

@@ -1,4 +1,4 @@
-"""The two layouts of a folder, and every line that says what is wrong with one."""
+"""The two layouts of a folder, and the message for every error in one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CATS_AND_DOGS = {"cat": 20, "dog": 10}
 
 
 def paths(images) -> list[bytes]:
-    """The images themselves, as what they are told apart by."""
+    """The pixels of the images, which identify them."""
     return [images[index][0].tobytes() for index in range(len(images))]
 
 

@@ -1,4 +1,4 @@
-"""From what is given as --data to the two splits, and how bad input is answered."""
+"""From the value of --data to the two splits, and messages for bad input."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def test_limit_keeps_the_share_of_each_class(make_folder):
         ("", {}, "data='': no such folder or name; it takes demo, a folder of images in"),
         ("demo", {"limit": 0}, "limit=0: it takes a number of images, at least 1"),
         ("demo", {"limit": 8}, "limit=8: it takes at least one for each of 9 classes"),
-        ("demo", {"crop_size": 26}, "size=26: the demo takes at least 27, for 9 classes"),
+        ("demo", {"size": 26}, "size=26: the demo takes at least 27, for 9 classes"),
         ("demo", {"seed": -1}, "seed=-1: it takes a whole number, at least 0"),
-        ("cifar10", {"crop_size": 9}, "size=9: only 'demo' has it, not data='cifar10'; use limit"),
+        ("cifar10", {"size": 9}, "size=9: only 'demo' has it, not data='cifar10'; use limit"),
     ],
 )
 def test_bad_input_is_answered_in_one_line(spec, settings, text):

@@ -1,4 +1,4 @@
-"""Finding files, and telling those that cannot be read."""
+"""Listing files, and finding those that cannot be read."""
 
 from __future__ import annotations
 

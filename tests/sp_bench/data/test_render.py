@@ -1,4 +1,4 @@
-"""Whether image, mask and depth tell the same story."""
+"""Agreement of image, mask and depth."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sp_bench.data.render import draw
+from sp_bench.data.render import render_scene
 from sp_bench.data.scene import SIDE, Scene, Thing
 from sp_bench.data.staging import stage
 from sp_bench.data.world import BLOCK, DISC, TOYS
@@ -39,7 +39,7 @@ def test_a_part_is_drawn_where_the_plan_puts_it_and_as_large(scenes):
     for scene in scenes[:18]:
         toy = toy_of(scene)
         shape = next(shape for shape in toy.shapes if shape.kind in (DISC, BLOCK))
-        mask = draw(clean(scene, replace(toy, shapes=(shape,)))).part_mask
+        mask = render_scene(clean(scene, replace(toy, shapes=(shape,)))).part_mask
         assert set(np.unique(mask)) == {0, shape.kind}
         rows, columns = np.nonzero(mask)
         assert rows.mean() + 0.5 == pytest.approx(shape.y, abs=0.3)
@@ -52,8 +52,8 @@ def test_a_part_is_drawn_where_the_plan_puts_it_and_as_large(scenes):
 def test_most_of_the_toy_is_seen_in_nearly_every_picture(scenes):
     shares = []
     for scene in scenes:
-        alone = draw(clean(scene, toy_of(scene))).part_mask > 0
-        shares.append((draw(scene).part_mask > 0).sum() / alone.sum())
+        alone = render_scene(clean(scene, toy_of(scene))).part_mask > 0
+        shares.append((render_scene(scene).part_mask > 0).sum() / alone.sum())
     assert np.mean(np.array(shares) > 0.7) > 0.9
     assert np.mean(np.array(shares) < 0.97) > 0.03  # and some of it is hidden now and then
 
@@ -61,7 +61,10 @@ def test_most_of_the_toy_is_seen_in_nearly_every_picture(scenes):
 def test_only_the_foreground_hides_much_of_the_toy(scenes):
     for scene in scenes:
         others = [thing for thing in scene.things if thing.foot < SIDE]
-        whole, alone = draw(clean(scene, *others)), draw(clean(scene, toy_of(scene)))
+        whole, alone = (
+            render_scene(clean(scene, *others)),
+            render_scene(clean(scene, toy_of(scene))),
+        )
         assert (whole.part_mask > 0).sum() > 0.95 * (alone.part_mask > 0).sum()
 
 
@@ -69,7 +72,11 @@ def test_the_toy_is_nearer_than_the_clutter_that_it_covers(scenes):
     covers_anything = 0
     for scene in scenes:
         others = [thing for thing in scene.things if thing is not toy_of(scene)]
-        whole, without, empty = draw(scene), draw(clean(scene, *others)), draw(clean(scene))
+        whole, without, empty = (
+            render_scene(scene),
+            render_scene(clean(scene, *others)),
+            render_scene(clean(scene)),
+        )
         seen = whole.part_mask > 0
         assert (whole.depth[seen] < without.depth[seen]).all()
         covers_anything += (without.depth[seen] < empty.depth[seen]).sum()
@@ -79,7 +86,7 @@ def test_the_toy_is_nearer_than_the_clutter_that_it_covers(scenes):
 def test_the_mask_is_the_toy_less_what_stands_before_it(scenes):
     hidden_anywhere = 0
     for scene in scenes:
-        alone, whole = draw(clean(scene, toy_of(scene))), draw(scene)
+        alone, whole = render_scene(clean(scene, toy_of(scene))), render_scene(scene)
         seen = whole.part_mask > 0
         np.testing.assert_array_equal(whole.part_mask[seen], alone.part_mask[seen])
         hidden = (alone.part_mask > 0) & ~seen
@@ -91,14 +98,14 @@ def test_the_mask_is_the_toy_less_what_stands_before_it(scenes):
 
 def test_everything_is_nearer_than_what_is_behind_it(scenes):
     for scene in scenes:
-        empty, whole = draw(clean(scene)), draw(scene)
+        empty, whole = render_scene(clean(scene)), render_scene(scene)
         assert (whole.depth <= empty.depth).all()
         assert (whole.depth[whole.part_mask > 0] < empty.depth[whole.part_mask > 0]).all()
 
 
 def test_depth_is_positive_and_the_ground_comes_nearer_row_by_row(scenes):
     for scene in scenes:
-        depth = draw(clean(scene)).depth
+        depth = render_scene(clean(scene)).depth
         assert depth.dtype == np.float32
         assert depth.min() > 0
         assert depth.max() <= 60
@@ -109,24 +116,24 @@ def test_depth_is_positive_and_the_ground_comes_nearer_row_by_row(scenes):
 def test_the_toy_is_as_far_as_the_ground_that_it_stands_on(scenes):
     for scene in scenes:
         toy = toy_of(scene)
-        ground = draw(clean(scene)).depth[int(toy.foot), 0]
+        ground = render_scene(clean(scene)).depth[int(toy.foot), 0]
         # Half a row either way, and by how far its parts stand out.
-        drawing = draw(clean(scene, toy))
+        drawing = render_scene(clean(scene, toy))
         distance = np.median(drawing.depth[drawing.part_mask > 0])
         assert distance == pytest.approx(ground, rel=0.12)
 
 
 def test_a_toy_changes_the_picture_where_its_mask_says_so_and_where_its_shadow_falls(scenes):
     for scene in scenes[:15]:
-        empty, toy = draw(clean(scene)), draw(clean(scene, toy_of(scene)))
+        empty, toy = render_scene(clean(scene)), render_scene(clean(scene, toy_of(scene)))
         change = np.abs(toy.image.astype(int) - empty.image).max(axis=2)
         in_mask = toy.part_mask > 0
         assert (change[in_mask] > 8).mean() > 0.9
-        beside = np.ones_like(in_mask)
+        outside = np.ones_like(in_mask)
         rows, columns = np.nonzero(in_mask)
-        beside[max(rows.min() - 6, 0) : rows.max() + 6, :] = False
-        beside[:, max(columns.min() - 6, 0) : columns.max() + 6] = False
-        above = beside & (np.arange(SIDE)[:, None] < scene.ground_end - 1)
+        outside[max(rows.min() - 6, 0) : rows.max() + 6, :] = False
+        outside[:, max(columns.min() - 6, 0) : columns.max() + 6] = False
+        above = outside & (np.arange(SIDE)[:, None] < scene.ground_end - 1)
         assert (change[above] == 0).all()
 
 
@@ -134,7 +141,7 @@ def test_the_shadow_falls_away_from_the_light(scenes):
     sides = []
     for scene in scenes:
         toy = toy_of(scene)
-        empty, lit = draw(clean(scene)), draw(clean(scene, toy))
+        empty, lit = render_scene(clean(scene)), render_scene(clean(scene, toy))
         darker = empty.image.astype(int).sum(2) - lit.image.astype(int).sum(2)
         columns = np.nonzero(lit.part_mask)[1]
         ground = np.arange(SIDE)[:, None] > scene.ground_end
@@ -152,7 +159,7 @@ def test_parts_are_brighter_on_the_side_of_the_light(scenes):
         toy = toy_of(scene)
         plain = [replace(s, material=replace(s.material, contrast=0.0)) for s in toy.shapes]
         disc = max(plain, key=lambda shape: shape.a)
-        drawing = draw(clean(scene, replace(toy, shapes=(disc,))))
+        drawing = render_scene(clean(scene, replace(toy, shapes=(disc,))))
         grey = drawing.image.astype(float).sum(2)
         rows, columns = np.nonzero(drawing.part_mask)
         middle = columns.mean()

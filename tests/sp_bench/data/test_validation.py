@@ -18,7 +18,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in ("a", "b"):
             (root / split / name).mkdir(parents=True)
             for number in range(count):
-                level += 1  # an image is known by its grey
+                level += 1  # an image is identified by its grey level
                 pixels = np.full((8, 8, 3), level, np.uint8)
                 Image.fromarray(pixels).save(root / split / name / f"{number}.png")
     return root

@@ -1,4 +1,4 @@
-"""What tells the classes apart, on the plan and as seen in the masks."""
+"""Differences of the classes, in their definitions and in the masks."""
 
 from __future__ import annotations
 

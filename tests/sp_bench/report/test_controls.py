@@ -6,9 +6,9 @@ from sp_bench.tasks.pair import TASK
 
 
 def test_keys_are_those_of_the_pair_task() -> None:
-    controls = {f.key for f in TASK.figures if f.key.rpartition("_")[2] in CONTROLS}
-    controls |= {f.key for f in TASK.figures if f.key.endswith("_equal_one")}
-    controls -= {f.key for f in TASK.figures if "_mlp" in f.key}
+    controls = {f.key for f in TASK.metrics if f.key.rpartition("_")[2] in CONTROLS}
+    controls |= {f.key for f in TASK.metrics if f.key.endswith("_equal_one")}
+    controls -= {f.key for f in TASK.metrics if "_mlp" in f.key}
     assert {f"pair_{target}_{control}" for target in TARGETS for control in CONTROLS} == controls
 
 

@@ -18,7 +18,7 @@ from sp_bench.tasks import all_tasks
 
 from tests.sp_bench.report.test_pages import Reader
 
-KNOWN = [figure for task in all_tasks().values() for figure in task.figures]
+KNOWN = [figure for task in all_tasks().values() for figure in task.metrics]
 
 
 def evaluation(folder: Path, **figures: float) -> Path:

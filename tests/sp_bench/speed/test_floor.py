@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from sp_bench.flops import counted
+from sp_bench.flops import count_flops
 from sp_bench.speed.cases import (
     ALONE,
     HOST,
@@ -57,7 +57,7 @@ def test_the_floor_of_one_layer_worked_by_hand() -> None:
 @pytest.mark.parametrize("crops", [2, 5])
 def test_the_floor_grows_with_the_crops(crops: int) -> None:
     floor = floor_of(nn.Conv2d(3, 8, 1, bias=False), size=8, crops=crops)
-    assert counted(floor.crops) == 96 * crops * 2 * 8 * 8
+    assert count_flops(floor.crops) == 96 * crops * 2 * 8 * 8
 
 
 def test_sp_s_own_parts_hold_no_pass_through_the_backbone_but_its_head() -> None:
@@ -65,7 +65,7 @@ def test_sp_s_own_parts_hold_no_pass_through_the_backbone_but_its_head() -> None
     floor = floor_of(backbone, size=8, head_width=16, crops=2, relative=False)
     calls: list[Any] = []
     backbone.register_forward_hook(lambda *_: calls.append(_))
-    total, drawing = counted(floor.parts), counted(floor.drawing)
+    total, drawing = count_flops(floor.parts), count_flops(floor.drawing)
     assert not calls and drawing > 0
     # The head's three layers see a pair both ways: (16 + 16 + 3) x 16 products for each of 4 rows;
     # backward for the weights and for the inputs.
@@ -77,7 +77,7 @@ def per_step(arm: Arm) -> float:
     """Operations that one step of an arm takes, without what setting up takes."""
     fitted = fitted_arm(CASE, arm, SETTINGS)
     fitted.fit(1)  # finds out what the backbone takes, once
-    once, twice = (counted(lambda n=n: fitted.fit(n)) for n in (1, 2))  # type: ignore[misc]
+    once, twice = (count_flops(lambda n=n: fitted.fit(n)) for n in (1, 2))  # type: ignore[misc]
     return twice - once
 
 
@@ -104,7 +104,7 @@ def test_the_step_with_sp_is_the_host_s_with_the_crops_forward_and_backward(rela
     # Of steps 2 and 3, less step 1: a relative weight is measured in step 2, and costs no more.
     host, with_sp = per_step(ALONE), per_step(told(SP, relative=relative, warmup=0))
     backbone: Any = fitted_arm(CASE, ALONE, SETTINGS).method
-    crops = counted(Floor(CASE, SETTINGS, backbone, SP.sp or {}).crops)
+    crops = count_flops(Floor(CASE, SETTINGS, backbone, SP.sp or {}).crops)
     # A weight that were still 0 would leave the backward pass out: a third would be there.
     assert crops <= with_sp - host <= 1.15 * crops
 

@@ -1,4 +1,4 @@
-"""Images made from arrays, and a small network: what the tests of all tasks share."""
+"""Images from arrays and small networks that the tests of all tasks share."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Arrays(ImageDataset):
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """What is so small is faster on one core, and far faster where others are at work."""
+    """Such small work is faster on one core, most of all on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with threadpool_limits(1):
@@ -46,7 +46,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Probes that are trained step by step take a few."""
+    """Probes that are trained step by step take few steps."""
     monkeypatch.setattr(dense_probe, "_EPOCHS", 2)
     monkeypatch.setattr(dense_probe, "_STEPS", 2)
     monkeypatch.setattr(pair_interaction_probe, "_BATCHES", 1)
@@ -59,7 +59,7 @@ def arrays() -> type[Arrays]:
 
 @pytest.fixture
 def tints() -> Splits:
-    """Four classes of noise, each with a tint of its own that does not always show, 48 px."""
+    """Four classes of noise, each with its own tint of random strength, 48 px."""
     rng = np.random.default_rng(0)
 
     def part(count: int) -> Arrays:
@@ -73,7 +73,7 @@ def tints() -> Splits:
 
 
 class Valued(DenseDataset):
-    """Images with a value for each pixel, which their own red tells."""
+    """Images with a value for each pixel, which follows from its red."""
 
     def __init__(self, source: Arrays, names: tuple[str, ...], scale: float) -> None:
         self.source, self.names, self._scale = source, names, scale
@@ -91,7 +91,7 @@ class Valued(DenseDataset):
 
 @pytest.fixture
 def for_task(tints: Splits) -> Callable[[Task], Splits]:
-    """Images that a task can be asked about."""
+    """Images of the kind that a task takes."""
 
     def make(task: Task) -> Splits:
         if task.name == "shape_bias":
@@ -106,7 +106,7 @@ def for_task(tints: Splits) -> Callable[[Task], Splits]:
 
 @pytest.fixture
 def ask() -> Callable[..., TaskContext]:
-    """Make a subject of two backbones and the images."""
+    """Make a context of two backbones and the images."""
 
     def ask(
         backbone: nn.Module,
@@ -114,11 +114,12 @@ def ask() -> Callable[..., TaskContext]:
         untrained: nn.Module | None = None,
         *,
         side: int = 48,
-        crop: int = 24,
+        crop_size: int = 24,
         seed: int = 0,
     ) -> TaskContext:
         frozen = [
-            FrozenBackbone(each, side=side, crop=crop) for each in (backbone, untrained or backbone)
+            FrozenBackbone(each, side=side, crop_size=crop_size)
+            for each in (backbone, untrained or backbone)
         ]
         return TaskContext(*frozen, splits, seed)
 
@@ -136,7 +137,7 @@ def net() -> nn.Module:
 
 @pytest.fixture
 def ramps(arrays: type[Arrays]) -> Splits:
-    """Red rises from left to right and green from top to bottom: each pixel tells its place."""
+    """Red rises to the right and green downwards: the colour of a pixel gives its position."""
     rise = np.round((np.arange(64) + 0.5) / 64 * 255).astype(np.uint8)
     image = np.zeros((64, 64, 3), np.uint8)
     image[..., 0], image[..., 1] = rise, rise[:, None]
@@ -146,7 +147,7 @@ def ramps(arrays: type[Arrays]) -> Splits:
 
 @pytest.fixture
 def fractals(arrays: type[Arrays]) -> Splits:
-    """1/f noise: it looks the same at every scale, so that only blur tells how large a crop is."""
+    """1/f noise: it looks the same at every scale, so that only blur depends on the crop size."""
     rng = np.random.default_rng(0)
     frequency = np.hypot(np.fft.fftfreq(96)[:, None], np.fft.fftfreq(96)) + 1e-9
     frequency[0, 0] = np.inf
@@ -162,7 +163,7 @@ def fractals(arrays: type[Arrays]) -> Splits:
 
 
 class Position(nn.Module):
-    """On `ramps`: where a crop lies, by its mean, and how large it is, by its spread."""
+    """On `ramps`: position of a crop by its mean, and size by its spread."""
 
     def forward(self, images: Tensor) -> Tensor:
         ramp = images[:, :2].flatten(2)
@@ -170,19 +171,19 @@ class Position(nn.Module):
 
 
 class Sharpness(nn.Module):
-    """How bent a crop is from pixel to pixel, for how steep it is: blur, and nothing else."""
+    """Curvature of a crop relative to its slope: it depends only on the blur."""
 
     def forward(self, images: Tensor) -> Tensor:
-        told = []
+        bends = []
         for axis in (2, 3):
             slope = images.diff(dim=axis)
             bend = slope.diff(dim=axis).square().mean(dim=(1, 2, 3))
-            told.append(bend / slope.square().mean(dim=(1, 2, 3)).clamp_min(1e-9))
-        return torch.stack(told, dim=1).clamp_min(1e-9).log()
+            bends.append(bend / slope.square().mean(dim=(1, 2, 3)).clamp_min(1e-9))
+        return torch.stack(bends, dim=1).clamp_min(1e-9).log()
 
 
 class Chance(nn.Module):
-    """Numbers that depend on the crop and tell nothing of it."""
+    """Numbers that depend on the crop but have no information about it."""
 
     def forward(self, images: Tensor) -> Tensor:
         return (images.mean(dim=(1, 2, 3))[:, None] * torch.tensor([1e4, 3e4])).sin()

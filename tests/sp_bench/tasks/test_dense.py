@@ -1,4 +1,4 @@
-"""Segmentation and depth: metrics against references, and images whose answer is known."""
+"""Segmentation and depth: metrics against references, and images with a known result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sp_bench.data import DataError, load_data
 from sp_bench.data.dense_dataset import VOID
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.tasks import TaskContext, dense_probe, depth, run_task, segmentation
-from sp_bench.tasks.dense_features import dense_maps, map_layer
+from sp_bench.tasks.dense_features import dense_features, find_map_layer
 from sp_bench.tasks.dense_probe import fit_dense, predict_dense
 from torch import Tensor, nn
 from torchmetrics.functional import mean_squared_error
@@ -26,20 +26,20 @@ class Colours(nn.Module):
 
 
 class Blind(nn.Module):
-    """A map that tells nothing."""
+    """A constant map."""
 
     def forward(self, images: Tensor) -> Tensor:
         return torch.ones(len(images), 3, 8, 8)
 
 
 def subject(splits, untrained: nn.Module | None = None) -> TaskContext:
-    pair = [FrozenBackbone(net, side=32, crop=16) for net in (Colours(), untrained or Blind())]
+    pair = [FrozenBackbone(net, side=32, crop_size=16) for net in (Colours(), untrained or Blind())]
     return TaskContext(*pair, splits, 0)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Coloured halves on a ground; the colour tells class and depth; half the images at test."""
+    """Coloured halves on a ground; the colour gives class and depth; half the images at test."""
     rng = np.random.default_rng(0)
     colours = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200]])
     for split in ("train", "test"):
@@ -72,7 +72,7 @@ def answers() -> tuple[Tensor, Tensor]:
 
 def test_miou_and_accuracy_are_those_of_torchmetrics_over_the_whole_set(answers):
     truth, found = answers
-    table = sum(segmentation.confusion(t, f, 5) for t, f in zip(truth, found, strict=True))
+    table = sum(segmentation.confusion_matrix(f, t, 5) for t, f in zip(truth, found, strict=True))
     expected = multiclass_jaccard_index(found, truth, 5, ignore_index=VOID)
     assert segmentation.mean_iou(table) == pytest.approx(float(expected))
     accuracy = multiclass_accuracy(found, truth, 5, average="micro", ignore_index=VOID)
@@ -84,19 +84,19 @@ def test_miou_and_accuracy_are_those_of_torchmetrics_over_the_whole_set(answers)
 
 
 def test_a_class_that_is_nowhere_does_not_count():
-    table = segmentation.confusion(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), 7)
+    table = segmentation.confusion_matrix(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), 7)
     assert segmentation.mean_iou(table) == pytest.approx((1 / 2 + 1 / 2) / 2)
 
 
 def test_depth_errors_by_hand_and_by_torchmetrics():
     truth = torch.tensor([[2.0, 4.0], [10.0, 0.0]])
     found = torch.tensor([[2.4, 2.0], [12.5, 5.0]])
-    told = depth.errors(truth, found)
+    errors = depth.depth_errors(found, truth)
     known = truth > 0
     expected = mean_squared_error(found[known], truth[known], squared=False)
-    assert told.rmse == pytest.approx(float(expected))
-    assert told.abs_rel == pytest.approx((0.2 + 0.5 + 0.25) / 3)
-    assert told.delta == pytest.approx(1 / 3)  # 1.25 itself is not below 1.25
+    assert errors.rmse == pytest.approx(float(expected))
+    assert errors.abs_rel == pytest.approx((0.2 + 0.5 + 0.25) / 3)
+    assert errors.delta == pytest.approx(1 / 3)  # 1.25 itself is not below 1.25
 
 
 def test_masks_that_colours_tell_are_found_and_blind_features_find_the_most_frequent(folder):
@@ -137,17 +137,17 @@ def test_figures_follow_from_the_pictures_alone(folder, task, monkeypatch):
 
 def test_the_demo_has_both_and_its_features_are_extracted_once(monkeypatch):
     demo = load_data("demo", size=27)
-    told = subject(segmentation.TASK.load(None, demo))
+    context = subject(segmentation.TASK.load(None, demo))
     monkeypatch.setattr(dense_probe, "_STEPS", 1)
     monkeypatch.setattr(dense_probe, "_EPOCHS", 1)
-    asked = []
-    encode = FrozenBackbone.encode_maps
-    monkeypatch.setattr(FrozenBackbone, "encode_maps", lambda *a: asked.append(1) or encode(*a))
-    run_task(segmentation.TASK, told)
-    times = len(asked)
+    calls = []
+    extract = FrozenBackbone.extract_maps
+    monkeypatch.setattr(FrozenBackbone, "extract_maps", lambda *a: calls.append(1) or extract(*a))
+    run_task(segmentation.TASK, context)
+    times = len(calls)
     deep = depth.TASK.load(None, demo)
-    run_task(depth.TASK, TaskContext(told.backbone, told.untrained, deep, 0))
-    assert times == len(asked) == 4
+    run_task(depth.TASK, TaskContext(context.backbone, context.untrained, deep, 0))
+    assert times == len(calls) == 4
 
 
 def test_the_probe_finds_a_linear_rule_whatever_the_units_of_the_features():
@@ -155,7 +155,7 @@ def test_the_probe_finds_a_linear_rule_whatever_the_units_of_the_features():
     features = torch.randn(64, 3, 4, 4, generator=generator)
     truth = (features[:, 0] > 0).long()
     units = torch.tensor([100.0, 1, 0.01]).view(3, 1, 1)
-    loss = lambda told, values: nn.functional.cross_entropy(told, values)  # noqa: E731
+    loss = lambda logits, values: nn.functional.cross_entropy(logits, values)  # noqa: E731
     probe = fit_dense(features * units + 7, truth, 2, loss)
     found = torch.stack([predict_dense(probe, f, (4, 4)).argmax(0) for f in features * units + 7])
     assert (found == truth).double().mean() > 0.97
@@ -163,26 +163,26 @@ def test_the_probe_finds_a_linear_rule_whatever_the_units_of_the_features():
 
 def test_logits_are_enlarged_to_the_mask():
     probe = nn.Identity()
-    told = predict_dense(probe, torch.tensor([[[0.0, 1.0]]]), (2, 4))
-    torch.testing.assert_close(told[0, 0], torch.tensor([0.0, 0.25, 0.75, 1.0]))
+    logits = predict_dense(probe, torch.tensor([[[0.0, 1.0]]]), (2, 4))
+    torch.testing.assert_close(logits[0, 0], torch.tensor([0.0, 0.25, 0.75, 1.0]))
 
 
 def test_the_last_map_is_found_where_a_network_pools_it():
     net = torchvision.models.resnet18(weights=None)
     net.fc = nn.Identity()
-    frozen = FrozenBackbone(net, side=64, crop=32)
-    assert map_layer(frozen, 64).startswith("layer4")
-    assert frozen.encode_maps(torch.zeros(2, 3, 64, 64), "layer4").shape == (2, 512, 2, 2)
-    assert map_layer(FrozenBackbone(Colours(), side=64, crop=32), 64) is None
+    frozen = FrozenBackbone(net, side=64, crop_size=32)
+    assert find_map_layer(frozen, 64).startswith("layer4")
+    assert frozen.extract_maps(torch.zeros(2, 3, 64, 64), "layer4").shape == (2, 512, 2, 2)
+    assert find_map_layer(FrozenBackbone(Colours(), side=64, crop_size=32), 64) is None
     with pytest.raises(UnmeasurableError, match="no layer of the backbone gives a map"):
-        map_layer(FrozenBackbone(nn.Flatten(), side=64, crop=32), 64)
+        find_map_layer(FrozenBackbone(nn.Flatten(), side=64, crop_size=32), 64)
 
 
 def test_whole_pictures_are_shown_none_of_it_cut_off(folder):
     splits = segmentation.TASK.load(str(folder), None)
-    maps = dense_maps(FrozenBackbone(Colours(), side=32, crop=16), splits.test)
-    assert maps.features.shape == (16, 3, 16, 16)
-    left = maps.features[:, 0, 0, 0] - maps.features[:, 2, 0, 0]
+    features = dense_features(FrozenBackbone(Colours(), side=32, crop_size=16), splits.test)
+    assert features.maps.shape == (16, 3, 16, 16)
+    left = features.maps[:, 0, 0, 0] - features.maps[:, 2, 0, 0]
     assert (left > 1).all()  # red is in the upper left corner of each
 
 
@@ -190,11 +190,11 @@ def test_whole_pictures_are_shown_none_of_it_cut_off(folder):
     ("spoil", "says"),
     [
         (lambda f: Image.new("L", (9, 9)).save(f / "testannot/03.png"),
-         r"03.png': of \(9, 9\) for an image of 32 x 24; it takes \(24, 32\)"),
+         r"03.png': has shape \(9, 9\) for an image of 32 x 24; it takes \(24, 32\)"),
         (lambda f: (f / "testannot/03.png").unlink(), r"no testannot/03.png for test/03.png"),
         (lambda f: [p.unlink() for p in (f / "train").iterdir()], "no images in train/"),
         (lambda f: (f / "train").rename(f / "learn"), "takes train/ and trainannot/"),
-        (lambda f: (f / "testannot").rename(f / "x"), "no folder testannot/ beside test/"),
+        (lambda f: (f / "testannot").rename(f / "x"), "no folder testannot/ next to test/"),
         (lambda f: (f / "classes.txt").write_text("one\n"), "classes.txt names 1, it takes two"),
         (lambda f: Image.new("RGB", (32, 24)).save(f / "trainannot/00.png")
          or (f / "classes.txt").unlink(), "mode RGB; it takes one channel"),
@@ -213,7 +213,7 @@ def test_masks_that_do_not_fit_are_named_in_one_line(folder, spoil, says):
         (lambda f: (f / "testdepth/03.png").unlink(), "no testdepth/03.png or .npy for test/03"),
         (lambda f: (f / "unit.txt").write_text("mm"), "unit.txt has 'mm', it takes metres"),
         (lambda f: np.save(f / "testdepth/03.npy", np.zeros((2, 2)))
-         or (f / "testdepth/03.png").unlink(), r"of \(2, 2\) for an image of 32 x 24"),
+         or (f / "testdepth/03.png").unlink(), r"has shape \(2, 2\) for an image of 32 x 24"),
     ],
 )  # fmt: skip
 def test_depths_that_do_not_fit_are_named_in_one_line(folder, spoil, says):

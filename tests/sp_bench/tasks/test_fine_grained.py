@@ -14,16 +14,16 @@ def test_the_class_mean_is_scikit_learns_balanced_accuracy():
     truth = rng.choice([0, 1, 2, 5], 200, p=[0.7, 0.1, 0.1, 0.1])
     found = np.where(rng.random(200) < 0.5, truth, rng.integers(0, 6, 200))
     expected = balanced_accuracy_score(truth, found)
-    assert class_mean(torch.from_numpy(truth), torch.from_numpy(found)) == pytest.approx(expected)
+    assert class_mean(torch.from_numpy(found), torch.from_numpy(truth)) == pytest.approx(expected)
     assert abs(expected - (truth == found).mean()) > 0.01
 
 
 def test_figures_are_class_means_of_the_same_probes(net, tints, ask):
-    subject = ask(net, tints)
-    found = run_task(TASK, subject)
-    probe = linear.probe_of(subject.backbone, tints.train)
-    told = probe.predict(subject.backbone.features(tints.test).numpy())
-    expected = balanced_accuracy_score(tints.test.labels, told)
+    context = ask(net, tints)
+    found = run_task(TASK, context)
+    probe = linear.cached_probe(context.backbone, tints.train)
+    prediction = probe.predict(context.backbone.features(tints.test).numpy())
+    expected = balanced_accuracy_score(tints.test.labels, prediction)
     assert found["fine_grained_linear"] == pytest.approx(expected)
     assert found["fine_grained_chance"] == 0.25
     assert found["fine_grained_knn"] > 0.3

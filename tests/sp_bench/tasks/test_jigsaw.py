@@ -1,4 +1,4 @@
-"""Jigsaw on patches whose place is known, and on features that know nothing."""
+"""Jigsaw on patches with known positions, and on features without information."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from sp_bench.frozen_backbone import UnmeasurableError
 from sp_bench.tasks import jigsaw_recognition, run_task
 from sp_bench.tasks.jigsaw import TASK
 from sp_bench.tasks.jigsaw_patches import assemble, patch_boxes
-from sp_bench.tasks.jigsaw_probe import Solved, decode
+from sp_bench.tasks.jigsaw_probe import JigsawSolution, decode
 from torch import Tensor, nn
 
 from sp_plugin.crops.boxes import cxcywh_to_xyxy
 
 
 class Means(nn.Module):
-    """The mean colour of a patch: on `ramps`, where it lies."""
+    """The mean colour of a patch: on `ramps`, its position."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images.mean(dim=(2, 3))
 
 
 class Chance(nn.Module):
-    """Numbers that depend on the patch and tell nothing of it."""
+    """Numbers that depend on the patch but have no information about it."""
 
     def forward(self, images: Tensor) -> Tensor:
         noise = images.sum(dim=(1, 2, 3)).double() * 1e4
@@ -75,18 +75,20 @@ def test_each_place_is_given_once_by_the_best_sum():
 
 def test_piece_and_perfect_by_hand():
     places = torch.tensor([[0, 1, 2, 3], [1, 0, 2, 3], [3, 2, 1, 0]])
-    solved = Solved(torch.arange(3), places)
+    solved = JigsawSolution(torch.arange(3), places)
     assert solved.piece == pytest.approx(6 / 12)
     assert solved.perfect == pytest.approx(1 / 3)
 
 
 def test_a_patch_lies_where_it_was_put():
     # Patch 0 is put in place 1, patch 1 in place 2, patch 2 in place 0.
-    assert Solved(torch.arange(1), torch.tensor([[1, 2, 0, 3]])).laid.tolist() == [[2, 0, 1, 3]]
+    assert JigsawSolution(torch.arange(1), torch.tensor([[1, 2, 0, 3]])).laid.tolist() == [
+        [2, 0, 1, 3]
+    ]
 
 
 def test_features_that_tell_the_place_solve_it_and_chance_does_not(ramps, ask):
-    found = run_task(TASK, ask(Means(), ramps, Chance(), side=48, crop=16))
+    found = run_task(TASK, ask(Means(), ramps, Chance(), side=48, crop_size=16))
     for n in (2, 3):
         assert found[f"jigsaw_{n}x{n}_piece"] > 0.98
         assert found[f"jigsaw_{n}x{n}_perfect"] > 0.95
@@ -97,7 +99,7 @@ def test_features_that_tell_the_place_solve_it_and_chance_does_not(ramps, ask):
 
 
 def test_chance_stands_beside_each_figure():
-    chance = {figure.key: figure.chance for figure in TASK.figures}
+    chance = {metric.key: metric.chance for metric in TASK.metrics}
     assert chance["jigsaw_3x3_piece"] == pytest.approx(1 / 9)
     assert chance["jigsaw_3x3_perfect"] == pytest.approx(1 / math.factorial(9))
     assert chance["jigsaw_2x2_perfect_random"] == pytest.approx(1 / 24)
@@ -132,17 +134,17 @@ def test_reassembled_pictures_are_known_as_intact_ones_and_shuffled_ones_are_not
         pixels = np.zeros((count, 48, 48, 3))
         light = rng.uniform(0.9, 1, (count, 1, 1))
         pixels[..., 0], pixels[..., 1] = light * rise, light * rise[:, None]
-        # The same blue in both, in another corner: only where it lies tells the class.
+        # The same blue in both, in another corner: only its position depends on the class.
         pixels[labels == 0, :16, :16, 2] = 220
         pixels[labels == 1, 32:, 32:, 2] = 220
         pixels += rng.uniform(0, 10, pixels.shape)
         return arrays(pixels.astype(np.uint8), labels)
 
     splits = Splits("corners", part(200), part(200))
-    found = run_task(jigsaw_recognition.TASK, ask(Corner(), splits, side=48, crop=16))
+    found = run_task(jigsaw_recognition.TASK, ask(Corner(), splits, side=48, crop_size=16))
     assert found["jigsaw_3x3_intact"] == 1
     assert found["jigsaw_3x3_reassembled"] > 0.9
-    # In the corner that tells lies any of nine patches: it is blue in class 0 once in nine times.
+    # The corner that decides gets any of nine patches: for class 0 it is blue one time in nine.
     assert found["jigsaw_3x3_shuffled"] == pytest.approx(0.55, abs=0.08)
     assert found["jigsaw_recognition_chance"] == 0.5
 

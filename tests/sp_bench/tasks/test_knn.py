@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 from sp_bench.tasks import knn
-from sp_bench.tasks.knn import TASK, neighbours, predict
+from sp_bench.tasks.knn import TASK, num_neighbours, predict_knn
 
 
 def clouds(n: int, d: int, classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Overlapping clouds whose lengths tell nothing, so that many votes are close."""
+    """Overlapping clouds with random norms, so that many votes are close."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, n)
     middle = np.random.default_rng(99).normal(size=(classes, d))[labels]
@@ -24,10 +24,10 @@ def test_a_near_one_outvotes_many_that_are_far():
     bank = torch.cat([torch.tensor([[2.0, 0.0]]), torch.tensor([[0.6, 0.8]]).repeat(19, 1)])
     labels = torch.tensor([0] + [1] * 19)
     query = torch.tensor([[5.0, 0.0]])
-    assert predict(bank, labels, query, 2).tolist() == [0]
+    assert predict_knn(bank, labels, query, 2).tolist() == [0]
     # At 0.8 it is exp(8) = 2981, and 19 of them are 56638.
     bank[1:] = torch.tensor([0.8, 0.6])
-    assert predict(bank, labels, query, 2).tolist() == [1]
+    assert predict_knn(bank, labels, query, 2).tolist() == [1]
 
 
 def test_only_the_nearest_twenty_vote():
@@ -35,7 +35,7 @@ def test_only_the_nearest_twenty_vote():
     near, far = torch.tensor([[0.9, 0.19**0.5]]), torch.tensor([[0.8, 0.6]])
     bank = torch.cat([near.repeat(20, 1), far.repeat(200, 1)])
     labels = torch.tensor([0] * 20 + [1] * 200)
-    assert predict(bank, labels, torch.tensor([[1.0, 0.0]]), 2).tolist() == [0]
+    assert predict_knn(bank, labels, torch.tensor([[1.0, 0.0]]), 2).tolist() == [0]
 
 
 def test_it_is_the_weighted_cosine_rule_of_scikit_learn():
@@ -44,38 +44,38 @@ def test_it_is_the_weighted_cosine_rule_of_scikit_learn():
         20, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.1)
     ).fit(bank, labels)
     expected = reference.predict(queries)
-    assert predict(bank, labels, queries, 5).tolist() == expected.tolist()
+    assert predict_knn(bank, labels, queries, 5).tolist() == expected.tolist()
     assert 0.3 < (expected == clouds(300, 8, 5, seed=1)[1].numpy()).mean() < 0.95
 
 
 def test_batches_change_nothing(monkeypatch):
     (bank, labels), (queries, _) = clouds(100, 8, 5), clouds(50, 8, 5, seed=1)
-    whole = predict(bank, labels, queries, 5)
-    monkeypatch.setattr(knn, "_NUMBERS", 700)
-    assert torch.equal(predict(bank, labels, queries, 5), whole)
+    whole = predict_knn(bank, labels, queries, 5)
+    monkeypatch.setattr(knn, "_MAX_NUMBERS", 700)
+    assert torch.equal(predict_knn(bank, labels, queries, 5), whole)
 
 
 @settings(deadline=None)
 @given(st.permutations(range(30)), st.floats(0.01, 100))
 def test_neither_the_order_of_the_bank_nor_the_length_of_features_counts(order, length):
     (bank, labels), (queries, _) = clouds(30, 4, 3), clouds(10, 4, 3, seed=1)
-    found = predict(bank[order] * length, labels[order], queries / length, 3)
-    assert torch.equal(found, predict(bank, labels, queries, 3))
+    found = predict_knn(bank[order] * length, labels[order], queries / length, 3)
+    assert torch.equal(found, predict_knn(bank, labels, queries, 3))
 
 
 @pytest.mark.parametrize(
     ("bank", "k"), [(1, 1), (19, 19), (20, 20), (49_999, 20), (50_000, 200), (10**6, 200)]
 )
 def test_how_many_vote(bank, k):
-    assert neighbours(bank) == k
+    assert num_neighbours(bank) == k
 
 
 def test_top_1_is_the_share_that_scikit_learn_puts_right(net, tints, ask):
-    subject = ask(net, tints)
-    bank, queries = (subject.backbone.features(part) for part in (tints.train, tints.test))
+    context = ask(net, tints)
+    bank, queries = (context.backbone.features(part) for part in (tints.train, tints.test))
     reference = KNeighborsClassifier(
         20, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.1)
     ).fit(bank, tints.train.labels)
     share = reference.score(queries, tints.test.labels)
-    assert TASK.run(subject) == {"knn": pytest.approx(share)}
+    assert TASK.run(context) == {"knn": pytest.approx(share)}
     assert 0.25 < share < 1

@@ -13,7 +13,7 @@ from sp_bench.tasks.linear import STRENGTHS, TASK, choose_strength, fit_probe
 
 
 def clouds(n: int, d: int, seed: int = 0, noise: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Three overlapping clouds in d dimensions, and ``noise`` dimensions that tell nothing."""
+    """Three overlapping clouds in d dimensions, and ``noise`` dimensions without information."""
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % 3
     middle = np.random.default_rng(99).normal(size=(3, d))[labels]
@@ -22,7 +22,7 @@ def clouds(n: int, d: int, seed: int = 0, noise: int = 0) -> tuple[np.ndarray, n
 
 
 def entangled(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Clouds whose dimensions all look alike: to tell them apart takes a weak penalty."""
+    """Clouds whose dimensions are correlated: to separate them takes a weak penalty."""
     points, labels = clouds(n, 5, seed)
     return points @ (1 + 0.3 * np.random.default_rng(1).normal(size=(5, 5))), labels
 
@@ -86,9 +86,9 @@ def test_one_class_alone_cannot_be_told_from_others(net, arrays, tints, ask):
 
 
 def test_top_1_is_the_share_of_test_pictures_put_right(net, tints, ask):
-    subject = ask(net, tints)
-    probe = fit_probe(subject.backbone.features(tints.train).numpy(), tints.train.labels.numpy())
-    found = probe.predict(subject.backbone.features(tints.test).numpy())
+    context = ask(net, tints)
+    probe = fit_probe(context.backbone.features(tints.train).numpy(), tints.train.labels.numpy())
+    found = probe.predict(context.backbone.features(tints.test).numpy())
     share = (found == tints.test.labels.numpy()).mean()
-    assert TASK.run(subject) == {"linear": pytest.approx(share)}
+    assert TASK.run(context) == {"linear": pytest.approx(share)}
     assert 0.5 < share < 1

@@ -1,4 +1,4 @@
-"""The whole task on encoders that know one thing each."""
+"""The whole task on encoders whose features hold one property each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 def test_an_encoder_that_knows_where_it_is_has_r2_1_and_a_gain_in_every_component(
     ramps, ask, position, chance
 ):
-    found = run_task(TASK, ask(position, ramps, chance, side=64, crop=32))
+    found = run_task(TASK, ask(position, ramps, chance, side=64, crop_size=32))
     for name in ("dx", "dy", "scale"):
         assert found[f"pair_{name}_r2"] > 0.97
         assert found[f"pair_{name}_equal"] > 0.9
@@ -33,7 +33,7 @@ def test_an_encoder_that_knows_where_it_is_has_r2_1_and_a_gain_in_every_componen
 def test_an_encoder_that_reads_sharpness_alone_is_found_out_on_equalised_pairs(
     fractals, ask, sharpness, chance
 ):
-    found = run_task(TASK, ask(sharpness, fractals, chance, side=96, crop=48))
+    found = run_task(TASK, ask(sharpness, fractals, chance, side=96, crop_size=48))
     assert found["pair_scale_r2"] > 0.95
     assert found["pair_scale_gain"] > 0.5
     assert abs(found["pair_scale_equal"]) < 0.08
@@ -46,14 +46,14 @@ def test_probes_are_fitted_on_training_pictures_and_scored_on_the_others(
 ):
     mirrored = arrays(np.ascontiguousarray(ramps.test.pixels[:, :, ::-1]), ramps.test.labels)
     found = run_task(TASK, ask(position, Splits("mirrored", ramps.train, mirrored), chance))
-    assert found["pair_dx_r2"] == pytest.approx(-3, abs=0.3)  # all shifts told the wrong way round
+    assert found["pair_dx_r2"] == pytest.approx(-3, abs=0.3)  # all shifts have the wrong sign
     assert found["pair_dy_r2"] > 0.97
 
 
 def test_an_encoder_that_knows_nothing_gains_nothing(ramps, ask, position, chance):
-    found = run_task(TASK, ask(chance, ramps, position, side=64, crop=32))
-    for figure in TASK.figures[:4]:
-        assert abs(found[figure.key]) < 0.05
+    found = run_task(TASK, ask(chance, ramps, position, side=64, crop_size=32))
+    for metric in TASK.metrics[:4]:
+        assert abs(found[metric.key]) < 0.05
     assert min(found[f"pair_{name}_random"] for name in ("dx", "dy", "scale")) > 0.97
     # Guessing the mean of sigma, whose spread is known: a normal's mean error is 0.8 of it.
     assert found["pair_scale_error"] == pytest.approx(0.8 * 0.155 / math.log(2), rel=0.15)
@@ -69,13 +69,13 @@ def test_gains_are_the_differences_of_what_stands_beside_them(net, tints, ask):
 
 
 def test_four_gains_are_the_headlines_and_errors_are_better_low():
-    assert [figure.key for figure in TASK.figures if figure.headline] == [
+    assert [metric.key for metric in TASK.metrics if metric.headline] == [
         "pair_dx_gain",
         "pair_dy_gain",
         "pair_scale_gain",
         "pair_scale_equal_gain",
     ]
-    low = {figure.key for figure in TASK.figures if not figure.higher_is_better}
+    low = {metric.key for metric in TASK.metrics if not metric.higher_is_better}
     assert low == {"pair_dx_error", "pair_dy_error", "pair_scale_error"}
 
 
@@ -92,9 +92,9 @@ def test_the_baseline_and_sp_are_shown_the_same_crops(tints, ask, chance):
     arms = [Seen(5), Seen(9)]
     for seed, arm in enumerate(arms):
         torch.manual_seed(seed)
-        subject = ask(arm, tints, chance, seed=seed)
+        context = ask(arm, tints, chance, seed=seed)
         arm.images.clear()
-        TASK.run(subject)
+        TASK.run(context)
     assert torch.equal(torch.cat(arms[0].images), torch.cat(arms[1].images))
 
 

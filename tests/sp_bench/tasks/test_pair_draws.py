@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sp_bench.frozen_backbone import FrozenBackbone
-from sp_bench.tasks.pair_sampling import Draws, draw_pairs, encode_pairs
+from sp_bench.tasks.pair_sampling import SampledCrops, extract_crop_features, sample_crop_groups
 from torch import Tensor, nn
 
 from sp_plugin import crop_resize
@@ -15,7 +15,7 @@ from sp_plugin.crops.boxes import box_area, cxcywh_to_xyxy, paired_iou
 
 
 class Recorder(nn.Module):
-    """Keeps what it was shown."""
+    """Records its inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,10 +28,10 @@ class Recorder(nn.Module):
 
 def test_the_same_question_gives_the_same_pairs_and_the_two_parts_others():
     torch.manual_seed(1)
-    one = draw_pairs(30, 50, 64, 32, part=0)
+    one = sample_crop_groups(30, 50, 64, 32, part=0)
     torch.manual_seed(2)
-    other = draw_pairs(30, 50, 64, 32, part=0)
-    scored = draw_pairs(30, 50, 64, 32, part=1)
+    other = sample_crop_groups(30, 50, 64, 32, part=0)
+    scored = sample_crop_groups(30, 50, 64, 32, part=1)
     assert torch.equal(one.boxes, other.boxes)
     assert torch.equal(one.image, other.image)
     assert torch.equal(one.resolution, other.resolution)
@@ -39,21 +39,21 @@ def test_the_same_question_gives_the_same_pairs_and_the_two_parts_others():
 
 
 def test_further_crops_of_a_picture_hardly_overlap_and_each_pair_of_them_has_its_truth():
-    draws = draw_pairs(40, 40, 64, 32, part=0, crops=3)
+    draws = sample_crop_groups(40, 40, 64, 32, part=0, num_crops=3)
     assert draws.boxes.shape == (3, 40, 4)
     pairs = torch.tensor([[0, 1], [2, 2]])
     truth = draws.targets_of(pairs).unflatten(0, (2, 40))
-    for (a, b), told in zip(pairs.T.tolist(), truth, strict=True):
+    for (a, b), target in zip(pairs.T.tolist(), truth, strict=True):
         assert float(paired_iou(draws.boxes[a], draws.boxes[b]).median()) < 0.1
-        assert torch.allclose(told[:, :2], (draws.boxes[b] - draws.boxes[a])[:, :2])
+        assert torch.allclose(target[:, :2], (draws.boxes[b] - draws.boxes[a])[:, :2])
         sigma = (box_area(draws.boxes[b]) / box_area(draws.boxes[a])).log() / 2
-        assert torch.allclose(told[:, 2], sigma, atol=1e-5)
+        assert torch.allclose(target[:, 2], sigma, atol=1e-5)
 
 
 @settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 150))
 def test_pictures_are_taken_evenly_and_twice_at_most(images, most):
-    draws = draw_pairs(images, most, 64, 32, part=0)
+    draws = sample_crop_groups(images, most, 64, 32, part=0)
     times = draws.image.bincount(minlength=images)
     assert len(draws.image) == min(most, 2 * images)
     assert int(times.max()) <= 2
@@ -62,7 +62,7 @@ def test_pictures_are_taken_evenly_and_twice_at_most(images, most):
 
 @pytest.mark.parametrize(("frame", "least"), [(64, 0.15), (224, 0.05)])
 def test_pairs_lie_in_windows_of_the_picture_as_sp_draws_them(frame, least):
-    draws = draw_pairs(2000, 4000, frame, 32, part=0)
+    draws = sample_crop_groups(2000, 4000, frame, 32, part=0)
     a, b = draws.boxes
     areas = box_area(draws.boxes)
     assert cxcywh_to_xyxy(draws.boxes).min() >= -1e-6
@@ -72,7 +72,7 @@ def test_pairs_lie_in_windows_of_the_picture_as_sp_draws_them(frame, least):
     # A window has a side of 0.5 to 1, and a crop least to 0.32 of its area.
     assert 0.25 * least <= areas.min() < 0.3 * least
     assert 0.3 < areas.max() <= 0.32
-    # What is shared is half to all of the coarser crop's own pixels, or of the size it is shown at.
+    # Shared: half to all of the coarser crop's own pixels, or of its size after resizing.
     coarser = (draws.boxes[..., 2:] * frame).amin(dim=0).clamp(max=32)
     assert (draws.resolution <= coarser).all()
     assert (draws.resolution > coarser / 2 - 1).all()
@@ -80,18 +80,18 @@ def test_pairs_lie_in_windows_of_the_picture_as_sp_draws_them(frame, least):
 
 def test_targets_are_shifts_in_the_picture_and_half_the_log_ratio_of_areas():
     boxes = torch.tensor([[[0.2, 0.5, 0.1, 0.2]], [[0.6, 0.4, 0.2, 0.4]]])
-    draws = Draws(torch.zeros(1, dtype=torch.int64), boxes, torch.ones(1, 2))
+    draws = SampledCrops(torch.zeros(1, dtype=torch.int64), boxes, torch.ones(1, 2))
     torch.testing.assert_close(draws.targets, torch.tensor([[0.4, -0.1, math.log(2)]]))
 
 
 @pytest.mark.parametrize("batch_size", [3, 256])
 def test_crops_of_the_right_pictures_come_first_a_then_b(batch_size):
     images = torch.randint(256, (6, 3, 40, 40), dtype=torch.uint8)
-    draws = draw_pairs(6, 11, 40, 16, part=0)
+    draws = sample_crop_groups(6, 11, 40, 16, part=0)
     mean, sd = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    frozen = FrozenBackbone(nn.Flatten(), side=40, crop=16, batch_size=batch_size)
+    frozen = FrozenBackbone(nn.Flatten(), side=40, crop_size=16, batch_size=batch_size)
     for resolution in (None, draws.resolution):
-        views = encode_pairs(frozen, images, draws, resolution)
+        views = extract_crop_features(frozen, images, draws, resolution)
         frames = images[draws.image] / 255
         expected = torch.stack([crop_resize(frames, b, 16, resolution) for b in draws.boxes])
         expected = (expected - mean.view(3, 1, 1)) / sd.view(3, 1, 1)
@@ -105,10 +105,12 @@ def test_two_backbones_are_shown_the_same_crops():
         torch.manual_seed(seed)
         recorder = Recorder()
         net = nn.Sequential(recorder, nn.Linear(3 * 16 * 16, 4 + seed))
-        frozen = FrozenBackbone(net, side=16, crop=16, batch_size=batch_size)
+        frozen = FrozenBackbone(net, side=16, crop_size=16, batch_size=batch_size)
         recorder.seen.clear()
         before = torch.get_rng_state()
-        encode_pairs(frozen, images, draw_pairs(6, 12, 40, frozen.crop, part=1))
+        extract_crop_features(
+            frozen, images, sample_crop_groups(6, 12, 40, frozen.crop_size, part=1)
+        )
         assert torch.equal(torch.get_rng_state(), before)
         seen.append(torch.cat(recorder.seen))
     assert torch.equal(*seen)

@@ -1,4 +1,4 @@
-"""The probe and its controls on features whose truth is known."""
+"""The probe and its controls on features with known content."""
 
 from __future__ import annotations
 
@@ -11,31 +11,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
-from sp_bench.tasks.pair_breakdown import gains_by_part, parts_of
+from sp_bench.tasks.pair_breakdown import find_subsets, gains_by_subset
 from sp_bench.tasks.pair_probe import (
-    Pairs,
-    from_both,
-    mlp_of_both,
-    mlp_of_one,
-    predict,
+    PairFeatures,
+    other_image_partners,
+    predict_from_both,
     predict_mlp,
+    predict_ridge,
     r2_of_both,
     r2_of_one,
-    shuffled,
-    strangers,
+    shuffle_partners,
 )
-from sp_bench.tasks.pair_sampling import Draws, draw_pairs
+from sp_bench.tasks.pair_sampling import SampledCrops, sample_crop_groups
 from torch import Tensor
 
 
-def knowing_boxes(part: int) -> Pairs:
+def knowing_boxes(part: int) -> PairFeatures:
     """Features that hold each crop's centre and log sides, mixed and with a little noise."""
-    draws = draw_pairs(1500, 3000, 96, 32, part)
-    told = torch.cat([draws.boxes[..., :2], draws.boxes[..., 2:].log()], dim=-1)
+    draws = sample_crop_groups(1500, 3000, 96, 32, part)
+    known = torch.cat([draws.boxes[..., :2], draws.boxes[..., 2:].log()], dim=-1)
     generator = torch.Generator().manual_seed(0)
-    mixed = told @ torch.randn(4, 12, generator=generator)
+    mixed = known @ torch.randn(4, 12, generator=generator)
     noise = torch.randn(mixed.shape, generator=generator.manual_seed(part))
-    return Pairs(mixed + 0.001 * noise, draws.targets, draws.image)
+    return PairFeatures(mixed + 0.001 * noise, draws.targets, draws.image)
 
 
 def noise_like(views: Tensor, seed: int) -> Tensor:
@@ -43,14 +41,14 @@ def noise_like(views: Tensor, seed: int) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def boxes() -> tuple[Pairs, Pairs]:
+def boxes() -> tuple[PairFeatures, PairFeatures]:
     return knowing_boxes(0), knowing_boxes(1)
 
 
 def test_features_that_hold_both_boxes_tell_all_and_one_view_tells_a_part(boxes):
     both, one = r2_of_both(*boxes), r2_of_one(*boxes)
     assert (both > 0.99).all()
-    # In windows of side U[0.5, 1] and with IoU <= 0.1 a view alone can tell 0.48 of the shift.
+    # In windows of side U[0.5, 1] and with IoU <= 0.1 a view alone predicts 0.48 of the shift.
     assert one[:2].tolist() == pytest.approx([0.48, 0.48], abs=0.05)
     assert 0.2 < one[2] < 0.6
 
@@ -63,13 +61,13 @@ def test_an_encoder_that_tells_of_one_view_only_has_no_gain(boxes):
     both, one = r2_of_both(*known), r2_of_one(*known)
     assert (one > 0.2).all()
     assert (both - one).abs().max() < 0.01
-    # Told of b instead of a, it is the other probe that is the better one.
+    # With b instead of a the other probe is the better one.
     mirrored = [replace(part, views=part.views.flip(0)) for part in known]
     torch.testing.assert_close(r2_of_one(*mirrored), one)
 
 
 def test_features_that_tell_of_the_pair_only_together_are_all_gain(boxes):
-    """What the two views share hides where each lies; it is the difference that tells."""
+    """A shared offset hides the position of each view; only their difference has it."""
     hidden = [
         replace(part, views=part.views + 10 * noise_like(part.views[:1], seed))
         for seed, part in enumerate(boxes)
@@ -79,23 +77,23 @@ def test_features_that_tell_of_the_pair_only_together_are_all_gain(boxes):
 
 
 def test_a_shuffled_partner_is_worth_no_more_than_one_view(boxes):
-    alone, mixed = r2_of_one(*boxes), r2_of_both(*map(shuffled, boxes))
+    alone, mixed = r2_of_one(*boxes), r2_of_both(*map(shuffle_partners, boxes))
     assert (mixed - alone).abs().max() < 0.05
 
 
 def test_features_that_tell_nothing_get_no_r2_and_do_not_fall_far_below():
-    parts = [draw_pairs(400, 800, 96, 32, part) for part in (0, 1)]
+    parts = [sample_crop_groups(400, 800, 96, 32, part) for part in (0, 1)]
     fit, score = (
-        Pairs(noise_like(torch.empty(2, 800, 150), seed), draws.targets, draws.image)
+        PairFeatures(noise_like(torch.empty(2, 800, 150), seed), draws.targets, draws.image)
         for seed, draws in enumerate(parts)
     )
-    for told in (r2_of_both(fit, score), r2_of_one(fit, score)):
-        assert told.abs().max() < 0.03
+    for score_r2 in (r2_of_both(fit, score), r2_of_one(fit, score)):
+        assert score_r2.abs().max() < 0.03
 
 
 def test_r2_is_that_of_scikit_learn_for_the_probes_predictions(boxes):
     fit, score = (replace(part, views=part.views.round(decimals=0)) for part in boxes)
-    expected = r2_score(score.targets, from_both(fit, score), multioutput="raw_values")
+    expected = r2_score(score.targets, predict_from_both(fit, score), multioutput="raw_values")
     assert r2_of_both(fit, score).tolist() == pytest.approx(expected.tolist())
     assert (expected < 0.99).all()
 
@@ -105,7 +103,7 @@ def test_the_probe_is_the_ridge_with_the_least_leave_one_out_error_by_brute_forc
     x, w = torch.randn(40, 12, generator=generator), torch.randn(12, 2, generator=generator)
     y = x @ w + torch.tensor([0.5, 20.0]) * torch.randn(40, 2, generator=generator)
     scaled = ((x - x.mean(0)) / x.std(0, correction=0)).double().numpy()
-    found = predict(x, y, x)
+    found = predict_ridge(x, y, x)
     for column in range(2):
         target = y[:, column].double().numpy()
         errors = {}
@@ -127,30 +125,32 @@ def test_each_pair_is_given_a_partner_of_another_picture_and_each_partner_once(i
     image = torch.tensor(images)
     if 2 * int(image.bincount().max()) > len(image):
         return
-    partner = strangers(image)
+    partner = other_image_partners(image)
     assert partner.sort().values.tolist() == list(range(len(image)))
     assert (image[partner] != image).all()
 
 
 def test_shuffling_leaves_the_first_view_and_the_truth(boxes):
-    pairs, mixed = boxes[0], shuffled(boxes[0])
+    pairs, mixed = boxes[0], shuffle_partners(boxes[0])
     assert torch.equal(mixed.views[0], pairs.views[0])
     assert torch.equal(mixed.targets, pairs.targets)
-    assert torch.equal(mixed.views[1], pairs.views[1][strangers(pairs.image)])
+    assert torch.equal(mixed.views[1], pairs.views[1][other_image_partners(pairs.image)])
 
 
 def test_an_mlp_tells_what_is_not_linear_and_gives_nothing_for_noise(boxes):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3000, 2, generator=generator)
     y = torch.stack([x[:, 0] * x[:, 1] * 5 + 3, x[:, 0]], dim=1)
-    told = predict_mlp(x[:2000], y[:2000], x[2000:])
-    assert r2_score(y[2000:], told, multioutput="raw_values").min() > 0.8
-    linear = predict(x[:2000], y[:2000], x[2000:])
+    prediction = predict_mlp(x[:2000], y[:2000], x[2000:])
+    assert r2_score(y[2000:], prediction, multioutput="raw_values").min() > 0.8
+    linear = predict_ridge(x[:2000], y[:2000], x[2000:])
     assert r2_score(y[2000:], linear, multioutput="raw_values")[0] < 0.1
     fit, score = boxes
-    assert (mlp_of_both(fit, score) > mlp_of_one(fit, score) + 0.2)[:2].all()
+    assert (r2_of_both(fit, score, predict_mlp) > r2_of_one(fit, score, predict_mlp) + 0.2)[
+        :2
+    ].all()
     noise = [replace(part, views=noise_like(part.views, i)) for i, part in enumerate(boxes)]
-    assert mlp_of_both(*noise).abs().max() < 0.1
+    assert r2_of_both(*noise, predict_mlp).abs().max() < 0.1
 
 
 def test_parts_by_distance_overlap_and_size_by_hand():
@@ -158,7 +158,7 @@ def test_parts_by_distance_overlap_and_size_by_hand():
     b = a.clone()
     b[:, 0] += torch.tensor([0.05, 0.1, 0.25, 0.3, 0.45, 0.5])
     b[::2, 2:] *= 0.5
-    parts = parts_of(Draws(torch.arange(6), torch.stack([a, b]), torch.ones(6, 2)))
+    parts = find_subsets(SampledCrops(torch.arange(6), torch.stack([a, b]), torch.ones(6, 2)))
     assert parts["near"].tolist() == [True, True, False, False, False, False]
     assert parts["far"].tolist() == [False, False, False, False, True, True]
     assert parts["overlap"].tolist() == [True, True, False, False, False, False]
@@ -171,7 +171,7 @@ def test_the_gain_of_a_part_is_that_of_scikit_learn_on_its_pairs():
     truth, noise, other = torch.randn(3, 200, 3, generator=generator).double()
     both, ones = truth + 0.3 * noise, [truth + noise, truth + 2 * other]
     rows = torch.arange(200) < 80
-    found = gains_by_part({"few": torch.arange(200) < 5, "some": rows}, both, ones, truth)
+    found = gains_by_subset({"few": torch.arange(200) < 5, "some": rows}, both, ones, truth)
     expected = r2_score(truth[rows], both[rows], multioutput="raw_values") - np.maximum(
         *(r2_score(truth[rows], one[rows], multioutput="raw_values") for one in ones)
     )

@@ -1,4 +1,4 @@
-"""The whole task on encoders that know one thing each."""
+"""The whole task on encoders whose features hold one property each."""
 
 from __future__ import annotations
 
@@ -41,29 +41,29 @@ def waves(arrays) -> Splits:
 
 
 def test_what_neither_crop_tells_alone_is_told_by_both_together(waves, ask, chance):
-    found = run_task(TASK, ask(Phase(), waves, chance, side=64, crop=32))
-    assert found["relation_dx_r2"] > 0.9
-    assert abs(found["relation_dx_one"]) < 0.1
-    assert found["relation_dx_apart"] < 0.5
-    assert found["relation_dx_gain"] > 0.8
-    assert found["relation_beyond"] > 0.15
+    found = run_task(TASK, ask(Phase(), waves, chance, side=64, crop_size=32))
+    assert found["pair_interaction_dx_r2"] > 0.9
+    assert abs(found["pair_interaction_dx_one"]) < 0.1
+    assert found["pair_interaction_dx_apart"] < 0.5
+    assert found["pair_interaction_dx_gain"] > 0.8
+    assert found["pair_interaction_beyond"] > 0.15
     for name in COMPONENTS:
-        assert abs(found[f"relation_{name}_random"]) < 0.1
-    assert abs(found["relation_dy_r2"]) < 0.1
+        assert abs(found[f"pair_interaction_{name}_random"]) < 0.1
+    assert abs(found["pair_interaction_dy_r2"]) < 0.1
 
 
 def test_what_each_crop_tells_of_its_place_is_told_apart_as_well(ramps, ask, chance, position):
-    found = run_task(TASK, ask(position, ramps, chance, side=64, crop=32))
+    found = run_task(TASK, ask(position, ramps, chance, side=64, crop_size=32))
     for name in COMPONENTS:
-        assert found[f"relation_{name}_r2"] > 0.9
-        assert found[f"relation_{name}_one"] < 0.65
-        assert found[f"relation_{name}_gain"] > 0.3
-    assert abs(found["relation_beyond"]) < 0.06
+        assert found[f"pair_interaction_{name}_r2"] > 0.9
+        assert found[f"pair_interaction_{name}_one"] < 0.65
+        assert found[f"pair_interaction_{name}_gain"] > 0.3
+    assert abs(found["pair_interaction_beyond"]) < 0.06
 
 
 def test_sharpness_tells_nothing(fractals, ask, chance, sharpness):
-    found = run_task(TASK, ask(sharpness, fractals, chance, side=96, crop=48))
-    assert abs(found["relation_scale_r2"]) < 0.1
+    found = run_task(TASK, ask(sharpness, fractals, chance, side=96, crop_size=48))
+    assert abs(found["pair_interaction_scale_r2"]) < 0.1
 
 
 def test_probes_are_fitted_on_training_pictures_and_scored_on_the_others(
@@ -71,20 +71,22 @@ def test_probes_are_fitted_on_training_pictures_and_scored_on_the_others(
 ):
     mirrored = arrays(np.ascontiguousarray(ramps.test.pixels[:, :, ::-1]), ramps.test.labels)
     splits = Splits("mirrored", ramps.train, mirrored)
-    found = run_task(TASK, ask(position, splits, chance, side=64, crop=32))
-    assert found["relation_dx_r2"] == pytest.approx(-3, abs=0.4)
-    assert found["relation_dy_r2"] > 0.9
+    found = run_task(TASK, ask(position, splits, chance, side=64, crop_size=32))
+    assert found["pair_interaction_dx_r2"] == pytest.approx(-3, abs=0.4)
+    assert found["pair_interaction_dy_r2"] > 0.9
 
 
 def test_means_and_gains_are_of_what_stands_beside_them(net, tints, ask):
     found = run_task(TASK, ask(net, tints))
     both, one, apart = (
-        np.array([found[f"relation_{name}_{key}"] for name in COMPONENTS])
+        np.array([found[f"pair_interaction_{name}_{key}"] for name in COMPONENTS])
         for key in ("r2", "one", "apart")
     )
-    assert [found[f"relation_{name}_gain"] for name in COMPONENTS] == pytest.approx(both - one)
-    assert found["relation_gain"] == pytest.approx((both - one).mean())
-    assert found["relation_beyond"] == pytest.approx((both - apart).mean())
+    assert [found[f"pair_interaction_{name}_gain"] for name in COMPONENTS] == pytest.approx(
+        both - one
+    )
+    assert found["pair_interaction_gain"] == pytest.approx((both - one).mean())
+    assert found["pair_interaction_beyond"] == pytest.approx((both - apart).mean())
 
 
 def test_a_relation_takes_two_pictures_of_each_part(net, tints, arrays, ask):

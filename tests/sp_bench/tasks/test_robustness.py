@@ -1,4 +1,4 @@
-"""Robustness: the means by hand, and images from files laid out as CIFAR-10-C is."""
+"""Robustness: the means by hand, and images from files in the layout of CIFAR-10-C."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from sp_bench.tasks.robustness import TASK
 
 @pytest.fixture
 def few(monkeypatch):
-    monkeypatch.setattr(robustness, "_PICTURES", 24)
+    monkeypatch.setattr(robustness, "_MAX_IMAGES", 24)
 
 
 def test_it_is_the_mean_over_corruptions_and_severities_of_the_clean_probe(net, tints, ask, few):
-    subject = ask(net, tints, side=32)
-    found = run_task(TASK, subject)
-    probe = linear.fit_probe(subject.backbone.features(tints.train).numpy(), tints.train.labels)
+    context = ask(net, tints, side=32)
+    found = run_task(TASK, context)
+    probe = linear.fit_probe(context.backbone.features(tints.train).numpy(), tints.train.labels)
     chosen = robustness.subsample(40, 24)
-    shown, labels = subject.backbone.images(tints.test)[chosen], tints.test.labels[chosen]
+    images, labels = context.backbone.images(tints.test)[chosen], tints.test.labels[chosen]
     reached = {
         name: [
-            (probe.predict(subject.backbone.encode(corrupt(shown, name, s, EVALUATION_SEED)))
+            (probe.predict(context.backbone.extract(corrupt(images, name, s, EVALUATION_SEED)))
              == labels.numpy()).mean()
             for s in (1, 2, 3, 4, 5)
         ]
@@ -34,7 +34,7 @@ def test_it_is_the_mean_over_corruptions_and_severities_of_the_clean_probe(net, 
     for family, names in FAMILIES.items():
         shares = [share for name in names for share in reached[name]]
         assert found[f"robustness_{family}"] == pytest.approx(np.mean(shares))
-    clean = (probe.predict(subject.backbone.encode(shown)) == labels.numpy()).mean()
+    clean = (probe.predict(context.backbone.extract(images)) == labels.numpy()).mean()
     assert found["robustness_clean"] == pytest.approx(clean)
     assert found["robustness_relative"] == pytest.approx(mean / clean)
     assert found["robustness_chance"] == pytest.approx(labels.bincount().max() / 24)
@@ -42,7 +42,7 @@ def test_it_is_the_mean_over_corruptions_and_severities_of_the_clean_probe(net, 
 
 
 def test_no_figure_is_called_mce():
-    assert not [f for f in TASK.figures if "mce" in (f.key + f.label).lower()]
+    assert not [f for f in TASK.metrics if "mce" in (f.key + f.label).lower()]
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def test_a_network_that_sees_one_cue_decides_by_it_and_counts_are_told(folder, m
     splits = TASK.load(str(folder), main)
     # Three known classes, six pairs that differ, two images each; the oven is none of them.
     assert len(splits.test) == 12
-    found = run_task(TASK, ask(Outline(), splits, Colour(), side=32, crop=16))
+    found = run_task(TASK, ask(Outline(), splits, Colour(), side=32, crop_size=16))
     assert found["shape_bias"] == 1 and found["shape_bias_random"] == 0
     assert found["shape_bias_decided"] == found["shape_bias_images"] == 12
     assert (found["shape_bias_by_shape"], found["shape_bias_by_texture"]) == (1, 0)

@@ -1,4 +1,4 @@
-"""What holds for every task, and what finds and holds them to it."""
+"""Rules for every task, their discovery and the check of their metrics."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_task_gives_what_it_promised_whatever_the_seed_and_the_global_generato
     torch.manual_seed(2)
     np.random.seed(2)  # noqa: NPY002
     assert run_task(task, ask(net, splits, seed=7)) == one
-    assert list(one) == [figure.key for figure in task.figures]
+    assert list(one) == [metric.key for metric in task.metrics]
 
 
 @each_task
@@ -54,8 +54,8 @@ def test_a_task_leaves_the_backbone_and_the_generators_as_they_were(
 
 def test_no_two_tasks_share_a_name_or_a_key_or_a_label():
     assert len({task.name for task in TASKS}) == len(TASKS)
-    figures = [figure for task in TASKS for figure in task.figures]
-    for named in ([f.key for f in figures], [f.label for f in figures]):
+    metrics = [metric for task in TASKS for metric in task.metrics]
+    for named in ([m.key for m in metrics], [m.label for m in metrics]):
         assert [name for name, times in Counter(named).items() if times > 1] == []
 
 
@@ -68,18 +68,18 @@ def test_the_tasks_of_the_folder_are_found_in_one_order():
 
 
 def test_a_file_with_a_task_is_a_task_and_a_file_without_is_not(tmp_path, monkeypatch):
-    import sp_bench.tasks as room
+    import sp_bench.tasks as package
 
     (tmp_path / "a_new_task.py").write_text(
-        "from sp_bench.tasks import Task\nTASK = Task('new', (), lambda subject: {})\n"
+        "from sp_bench.tasks import Task\nTASK = Task('new', (), lambda context: {})\n"
     )
     (tmp_path / "a_part.py").write_text("HALF = 0.5\n")
-    monkeypatch.setattr(room, "__path__", [*room.__path__, str(tmp_path)])
-    room._found.cache_clear()
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    package._discover.cache_clear()
     try:
         assert list(all_tasks()) == ["new", *(task.name for task in TASKS)]
     finally:
-        room._found.cache_clear()
+        package._discover.cache_clear()
 
 
 def test_tasks_come_in_the_order_asked_each_once():
@@ -91,9 +91,9 @@ def test_an_unknown_task_gets_one_line_with_the_nearest():
         find_tasks(["linear", "kn"])
 
 
-def task_that_gives(figures):
+def task_that_gives(metrics):
     return Task(
-        "odd", (MetricSpec("one", "one"), MetricSpec("two", "two")), lambda subject: figures
+        "odd", (MetricSpec("one", "one"), MetricSpec("two", "two")), lambda context: metrics
     )
 
 
@@ -116,7 +116,7 @@ def test_a_figure_that_is_not_finite_is_an_error(value, net, tints, ask):
 
 
 def test_what_cannot_be_measured_is_nan_and_the_reason_is_logged(net, tints, ask, caplog):
-    def run(subject):
+    def run(context):
         raise UnmeasurableError("data: no depth")
 
     task = Task("odd", (MetricSpec("one", "one"), MetricSpec("two", "two")), run)
@@ -134,7 +134,7 @@ def test_a_backbone_that_diverged_is_nan_in_every_task(net, for_task, ask):
 
 
 def test_a_task_draws_from_generators_of_its_own_even_where_it_does_not_know(net, tints, ask):
-    def run(subject):
+    def run(context):
         return {"one": float(torch.rand(())), "two": random.random() + float(np.random.rand())}  # noqa: NPY002
 
     task = Task("odd", (MetricSpec("one", "one"), MetricSpec("two", "two")), run)
