@@ -125,7 +125,7 @@ def run_evaluation(
     result = {
         "settings": settings.plain(),
         "checkpoint": loaded,
-        "figures": all_figures(answers),
+        "metrics": all_figures(answers),
         "seconds": {name: answer["seconds"] for name, answer in answers.items()},
         "compute": forward_flops(pair[0].backbone, pair[0].side),
         "data": {

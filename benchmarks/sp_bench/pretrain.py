@@ -21,7 +21,7 @@ from sp_bench.datamodule import PretrainingData, Views
 from sp_bench.errors import UsageError
 from sp_bench.methods import METHODS, Method
 from sp_bench.pretext_tasks import PRETEXTS, PretextCallback
-from sp_bench.results import ALONE
+from sp_bench.results import ARMS_WITHOUT_SP
 from sp_bench.task_runner import ANSWERS
 from sp_bench.trainer import fit_stoppably, quiet_trainer
 from sp_plugin import SpatialPrediction
@@ -98,7 +98,7 @@ def pretrain(
     views = Views(images, method.transform(settings.side))
     data = PretrainingData(views, settings.batch_size, settings.workers, seed)
     sp = None
-    if arm not in ALONE:
+    if arm not in ARMS_WITHOUT_SP:
         sp = PretextCallback(PRETEXTS[settings.pretext], settings.sp, seed)
     record = Record()
     callbacks: list[Any] = [record, EpochSeed(seed), Ticks(tell), _keep_last(folder)]

@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as image_ops
 
 from sp_bench.data.image_files import open_image
 from sp_bench.errors import UsageError
-from sp_bench.report.pair_preview import Asked, draw_asked
+from sp_bench.report.pair_preview import PairPreview, draw_preview
 from sp_plugin import SpatialPrediction, SPConfig
 from sp_plugin.isolation import make_generator
 
@@ -44,14 +44,14 @@ def show_pairs(
     Raises:
         UsageError: Nothing to draw: a count or a side below its least, or no readable image.
     """
-    figure = draw_asked(ask(paths, config=config, side=side, count=count, seed=seed))
+    figure = draw_preview(ask(paths, config=config, side=side, count=count, seed=seed))
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, format="png", dpi=_DPI)
 
 
 def ask(
     paths: Sequence[Path], *, config: SPConfig, side: int, count: int = 8, seed: int = 0
-) -> Asked:
+) -> PairPreview:
     """Draw one pair in each of some images, by the code that draws them in training.
 
     Args and errors are those of `show_pairs`.
@@ -68,7 +68,7 @@ def ask(
     crops = crops.unflatten(0, boxes.shape[:2])
     # A fresh generator of the same seed gives the windows again.
     windows = sp.sampler.windows(len(frames), make_generator(seed))
-    return Asked(
+    return PairPreview(
         frames=frames,
         boxes=boxes[:2],
         windows=windows if sp.config.window != (1.0, 1.0) else None,

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from sp_bench.errors import UsageError
 from sp_bench.preview import ask, read_frames, show_pairs
-from sp_bench.report.answers import answer
-from sp_bench.report.pair_preview import draw_asked, footnote
+from sp_bench.report.pair_description import describe_pair
+from sp_bench.report.pair_preview import draw_preview, footnote
 
 from sp_plugin import SpatialPrediction, SPConfig
 from sp_plugin.crops.boxes import cxcywh_to_xyxy
@@ -72,7 +72,7 @@ def test_unreadable_pictures_are_passed_over_and_counted(
     asked = ask(images, config=SPConfig(), side=32, count=8)
     assert len(asked.frames) == 6 and asked.unreadable == 2
     assert "2 unreadable images" in caplog.text
-    assert "passed over: 2" in footnote(asked)
+    assert "skipped: 2" in footnote(asked)
 
 
 def test_nothing_to_draw_is_told_in_a_line(images: list[Path]) -> None:
@@ -100,12 +100,12 @@ def test_nothing_to_draw_is_told_in_a_line(images: list[Path]) -> None:
 )  # fmt: skip
 def test_words_of_the_answer(b: tuple[float, ...], encoding: str, said: str) -> None:
     a = torch.tensor([0.5, 0.3, 0.2, 0.2])
-    assert said in answer(a, torch.tensor(b), encoding)
+    assert said in describe_pair(a, torch.tensor(b), encoding)
 
 
 def test_drawing_has_each_pair_its_boxes_crops_and_answer(images: list[Path]) -> None:
     asked = ask(images[:6], config=SPConfig(source="image"), side=32, count=3)
-    axes = draw_asked(asked).axes
+    axes = draw_preview(asked).axes
     assert len(axes) == 9  # an image and two crops for each
     for i in range(3):
         image, crop_a, crop_b = axes[3 * i : 3 * i + 3]
@@ -113,7 +113,7 @@ def test_drawing_has_each_pair_its_boxes_crops_and_answer(images: list[Path]) ->
         assert asked.windows is not None
         wanted = cxcywh_to_xyxy(torch.stack([asked.windows[i], *asked.boxes[:, i]]))
         assert np.allclose(drawn, wanted)
-        assert answer(*asked.boxes[:, i], "symmetric") in image.texts[0].get_text()
+        assert describe_pair(*asked.boxes[:, i], "symmetric") in image.texts[0].get_text()
         assert f"x {asked.targets[i, 0]:+.2f}" in image.texts[0].get_text()
         for crop, shown in zip(asked.crops[:, i], (crop_a, crop_b), strict=True):
             pixels = shown.images[0].get_array()

@@ -1,4 +1,4 @@
-"""The answer that SP wants of a pair, in words."""
+"""The target of a pair, in words."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _UNITS = {
 }
 
 
-def answer(a: Tensor, b: Tensor, encoding: str) -> str:
-    """Where b lies as seen from a, and how large it is, as the encoding measures it.
+def describe_pair(a: Tensor, b: Tensor, encoding: str) -> str:
+    """Location and size of b relative to a, in the units of a target encoding.
 
     Args:
-        a, b: Boxes (4,), (cx, cy, w, h) as fractions of the image.
-        encoding: ``symmetric`` (shifts in crop sides, the geometric mean of the two crops'),
-            ``anchor`` (in sides of a) or ``image`` (in parts of the image).
+        a, b: boxes (4,), (cx, cy, w, h) as fractions of the image.
+        encoding: ``symmetric`` (shift in crop sides, the geometric mean of both crops),
+            ``anchor`` (in sides of a) or ``image`` (as fractions of the image).
 
     Returns:
         Two lines: the shift, and the side of b in sides of a.
 
     >>> import torch
     >>> a, b = torch.tensor([0.3, 0.6, 0.2, 0.2]), torch.tensor([0.7, 0.5, 0.2, 0.2])
-    >>> print(answer(a, b, "symmetric"))
+    >>> print(describe_pair(a, b, "symmetric"))
     b lies 2.0 crop sides right of a, 0.5 above;
     it is as large as a
     """
