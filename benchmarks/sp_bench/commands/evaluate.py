@@ -14,8 +14,8 @@ from sp_bench.cli_options import (
     TasksFromOption,
     TasksOption,
     TrustOption,
-    task_selection,
     line_printer,
+    task_selection,
 )
 from sp_bench.errors import stoppable
 

@@ -34,10 +34,27 @@ Held-out images of the demo world, and the prediction of SP's own head after `ma
 
 ![](pairs.png)
 """
-_README_METRICS = ("knn", "linear", "robustness", "pair_equal_gain", "jigsaw_3x3_piece",
-                   "fine_grained_linear", "segmentation_miou", "depth_rmse")  # fmt: skip
-_TRIAL_METRICS = ("knn", "linear", "robustness", "robustness_blur", "robustness_noise",
-                  "pair_equal_gain", "pair_dy_gain", "pair_scale_gain", "jigsaw_3x3_piece")  # fmt: skip
+_README_METRICS = (
+    "knn",
+    "linear",
+    "robustness",
+    "pair_equal_gain",
+    "jigsaw_3x3_piece",
+    "fine_grained_linear",
+    "segmentation_miou",
+    "depth_rmse",
+)
+_TRIAL_METRICS = (
+    "knn",
+    "linear",
+    "robustness",
+    "robustness_blur",
+    "robustness_noise",
+    "pair_equal_gain",
+    "pair_dy_gain",
+    "pair_scale_gain",
+    "jigsaw_3x3_piece",
+)
 _ARMS = {
     "longer": "The baseline with SP's extra compute spent on more epochs.",
     "augself": "AugSelf: predicts how the crops of the method's own two views differ.",
