@@ -1,5 +1,4 @@
-"""The command line: ``sp-bench compare``, ``eval``, ``report``, ``show``, ``speed``,
-``suite``, ``collect`` and ``results``."""
+"""The command line ``sp-bench``, with the commands of `sp_bench.commands`."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Measures what Spatial Prediction (SP) changes.",
+    help="Measures the effect and the cost of Spatial Prediction (SP).",
 )
 app.command()(compare)
 app.command("eval")(evaluate)
@@ -35,12 +34,12 @@ app.command()(results)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. What the user has to mend is one line and exit code 2."""
+    """Run the command line; an error of the user is one line and exit code 2."""
     from sp_bench.data import DataError
 
-    given = expand_list_options(sys.argv[1:] if arguments is None else arguments)
+    expanded = expand_list_options(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(given)
+        app(expanded)
     except (UsageError, ConfigError, DataError) as error:
         print(f"sp-bench: {error}", file=sys.stderr)
         sys.exit(2)

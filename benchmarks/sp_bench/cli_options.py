@@ -1,4 +1,4 @@
-"""Options that several commands share, and how they are read."""
+"""Options that several commands share, and their parsing."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 DataOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="demo, a folder of images in classes, or cifar10 and its like; TASK=DATA gives a "
-        "task images of its own; repeat."
+        help="demo, a folder of images in classes, or a data set of torchvision such as cifar10; "
+        "TASK=DATA sets the images of one task; repeat."
     ),
 ]
 TasksOption = Annotated[
-    str, typer.Option(help="With commas between; knn,linear,pair if not given; or all.")
+    str, typer.Option(help="Names separated by commas, or all; default knn,linear,pair.")
 ]
 PrefixOption = Annotated[
-    str | None, typer.Option(help="Of its names in a checkpoint, such as momentum_backbone.")
+    str | None, typer.Option(help="Prefix of its keys in a checkpoint, such as momentum_backbone.")
 ]
 TrustOption = Annotated[
-    bool, typer.Option("--trust-checkpoint", help="Let a checkpoint run code of its maker.")
+    bool, typer.Option("--trust-checkpoint", help="Allow a checkpoint to run its author's code.")
 ]
 TasksFromOption = Annotated[
-    Path | None, typer.Option(help="A TOML file of tasks and their data, in place of both.")
+    Path | None, typer.Option(help="TOML file of tasks and their data, instead of both options.")
 ]
 SPOption = Annotated[
     list[str] | None,
@@ -41,17 +41,17 @@ SPOption = Annotated[
 ]
 
 
-def sp_settings(given: list[str] | None) -> SPConfig:
-    """``--sp KEY=VALUE`` as settings of SP, values as JSON or as words.
+def sp_settings(options: list[str] | None) -> SPConfig:
+    """Options ``--sp KEY=VALUE`` as settings of SP; a value is JSON or a word.
 
     >>> sp_settings(["weight=0.5"]).weight
     0.5
     """
     settings: dict[str, Any] = {}
-    for item in given or []:
-        key, sign, value = item.partition("=")
+    for option in options or []:
+        key, sign, value = option.partition("=")
         if not sign:
-            raise UsageError(f"--sp: got {item!r}, takes KEY=VALUE, such as weight=0.5")
+            raise UsageError(f"--sp: got {option!r}, takes KEY=VALUE, such as weight=0.5")
         try:
             settings[key] = json.loads(value)
         except json.JSONDecodeError:
@@ -59,29 +59,31 @@ def sp_settings(given: list[str] | None) -> SPConfig:
     return SPConfig.from_dict(settings)
 
 
-def asked_of(data: list[str] | None, tasks: str, tasks_from: Path | None) -> TaskSelection:
-    """``--data``, ``--tasks`` and ``--tasks-from`` as tasks and their images."""
-    from sp_bench.task_selection import select_tasks  # not for a command that asks nothing
+def task_selection(data: list[str] | None, tasks: str, tasks_from: Path | None) -> TaskSelection:
+    """Options ``--data``, ``--tasks`` and ``--tasks-from`` as tasks and their images."""
+    from sp_bench.task_selection import (
+        select_tasks,  # slow to import, and not needed by every command
+    )
 
     return select_tasks(data or [], tasks, tasks_from)
 
 
-def printer(console: Console) -> Callable[[str], None]:
-    """What prints a line as it is."""
+def line_printer(console: Console) -> Callable[[str], None]:
+    """A function that prints a line without wrapping or highlighting."""
     return lambda line: console.print(line, soft_wrap=True, highlight=False)
 
 
 def expand_list_options(arguments: list[str]) -> list[str]:
-    """``--seeds 0 1 2`` as ``--seeds 0 --seeds 1 --seeds 2``, which is what click reads.
+    """Expand ``--seeds 0 1 2`` to ``--seeds 0 --seeds 1 --seeds 2``, as click requires.
 
     ``--from`` likewise.
     """
-    found: list[str] = []
+    expanded: list[str] = []
     for argument in arguments:
-        before = found[-2] if len(found) > 1 else ""
-        if argument.lstrip("-").isdigit() and before == "--seeds":
-            found.append("--seeds")
-        if not argument.startswith("-") and "=" in argument and before == "--from":
-            found.append("--from")
-        found.append(argument)
-    return found
+        option = expanded[-2] if len(expanded) > 1 else ""
+        is_seed = option == "--seeds" and argument.lstrip("-").isdigit()
+        is_pair = option == "--from" and "=" in argument and not argument.startswith("-")
+        if is_seed or is_pair:
+            expanded.append(option)
+        expanded.append(argument)
+    return expanded

@@ -1,80 +1,201 @@
-"""The comparison: each seed pre-trained twice, baseline and SP, and what that changed."""
+"""Comparison of a baseline with SP, seed by seed: by pre-training, or from checkpoints."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from sp_bench.checkpoints import find_checkpoint
 from sp_bench.config import Settings, claim_output_dir
+from sp_bench.data import load_data
 from sp_bench.environment import machine, versions
+from sp_bench.errors import UsageError
+from sp_bench.evaluation import EvalSettings, run_evaluation
 from sp_bench.pretrain import check
 from sp_bench.progress import Progress
 from sp_bench.report.html_report import write_report
 from sp_bench.report.prediction_figure import PairExamples
-from sp_bench.results import ARMS, LONGER, Results, Run
-from sp_bench.run import finished, images_for, resolved, run_name
+from sp_bench.results import ARMS, BASELINE, LONGER, SP, Results, Run
+from sp_bench.run import EXAMPLES, RUN, load_images, load_or_run, resolved_settings, run_name
 from sp_bench.stats import rows
-from sp_bench.sweeps.compute_matched import longer
-from sp_bench.tasks import find_tasks
+from sp_bench.sweeps.compute_matched import matched_epochs
+from sp_bench.task_data import Sources
+from sp_bench.tasks import Task, find_tasks
+from sp_plugin.validation import did_you_mean
 
 RESULTS, REPORT = "results.json", "report.html"
 
 
 def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progress) -> Results:
-    """Run whatever of a comparison is not done yet, and write its table and its report.
+    """Make the missing runs of a comparison, and write its results and its report.
 
-    ``out`` holds a folder for each run, ``results.json`` and ``report.html``. A finished run is
-    never made again; one that was stopped goes on from its last whole epoch.
+    ``out`` has a folder per run, ``results.json`` and ``report.html``. A finished run is read; an
+    interrupted run continues after its last complete epoch.
 
     Args:
-        settings: what is measured.
-        seeds: each is pre-trained in both arms; more may be added later.
-        out: a new or empty folder, or one of the same settings.
-        progress: is told what happens.
+        settings: settings of all runs.
+        seeds: seeds of the pairs of runs; more can be added later.
+        out: a new or empty folder, or one with the same settings.
+        progress: display of the progress.
 
     Raises:
-        UsageError, DataError, ConfigError: one line that says what the user has to mend.
+        UsageError, DataError, ConfigError: one line that says what to change.
     """
     tasks = find_tasks(settings.tasks)
-    splits, sources = images_for(settings, tasks)
+    splits, sources = load_images(settings, tasks)
     check(settings, splits.train)
     claim_output_dir(out, settings)
     progress.skipped(splits.skipped)
     arms = (*ARMS, LONGER) if settings.longer else ARMS
-    done: list[Run] = []
+    runs: list[Run] = []
     with progress.over(len(seeds) * len(arms), settings.epochs):
         for seed in seeds:
             for arm in arms:
-                own = _longer(settings, done[-2:]) if arm == LONGER else settings
+                of_arm = settings
+                if arm == LONGER:
+                    baseline, sp = runs[-2:]
+                    epochs = matched_epochs(settings.epochs, baseline.flops, sp.flops)
+                    of_arm = dataclasses.replace(settings, epochs=epochs)
                 folder = out / run_name(seed, arm)
-                done.append(finished(own, arm, seed, sources, tasks, folder, progress))
-    figures = [figure for task in tasks for figure in task.metrics]
-    results = Results(
-        settings=_resolved(settings, seeds),
-        versions=versions(),
-        machine=machine(settings.precision),
+                runs.append(load_or_run(of_arm, arm, seed, sources, tasks, folder, progress))
+    examples = out / run_name(seeds[0], SP) / EXAMPLES
+    return _write(
+        out,
+        runs,
+        tasks,
+        settings={**resolved_settings(settings), "seeds": list(seeds)},
         data=splits.summary(),
-        runs=done,
-        rows=rows(done, figures),
-        longer=rows(done, figures, LONGER) if settings.longer else [],
+        precision=settings.precision,
+        examples=PairExamples.load(examples) if examples.exists() else None,
     )
-    results.save(out / RESULTS)
-    shown = out / run_name(seeds[0], ARMS[1]) / "examples.pt"
-    write_report(results, PairExamples.load(shown) if shown.exists() else None, out / REPORT)
-    return results
 
 
-def _longer(settings: Settings, pair: Sequence[Run]) -> Settings:
-    """As many epochs more for the baseline as SP's forward operations beside the method's.
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """Everything that defines a comparison of checkpoints.
+
+    Attributes:
+        evaluation: settings of all evaluations; its checkpoint and seed are not used.
+        checkpoints: files or folders of runs by arm, one per pair of runs, in the same order.
+    """
+
+    evaluation: EvalSettings
+    checkpoints: dict[str, tuple[str, ...]]
+
+    def plain(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        values = self.evaluation.plain()
+        del values["checkpoint"], values["seed"]
+        return {**values, "from": {arm: list(paths) for arm, paths in self.checkpoints.items()}}
+
+
+def parse_checkpoints(given: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Options ``ARM=CHECKPOINT`` as checkpoints by arm.
+
+    Raises:
+        UsageError: an arm is unknown, missing, or has more checkpoints than another.
+
+    >>> parse_checkpoints(["baseline=a", "sp=b", "baseline=c", "sp=d"])
+    {'baseline': ('a', 'c'), 'sp': ('b', 'd')}
+    """
+    known = (*ARMS, LONGER)
+    by_arm: dict[str, tuple[str, ...]] = {}
+    for item in given:
+        arm, sign, path = item.partition("=")
+        if not sign or not path:
+            raise UsageError(f"from: got {item!r}, takes ARM=CHECKPOINT, such as sp=runs/b")
+        if arm not in known:
+            raise UsageError(f"from: no arm {arm!r}; {did_you_mean(arm, known)}")
+        by_arm[arm] = (*by_arm.get(arm, ()), path)
+    for arm in ARMS:
+        if arm not in by_arm:
+            raise UsageError(f"from: no {arm}=CHECKPOINT; takes one of baseline and one of sp")
+    if len({len(paths) for paths in by_arm.values()}) > 1:
+        counts = ", ".join(f"{len(paths)} of {arm}" for arm, paths in by_arm.items())
+        raise UsageError(f"from: got {counts}; takes as many of each, in pairs")
+    return by_arm
+
+
+def compare_checkpoints(
+    settings: CheckpointSettings, out: Path, log: Callable[[str], None]
+) -> Results:
+    """Evaluate all checkpoints on the same tasks, and write the results and the report.
+
+    ``out`` has an evaluation per checkpoint, ``results.json`` and ``report.html``; an interrupted
+    comparison continues.
 
     Args:
-        settings: of the comparison.
-        pair: the baseline's run and SP's, of one seed.
+        settings: the evaluation and the checkpoints.
+        out: a new or empty folder, or one with the same settings.
+        log: called with each line of progress.
+
+    Raises:
+        UsageError, DataError, ConfigError: one line that says what to change.
     """
-    baseline, sp = pair
-    return dataclasses.replace(settings, epochs=longer(settings.epochs, baseline.flops, sp.flops))
+    evaluation = settings.evaluation
+    tasks = find_tasks(evaluation.tasks)
+    by_arm = {
+        arm: [find_checkpoint(Path(path)) for path in paths]
+        for arm, paths in settings.checkpoints.items()
+    }
+    main = load_data(evaluation.data, limit=evaluation.limit) if evaluation.data else None
+    sources = Sources(main, evaluation.task_data)
+    claim_output_dir(out, settings)
+    runs = []
+    for seed in range(len(by_arm[BASELINE])):
+        for arm, paths in by_arm.items():
+            path = paths[seed]
+            log(f"{arm}: {path}")
+            of_arm = dataclasses.replace(evaluation, checkpoint=str(path), seed=seed)
+            result = run_evaluation(of_arm, out / run_name(seed, arm), log, sources)
+            metrics = dict(result["metrics"])
+            known = _known_of_run(path.parent)
+            runs.append(Run(arm, seed, metrics, checkpoint=path.name, **known))
+    return _write(
+        out,
+        runs,
+        tasks,
+        settings={**settings.plain(), "method": "checkpoints"},
+        data=main.summary() if main else {"name": "one source per task"},
+        precision="32-true",
+        examples=None,
+    )
 
 
-def _resolved(settings: Settings, seeds: Sequence[int]) -> dict[str, object]:
-    return {**resolved(settings), "seeds": list(seeds)}
+def _known_of_run(folder: Path) -> dict[str, Any]:
+    """Curve, time and compute of a run, if sp-bench made it."""
+    path = folder / RUN
+    values = json.loads(path.read_text()) if path.is_file() else {}
+    names = ("curve", "seconds", "images_seen", "flops")
+    return {name: values[name] for name in names if name in values}
+
+
+def _write(
+    out: Path,
+    runs: list[Run],
+    tasks: Sequence[Task],
+    *,
+    settings: dict[str, Any],
+    data: Mapping[str, Any],
+    precision: str,
+    examples: PairExamples | None,
+) -> Results:
+    """Write ``results.json`` and ``report.html``."""
+    metrics = [metric for task in tasks for metric in task.metrics]
+    has_longer = any(run.arm == LONGER for run in runs)
+    results = Results(
+        settings=settings,
+        versions=versions(),
+        machine=machine(precision),
+        data=dict(data),
+        runs=runs,
+        rows=rows(runs, metrics),
+        longer=rows(runs, metrics, LONGER) if has_longer else [],
+    )
+    results.save(out / RESULTS)
+    write_report(results, examples, out / REPORT)
+    return results

@@ -16,32 +16,33 @@ from sp_bench.results import write_json
 from sp_plugin.validation import did_you_mean
 
 METHOD_NAMES = ("simclr", "moco", "byol", "dino", "mae", "vicreg", "barlowtwins")
-PRETEXTS = ("sp", "augself", "relative_location")
+PRETEXT_NAMES = ("sp", "augself", "relative_location")
+_MINIMA = {"epochs": 1, "side": 16, "batch_size": 2, "limit": 10, "workers": 1}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides what a comparison measures, but for its seeds.
+    """Everything that defines what a comparison measures, except its seeds.
 
     Attributes:
-        method: the host.
-        backbone: see `sp_bench.backbones`.
-        data: ``demo``, a folder, or a name of torchvision.
-        epochs: of pre-training.
-        side: of the host's full views in pixels; images are evaluated at this side too.
-        batch_size: images in a step.
-        learning_rate: for a batch of 256.
-        weight_decay: of AdamW.
-        limit: use this many training images at most.
-        validation: hold a fifth of the training images out, and evaluate on these: the test
-            images stay unseen while settings are chosen.
-        workers: processes that load images; the views depend on their number.
-        precision: as Lightning names it.
-        tasks: what is evaluated.
-        task_data: the source of each task that is asked about other images than ``data``.
-        sp: settings of SP, in the SP arm.
-        longer: whether a third arm, a baseline, is given SP's extra compute as more epochs.
-        pretext: what stands beside the method in the SP arm: ``sp``, or a peer in its place.
+        method: name of the self-supervised method.
+        backbone: name of the backbone, see `sp_bench.backbones`.
+        data: ``demo``, a folder, or the name of a data set of torchvision.
+        epochs: number of pre-training epochs.
+        side: side of the method's full views and of the images in evaluation, in pixels.
+        batch_size: images per step.
+        learning_rate: learning rate for a batch of 256.
+        weight_decay: weight decay of AdamW.
+        limit: maximum number of training images; None for all.
+        validation: whether a fifth of the training images replaces the test images, which stay
+            unseen while settings are chosen.
+        workers: number of processes that load images; the views depend on it.
+        precision: name of Lightning's precision.
+        tasks: names of the tasks of the evaluation.
+        task_data: source of each task that has other images than ``data``.
+        sp: settings of SP, for the SP arm.
+        longer: whether there is a third arm, a baseline with SP's extra compute as more epochs.
+        pretext: pretext task of the SP arm: ``sp``, or a peer instead of it.
     """
 
     method: str = "simclr"
@@ -63,77 +64,73 @@ class Settings:
     pretext: str = "sp"
 
     def __post_init__(self) -> None:
-        if self.method not in METHOD_NAMES:
-            raise UsageError(
-                f"method: no {self.method!r}; {did_you_mean(self.method, METHOD_NAMES)}"
-            )
-        if self.pretext not in PRETEXTS:
-            raise UsageError(
-                f"pretext: no {self.pretext!r}; {did_you_mean(self.pretext, PRETEXTS)}"
-            )
-        least = {"epochs": 1, "side": 16, "batch_size": 2, "limit": 10, "workers": 1}
-        for name, low in least.items():
+        for name, known in (("method", METHOD_NAMES), ("pretext", PRETEXT_NAMES)):
             value = getattr(self, name)
-            if value is not None and value < low:
-                raise UsageError(f"{name}: got {value}, takes a whole number from {low} up")
+            if value not in known:
+                raise UsageError(f"{name}: no {value!r}; {did_you_mean(value, known)}")
+        for name, minimum in _MINIMA.items():
+            value = getattr(self, name)
+            if value is not None and value < minimum:
+                raise UsageError(f"{name}: got {value}, takes a whole number from {minimum} up")
         if self.learning_rate <= 0:
             raise UsageError(f"learning_rate: got {self.learning_rate}, takes a number above 0")
 
     def plain(self) -> dict[str, Any]:
-        """As it stands in JSON: lists for tuples."""
-        told: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return told
+        """The settings as JSON values, with lists for tuples."""
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return values
 
 
-def usual_backbone(method: str) -> str:
-    """The small backbone that a method takes where none is named: MAE masks tokens.
+def default_backbone(method: str) -> str:
+    """Small backbone of a method: a ViT for MAE, which masks tokens, else a ResNet.
 
-    >>> usual_backbone("mae")
+    >>> default_backbone("mae")
     'tiny_vit'
     """
     return "tiny_vit" if method == "mae" else "tiny_resnet"
 
 
-def half_the_cores() -> int:
-    """Workers to load images: half the cores, 8 at most; training computes on the others."""
+def default_workers() -> int:
+    """Number of processes that load images: half the cores, at most 8; the rest compute."""
     return max(1, min(8, (os.cpu_count() or 2) // 2))
 
 
 def fast_precision() -> str:
-    """bfloat16 where the processor or the GPU computes in it, float32 elsewhere."""
+    """bfloat16 if the processor or the GPU computes in it, else float32."""
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    has_bf16 = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return "bf16-mixed" if has_bf16 else "32-true"
 
 
-class Plain(Protocol):
-    """Settings that can be written."""
+class WritableSettings(Protocol):
+    """Settings that can be written to ``settings.json``."""
 
     def plain(self) -> dict[str, Any]:
-        """As they stand in JSON."""
+        """The settings as JSON values."""
 
 
-def claim_output_dir(out: Path, settings: Plain) -> None:
-    """Make ``out`` the folder of these settings, or go on in it if it is already.
+def claim_output_dir(out: Path, settings: WritableSettings) -> None:
+    """Create ``out`` with a file of these settings, or check that it has the same settings.
 
     Raises:
-        UsageError: it is a folder of other settings, or of something else.
+        UsageError: the folder has other settings, or other content.
     """
     path = out / "settings.json"
-    wanted = settings.plain()
+    values = settings.plain()
     if not path.exists():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise UsageError(
                 f"out: {out} is in use for something else; takes a new or empty folder"
             )
         out.mkdir(parents=True, exist_ok=True)
-        write_json(path, wanted)
+        write_json(path, values)
         return
-    made = json.loads(path.read_text())
-    for key in wanted:
-        if made.get(key) != wanted[key]:
+    previous = json.loads(path.read_text())
+    for key in values:
+        if previous.get(key) != values[key]:
             raise UsageError(
-                f"out: {out} was made with {key}={made.get(key)!r}, now it is {wanted[key]!r}; "
+                f"out: {out} was made with {key}={previous.get(key)!r}, now it is {values[key]!r}; "
                 "give another --out"
             )

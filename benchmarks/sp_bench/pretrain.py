@@ -21,7 +21,7 @@ from sp_bench.datamodule import PretrainingData, ViewDataset
 from sp_bench.errors import UsageError
 from sp_bench.methods import METHODS, Method
 from sp_bench.pretext_tasks import PRETEXTS, PretextCallback
-from sp_bench.results import ALONE
+from sp_bench.results import ARMS_WITHOUT_SP
 from sp_bench.task_runner import TASKS_FILE
 from sp_bench.trainer import fit_stoppably, quiet_trainer
 from sp_plugin import SpatialPrediction
@@ -100,7 +100,7 @@ def pretrain(
     record = RunRecorder()
     callbacks: list[Any] = [record, EpochSeed(seed), StepProgress(report), _keep_last(folder)]
     pretext = None
-    if arm not in ALONE:
+    if arm not in ARMS_WITHOUT_SP:
         pretext = PretextCallback(PRETEXTS[settings.pretext], settings.sp, seed)
         callbacks.append(pretext)
     trainer = quiet_trainer(

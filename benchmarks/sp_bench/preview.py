@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as image_ops
 
 from sp_bench.data.image_files import open_image, resize_and_center_crop
 from sp_bench.errors import UsageError
-from sp_bench.report.pair_preview import Asked, draw_asked
+from sp_bench.report.pair_preview import PairPreview, draw_preview
 from sp_plugin import SpatialPrediction, SPConfig
 from sp_plugin.isolation import make_generator
 
@@ -44,14 +44,14 @@ def show_pairs(
     Raises:
         UsageError: ``count`` or ``side`` is too small, or no image is readable.
     """
-    figure = draw_asked(sample_preview(paths, config=config, side=side, count=count, seed=seed))
+    figure = draw_preview(sample_preview(paths, config=config, side=side, count=count, seed=seed))
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, format="png", dpi=_DPI)
 
 
 def sample_preview(
     paths: Sequence[Path], *, config: SPConfig, side: int, count: int = 8, seed: int = 0
-) -> Asked:
+) -> PairPreview:
     """Sample one pair of crops in each image, by the code that training uses.
 
     Arguments and errors are those of `show_pairs`.
@@ -70,7 +70,7 @@ def sample_preview(
     if sp.config.window != (1.0, 1.0):
         # A new generator of the same seed draws the same windows.
         windows = sp.sampler.windows(len(views), make_generator(seed))
-    return Asked(
+    return PairPreview(
         frames=views,
         boxes=boxes[:2],
         windows=windows,

@@ -1,4 +1,4 @@
-"""Results: what a comparison measured, as it stands in results.json."""
+"""Results of a comparison, as written to results.json."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 BASELINE, SP = "baseline", "sp"
 ARMS = (BASELINE, SP)
-LONGER = "longer"  # a baseline that trained for as much compute as SP took
-ALONE = (BASELINE, LONGER)  # arms without SP
+LONGER = "longer"  # a baseline with SP's extra compute as more epochs
+ARMS_WITHOUT_SP = (BASELINE, LONGER)
 
-# The pair task gives `pair_dx_<key>` and so on for each; the report tells them by these words.
+# The pair task has a metric `pair_dx_<key>` and so on for each key; reports use these labels.
 PAIR_CONTROLS = {
     "r2": "both views",
     "one": "one view alone",
@@ -24,24 +24,29 @@ PAIR_CONTROLS = {
 }
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a file whole or not at all: a killed run leaves the one that was there."""
+def write_text(path: Path, text: str) -> None:
+    """Write a file completely or not at all: an interrupted write keeps the previous file."""
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=2) + "\n")
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain values as JSON, completely or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """One number that a task gives, and how to read it.
+    """Name and meaning of one number that a task measures.
 
     Attributes:
-        key: its name in results.json, such as ``knn`` or ``pair_dx_gain``.
-        label: its name in a table.
-        percent: shown times 100.
-        headline: stands in the table that is printed; others only in the report, as controls.
-        higher_is_better: which way is better.
-        chance: what guessing gives; None where that depends on the data.
+        key: name in results.json, such as ``knn`` or ``pair_dx_gain``.
+        label: name in a table.
+        percent: whether it is a share, shown times 100.
+        headline: whether it is in the printed table; the others are controls, in reports only.
+        higher_is_better: direction of improvement.
+        chance: value of guessing; None where that depends on the data.
     """
 
     key: str
@@ -54,23 +59,23 @@ class MetricSpec:
 
 @dataclass
 class Run:
-    """One pre-training and what its backbone was worth.
+    """One pre-training run and the metrics of its backbone.
 
     Attributes:
         arm: ``baseline``, ``sp`` or ``longer``.
         seed: shared by the runs of a pair.
-        figures: by `MetricSpec.key`.
-        curve: one dict an epoch, with ``epoch``, ``loss`` (the host's own) and, for SP,
+        metrics: values by `MetricSpec.key`.
+        curve: one dict per epoch, with ``epoch``, ``loss`` (of the method alone) and, for SP,
             ``sp_loss``, ``sp_r2_dx``, ``sp_r2_dy``, ``sp_r2_scale``, ``sp_weight``.
-        seconds: of pre-training, wall clock.
-        images_seen: images that pre-training went through.
-        flops: forward operations of pre-training, SP's among them.
+        seconds: wall-clock time of pre-training.
+        images_seen: number of images processed in pre-training.
+        flops: forward operations of pre-training, including those of SP.
         checkpoint: path relative to results.json.
     """
 
     arm: str
     seed: int
-    figures: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     images_seen: int = 0
@@ -80,9 +85,9 @@ class Run:
 
 @dataclass
 class Row:
-    """A line of the table: means over seeds, and the paired difference with its interval."""
+    """One metric: means over seeds, and the paired difference with its 95% interval."""
 
-    figure: MetricSpec
+    metric: MetricSpec
     baseline: float
     sp: float
     difference: float
@@ -93,16 +98,16 @@ class Row:
 
 @dataclass
 class Results:
-    """All of a comparison: how it was made, its runs and its table.
+    """A comparison: its settings, runs and rows.
 
     Attributes:
-        settings: as resolved, plain values.
-        versions: of Python and of the libraries.
+        settings: resolved settings, as plain values.
+        versions: versions of Python and of the libraries.
         machine: processor, cores, device, precision.
-        data: name, classes, images in train and test, skipped files.
-        runs: every finished run.
-        rows: one for each figure, headline or not.
-        longer: the same against the longer baseline in place of the baseline; empty without one.
+        data: name, classes, number of training and test images, skipped files.
+        runs: all finished runs.
+        rows: one row per metric, headline or not.
+        longer: the same rows with the longer baseline as baseline; empty without that arm.
     """
 
     settings: dict[str, Any]
@@ -114,17 +119,17 @@ class Results:
     longer: list[Row] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
-        """Write as JSON, whole or not at all."""
+        """Write as JSON, completely or not at all."""
         write_json(path, dataclasses.asdict(self))
 
     @classmethod
     def load(cls, path: Path) -> Results:
         """Read what `save` wrote."""
-        told = json.loads(path.read_text())
-        tables = {
-            name: [
-                Row(**{**row, "figure": MetricSpec(**row["figure"])}) for row in told.pop(name, [])
+        values = json.loads(path.read_text())
+        for name in ("rows", "longer"):
+            values[name] = [
+                Row(**{**row, "metric": MetricSpec(**row["metric"])})
+                for row in values.get(name, [])
             ]
-            for name in ("rows", "longer")
-        }
-        return cls(**{**told, **tables, "runs": [Run(**run) for run in told["runs"]]})
+        values["runs"] = [Run(**run) for run in values["runs"]]
+        return cls(**values)

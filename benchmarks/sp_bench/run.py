@@ -1,4 +1,4 @@
-"""One run: one arm of one seed, pre-trained and asked all tasks; made once, and read after that."""
+"""One run: one arm of one seed, pre-trained and evaluated on all tasks, or read if finished."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ RUN, EXAMPLES = "run.json", "examples.pt"
 
 
 def run_name(seed: int, arm: str) -> str:
-    """The folder of a run within its comparison."""
+    """Name of a run's folder within its comparison."""
     return f"seed{seed}-{arm}"
 
 
-def images_for(settings: Settings, tasks: Sequence[Task]) -> tuple[Splits, Sources]:
-    """The images to pre-train on, and those of all tasks.
+def load_images(settings: Settings, tasks: Sequence[Task]) -> tuple[Splits, Sources]:
+    """The images of pre-training, and those of all tasks.
 
     Raises:
         UsageError, DataError: one line that says what is wrong with them.
@@ -37,17 +37,17 @@ def images_for(settings: Settings, tasks: Sequence[Task]) -> tuple[Splits, Sourc
     if settings.validation and settings.task_data:
         name, source = next(iter(settings.task_data.items()))
         raise UsageError(
-            f"validation: {name}={source} would be asked about its test images; takes tasks on "
+            f"validation: {name}={source} would be evaluated on its test images; takes tasks on "
             "--data alone"
         )
     splits = load_data(settings.data, limit=settings.limit, validation=settings.validation)
     sources = Sources(splits, settings.task_data)
     for task in tasks:
-        sources.of(task)  # what is wrong with its data is said before anything is trained
+        sources.of(task)  # an error in a task's data comes before any training
     return splits, sources
 
 
-def finished(
+def load_or_run(
     settings: Settings,
     arm: str,
     seed: int,
@@ -56,16 +56,16 @@ def finished(
     folder: Path,
     progress: Progress,
 ) -> Run:
-    """The run of this arm and seed: read where it is done, made where it is not.
+    """Read the run of an arm and a seed if it is finished, else pre-train and evaluate it.
 
     Args:
-        settings: what is measured.
-        arm: ``baseline`` and ``longer`` are trained without SP, any other with it.
-        seed: of weights, order, augmentations and SP.
-        sources: the images; the main ones are pre-trained on.
-        tasks: what is asked.
-        folder: of this run alone.
-        progress: is told what happens.
+        settings: settings of the comparison.
+        arm: name of the arm; ``baseline`` and ``longer`` train without SP, any other with it.
+        seed: seed of weights, order, augmentations and SP.
+        sources: images of the tasks; the main ones are those of pre-training.
+        tasks: tasks of the evaluation.
+        folder: folder of this run alone.
+        progress: display of the progress.
     """
     splits = sources.main
     assert splits is not None
@@ -79,13 +79,13 @@ def finished(
     pretrained = pretrain(settings, arm, seed, splits.train, folder, progress.step)
     method = pretrained.method
     progress.evaluating()
-    figures = evaluate_method(
+    metrics = evaluate_method(
         settings, method, seed, sources, tasks, folder, progress.task_finished
     )
     run = Run(
         arm=arm,
         seed=seed,
-        figures=figures,
+        metrics=metrics,
         curve=pretrained.record.curve,
         seconds=round(pretrained.record.seconds, 1),
         images_seen=pretrained.images_seen,
@@ -99,7 +99,7 @@ def finished(
     return run
 
 
-def resolved(settings: Settings) -> dict[str, Any]:
-    """Settings as they stand in JSON, with SP's nothing left open."""
+def resolved_settings(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON values, with all open settings of SP filled in."""
     sp = SPConfig.from_dict(settings.sp).resolve(settings.side).asdict()
     return dataclasses.replace(settings, sp=sp).plain()

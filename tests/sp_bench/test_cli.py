@@ -67,7 +67,7 @@ def test_compare_refuses_in_one_line(
         (["--only", "steps,crop"], "only: no 'crop'; did you mean 'crops'?"),
         (["--repeats", "0"], "repeats: got 0, takes a whole number from 1 up"),
         (["--device", "tpu"], "device: got 'tpu', takes one of auto, cpu, cuda"),
-        (["--docs", "speed.md"], "docs: takes --from SPEED.JSON beside it"),
+        (["--docs", "speed.md"], "docs: takes --from SPEED.JSON, and --from takes --docs"),
         (["--from", "no.json", "--docs", "x.md"], "from: no.json is no speed.json"),
         (["--data", "no/such", "--only", "data", "--quick"], "the folder does not exist"),
     ],

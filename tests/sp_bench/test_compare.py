@@ -18,7 +18,7 @@ from sp_bench.config import Settings
 from sp_bench.data import load_data
 from sp_bench.data.dataset import Selection
 from sp_bench.errors import UsageError
-from sp_bench.pair_examples import predict_examples
+from sp_bench.evaluate import examples
 from sp_bench.pretrain import new_method
 from sp_bench.progress import Progress
 from sp_bench.results import ARMS, Results
@@ -96,7 +96,7 @@ def test_it_writes_all_that_it_found(made: tuple[Path, Results]) -> None:
     }
     (row,) = results.rows
     by_arm = {
-        arm: [run.figures["knn"] for run in results.runs if run.arm == arm]
+        arm: [run.metrics["knn"] for run in results.runs if run.arm == arm]
         for arm in ("baseline", "sp")
     }
     assert row.difference == pytest.approx(sum(by_arm["sp"]) / 2 - sum(by_arm["baseline"]) / 2)
@@ -191,17 +191,17 @@ def test_a_stopped_evaluation_goes_on_with_the_task_that_is_next(
     answers = json.loads((tmp_path / "seed0-baseline" / "tasks.json").read_text())
     first = compare(settings, [0], tmp_path, quiet()).runs[0]
     assert asked == ["knn", "linear", "linear", "knn", "linear"]  # the rest are the other arm's
-    assert list(first.figures) == ["knn", "linear"]
-    assert first.figures["knn"] == answers["knn"]["metrics"]["knn"]
+    assert list(first.metrics) == ["knn", "linear"]
+    assert first.metrics["knn"] == answers["knn"]["figures"]["knn"]
 
 
 def test_answers_go_with_the_checkpoint_that_gave_them(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         compare(SETTINGS, [0], tmp_path, KillEvaluating("sp"))
     (tmp_path / "seed0-sp" / "final.ckpt").write_bytes(b"PK cut off")
-    (tmp_path / "seed0-sp" / "tasks.json").write_text('{"knn": {"metrics": {"knn": 9.0}}}')
+    (tmp_path / "seed0-sp" / "tasks.json").write_text('{"knn": {"figures": {"knn": 9.0}}}')
     *_, sp = compare(SETTINGS, [0], tmp_path, quiet()).runs
-    assert sp.figures["knn"] <= 1
+    assert sp.metrics["knn"] <= 1
 
 
 def test_a_broken_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_longer_baseline_gets_sp_s_forward_operations_as_epochs(tmp_path: Path
     assert 1.1 < sp.flops / baseline.flops < 1.5
     assert len(longer.curve) == round(2 * sp.flops / baseline.flops)
     (row,) = results.longer
-    assert row.difference == pytest.approx(sp.figures["knn"] - longer.figures["knn"])
+    assert row.difference == pytest.approx(sp.metrics["knn"] - longer.metrics["knn"])
     assert Results.load(tmp_path / "out" / "results.json").longer[0].sp == row.sp
 
 
@@ -275,7 +275,7 @@ def test_the_examples_are_the_first_pair_of_each_pictures_crops(crops: int) -> N
     splits = dataclasses.replace(splits, test=Selection(splits.test, range(asked)))
     config = SPConfig.from_dict(settings.sp).resolve(settings.side)
     sp = SpatialPrediction.from_backbone(method.backbone, None, config)
-    made = predict_examples(settings, method, sp, splits)
+    made = examples(settings, method, sp, splits)
     boxes = sp.sample_crops(
         torch.zeros(asked, 3, settings.side, settings.side), make_generator(0, 0, 0)
     )[0]
@@ -285,5 +285,5 @@ def test_the_examples_are_the_first_pair_of_each_pictures_crops(crops: int) -> N
 def test_validation_refuses_tasks_that_have_test_pictures_of_their_own(tmp_path: Path) -> None:
     told = {"validation": True, "tasks": ("pair",), "task_data": {"pair": "demo"}}
     settings = Settings(**{**vars(SETTINGS), **told})
-    with pytest.raises(UsageError, match="validation: pair=demo would be asked"):
+    with pytest.raises(UsageError, match="validation: pair=demo would be evaluated"):
         compare(settings, [0], tmp_path / "x", quiet())

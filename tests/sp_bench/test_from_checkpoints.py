@@ -1,4 +1,4 @@
-"""A comparison of runs that other hosts made."""
+"""A comparison of runs that other frameworks made."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from PIL import Image
 from sp_bench.backbones import make_backbone
 from sp_bench.checkpoints.find import find_checkpoint
 from sp_bench.cli import main
+from sp_bench.compare import parse_checkpoints
 from sp_bench.errors import UsageError
-from sp_bench.from_checkpoints import parse_from
 from sp_bench.results import Results
 
 
@@ -71,7 +71,7 @@ def test_runs_of_two_hosts_are_compared_and_read_again(hosts, capsys):
     (row,) = results.rows
     told = [json.loads((hosts / "out" / f"seed0-{arm}" / "eval.json").read_text())
             for arm in ("baseline", "sp")]  # fmt: skip
-    assert row.difference == told[1]["figures"]["knn"] - told[0]["figures"]["knn"]
+    assert row.difference == told[1]["metrics"]["knn"] - told[0]["metrics"]["knn"]
     assert "<table>" in (hosts / "out" / "report.html").read_text()
 
 
@@ -87,5 +87,5 @@ def test_runs_of_two_hosts_are_compared_and_read_again(hosts, capsys):
 )  # fmt: skip
 def test_what_is_given_wrongly_is_refused_in_one_line(given, line):
     with pytest.raises(UsageError) as error:
-        parse_from(given)
+        parse_checkpoints(given)
     assert str(error.value) == line

@@ -73,7 +73,7 @@ def test_no_seed_and_nan_figures_tell_nothing():
 
 
 def test_arms_of_unequal_length_are_an_error_of_one_line():
-    with pytest.raises(ValueError, match=r"^paired: got 2 figures of baseline, 1 of SP$"):
+    with pytest.raises(ValueError, match=r"^paired: got 2 values of baseline, 1 of SP$"):
         paired([1.0, 2.0], [1.0])
 
 
@@ -95,7 +95,7 @@ def test_rows_pair_the_seeds_that_both_arms_finished():
     (row,) = rows(runs, [KNN])
     # Seeds 0 and 1; differences 2 and 1, t(0.975, 1) = 12.7062.
     half = 12.706204736 * math.sqrt(0.5) / math.sqrt(2)
-    assert (row.figure, row.baseline, row.sp, row.seeds) == (KNN, 2.0, 3.5, 2)
+    assert (row.metric, row.baseline, row.sp, row.seeds) == (KNN, 2.0, 3.5, 2)
     assert (row.difference, row.low, row.high) == pytest.approx((1.5, 1.5 - half, 1.5 + half))
 
 
@@ -108,7 +108,7 @@ def test_rows_stand_in_the_order_of_the_figures_each_with_its_own_seeds():
         Run("sp", 1, {"knn": 1.0}),
     ]
     found = rows(runs, [linear, absent, KNN])
-    assert [row.figure for row in found] == [linear, absent, KNN]
+    assert [row.metric for row in found] == [linear, absent, KNN]
     assert [row.seeds for row in found] == [1, 0, 2]
     assert [row.difference for row in found] == pytest.approx([2.0, math.nan, 0.5], nan_ok=True)
     assert math.isnan(found[1].baseline)

@@ -14,8 +14,8 @@ from sp_bench.cli_options import (
     TasksFromOption,
     TasksOption,
     TrustOption,
-    asked_of,
-    printer,
+    line_printer,
+    task_selection,
 )
 from sp_bench.errors import stoppable
 
@@ -46,9 +46,9 @@ def evaluate(
     """Evaluate one backbone on tasks."""
     from sp_bench.checkpoints import find_checkpoint
     from sp_bench.evaluation import RESULT, EvalSettings, run_evaluation
-    from sp_bench.report.table import print_figures
+    from sp_bench.report.comparison_table import print_metrics
 
-    selection = asked_of(data, tasks, tasks_from)
+    selection = task_selection(data, tasks, tasks_from)
     settings = EvalSettings(
         backbone=backbone,
         checkpoint=str(find_checkpoint(checkpoint.expanduser()).resolve()) if checkpoint else "",
@@ -65,6 +65,6 @@ def evaluate(
     )
     console = Console()
     with stoppable():
-        result = run_evaluation(settings, out, printer(console))
-    print_figures(result["metrics"], console)
+        result = run_evaluation(settings, out, line_printer(console))
+    print_metrics(result["metrics"], console)
     console.print(f"written: {out / RESULT}", soft_wrap=True, highlight=False)

@@ -1,4 +1,4 @@
-"""``sp-bench report``: runs side by side."""
+"""``sp-bench report``: finished runs side by side."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from sp_bench.cli_options import line_printer
+
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of compare or eval.")],
     out: Annotated[Path, typer.Option(help="Folder for report.html and report.md.")] = Path(),
 ) -> None:
-    """Put runs side by side, in one page and one Markdown table."""
+    """Show finished runs side by side, as an HTML page and a Markdown table."""
     from sp_bench.report.multi_run_report import write_runs
 
+    print_line = line_printer(Console())
     for path in write_runs(runs, out):
-        Console().print(f"written: {path}", soft_wrap=True, highlight=False)
+        print_line(f"written: {path}")

@@ -1,4 +1,4 @@
-"""``sp-bench collect`` and ``results``: from runs to JSON, from JSON to pages."""
+"""``sp-bench collect`` and ``results``: from runs to JSON, from JSON to the results page."""
 
 from __future__ import annotations
 
@@ -8,56 +8,57 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sp_bench.cli_options import printer
+from sp_bench.cli_options import line_printer
 
 
 def collect(
-    runs: Annotated[Path, typer.Argument(help="The out folder of a suite.")],
-    into: Annotated[Path, typer.Option(help="Folder for HOST.json.")],
-    suite: Annotated[str, typer.Option(help="Its name; that of the out folder.")] = "",
+    runs: Annotated[Path, typer.Argument(help="Output folder of a suite.")],
+    into: Annotated[Path, typer.Option(help="Folder for METHOD.json.")],
+    suite: Annotated[str, typer.Option(help="Name of the suite; default that of its folder.")] = "",
 ) -> None:
-    """Gather a suite's finished runs, a JSON file for each host."""
-    from sp_bench.sweeps.collect import collect as gather
+    """Collect the finished runs of a suite in one JSON file per method."""
+    from sp_bench.sweeps.collect import collect as run
 
-    tell = printer(Console())
-    for path in gather(runs, into, suite or runs.resolve().name):
-        tell(f"written: {path}")
+    print_line = line_printer(Console())
+    for path in run(runs, into, suite or runs.resolve().name):
+        print_line(f"written: {path}")
 
 
 def results(
-    folder: Annotated[Path, typer.Argument(help="With SUITE/HOST.json.")] = Path(
+    folder: Annotated[Path, typer.Argument(help="Folder with SUITE/METHOD.json.")] = Path(
         "benchmarks/results"
     ),
-    docs: Annotated[Path, typer.Option(help="The page; images go beside it.")] = Path(
+    docs: Annotated[Path, typer.Option(help="Page to write; its figures go next to it.")] = Path(
         "docs/results.md"
     ),
     readme: Annotated[
         Path | None,
-        typer.Option(help="A README with marks for the table; left alone if not given."),
+        typer.Option(help="README with markers around its table; default unchanged."),
     ] = None,
     pairs: Annotated[
         Path | None,
-        typer.Option(help="A run's examples.pt, for an image of pairs with its head's answers."),
+        typer.Option(help="examples.pt of a run, for a figure of pairs with predictions."),
     ] = None,
 ) -> None:
-    """Make the page of results from the JSON of suites."""
-    from sp_bench.report.html_report import write_whole
+    """Write the page of results from the JSON files of suites."""
     from sp_bench.report.prediction_figure import PairExamples, draw_examples
-    from sp_bench.results_page import forests
-    from sp_bench.results_page.page import images, page
-    from sp_bench.results_page.page import readme as with_table
-    from sp_bench.results_page.reading import read
+    from sp_bench.results import write_text
+    from sp_bench.results_page.forests import save_figure
+    from sp_bench.results_page.page import insert_table, page, write_figures
+    from sp_bench.results_page.reading import read_suites
 
-    found = read(folder)
+    suites = read_suites(folder)
     docs.parent.mkdir(parents=True, exist_ok=True)
-    tell = printer(Console())
-    for path in images(found, docs.parent):
-        tell(f"written: {path}")
+    written = write_figures(suites, docs.parent)
+    pairs_figure = docs.parent / "pairs.png"
     if pairs is not None:
-        forests.save(draw_examples(PairExamples.load(pairs)), docs.parent / "pairs.png")
-        tell(f"written: {docs.parent / 'pairs.png'}")
-    write_whole(docs, page(found, folder, (docs.parent / "pairs.png").exists()))
-    tell(f"written: {docs}")
+        save_figure(draw_examples(PairExamples.load(pairs)), pairs_figure)
+        written.append(pairs_figure)
+    write_text(docs, page(suites, folder, has_pairs=pairs_figure.exists()))
+    written.append(docs)
     if readme is not None:
-        write_whole(readme, with_table(readme.read_text(), found))
-        tell(f"written: {readme}")
+        write_text(readme, insert_table(readme.read_text(), suites))
+        written.append(readme)
+    print_line = line_printer(Console())
+    for path in written:
+        print_line(f"written: {path}")

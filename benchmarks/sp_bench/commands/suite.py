@@ -1,4 +1,4 @@
-"""``sp-bench suite``: many runs from one file."""
+"""``sp-bench suite``: all runs of a sweep from one file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def suite(
         ),
     ] = None,
 ) -> None:
-    """Run whatever of a suite is not done yet: every method, arm and seed by itself."""
+    """Make the missing runs of a suite: each method, arm and seed is a separate job."""
     try:
         from sp_bench.sweeps.launch import launch
     except ImportError as error:

@@ -1,7 +1,7 @@
-"""What may stand in SP's place in a comparison, by the name that ``pretext`` takes.
+"""Pretext tasks of the SP arm, by the name that ``pretext`` takes: SP, and peers instead of it.
 
-Each is a `SpatialPrediction` that asks something else: so it is added to a method in the same way,
-is warmed up alike, and leaves the same things untouched.
+Each is a `SpatialPrediction`, so that it is added to a method, warmed up and isolated in the same
+way.
 """
 
 from sp_bench.pretext_tasks.augself import AugSelfCrops

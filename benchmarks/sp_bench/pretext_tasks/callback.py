@@ -1,4 +1,4 @@
-"""The callback that adds SP, or a peer in its place, to a method of the benchmark."""
+"""The callback that adds SP, or a peer instead of it, to a method of the benchmark."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from sp_plugin import SpatialPrediction, SPConfig
 
 
 class PretextCallback(SPCallback):
-    """`SPCallback` with another pretext task in SP's place.
+    """`SPCallback` with any pretext task of this package.
 
     Args:
-        pretext: what is put beside the method.
-        settings: of SP; a peer takes its weight, warm-up, decay and the head's width from them.
-        seed: of the head's weights and of all that is drawn.
+        pretext: class of the pretext task.
+        settings: settings of SP; a peer uses weight, warm-up, cool-down and the head's width.
+        seed: seed of the head's weights and of all draws.
     """
 
     def __init__(
         self, pretext: type[SpatialPrediction], settings: dict[str, Any], seed: int
     ) -> None:
-        source = getattr(pretext, "source", None)
         config = SPConfig.from_dict(settings, seed=seed)
+        source = getattr(pretext, "source", None)
         if source is not None:
             config = dataclasses.replace(config, source=source)
         super().__init__("backbone", config)
-        self.module = pretext
+        self.sp_class = pretext

@@ -1,4 +1,4 @@
-"""Boxes drawn over images: one style for each kind of box, seen on sky and on shade alike."""
+"""Boxes drawn over images: one style per kind of box, visible on bright and dark images."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _WIDTH = 1.8
 
 
 def draw_box(axes: Axes, box: Tensor, style: str) -> None:
-    """Draw a box in axes where the image's sides go from 0 to 1, y downwards.
+    """Draw a box over an image.
 
     Args:
-        axes: Where the image is.
+        axes: axes of the image, whose sides go from 0 to 1, y downwards.
         box: (4,), (cx, cy, w, h) as fractions of the image.
-        style: One of ``STYLES``.
+        style: key of ``STYLES``.
     """
     left, top, right, bottom = cxcywh_to_xyxy(box).tolist()
     axes.add_patch(
@@ -45,7 +45,7 @@ def draw_box(axes: Axes, box: Tensor, style: str) -> None:
 
 
 def legend_lines(labels: dict[str, str]) -> list[Line2D]:
-    """Handles of a legend: what the boxes of each style are called."""
+    """Handles of a legend, from labels by style."""
     return [
         Line2D([], [], label=label, linewidth=_WIDTH, path_effects=_casing(), **STYLES[style])
         for style, label in labels.items()

@@ -1,84 +1,83 @@
-"""The report: one HTML file that holds all it shows and asks nothing of a network."""
+"""The report of a comparison: one self-contained HTML file that loads nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from sp_bench.report import metadata
+from sp_bench.report.comparison_table import comparison_table, headline_rows
 from sp_bench.report.forest_plot import forest_charts
 from sp_bench.report.learning_curves import curve_charts
-from sp_bench.report.metadata import data_facts, facts, per_seed, times, title
 from sp_bench.report.mpl_style import png, svg
 from sp_bench.report.pair_controls import is_control, pair_controls
 from sp_bench.report.prediction_figure import PairExamples, draw_examples
-from sp_bench.report.table import headline, lines
-from sp_bench.results import Results
+from sp_bench.results import Results, write_text
 
 
 def write_report(results: Results, examples: PairExamples | None, path: Path) -> None:
-    """Write the report of a comparison, whole or not at all.
+    """Write the report of a comparison, completely or not at all.
 
     Args:
-        results: What was measured.
-        examples: Pairs with the head's predictions; None leaves the images out.
-        path: The HTML file.
+        results: the comparison.
+        examples: pairs with the head's predictions; None for a report without them.
+        path: HTML file.
     """
-    write_whole(path, render(results, examples))
+    write_text(path, render(results, examples))
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+def render(results: Results, examples: PairExamples | None = None) -> str:
+    """The report as HTML; the same for the same input."""
+    rows = headline_rows(results.rows)
+    others = [row for row in results.rows if not row.metric.headline and not is_control(row)]
+    settings = {key: value for key, value in results.settings.items() if key != "sp"}
+    data, skipped = metadata.data_table(results.data)
+    return render_template(
+        "report.html.jinja",
+        title=metadata.title(results),
+        seeds=max((row.seeds for row in rows), default=0),
+        headline=comparison_table(rows, with_chance=True),
+        longer=comparison_table(headline_rows(results.longer), with_chance=True),
+        longer_epochs=metadata.longer_epochs(results.runs),
+        controls=pair_controls(results),
+        others=comparison_table(others, with_chance=True),
+        forests=inline_charts(forest_charts(results, rows)),
+        curves=inline_charts(curve_charts(results.runs)),
+        examples=png(draw_examples(examples)) if examples is not None else None,
+        per_seed=metadata.seed_table(results),
+        sp_settings=metadata.facts_table(results.settings.get("sp")),
+        settings=metadata.facts_table(settings),
+        cost=metadata.cost_table(results.runs),
+        cost_note=metadata.cost_note(results),
+        data=data,
+        skipped=skipped,
+        versions=metadata.facts_table(results.versions),
+        machine=metadata.facts_table(results.machine),
+    )
 
 
-def environment() -> Environment:
-    """Where templates come from, and how they are filled."""
-    return Environment(
+def render_template(name: str, **values: Any) -> str:
+    """Fill in a template of this package; text is escaped, and every name must be given."""
+    environment = Environment(
         loader=PackageLoader("sp_bench.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    return environment.get_template(name).render(**values)
 
 
-def render(results: Results, examples: PairExamples | None = None) -> str:
-    """The report as HTML; the same for the same input."""
-    shown = headline(results)
-    others = [row for row in results.rows if not row.figure.headline and not is_control(row)]
-    forests = forest_charts(results, shown)
-    curves = curve_charts(results.runs)
-    data, skipped = data_facts(results.data)
-    asked = results.settings.get("sp")
-    rest = {key: value for key, value in results.settings.items() if key != "sp"}
-    return (
-        environment()
-        .get_template("report.html.jinja")
-        .render(
-            title=title(results),
-            seeds=max((row.seeds for row in shown), default=0),
-            headline=lines(shown),
-            controls=pair_controls(results),
-            others=lines(others),
-            forests=[(name, _inline(chart, name)) for name, chart in forests.items()],
-            curves=[(name, _inline(chart, name)) for name, chart in curves.items()],
-            examples=png(draw_examples(examples)) if examples is not None else None,
-            per_seed=per_seed(results),
-            asked=facts(asked),
-            settings=facts(rest),
-            times=times(results.runs),
-            data=data,
-            skipped=skipped,
-            versions=facts(results.versions),
-            machine=facts(results.machine),
-        )
-    )
+def inline_charts(charts: Mapping[str, Figure], prefix: str = "") -> list[tuple[str, Markup]]:
+    """Charts as ``<svg>`` elements, by title.
 
-
-def _inline(chart: Figure, name: str) -> Markup:
-    return Markup(svg(chart, name))
+    Args:
+        charts: by title.
+        prefix: of their names, which keep the ids of a page unique; default empty.
+    """
+    return [(title, Markup(svg(chart, f"{prefix}{title}"))) for title, chart in charts.items()]

@@ -1,4 +1,4 @@
-"""Learning curves: what the losses and SP's R2 did, epoch by epoch."""
+"""Learning curves: losses, weight and R2 of SP per epoch."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Chart
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sp_bench.report import mpl_style
 from sp_bench.results import ARMS, BASELINE, SP, Run
 
 PANELS = {
-    "loss": "The host's own loss",
+    "loss": "Loss of the method",
     "sp_loss": "SP's loss, unweighted",
     "sp_weight": "Weight of SP's loss",
     "sp_r2_dx": "R² of dx",
@@ -26,7 +26,7 @@ Points = dict[float, float]
 
 
 def points(run: Run, key: str) -> Points:
-    """A run's values of one quantity by epoch; those that are no number are left out.
+    """Finite values of one quantity of a run, by epoch.
 
     >>> points(Run("sp", 0, curve=[{"epoch": 1, "loss": 5.0}, {"epoch": 2}]), "loss")
     {1: 5.0}
@@ -36,7 +36,7 @@ def points(run: Run, key: str) -> Points:
 
 
 def mean_curve(curves: Sequence[Points]) -> Points:
-    """The mean over seeds at each epoch that all of them have.
+    """Mean over seeds, for the epochs that all of them have.
 
     >>> mean_curve([{1: 4.0, 2: 3.0}, {1: 2.0}])
     {1: 3.0}
@@ -45,20 +45,20 @@ def mean_curve(curves: Sequence[Points]) -> Points:
     return {epoch: fmean(curve[epoch] for curve in curves) for epoch in sorted(shared)}
 
 
-def curve_charts(runs: Sequence[Run]) -> dict[str, Chart]:
-    """One chart for each quantity that a run recorded, by its title."""
-    charts = {}
+def curve_charts(runs: Sequence[Run]) -> dict[str, Figure]:
+    """One figure per quantity that the runs recorded, by title."""
+    figures = {}
     for key, title in PANELS.items():
         arms = {arm: [points(run, key) for run in runs if run.arm == arm] for arm in ARMS}
         arms = {arm: [curve for curve in curves if curve] for arm, curves in arms.items()}
         if any(arms.values()):
-            charts[title] = _chart(key, arms)
-    _share_scale([charts[PANELS[key]] for key in PANELS if "r2" in key and PANELS[key] in charts])
-    return charts
+            figures[title] = _draw(key, arms)
+    _share_y_axis([figure for title, figure in figures.items() if title.startswith("R²")])
+    return figures
 
 
-def _chart(key: str, arms: dict[str, list[Points]]) -> Chart:
-    chart, axes = mpl_style.new_chart(3.3, 2.2)
+def _draw(key: str, arms: dict[str, list[Points]]) -> Figure:
+    figure, axes = mpl_style.new_figure(3.3, 2.2)
     if "r2" in key:
         axes.axhline(0, color=mpl_style.FAINT, linewidth=0.8)
     for arm, curves in arms.items():
@@ -71,16 +71,16 @@ def _chart(key: str, arms: dict[str, list[Points]]) -> Chart:
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.locator_params(axis="y", nbins=5)
-    return chart
+    return figure
 
 
 def _plot(axes: Axes, curve: Points, **style: object) -> None:
     axes.plot(list(curve), list(curve.values()), **style)  # type: ignore[arg-type]
 
 
-def _share_scale(charts: Sequence[Chart]) -> None:
-    """R2 of dx, dy and scale on one scale, so that they can be compared by eye."""
-    limits = [axes.get_ylim() for chart in charts for axes in chart.axes]
-    for chart in charts:
-        for axes in chart.axes:
+def _share_y_axis(figures: Sequence[Figure]) -> None:
+    """Give R2 of dx, dy and scale the same limits, so that they can be compared by eye."""
+    limits = [axes.get_ylim() for figure in figures for axes in figure.axes]
+    for figure in figures:
+        for axes in figure.axes:
             axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))

@@ -1,4 +1,4 @@
-"""How a comparison was made, in words: settings, data, times, every run."""
+"""How a comparison was made: settings, data, cost, and every run."""
 
 from __future__ import annotations
 
@@ -6,97 +6,43 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from sp_bench.report.number_format import level, task_name
-from sp_bench.results import ARMS, BASELINE, SP, Results, Run
-
-Facts = list[tuple[str, str]]
+from sp_bench.report.number_format import format_value, metric_name
+from sp_bench.report.table import LEFT, Column, Table
+from sp_bench.results import BASELINE, LONGER, SP, Results, Run
 
 
 class Title(NamedTuple):
-    """What the report is about; each part may be empty where the settings do not tell it."""
+    """Subject of a report; a part that is not in the settings is empty."""
 
     method: str
     backbone: str
     data: str
 
 
-class PerSeed(NamedTuple):
-    """Every run's headline figures.
-
-    Attributes:
-        heads: ``seed 0`` and so on, in order.
-        rows: Name of the figure, and for each seed its baseline and SP in words.
-    """
-
-    heads: list[str]
-    rows: list[tuple[str, list[tuple[str, str]]]]
-
-
 def title(results: Results) -> Title:
-    """Method, backbone and data by name."""
-    told = results.settings
-    names = told.get("method", ""), told.get("backbone", ""), results.data.get("name", "")
+    """Names of method, backbone and data."""
+    settings = results.settings
+    names = settings.get("method", ""), settings.get("backbone", ""), results.data.get("name", "")
     return Title(*map(str, names))
 
 
-def facts(values: Any, prefix: str = "") -> Facts:
-    """Nested plain values as pairs of dotted name and text.
+def facts_table(values: Mapping[str, Any] | None) -> Table:
+    """Nested plain values, one row per dotted name.
 
-    >>> facts({"size": None, "sp": {"area": [0.05, 0.32]}})
+    >>> facts_table({"size": None, "sp": {"area": [0.05, 0.32]}}).rows
     [('size', 'default'), ('sp.area', '0.05, 0.32')]
     """
-    if not isinstance(values, Mapping):
-        return [(prefix, _text(values))] if values is not None or prefix else []
-    start = f"{prefix}." if prefix else ""
-    return [fact for key, value in values.items() for fact in facts(value, f"{start}{key}")]
+    return Table([Column("", LEFT), Column("", LEFT)], _flatten(values or {}, ""))
 
 
-def data_facts(data: Mapping[str, Any]) -> tuple[Facts, list[str]]:
-    """The data's summary with the skipped files counted, and their names.
-
-    >>> data_facts({"name": "demo", "skipped": ["a.jpg"]})
-    ([('name', 'demo'), ('skipped', '1')], ['a.jpg'])
-    """
-    skipped = data.get("skipped", [])
-    names = [str(name) for name in skipped] if isinstance(skipped, Sequence) else []
-    count = len(names) if isinstance(skipped, Sequence) else skipped
-    return facts({**data, "skipped": count}), names
-
-
-def times(runs: Sequence[Run]) -> Facts:
-    """Seconds and images of pre-training by arm, and what SP's cost is as a ratio.
-
-    >>> runs = [Run("baseline", 0, seconds=10, images_seen=50), Run("sp", 0, seconds=15)]
-    >>> times(runs)[-1]
-    ('ratio, SP to baseline', '1.50')
-    """
-    told: Facts = []
-    seconds = {arm: [run.seconds for run in runs if run.arm == arm] for arm in ARMS}
-    seen = {arm: [run.images_seen for run in runs if run.arm == arm] for arm in ARMS}
-    for arm, name in ((BASELINE, "baseline"), (SP, "SP")):
-        if seconds[arm]:
-            mean, images = fmean(seconds[arm]), fmean(seen[arm])
-            told.append((name, f"{mean:,.0f} s, {images:,.0f} images seen"))
-    if all(seconds.values()) and fmean(seconds[BASELINE]) > 0:
-        ratio = fmean(seconds[SP]) / fmean(seconds[BASELINE])
-        told.append(("ratio, SP to baseline", f"{ratio:.2f}"))
-    return told
-
-
-def per_seed(results: Results) -> PerSeed:
-    """Every run's headline figures, side by side."""
-    seeds = sorted({run.seed for run in results.runs})
-    figures = [row.figure for row in results.rows if row.figure.headline]
-    runs = {(run.arm, run.seed): run.figures for run in results.runs}
-
-    def value(arm: str, seed: int, figure: Any) -> str:
-        return level(figure, runs.get((arm, seed), {}).get(figure.key, float("nan")))
-
-    rows = [
-        (task_name(f), [(value(BASELINE, seed, f), value(SP, seed, f)) for seed in seeds])
-        for f in figures
-    ]
-    return PerSeed([f"seed {seed}" for seed in seeds], rows)
+def _flatten(values: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
+    rows = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            rows += _flatten(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", _text(value)))
+    return rows
 
 
 def _text(value: Any) -> str:
@@ -109,3 +55,92 @@ def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(_text(item) for item in value)
     return str(value)
+
+
+def data_table(data: Mapping[str, Any]) -> tuple[Table, list[str]]:
+    """Summary of the data with the number of skipped files, and the names of these.
+
+    >>> table, names = data_table({"name": "demo", "skipped": ["a.jpg"]})
+    >>> table.rows, names
+    ([('name', 'demo'), ('skipped', '1')], ['a.jpg'])
+    """
+    skipped = data.get("skipped", [])
+    if not isinstance(skipped, Sequence):
+        return facts_table(data), []
+    names = [str(name) for name in skipped]
+    return facts_table({**data, "skipped": len(names)}), names
+
+
+def cost_table(runs: Sequence[Run]) -> Table:
+    """Mean time and images of pre-training per arm, and the time of SP as a ratio.
+
+    >>> runs = [Run("baseline", 0, seconds=10, images_seen=50), Run("sp", 0, seconds=15)]
+    >>> cost_table(runs).rows[-1]
+    ('ratio, SP to baseline', '1.50')
+    """
+    rows, seconds = [], {}
+    for arm, name in ((BASELINE, "baseline"), (SP, "SP"), (LONGER, "longer baseline")):
+        of_arm = [run for run in runs if run.arm == arm]
+        if of_arm:
+            seconds[arm] = fmean(run.seconds for run in of_arm)
+            images = fmean(run.images_seen for run in of_arm)
+            rows.append((name, f"{seconds[arm]:,.0f} s, {images:,.0f} images seen"))
+    if SP in seconds and seconds.get(BASELINE):
+        rows.append(("ratio, SP to baseline", f"{seconds[SP] / seconds[BASELINE]:.2f}"))
+    return Table([Column("", LEFT), Column("", LEFT)], rows)
+
+
+def cost_note(results: Results) -> str:
+    """What SP encodes in addition to the method, and whether a baseline got the same compute.
+
+    Returns:
+        Empty where the settings of SP are unknown, as for checkpoints of other programs.
+    """
+    sp = results.settings.get("sp")
+    if not sp:
+        return ""
+    notes = []
+    if sp.get("source") == "host_views":
+        notes.append("SP uses the views that the method encodes, and encodes no further crops.")
+    elif "num_crops" in sp:
+        notes.append(f"SP encodes {sp['num_crops']} more crops of each image.")
+    epochs = longer_epochs(results.runs)
+    if results.longer:
+        trained = f", {epochs} in total" if epochs else ""
+        notes.append(
+            f"The longer baseline spends the forward operations of SP on more epochs{trained}."
+        )
+    else:
+        notes.append("The baseline does not train longer to make up for the cost of SP.")
+    return " ".join(notes)
+
+
+def longer_epochs(runs: Sequence[Run]) -> str:
+    """Number of epochs of the longer baseline; empty where that is unknown.
+
+    >>> longer_epochs([Run("longer", 0, curve=[{"epoch": 0}, {"epoch": 1}])])
+    '2'
+    """
+    counts = {len(run.curve) for run in runs if run.arm == LONGER and run.curve}
+    return " or ".join(str(count) for count in sorted(counts))
+
+
+def seed_table(results: Results) -> Table:
+    """Headline metrics of every run: one group of columns per seed."""
+    runs = {(run.arm, run.seed): run.metrics for run in results.runs}
+    seeds = sorted({seed for _, seed in runs})
+    columns = [Column("", LEFT)]
+    for seed in seeds:
+        group = f"seed {seed}"
+        columns += [Column("baseline", group=group), Column("SP", group=group)]
+    rows = []
+    for row in results.rows:
+        if row.metric.headline:
+            values = [
+                runs.get((arm, seed), {}).get(row.metric.key, float("nan"))
+                for seed in seeds
+                for arm in (BASELINE, SP)
+            ]
+            texts = [format_value(row.metric, value) for value in values]
+            rows.append((metric_name(row.metric), *texts))
+    return Table(columns, rows)

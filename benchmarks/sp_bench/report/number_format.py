@@ -1,82 +1,94 @@
-"""From numbers to the words of a table, the same in the terminal, in Markdown and in the page."""
+"""Numbers as text, the same in the terminal, in Markdown and in HTML."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from sp_bench.results import MetricSpec, Row
 
-NOTHING = "\N{EN DASH}"
+MISSING = "\N{EN DASH}"
 
 
-def task_name(figure: MetricSpec) -> str:
-    """What a figure is called in a table, with its direction where that is the unusual one.
+def metric_name(metric: MetricSpec) -> str:
+    """Name of a metric in a table, with its direction if lower is better.
 
-    >>> task_name(MetricSpec("depth_rmse", "depth RMSE", higher_is_better=False))
+    >>> metric_name(MetricSpec("depth_rmse", "depth RMSE", higher_is_better=False))
     'depth RMSE, lower is better'
     """
-    return figure.label if figure.higher_is_better else f"{figure.label}, lower is better"
+    return metric.label if metric.higher_is_better else f"{metric.label}, lower is better"
 
 
-def chance(figure: MetricSpec) -> str:
-    """What guessing gives, in words; empty where that is 0 or not known.
+def name_with_chance(metric: MetricSpec) -> str:
+    """Name of a metric, with the value of guessing unless that is 0 or unknown.
 
-    >>> chance(MetricSpec("jigsaw", "2x2 jigsaw", percent=True, chance=1 / 24))
-    'chance 4.2'
+    >>> name_with_chance(MetricSpec("jigsaw", "2x2 jigsaw", percent=True, chance=1 / 24))
+    '2x2 jigsaw (chance 4.2)'
     """
-    return f"chance {level(figure, figure.chance)}" if figure.chance else ""
+    chance = f" (chance {format_value(metric, metric.chance)})" if metric.chance else ""
+    return metric_name(metric) + chance
 
 
-def level(figure: MetricSpec, value: float) -> str:
-    """A figure's value: percent with 1 decimal, anything else with 3, from 10 up with 1.
+def format_value(metric: MetricSpec, value: float) -> str:
+    """Value of a metric: percent with 1 decimal, others with 3, from 10 up with 1.
 
-    >>> level(MetricSpec("knn", "kNN", percent=True), 0.7821)
+    >>> format_value(MetricSpec("knn", "kNN", percent=True), 0.7821)
     '78.2'
-    >>> level(MetricSpec("r2", "R2"), -0.1306)
+    >>> format_value(MetricSpec("r2", "R2"), -0.1306)
     '-0.131'
     """
-    return _number(figure, value, sign="")
+    return _number(metric, value, sign="")
 
 
-def change(figure: MetricSpec, value: float) -> str:
-    """A difference between two values of a figure, with its sign; percent in points.
+def format_difference(metric: MetricSpec, value: float) -> str:
+    """Difference of two values of a metric, with its sign; shares in percentage points.
 
-    >>> change(MetricSpec("knn", "kNN", percent=True), 0.003)
+    >>> format_difference(MetricSpec("knn", "kNN", percent=True), 0.003)
     '+0.3'
     """
-    return _number(figure, value, sign="+")
+    return _number(metric, value, sign="+")
 
 
-def interval(row: Row) -> str:
-    """The 95% interval of a row's difference; one seed has none.
+def format_interval(row: Row) -> str:
+    """95% interval of a row's difference; one seed has none.
 
-    >>> interval(Row(MetricSpec("knn", "kNN", percent=True), 0.5, 0.503, 0.003, -0.002, 0.008, 3))
+    >>> knn = MetricSpec("knn", "kNN", percent=True)
+    >>> format_interval(Row(knn, 0.5, 0.503, 0.003, -0.002, 0.008, 3))
     '[-0.2, +0.8]'
     """
     if row.seeds == 1:
         return "one seed"
     if not (math.isfinite(row.low) and math.isfinite(row.high)):
-        return NOTHING
-    return f"[{change(row.figure, row.low)}, {change(row.figure, row.high)}]"
+        return MISSING
+    return bounds(row.low, row.high, lambda value: format_difference(row.metric, value))
+
+
+def bounds(low: float, high: float, form: Callable[[float], str]) -> str:
+    """Two bounds in square brackets.
+
+    >>> bounds(1, 2, "{:.1f}".format)
+    '[1.0, 2.0]'
+    """
+    return f"[{form(low)}, {form(high)}]"
 
 
 def verdict(row: Row) -> str:
-    """``better`` or ``worse`` where the interval excludes 0, else the empty string.
+    """``better`` or ``worse`` if the interval excludes 0, else the empty string.
 
     >>> row = Row(MetricSpec("knn", "kNN", percent=True), 0.5, 0.49, -0.01, -0.02, -0.005, 3)
     >>> verdict(row)
     'worse'
     """
     if row.low > 0:
-        return "better" if row.figure.higher_is_better else "worse"
+        return "better" if row.metric.higher_is_better else "worse"
     if row.high < 0:
-        return "worse" if row.figure.higher_is_better else "better"
+        return "worse" if row.metric.higher_is_better else "better"
     return ""
 
 
-def _number(figure: MetricSpec, value: float, sign: str) -> str:
+def _number(metric: MetricSpec, value: float, sign: str) -> str:
     if not math.isfinite(value):
-        return NOTHING
-    if figure.percent:
+        return MISSING
+    if metric.percent:
         return f"{100 * value:{sign}.1f}"
     return f"{value:{sign}.{1 if abs(value) >= 10 else 3}f}"

@@ -1,4 +1,4 @@
-"""Sampled pairs: where crop b lies, and where the head says that it does."""
+"""Sampled pairs: the location of crop b and its prediction by SP's head."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from sp_bench.report.box_drawing import STYLES, draw_box, legend_lines
 from sp_plugin.crops.boxes import cxcywh_to_xyxy
 
 LABELS = {
-    "a": "crop a, given",
-    "b": "crop b, where it is",
-    "predicted": "crop b, as predicted (with a's aspect)",
+    "a": "crop a",
+    "b": "crop b",
+    "predicted": "predicted crop b (with a's aspect ratio)",
 }
-_MARGIN = 0.15  # of the image's side, at most: beyond it a box is cut off
+_MAX_MARGIN = 0.15  # of the image's side; a box beyond it is cut off
 _COLUMNS = 4
 
 
 @dataclass
 class PairExamples:
-    """ImageDataset, one pair of crops in each, and what SP's head predicts of it.
+    """Images with one pair of crops each, and the prediction of SP's head.
 
     Attributes:
         images: (N, 3, S, S), uint8.
-        a: (N, 4), boxes (cx, cy, w, h) as fractions of the image.
-        b: (N, 4), likewise: the truth.
-        predicted: (N, 4), likewise: `TargetEncoder.decode` of the prediction; may leave the
-            image.
+        a: (N, 4), boxes (cx, cy, w, h) of crop a as fractions of the image.
+        b: (N, 4), boxes of crop b: the truth.
+        predicted: (N, 4), predicted boxes of crop b, from `TargetEncoder.decode`; may extend
+            beyond the image.
 
     Raises:
-        ValueError: The shapes do not fit each other.
+        ValueError: the shapes do not match.
 
     >>> box = torch.tensor([[0.5, 0.5, 0.2, 0.2]])
     >>> PairExamples(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), box, box, box + 1).a.shape
@@ -60,7 +60,7 @@ class PairExamples:
             )
 
     def save(self, path: Path) -> None:
-        """Write to a file of tensors."""
+        """Write the tensors to a file."""
         torch.save(vars(self), path)
 
     @classmethod
@@ -72,11 +72,11 @@ class PairExamples:
 def draw_examples(examples: PairExamples) -> Figure:
     """Draw each image with box a, the true b and the predicted b.
 
-    All images are drawn to one scale, with as much margin as the boxes that leave an image
-    need, 0.15 of its side at most. A prediction that lies beyond that is a triangle at the edge.
+    All images have the same scale and margin: as wide as the boxes need, at most 0.15 of a
+    side. A triangle at the edge marks a prediction outside of the margin.
 
     Args:
-        examples: What to draw.
+        examples: images, boxes and predictions.
 
     Returns:
         A figure about 9 inches wide.
@@ -95,7 +95,7 @@ def draw_examples(examples: PairExamples) -> Figure:
         axes.set(xlim=(-margin, 1 + margin), ylim=(1 + margin, -margin))
         for name in LABELS:
             draw_box(axes, getattr(examples, name)[i], name)
-        _point_outside(axes, examples.predicted[i], margin)
+        _mark_outside(axes, examples.predicted[i], margin)
     figure.legend(
         handles=legend_lines(LABELS),
         loc="outside lower center",
@@ -108,15 +108,15 @@ def draw_examples(examples: PairExamples) -> Figure:
 
 
 def view_margin(examples: PairExamples) -> float:
-    """How far beyond the images the boxes go, in sides of an image, in [0.02, 0.15]."""
+    """Margin around the images that the boxes need, in sides of an image, in [0.02, 0.15]."""
     edges = cxcywh_to_xyxy(torch.cat([examples.a, examples.b, examples.predicted]))
     if not len(edges):
         return 0.02
     beyond = torch.cat([-edges[:, :2], edges[:, 2:] - 1]).nan_to_num().max().item()
-    return min(max(beyond + 0.02, 0.02), _MARGIN)
+    return min(max(beyond + 0.02, 0.02), _MAX_MARGIN)
 
 
-def _point_outside(axes: Axes, box: Tensor, margin: float) -> None:
+def _mark_outside(axes: Axes, box: Tensor, margin: float) -> None:
     left, top, right, bottom = cxcywh_to_xyxy(box).tolist()
     low, high = -margin, 1 + margin
     if right > low and bottom > low and left < high and top < high:

@@ -1,143 +1,201 @@
-"""The table of a comparison: one line for each figure, for the terminal and for a README."""
+"""A table as one object, and its renderings: Markdown, the terminal, HTML."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from rich.console import Console
-from rich.table import Table
+import rich.table
+from markupsafe import Markup
 from rich.text import Text
 
-from sp_bench.report.number_format import chance, change, interval, level, task_name, verdict
-from sp_bench.results import MetricSpec, Results, Row
-from sp_bench.tasks import all_tasks
-
-HEADER = ("task", "baseline", "SP", "difference", "95% interval", "seeds")
-NOTE = (
-    "Shares in percent, their differences (SP minus baseline, paired by seed) in points. "
-    "Bold: the interval of the difference excludes 0."
-)
+LEFT, RIGHT = "left", "right"
 
 
-class Line(NamedTuple):
-    """A row in words.
+class Column(NamedTuple):
+    """Heading and alignment of a column.
 
     Attributes:
-        task: The figure's name.
-        chance: What guessing gives, or empty.
-        baseline: Mean over seeds.
-        sp: Mean over seeds.
-        difference: Mean of the paired differences, SP minus baseline.
-        interval: Of ``difference``; ``one seed`` where there is none.
-        seeds: How many pairs of runs.
-        verdict: ``better`` or ``worse`` where the interval excludes 0, else empty.
+        name: heading; empty for none.
+        align: ``left``, or ``right`` (default) for numbers.
+        group: heading above the names of neighbouring columns; empty (default) for none.
     """
 
-    task: str
-    chance: str
-    baseline: str
-    sp: str
-    difference: str
-    interval: str
-    seeds: str
-    verdict: str
+    name: str
+    align: str = RIGHT
+    group: str = ""
 
 
-def lines(rows: Iterable[Row]) -> list[Line]:
-    """The rows in words, in their order.
+class Cell(NamedTuple):
+    """A cell with more than plain text.
 
-    >>> from sp_bench.results import MetricSpec
-    >>> row = Row(MetricSpec("knn", "kNN", percent=True), 0.782, 0.785, 0.003, -0.002, 0.008, 3)
-    >>> lines([row])[0].interval
-    '[-0.2, +0.8]'
+    Attributes:
+        text: content.
+        bold: whether ``text`` is in bold type.
+        remark: text that follows, in normal type; in the terminal and in HTML the remarks of a
+            column have a column of their own.
     """
-    return [
-        Line(
-            task_name(row.figure),
-            chance(row.figure),
-            level(row.figure, row.baseline),
-            level(row.figure, row.sp),
-            change(row.figure, row.difference),
-            interval(row),
-            str(row.seeds),
-            verdict(row),
+
+    text: str
+    bold: bool = False
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and rows, with one method per output format.
+
+    Attributes:
+        columns: headings, from left to right; the first column names the rows.
+        rows: cells as `Cell` or text, as many as columns.
+        title: heading of the table; empty (default) for none.
+        note: how to read it; empty (default) for none.
+
+    >>> table = Table([Column("task", LEFT), Column("SP")], [["kNN", Cell("+0.3", True, "better")]])
+    >>> print(table.to_markdown(), end="")
+    | task | SP |
+    |---|--:|
+    | kNN | **+0.3** better |
+    >>> print(table.to_html())
+    <div class="wide"><table>
+    <thead>
+    <tr><th scope="col">task</th><th scope="col">SP</th><td></td></tr>
+    </thead>
+    <tbody>
+    <tr><th scope="row">kNN</th><td class="bold">+0.3</td><td class="left">better</td></tr>
+    </tbody>
+    </table></div>
+    """
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell | str]]
+    title: str = ""
+    note: str = ""
+
+    @property
+    def cells(self) -> list[list[Cell]]:
+        """The rows with each cell as a `Cell`."""
+        return [
+            [cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in self.rows
+        ]
+
+    def to_markdown(self) -> str:
+        """Lines of a Markdown table, each ending with a newline, without title and note."""
+        names = [": ".join(filter(None, (column.group, column.name))) for column in self.columns]
+        rule = ["---" if column.align == LEFT else "--:" for column in self.columns]
+        rows = [_markdown_row(map(_markdown_cell, row)) for row in self.cells]
+        return "".join([_markdown_row(names), f"|{'|'.join(rule)}|\n", *rows])
+
+    def to_console(self) -> rich.table.Table:
+        """A table for `rich.console.Console.print`, with title and note."""
+        table = rich.table.Table(
+            title=self.title or None,
+            caption=self.note or None,
+            caption_justify="left",
+            box=None,
+            pad_edge=False,
         )
-        for row in rows
-    ]
+        columns, rows = self._with_remark_columns()
+        for column in columns:
+            name = Text(" ".join(filter(None, (column.group, column.name))))
+            if column.align == LEFT:
+                table.add_column(name)
+            else:
+                table.add_column(name, justify="right", no_wrap=True)
+        for row in rows:
+            # Text, not str: square brackets in a label are no markup.
+            table.add_row(*(Text(cell.text, "bold" if cell.bold else "") for cell in row))
+        return table
+
+    def to_html(self, css_class: str = "") -> Markup:
+        """A ``<table>`` in a box that scrolls, with all text escaped, without title and note.
+
+        Args:
+            css_class: class of the ``<table>``; empty (default) for none.
+        """
+        columns, rows = self._with_remark_columns()
+        groups = [column.group for column in columns]
+        # CSS classes of a column's cells; the first column of a group has a line at its left.
+        classes = [
+            {"left": column.align == LEFT, "first": column.group not in ("", before)}
+            for column, before in zip(columns, ["", *groups], strict=False)
+        ]
+        head = []
+        if any(groups):
+            head.append(_tag("tr", _group_headings(groups)))
+        if any(column.name for column in columns):
+            names = []
+            for column, of_column in zip(columns, classes, strict=True):
+                first = {"first": of_column["first"]}
+                names.append(
+                    _tag("th", column.name, first, scope="col") if column.name else _tag("td")
+                )
+            head.append(_tag("tr", _concat(names)))
+        body = []
+        for row in rows:
+            cells = [_tag("th", row[0].text, scope="row")]
+            for cell, of_column in zip(row[1:], classes[1:], strict=True):
+                cells.append(_tag("td", cell.text, {**of_column, "bold": cell.bold}))
+            body.append(_tag("tr", _concat(cells)))
+        sections = [_tag("thead", _lines(head))] if head else []
+        content = _lines([*sections, _tag("tbody", _lines(body))])
+        table = _tag("table", content, {css_class: bool(css_class)})
+        return _tag("div", table, {"wide": True})
+
+    def _with_remark_columns(self) -> tuple[list[Column], list[list[Cell]]]:
+        """Columns and rows with the remarks of a column, if it has any, in a column after it."""
+        cells = self.cells
+        columns: list[Column] = []
+        rows: list[list[Cell]] = [[] for _ in cells]
+        for i, column in enumerate(self.columns):
+            columns.append(column)
+            has_remarks = any(row[i].remark for row in cells)
+            if has_remarks:
+                columns.append(Column("", LEFT, column.group))
+            for row, source in zip(rows, cells, strict=True):
+                row.append(source[i])
+                if has_remarks:
+                    row.append(Cell(source[i].remark))
+        return columns, rows
 
 
-def headline(results: Results) -> list[Row]:
-    """The rows that stand in the printed table."""
-    return [row for row in results.rows if row.figure.headline]
-
-
-def print_table(results: Results, console: Console | None = None) -> None:
-    """Print the headline rows.
-
-    Args:
-        results: Of a comparison.
-        console: Where to; the terminal unless given.
-    """
-    table = Table(*HEADER[:1], caption=NOTE, caption_justify="left", box=None, pad_edge=False)
-    for name in (*HEADER[1:4], "", *HEADER[4:]):
-        table.add_column(name, justify="right" if name else "left", no_wrap=True)
-    for line in lines(headline(results)):
-        # Text, not str: a label with square brackets is no markup.
-        table.add_row(
-            Text(line.task),
-            line.baseline,
-            line.sp,
-            Text(line.difference, "bold" if line.verdict else ""),
-            line.verdict,
-            Text(line.interval),
-            line.seeds,
-        )
-    (console or Console()).print(table)
-
-
-def print_figures(figures: Mapping[str, float], console: Console | None = None) -> None:
-    """Print one backbone's figures, headlines first, with chance beside them.
-
-    Args:
-        figures: by key, of known tasks.
-        console: Where to; the terminal unless given.
-    """
-    known = known_figures()
-    table = Table("figure", box=None, pad_edge=False)
-    for name in ("value", "chance"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for key in sorted(figures, key=lambda key: not known[key].headline):
-        figure = known[key]
-        at = level(figure, figure.chance) if figure.chance is not None else ""
-        table.add_row(Text(task_name(figure)), level(figure, figures[key]), at)
-    (console or Console()).print(table)
-
-
-def known_figures() -> dict[str, MetricSpec]:
-    """Every figure of every task, by key."""
-    return {figure.key: figure for task in all_tasks().values() for figure in task.metrics}
-
-
-def markdown_table(results: Results) -> str:
-    """The headline rows as a Markdown table, for a README.
-
-    Args:
-        results: Of a comparison.
-
-    Returns:
-        The lines of the table, each ended by a newline.
-    """
-    out = [markdown_row(HEADER), "|---|--:|--:|--:|--:|--:|\n"]
-    for line in lines(headline(results)):
-        bold = f"**{line.difference}** ({line.verdict})"
-        difference = bold if line.verdict else line.difference
-        cells = (line.task, line.baseline, line.sp, difference, line.interval, line.seeds)
-        out.append(markdown_row(cells))
-    return "".join(out)
-
-
-def markdown_row(cells: Iterable[str]) -> str:
-    """A row of a Markdown table, ended by a newline."""
+def _markdown_row(cells: Iterable[str]) -> str:
     escaped = (cell.replace("|", r"\|").replace("\n", " ") for cell in cells)
     return f"| {' | '.join(escaped)} |\n"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = f"**{cell.text}**" if cell.bold else cell.text
+    return f"{text} {cell.remark}" if cell.remark else text
+
+
+def _group_headings(groups: Sequence[str]) -> Markup:
+    cells = []
+    for group, neighbours in itertools.groupby(groups):
+        count = len(list(neighbours))
+        if group:
+            cells.append(_tag("th", group, {"group": True}, colspan=str(count), scope="colgroup"))
+        else:
+            cells += [_tag("td")] * count
+    return _concat(cells)
+
+
+def _tag(
+    name: str, content: str = "", classes: Mapping[str, bool] | None = None, **attributes: str
+) -> Markup:
+    """An element; of the classes those that are true. Text is escaped, `Markup` is not."""
+    shown = " ".join(name for name, is_set in (classes or {}).items() if is_set)
+    if shown:
+        attributes = {"class": shown, **attributes}
+    pairs = _concat(Markup(' {}="{}"').format(*item) for item in attributes.items())
+    return Markup("<{0}{1}>{2}</{0}>").format(name, pairs, content)
+
+
+def _concat(parts: Iterable[Markup]) -> Markup:
+    return Markup("").join(parts)
+
+
+def _lines(parts: Iterable[Markup]) -> Markup:
+    return Markup("\n").join(["", *parts, ""])

@@ -1,1 +1,1 @@
-"""The pages that are published, made of the JSON that suites left in ``benchmarks/results``."""
+"""``sp-bench results``: docs/results.md and the README's table from the JSON of suites."""

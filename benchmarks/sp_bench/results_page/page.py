@@ -1,4 +1,4 @@
-"""docs/results.md and the README's table, whole, from what was measured."""
+"""docs/results.md and the README's table, from the evidence of all suites."""
 
 from __future__ import annotations
 
@@ -6,163 +6,187 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sp_bench.errors import UsageError
-from sp_bench.report.table import known_figures, markdown_row
+from sp_bench.report.comparison_table import goals_table, known_metrics
 from sp_bench.results import BASELINE, SP, MetricSpec
-from sp_bench.results_page import cells, forests
+from sp_bench.results_page import tables
+from sp_bench.results_page.forests import forest_figure, save_figure
 from sp_bench.results_page.goals import goals
-from sp_bench.results_page.reading import headlines, paired
+from sp_bench.results_page.reading import headlines, measured_keys, with_sp
 from sp_bench.sweeps.collect import Evidence
+
+Suites = Mapping[str, Sequence[Evidence]]
 
 BEGIN, END = "<!-- results: made by sp-bench results -->", "<!-- end of results -->"
 
 _INTRODUCTION = """# What SP changes
 
-Made by `sp-bench results` from the JSON in `benchmarks/results`; no figure in its tables was typed.
-What is said in words of a suite is its `notes.md` there. Shares are in percent, their differences
-(SP less baseline, paired by seed) in points, R2 as it is. In brackets the 95% t interval of the
-paired differences; bold where it excludes 0. With three seeds it is wide, as it must be; one seed
-has none. In the mean over hosts each counts once, and the interval is of hosts: what to expect
-beside another. Of the paper nothing is claimed.
+`sp-bench results` generates this page from the JSON in `benchmarks/results`; no number in its
+tables was typed. The text of a section is the suite's `notes.md`. Shares are in percent, their
+differences (SP less baseline, paired by seed) in points, R2 in its own unit. Brackets contain the
+95% t interval of the paired differences, bold type marks significant ones: the interval excludes 0.
+Intervals of three seeds are wide, and one seed has none. The mean over methods counts each method
+once; its interval describes the expected difference for a further method. Nothing here reproduces
+a number of the paper.
 """
 _PAIRS = """## Pairs
 
-Held-out images of the demo world, and what SP's own head says of them after `make demo`.
+Held-out images of the demo world, and the prediction of SP's own head after `make demo`.
 
 ![](pairs.png)
 """
-_SHORT = ("knn", "linear", "robustness", "pair_equal_gain", "jigsaw_3x3_piece",
-          "fine_grained_linear", "segmentation_miou", "depth_rmse")  # fmt: skip
-_TRIED = ("knn", "linear", "robustness", "robustness_blur", "robustness_noise", "pair_equal_gain",
-          "pair_dy_gain", "pair_scale_gain", "jigsaw_3x3_piece")  # fmt: skip
-_OTHERS = {
-    "longer": "the baseline, given SP's extra compute as more epochs",
-    "augself": "AugSelf-style: how the crops of the method's own two views differ",
-    "relative_location": "relative location in SP's place: one of eight directions",
+_README_METRICS = (
+    "knn",
+    "linear",
+    "robustness",
+    "pair_equal_gain",
+    "jigsaw_3x3_piece",
+    "fine_grained_linear",
+    "segmentation_miou",
+    "depth_rmse",
+)
+_TRIAL_METRICS = (
+    "knn",
+    "linear",
+    "robustness",
+    "robustness_blur",
+    "robustness_noise",
+    "pair_equal_gain",
+    "pair_dy_gain",
+    "pair_scale_gain",
+    "jigsaw_3x3_piece",
+)
+_ARMS = {
+    "longer": "The baseline with SP's extra compute spent on more epochs.",
+    "augself": "AugSelf: predicts how the crops of the method's own two views differ.",
+    "relative_location": "Relative location instead of SP: predicts one of eight directions.",
 }
-_WORDS = {
+_TITLES = {
     "scenes": "Photographs of scenes",
-    "relation": "What two crops tell together",
+    "pair_interaction": "What two crops predict jointly",
     "cifar": "CIFAR-10",
     "tune": "Trials",
-    "tune-first": "Trials before these",
+    "tune-first": "Earlier trials",
 }
+
+
+def page(suites: Suites, folder: Path, has_pairs: bool = False) -> str:
+    """The results page in Markdown.
+
+    Args:
+        suites: evidence by suite.
+        folder: folder of the JSON files; the ``notes.md`` of a suite there is put in its section.
+        has_pairs: whether there is a figure of pairs next to the page; default False.
+    """
+    parts, shown = [_INTRODUCTION], _shown(suites)
+    for suite in sorted(shown, key=_order):
+        notes = folder / suite / "notes.md"
+        parts += [f"## {_TITLES.get(suite, suite)}\n", _circumstances(shown[suite])]
+        if notes.exists():
+            parts.append(notes.read_text())
+        parts += _trials(shown[suite]) if _is_trials(suite) else _results(suite, shown[suite])
+    if has_pairs:
+        parts.append(_PAIRS)
+    return "\n".join(part for part in parts if part)
+
+
+def write_figures(suites: Suites, folder: Path) -> list[Path]:
+    """Write the forest plot of each suite except trials, and return the files."""
+    paths = []
+    for suite, methods in _shown(suites).items():
+        if not _is_trials(suite):
+            paths.append(folder / f"{suite}.png")
+            save_figure(forest_figure(methods, headlines(methods)), paths[-1])
+    return paths
+
+
+def insert_table(readme: str, suites: Suites) -> str:
+    """The README with the table of the first suite between its markers.
+
+    Raises:
+        UsageError: a marker is missing, or there are only trials.
+    """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UsageError(f"readme: no {BEGIN} and {END} in it; the table stands between them")
+    shown = _shown(suites)
+    suite = min(shown, key=_order, default="")
+    if not suite or _is_trials(suite):
+        raise UsageError("readme: of trials alone there is no table; takes a suite with SP")
+    methods = shown[suite]
+    table = tables.side_by_side(methods, _measured(_README_METRICS, methods), BASELINE, SP)
+    return f"{before}{begin}\n{table.to_markdown()}\n{_circumstances(methods)}\n{end}{after}"
 
 
 def _is_trials(suite: str) -> bool:
     return suite.startswith("tune")
 
 
-def _place(suite: str) -> tuple[bool, bool, str]:
+def _order(suite: str) -> tuple[bool, bool, str]:
     return _is_trials(suite), suite != "scenes", suite
 
 
-def _shown(found: Mapping[str, Sequence[Evidence]]) -> dict[str, Sequence[Evidence]]:
-    """Suites of trials whole, of others the hosts of which there is a difference to tell."""
-    shown = {suite: hosts if _is_trials(suite) else paired(hosts) for suite, hosts in found.items()}
-    return {suite: hosts for suite, hosts in shown.items() if hosts}
+def _shown(suites: Suites) -> Suites:
+    """Trials as they are; of other suites the methods that have a difference."""
+    shown = {
+        suite: methods if _is_trials(suite) else with_sp(methods)
+        for suite, methods in suites.items()
+    }
+    return {suite: methods for suite, methods in shown.items() if methods}
 
 
-def page(found: Mapping[str, Sequence[Evidence]], folder: Path, pairs: bool = False) -> str:
-    """The results page.
-
-    Args:
-        found: evidence by suite.
-        folder: that the JSON was read from; a suite's ``notes.md`` there is put in its section.
-        pairs: whether an image of pairs lies beside the page.
-    """
-    parts, shown = [_INTRODUCTION], _shown(found)
-    for suite in sorted(shown, key=_place):
-        section = _trials if _is_trials(suite) else _section
-        parts.append(section(suite, shown[suite], _notes(folder / suite)))
-    return "\n".join([*parts, _PAIRS] if pairs else parts)
-
-
-def images(found: Mapping[str, Sequence[Evidence]], folder: Path) -> list[Path]:
-    """The forest plot of each suite that is no suite of trials; the files that were written."""
-    paths = []
-    for suite, hosts in _shown(found).items():
-        if not _is_trials(suite):
-            paths.append(folder / f"{suite}.png")
-            forests.save(forests.forests(hosts, headlines(hosts)), paths[-1])
-    return paths
-
-
-def readme(text: str, found: Mapping[str, Sequence[Evidence]]) -> str:
-    """The README with the table of the first suite between its marks.
-
-    Raises:
-        UsageError: it has no such marks, or there are suites of trials alone.
-    """
-    before, mark, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not mark or not end:
-        raise UsageError(f"readme: no {BEGIN} and {END} in it; the table stands between them")
-    shown = _shown(found)
-    suite = min(shown, key=_place, default="")
-    if not suite or _is_trials(suite):
-        raise UsageError("readme: of trials alone there is no table; takes a suite with SP")
-    hosts = shown[suite]
-    table = cells.beside(hosts, _some(_SHORT, hosts), BASELINE, SP)
-    return f"{before}{mark}\n{table}\n{_circumstances(hosts)}\n{end}{after}"
-
-
-def _section(suite: str, hosts: Sequence[Evidence], notes: str) -> str:
-    figures = headlines(hosts)
-    parts = [f"## {_WORDS.get(suite, suite)}\n", _circumstances(hosts), notes]
-    wanted = goals(hosts)
-    if any(goal.met is not None for goal in wanted):
-        head = markdown_row(("goal", "furthest from it", "")) + "|---|---|---|\n"
-        told = [markdown_row((goal.text, goal.worst, goal.verdict)) for goal in wanted]
-        parts += ["### Goals\n", head + "".join(told)]
-    parts += [
-        f"### SP less baseline\n\n![]({suite}.png)\n",
-        cells.beside(hosts, figures, BASELINE, SP),
-    ]
-    for arm in cells.arms_of(hosts):
+def _results(suite: str, methods: Sequence[Evidence]) -> list[str]:
+    """Goals, differences over all methods, and a table per method."""
+    metrics = headlines(methods)
+    parts = []
+    of_suite = goals(methods)
+    if any(goal.met is not None for goal in of_suite):
+        parts += ["### Goals\n", goals_table(of_suite).to_markdown()]
+    table = tables.side_by_side(methods, metrics, BASELINE, SP)
+    parts += [f"### SP less baseline\n\n![]({suite}.png)\n", table.to_markdown()]
+    for arm in tables.arm_names(methods):
         if arm in (BASELINE, SP):
             continue
-        what = _OTHERS.get(arm, arm)
-        parts += [f"### SP less {arm}\n", f"{what[0].upper()}{what[1:]}.\n"]
-        parts.append(cells.beside(hosts, figures, arm, SP))
-    for each in hosts:
-        parts += [f"### {cells.host_name(each)}\n", cells.whole(each, figures)]
-    return "\n".join(part for part in parts if part)
+        table = tables.side_by_side(methods, metrics, arm, SP)
+        if table.rows:
+            parts += [f"### SP less {arm}\n", f"{_ARMS.get(arm, arm)}\n", table.to_markdown()]
+    for evidence in methods:
+        table = tables.one_method(evidence, metrics)
+        parts += [f"### {tables.method_name(evidence)}\n", table.to_markdown()]
+    return parts
 
 
-def _trials(suite: str, hosts: Sequence[Evidence], notes: str) -> str:
-    figures = _some(_TRIED, hosts)
-    parts = [f"## {_WORDS.get(suite, suite)}\n", _circumstances(hosts), notes]
-    for each in hosts:
-        parts += [
-            f"### {cells.host_name(each)}: trial less baseline\n",
-            cells.trials(each, figures),
-        ]
-        if predicted := cells.predictions(each):
-            parts += ["Predicted, before they were run:\n", predicted]
-    return "\n".join(part for part in parts if part)
+def _trials(methods: Sequence[Evidence]) -> list[str]:
+    """A table of trials per method, with their predictions."""
+    metrics = _measured(_TRIAL_METRICS, methods)
+    parts = []
+    for evidence in methods:
+        title = f"### {tables.method_name(evidence)}: trial less baseline\n"
+        parts += [title, tables.trials(evidence, metrics).to_markdown()]
+        predictions = tables.predictions(evidence)
+        if predictions:
+            parts += ["Predictions, written before the runs:\n", predictions]
+    return parts
 
 
-def _some(keys: Sequence[str], hosts: Sequence[Evidence]) -> list[MetricSpec]:
-    every = {figure.key: figure for figure in (*known_figures().values(), *headlines(hosts))}
-    had = {key for each in hosts for run in each.runs for key in run.figures}
-    return [every[key] for key in keys if key in had and key in every]
+def _measured(keys: Sequence[str], methods: Sequence[Evidence]) -> list[MetricSpec]:
+    """The metrics of these keys that some run has."""
+    known = {metric.key: metric for metric in (*known_metrics().values(), *headlines(methods))}
+    measured = measured_keys(methods)
+    return [known[key] for key in keys if key in measured and key in known]
 
 
-def _circumstances(hosts: Sequence[Evidence]) -> str:
-    """Data, budget, device, date, versions and command, from the first host."""
-    first = hosts[0]
-    told, made = first.settings, first.machine
-    dates = sorted(date for each in hosts for date in each.dates)
-    days = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+def _circumstances(methods: Sequence[Evidence]) -> str:
+    """Command, data, budget, dates, device and versions, from the first method."""
+    first = methods[0]
+    settings, machine = first.settings, first.machine
+    dates = sorted(date for evidence in methods for date in evidence.dates)
+    period = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     versions = ", ".join(f"{name} {version}" for name, version in first.versions.items())
     return (
         f"`{first.command}`: {first.data['name']}, "
-        f"{first.data['train']:,} images to train on, {first.data['test']:,} held out, "
-        f"{first.epochs} epochs, batches of {told['batch_size']}, views of {told['side']} px. "
-        f"{days}, {made['device']} ({made['processor']}), {made['precision']}; {versions}.\n"
+        f"{first.data['train']:,} training images, {first.data['test']:,} held out, "
+        f"{first.epochs} epochs, batches of {settings['batch_size']}, views of "
+        f"{settings['side']} px. {period}, {machine['device']} ({machine['processor']}), "
+        f"{machine['precision']}; {versions}.\n"
     )
-
-
-def _notes(folder: Path) -> str:
-    path = folder / "notes.md"
-    return path.read_text() if path.exists() else ""

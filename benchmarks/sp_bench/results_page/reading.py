@@ -1,4 +1,4 @@
-"""What there is to publish: evidence by suite, and the figures that its runs have."""
+"""Results of suites: evidence by suite, and the metrics that its runs have."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sp_bench.config import METHOD_NAMES
 from sp_bench.errors import UsageError
-from sp_bench.report.table import known_figures
+from sp_bench.report.comparison_table import known_metrics
 from sp_bench.results import BASELINE, SP, MetricSpec, Run
 from sp_bench.sweeps.collect import Evidence
 
@@ -24,54 +24,62 @@ DX_GAIN = MetricSpec(
 )
 
 
-def read(folder: Path) -> dict[str, list[Evidence]]:
-    """Evidence by suite, hosts in the order in which ``method`` names them.
+def read_suites(folder: Path) -> dict[str, list[Evidence]]:
+    """Evidence by suite, with methods in the order of `METHOD_NAMES`.
 
     Args:
-        folder: with a folder of ``HOST.json`` for each suite.
+        folder: has one folder per suite, with one ``METHOD.json`` per method.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such file.
     """
-    found: dict[str, list[Evidence]] = {}
+    suites: dict[str, list[Evidence]] = {}
     for path in sorted(folder.glob("*/*.json")):
         evidence = Evidence.load(path)
-        evidence.runs = [_derived(run) for run in evidence.runs]
-        found.setdefault(evidence.suite, []).append(evidence)
-    if not found:
-        raise UsageError(f"results: no SUITE/HOST.json in {folder}; `sp-bench collect` makes them")
-    for hosts in found.values():
-        hosts.sort(key=lambda each: METHOD_NAMES.index(each.settings["method"]))
-    return found
+        evidence.runs = [_with_equal_gains(run) for run in evidence.runs]
+        suites.setdefault(evidence.suite, []).append(evidence)
+    if not suites:
+        raise UsageError(
+            f"results: no SUITE/METHOD.json in {folder}; `sp-bench collect` makes them"
+        )
+    for methods in suites.values():
+        methods.sort(key=lambda evidence: METHOD_NAMES.index(evidence.settings["method"]))
+    return suites
 
 
-def _derived(run: Run) -> Run:
-    told = run.figures
+def _with_equal_gains(run: Run) -> Run:
+    """The run with its gains over one view for pairs of equal sharpness, and their mean."""
+    metrics = run.metrics
     gains = {
-        f"pair_{name}_equal_gain": told[f"pair_{name}_equal"] - told[f"pair_{name}_equal_one"]
+        f"pair_{name}_equal_gain": metrics[f"pair_{name}_equal"] - metrics[f"pair_{name}_equal_one"]
         for name in _COMPONENTS
-        if f"pair_{name}_equal" in told
+        if f"pair_{name}_equal" in metrics
     }
     if len(gains) == len(_COMPONENTS):
         gains[EQUAL_GAIN.key] = sum(gains.values()) / len(gains)
-    return dataclasses.replace(run, figures={**gains, **told})
+    return dataclasses.replace(run, metrics={**gains, **metrics})
 
 
-def seeds_of(evidence: Evidence, baseline: str = BASELINE, arm: str = SP) -> int:
-    """How many seeds were run in both arms."""
-    seeds = [{run.seed for run in evidence.runs if run.arm == each} for each in (baseline, arm)]
+def count_seeds(evidence: Evidence, baseline: str = BASELINE, arm: str = SP) -> int:
+    """Number of seeds that both arms have."""
+    seeds = [{run.seed for run in evidence.runs if run.arm == name} for name in (baseline, arm)]
     return len(set.intersection(*seeds))
 
 
-def paired(hosts: Sequence[Evidence]) -> list[Evidence]:
-    """The hosts of which there is a difference to tell."""
-    return [each for each in hosts if seeds_of(each)]
+def with_sp(methods: Sequence[Evidence]) -> list[Evidence]:
+    """The methods that have a seed both with and without SP."""
+    return [evidence for evidence in methods if count_seeds(evidence)]
 
 
-def headlines(hosts: Sequence[Evidence]) -> list[MetricSpec]:
-    """The headline figures that a run of these hosts has, in the order of the tasks."""
-    had = {key for each in hosts for run in each.runs for key in run.figures}
-    known = [figure for figure in known_figures().values() if figure.headline]
-    place = next((i for i, figure in enumerate(known) if figure.key.startswith("pair_")), 0)
+def measured_keys(methods: Sequence[Evidence]) -> set[str]:
+    """Keys of the metrics that some run has."""
+    return {key for evidence in methods for run in evidence.runs for key in run.metrics}
+
+
+def headlines(methods: Sequence[Evidence]) -> list[MetricSpec]:
+    """The headline metrics that some run has, in the order of the tasks."""
+    measured = measured_keys(methods)
+    known = [metric for metric in known_metrics().values() if metric.headline]
+    place = next((i for i, metric in enumerate(known) if metric.key.startswith("pair_dx")), 0)
     known[place:place] = [EQUAL_GAIN]
-    return [figure for figure in known if figure.key in had]
+    return [metric for metric in known if metric.key in measured]

@@ -1,4 +1,4 @@
-"""What is stepped: hosts with their backbones and sizes, and the arms that are set beside them."""
+"""Training runs whose steps are timed: methods with backbones and sizes, and what is added."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PLAIN = "host alone"
 
 @dataclass(frozen=True)
 class Case:
-    """A host that is trained.
+    """A training run that SP or a peer is added to.
 
     Attributes:
-        method: of `sp_bench.methods`.
-        backbone: see `sp_bench.backbones`.
-        side: of the full views, in pixels.
-        batch_size: images in a step.
+        method: name in `sp_bench.methods`.
+        backbone: name as for `sp_bench.backbones`.
+        side: side of the full views, in pixels.
+        batch_size: images per step.
     """
 
     method: str
@@ -31,12 +31,12 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What it is called in a table."""
+        """Name in a table."""
         backbone = _SHORT.get(self.backbone, self.backbone)
         return f"{self.method}, {backbone}, {self.side} px, batch {self.batch_size}"
 
     def settings(self, precision: str) -> Settings:
-        """As a comparison would be given them."""
+        """Settings of such a run in a comparison."""
         return Settings(
             method=self.method,
             backbone=self.backbone,
@@ -48,12 +48,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Arm:
-    """What is added to a host.
+    """What is added to a training run.
 
     Attributes:
-        name: in a table.
-        sp: settings of SP; None without SP.
-        peer: a name of `sp_bench.speed.peer_callback.PEERS`, or empty.
+        name: name in a table.
+        sp: settings of SP; None (default) without SP.
+        peer: name in `sp_bench.speed.peer_callback.PEERS`; empty (default) without a peer.
     """
 
     name: str
@@ -65,15 +65,15 @@ _VIT = "vit_small_patch16_224"
 _SHORT = {_VIT: "vit_small/16"}
 
 ALONE = Arm(PLAIN)
-SP = Arm("SP", {"num_crops": 2})  # the least that it can ask about; more crops have a table
-HOST = Arm("SP, source=host_views", {"source": "host_views"})
-_REUSED = ("simclr", "dino")  # two views, and local crops
+SP = Arm("SP", {"num_crops": 2})  # the minimum; more crops have a table of their own
+HOST_VIEWS = Arm("SP, source=host_views", {"source": "host_views"})
 PEER_ARMS = (Arm("AugSelf", peer="augself"), Arm("Drloc", peer="drloc"))
+_WITH_HOST_VIEWS = ("simclr", "dino")  # two views; two views and local ones
 
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Side and batch of each backbone: a step of a second or less."""
+    """Side and batch size per backbone, for steps of a second or less."""
 
     side: int
     batches: dict[str, int] = field(default_factory=dict)
@@ -87,57 +87,59 @@ _QUICK = _Sizes(32, {"tiny_resnet": 4, "tiny_vit": 4})
 
 
 def step_cases(settings: SpeedSettings) -> list[Case]:
-    """The hosts whose step is timed with SP and without.
+    """The runs that are timed with and without SP.
 
     >>> [case.name for case in step_cases(SpeedSettings(quick=True, device="cpu"))]
     ['simclr, tiny_resnet, 32 px, batch 4', 'mae, tiny_vit, 32 px, batch 4']
     """
     sizes = _sizes(settings)
-    hosts = {"simclr": "", "byol": "", "dino": "", "mae": "vit"}  # with what in a backbone's name
+    # Methods, with a part of the names of the backbones that they are timed with.
+    methods = {"simclr": "", "byol": "", "dino": "", "mae": "vit"}
     if settings.quick:
-        hosts = {"simclr": "resnet", "mae": "vit"}
+        methods = {"simclr": "resnet", "mae": "vit"}
     return [
-        Case(method, backbone, sizes.side, batch)
-        for backbone, batch in sizes.batches.items()
-        for method, kind in hosts.items()
+        Case(method, backbone, sizes.side, batch_size)
+        for backbone, batch_size in sizes.batches.items()
+        for method, kind in methods.items()
         if kind in backbone
     ]
 
 
 def sp_arms(case: Case) -> tuple[Arm, ...]:
-    """The ways in which SP is added to this host: to some also on the views that it encodes itself.
+    """The ways in which SP is added to a run: for some also on the method's own views.
 
     >>> [arm.name for arm in sp_arms(Case("dino", "tiny_vit", 32, 4))]
     ['SP', 'SP, source=host_views']
     """
-    return (SP, HOST) if case.method in _REUSED else (SP,)
+    return (SP, HOST_VIEWS) if case.method in _WITH_HOST_VIEWS else (SP,)
 
 
 def peer_cases(settings: SpeedSettings) -> list[Case]:
-    """The hosts beside which the peers are timed."""
+    """The runs that are timed with peers."""
     sizes = _sizes(settings)
-    kept = [name for name in sizes.batches if name != "resnet50"]
-    return [Case("simclr", name, sizes.side, sizes.batches[name]) for name in kept]
+    return [
+        Case("simclr", backbone, sizes.side, batch_size)
+        for backbone, batch_size in sizes.batches.items()
+        if backbone != "resnet50"
+    ]
 
 
 def k_case(settings: SpeedSettings) -> Case:
-    """The host whose step is timed with more and more crops; half a batch, for they are many."""
-    host = peer_cases(settings)[0]
-    return dataclasses.replace(host, batch_size=max(4, host.batch_size // 2))
+    """The run that is timed with 2 to 8 crops, with half the batch size."""
+    case = peer_cases(settings)[0]
+    return dataclasses.replace(case, batch_size=max(4, case.batch_size // 2))
+
+
+def k_arms(settings: SpeedSettings) -> list[Arm]:
+    """SP with 2 to 8 crops, with all their pairs and with one pair."""
+    arms = []
+    for crops in (2, 3) if settings.quick else range(2, 9):
+        name = f"{crops} crops, all {num_all_pairs(crops)} pairs"
+        arms.append(Arm(name, {"num_crops": crops, "num_pairs": ALL}))
+        if crops > 2:
+            arms.append(Arm(f"{crops} crops, 1 pair", {"num_crops": crops, "num_pairs": 1}))
+    return arms
 
 
 def _sizes(settings: SpeedSettings) -> _Sizes:
     return _QUICK if settings.quick else _SIZES[settings.device]
-
-
-def k_arms(settings: SpeedSettings) -> list[Arm]:
-    """SP with more and more crops, with all their pairs and with one."""
-    return [
-        Arm(
-            f"{crops} crops, {f'all {num_all_pairs(crops)} pairs' if pairs == ALL else '1 pair'}",
-            sp,
-        )
-        for crops in ((2, 3) if settings.quick else range(2, 9))
-        for pairs in ((ALL, 1) if crops > 2 else (ALL,))
-        for sp in [{"num_crops": crops, "num_pairs": pairs}]
-    ]

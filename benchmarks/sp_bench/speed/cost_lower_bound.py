@@ -1,4 +1,4 @@
-"""What SP must cost: its crops through the backbone, counted and timed; and what is its own."""
+"""Lower bound of SP's cost: its crops through the backbone, and SP's own parts."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from sp_plugin import SpatialPrediction, SPConfig
 from sp_plugin.features.extraction import extract_features
 
 
-class Floor:
-    """SP's crops and SP's own parts, each alone, beside a host's backbone.
+class CostLowerBound:
+    """The parts of a step with SP, each of them alone.
 
     Args:
-        case: the host.
+        case: training run that SP is added to.
         settings: device and precision.
-        method: the host itself, whose backbone is a copy for this alone.
+        method: method of that run, with a backbone for this object alone.
         sp: settings of SP.
 
     Attributes:
-        side: of the crops, in pixels.
+        crop_size: side of the crops, in pixels.
     """
 
     def __init__(
@@ -33,33 +33,35 @@ class Floor:
     ) -> None:
         self._settings = settings
         self._backbone = method.backbone.to(settings.target).train()
-        side = (case.batch_size, 3, case.side, case.side)
-        self._images = _channels_last(torch.rand(side), settings.target)
+        shape = (case.batch_size, 3, case.side, case.side)
+        self._images = _channels_last(torch.rand(shape), settings.target)
         config = SPConfig.from_dict(sp)
         self._sp = SpatialPrediction.from_backbone(self._backbone, self._images, config)
-        self.side = self._sp.config.crop_size
+        self.crop_size = self._sp.config.crop_size
         self._generator = torch.Generator().manual_seed(0)
-        drawn = self._sp.sample_crops(self._images, self._generator)
-        self._crops = _channels_last(drawn.pixels, settings.target)
-        self._given = _Given(self._backbone, len(self._crops), self._sp.feature_dim)
+        crops = self._sp.sample_crops(self._images, self._generator)
+        self._crops = _channels_last(crops.pixels, settings.target)
+        self._given_features = _GivenFeatures(
+            self._backbone, len(self._crops), self._sp.feature_dim
+        )
         self._step = 0
 
-    def crops(self) -> None:
-        """The crops through the backbone, forward and backward, and nothing else."""
+    def run_crops(self) -> None:
+        """Forward and backward pass of the crops through the backbone, and nothing else."""
         with self._autocast():
             features = extract_features(self._backbone, self._crops)
         features.float().square().mean().backward()
         self._backbone.zero_grad(set_to_none=True)
 
-    def parts(self) -> None:
-        """Sampling, cropping, guards, targets, head and loss, as if features were there already."""
+    def run_parts(self) -> None:
+        """Sampling, cropping, guards, targets, head and loss, with given features."""
         with self._autocast():
-            out = self._sp(self._given, self._images, step=self._step)
+            out = self._sp(self._given_features, self._images, step=self._step)
         out.loss.backward()
         self._sp.zero_grad(set_to_none=True)
         self._step += 1
 
-    def drawing(self) -> None:
+    def sample_crops(self) -> None:
         """Of these parts, sampling and cropping alone."""
         self._sp.sample_crops(self._images, self._generator)
 
@@ -68,14 +70,14 @@ class Floor:
         return torch.autocast(self._settings.device, torch.bfloat16, enabled=half)
 
 
-class _Given(nn.Module):
-    """Has its features already; the backbone is here for SP to guard its buffers."""
+class _GivenFeatures(nn.Module):
+    """Stands for a backbone that costs nothing; it holds the real one, whose buffers SP guards."""
 
     def __init__(self, backbone: nn.Module, rows: int, width: int) -> None:
         super().__init__()
         self.guarded = backbone
-        like = next(backbone.parameters())
-        self.features = nn.Parameter(torch.randn(rows, width, device=like.device))
+        device = next(backbone.parameters()).device
+        self.features = nn.Parameter(torch.randn(rows, width, device=device))
 
     def forward(self, crops: Tensor) -> Tensor:
         return self.features * 1.0
@@ -85,19 +87,21 @@ def _channels_last(images: Tensor, device: torch.device) -> Tensor:
     return images.to(device, memory_format=torch.channels_last)
 
 
-def counted_floor(host: Callable[[], object], crops: Callable[[], object]) -> dict[str, float]:
-    """The floor of the step ratio by counted operations, forward and backward.
+def count_lower_bound(
+    host_step: Callable[[], object], crops: Callable[[], object]
+) -> dict[str, float]:
+    """Lower bound of the step ratio by counted operations, forward and backward.
 
     Args:
-        host: makes one step of the host alone.
-        crops: the crops' forward and backward pass.
+        host_step: function that makes one step of the host alone.
+        crops: function that runs the crops forward and backward.
 
     Returns:
-        ``host`` and ``crops``, FLOPs, and ``floor``, 1 + crops / host.
+        ``host`` and ``crops``, FLOPs, and ``lower_bound``, 1 + crops / host.
 
     >>> product = lambda n: lambda: torch.zeros(n, 4) @ torch.zeros(4, 8)
-    >>> counted_floor(product(4), product(2))
-    {'host': 256.0, 'crops': 128.0, 'floor': 1.5}
+    >>> count_lower_bound(product(4), product(2))
+    {'host': 256.0, 'crops': 128.0, 'lower_bound': 1.5}
     """
-    flops = {"host": count_flops(host), "crops": count_flops(crops)}
-    return {**flops, "floor": 1 + flops["crops"] / flops["host"]}
+    flops = {"host": count_flops(host_step), "crops": count_flops(crops)}
+    return {**flops, "lower_bound": 1 + flops["crops"] / flops["host"]}

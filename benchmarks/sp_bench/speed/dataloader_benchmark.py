@@ -1,4 +1,4 @@
-"""The data path: a host's pipeline with SP's crops of the image beside its views, and without."""
+"""The data path: a transform pipeline with and without SP's crops of the original image."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from sp_bench.speed.timing import Stopwatch, interleaved
 from sp_plugin.crops.transform import SPTransform
 
 WITHOUT, WITH = "pipeline alone", "with source=image"
-_SIDES = (224, 64)  # of the host's views, in pixels
-_PICTURE = (500, 375)  # as photographs of ImageNet mostly are
+_SIDES = (224, 64)  # of the views, in pixels
+_VIEWS = 2  # of SimCLRTransform
+_IMAGE_SIZE = (500, 375)  # width and height of most photographs in ImageNet
 _COUNT, _QUICK_COUNT = 24, 2
 
 
 def data_jobs(settings: SpeedSettings) -> dict[str, Callable[[], dict[str, Any]]]:
-    """A measurement for each size of the host's views.
+    """One measurement per size of the views.
 
     Raises:
-        DataError: there are no images where the settings say.
+        DataError: there are no images in the folder of the settings.
     """
     if settings.data:
         list_images(settings.data)
@@ -37,25 +38,26 @@ def data_jobs(settings: SpeedSettings) -> dict[str, Callable[[], dict[str, Any]]
 
 
 def measure(side: int, settings: SpeedSettings) -> dict[str, Any]:
-    """Time decoding and transforming images in one process, both ways in turns.
+    """Time decoding and transforming images in one process, with and without SP in turns.
 
     Returns:
-        ``seconds`` for each image, rounds by way; ``images``, how many there were, and
-        ``source``, what they are; ``pixels``, those of SP's crops as a share of the views'.
+        ``seconds`` per image, by arm and round; ``images``, their number, and ``source``, their
+        origin; ``pixels``, those of SP's crops as a share of the views'.
     """
-    host = SimCLRTransform(input_size=side)
+    with_sp = SPTransform(SimCLRTransform(input_size=side))
+    transforms = {WITHOUT: SimCLRTransform(input_size=side), WITH: with_sp}
     with _files(settings) as paths:
-        both = SPTransform(SimCLRTransform(input_size=side))
-        ways = {WITHOUT: host, WITH: both}
-        arms = {name: partial(_turn, paths, transform) for name, transform in ways.items()}
-        taken = interleaved(arms, settings.repeats)
-    share = (both.crops.config.crop_size / side) ** 2  # two crops, two views
-    source = "given" if settings.data else f"the demo's, as JPEG of {_PICTURE[0]} x {_PICTURE[1]}"
-    return {"seconds": taken, "images": len(paths), "source": source, "pixels": share}
+        arms = {name: partial(_time_images, paths, item) for name, item in transforms.items()}
+        seconds = interleaved(arms, settings.repeats)
+    config = with_sp.crops.config
+    share = config.num_crops * config.crop_size**2 / (_VIEWS * side**2)
+    width, height = _IMAGE_SIZE
+    source = "given" if settings.data else f"the demo's, as JPEG of {width} x {height}"
+    return {"seconds": seconds, "images": len(paths), "source": source, "pixels": share}
 
 
-def _turn(paths: Sequence[Path], transform: Callable[[Any], Any]) -> list[float]:
-    """Each image once; both ways draw from the same state of the host's generator."""
+def _time_images(paths: Sequence[Path], transform: Callable[[Any], Any]) -> list[float]:
+    """Seconds per image; both arms start from the same state of the global generator."""
     torch.manual_seed(0)
     watch = Stopwatch(torch.device("cpu"))
     for path in paths:
@@ -75,5 +77,6 @@ def _files(settings: SpeedSettings) -> Iterator[list[Path]]:
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{i}.jpg" for i in range(count)]
         for i, path in enumerate(paths):
-            images.image(i).resize(_PICTURE, Image.Resampling.BICUBIC).save(path, quality=90)
+            resized = images.image(i).resize(_IMAGE_SIZE, Image.Resampling.BICUBIC)
+            resized.save(path, quality=90)
         yield paths

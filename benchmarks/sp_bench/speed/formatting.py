@@ -1,4 +1,4 @@
-"""What stands in the cells of a table: times, ratios and memory in words."""
+"""Times, ratios and memory as text, for the cells of the speed tables."""
 
 from __future__ import annotations
 
@@ -7,54 +7,50 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sp_bench.goals import Goal
+from sp_bench.report.number_format import bounds
+from sp_bench.report.table import Table
 from sp_bench.speed.cases import PLAIN
-from sp_bench.speed.timing import Estimate, seconds
+from sp_bench.speed.timing import Estimate, Rounds, seconds
 
-Entries = Mapping[str, Mapping[str, Any]]
-NOTHING = "\N{EN DASH}"
+Measurements = Mapping[str, Mapping[str, Any]]
 
 
 class SpeedTable(NamedTuple):
-    """A table in words.
+    """The table of one part of a measurement.
 
     Attributes:
-        title: of the part.
-        names: how many columns, from the left, hold names; the others hold numbers.
-        header: of the columns.
-        rows: as long as the header.
-        note: how to read it.
-        goals: what it says of the goals.
+        table: the table, with title and note.
+        goals: goals that the measurements decide.
     """
 
-    title: str
-    names: int
-    header: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    note: str
+    table: Table
     goals: list[Goal]
 
 
-def milliseconds(rounds: Sequence[Sequence[float]]) -> str:
-    """The median of all steps.
+def milliseconds(rounds: Rounds) -> str:
+    """Median of all steps, from seconds.
 
     >>> milliseconds([[0.1, 0.2, 0.3]]), milliseconds([[0.00125]])
     ('200', '1.25')
     """
-    median = 1000 * seconds([list(turn) for turn in rounds]).value
-    return f"{median:.{0 if median >= 100 else 1 if median >= 10 else 2}f}"
+    median = 1000 * seconds(rounds).value
+    if median >= 100:
+        return f"{median:.0f}"
+    return f"{median:.1f}" if median >= 10 else f"{median:.2f}"
 
 
-def once(names: Sequence[str]) -> list[str]:
-    """Names that repeat, told where they begin.
+def without_repeats(names: Sequence[str]) -> list[str]:
+    """Names with an empty string where a name is the same as the one before.
 
-    >>> once(["a", "a", "b"])
+    >>> without_repeats(["a", "a", "b"])
     ['a', '', 'b']
     """
-    return ["" if place and names[place - 1] == name else name for place, name in enumerate(names)]
+    before = ["", *names]
+    return ["" if name == last else name for name, last in zip(names, before, strict=False)]
 
 
 def factor(ratio: float) -> str:
-    """How many times as much.
+    """A ratio.
 
     >>> factor(1.25)
     '1.250'
@@ -62,19 +58,19 @@ def factor(ratio: float) -> str:
     return f"{ratio:.3f}"
 
 
-def estimate(found: Estimate, form: Callable[[float], str] = factor) -> str:
-    """A figure with its interval; one round has none.
+def estimate(value: Estimate, form: Callable[[float], str] = factor) -> str:
+    """A value with its interval; one round has none.
 
     >>> estimate(Estimate(1.25, 1.2, 1.3))
     '1.250 [1.200, 1.300]'
     """
-    if math.isnan(found.low):
-        return form(found.value)
-    return f"{form(found.value)} [{form(found.low)}, {form(found.high)}]"
+    if math.isnan(value.low):
+        return form(value.value)
+    return f"{form(value.value)} {bounds(value.low, value.high, form)}"
 
 
 def share(part: float) -> str:
-    """A part of a whole in percent.
+    """A share in percent.
 
     >>> share(0.0213)
     '2.1%'
@@ -82,7 +78,7 @@ def share(part: float) -> str:
     return f"{100 * part:.1f}%"
 
 
-def memory(told: Mapping[str, Any], arm: str) -> tuple[str, str]:
-    """Peak of the host alone and of an arm, in MB."""
-    peaks = told["peak_bytes"]
+def memory(measurement: Mapping[str, Any], arm: str) -> tuple[str, str]:
+    """Peak memory of the host alone and of an arm, in MB."""
+    peaks = measurement["peak_bytes"]
     return f"{peaks[PLAIN] / 1e6:.0f}", f"{peaks[arm] / 1e6:.0f}"

@@ -15,12 +15,12 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
-    """The most that was allocated at once during ``work``, beyond what was there before.
+    """Largest number of bytes that ``work`` has allocated at once, without earlier allocations.
 
-    On a GPU by ``torch.cuda.max_memory_allocated``; on a CPU by the profiler's record of torch's
-    allocator, which is the same measure there. The resident set of a process would count what
-    Python and the C library keep, and misses what is freed and taken again. Scratch memory that
-    oneDNN or cuDNN takes by itself is in neither.
+    On a GPU from ``torch.cuda.max_memory_allocated``, on a CPU from the profiler's record of
+    torch's allocator, which is the same measure. The resident set of the process would include
+    memory that Python and the C library retain, and would miss memory that is freed and reused.
+    Neither measure includes scratch memory of oneDNN or cuDNN.
 
     >>> held = []
     >>> peak_bytes(lambda: held.append(torch.zeros(1000)), torch.device("cpu"))
@@ -35,24 +35,24 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
         return torch.cuda.max_memory_allocated() - before
     with _silent(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         work()
-    # The trace is the open way to the profiler's running total.
+    # The exported trace is the public interface to the profiler's allocations.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         record.export_chrome_trace(str(path))
         events = json.loads(path.read_text())["traceEvents"]
-    # Summed here: the trace's own total goes on from one profile to the next.
+    # Summed here, since the trace's own total continues from one profile to the next.
     changes = (e["args"]["Bytes"] for e in events if e["name"] == "[memory]")
     return max(itertools.accumulate(changes), default=0)
 
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Nothing on stderr, where the profiler's C++ side tells that it begins and ends."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    """Discard stderr, on which the profiler's C++ code reports its start and end."""
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(nowhere)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(null)
+        os.close(stderr)

@@ -18,14 +18,14 @@ _DEVICES = ("auto", "cpu", "cuda")
 
 @dataclass(frozen=True)
 class SpeedSettings:
-    """Everything that decides what is timed, and how often.
+    """Everything that defines what is timed, and how often.
 
     Attributes:
-        only: which parts, of ``PARTS``.
-        repeats: turns of each arm.
-        quick: tiny nets and images, to see that everything runs; its figures say nothing.
-        device: ``auto`` takes a GPU where there is one.
-        data: a folder of photographs for the part ``data``; None: JPEGs of the demo's images.
+        only: parts of the measurement, from ``PARTS``; default all.
+        repeats: number of rounds per arm, default 6.
+        quick: whether networks and images are tiny, as a smoke test without meaningful numbers.
+        device: ``cpu``, ``cuda``, or ``auto`` (default): a GPU if there is one.
+        data: folder of photographs for the part ``data``; None (default): JPEGs of the demo.
 
     Raises:
         UsageError: one line that says what a setting takes.
@@ -53,28 +53,32 @@ class SpeedSettings:
         if self.device == "cuda" and not torch.cuda.is_available():
             raise UsageError("device: got 'cuda', but torch finds no GPU; takes cpu")
         if self.device == "auto":
-            found = "cuda" if torch.cuda.is_available() else "cpu"
-            object.__setattr__(self, "device", found)
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            object.__setattr__(self, "device", device)
 
     @property
     def target(self) -> torch.device:
-        """The device, as torch has it."""
+        """The device as torch's type."""
         return torch.device(self.device)
 
     @property
     def precision(self) -> str:
-        """Of the steps, as Lightning names it: float32 on a CPU, what is fast on a GPU."""
+        """Lightning's precision of the steps: float32 on a CPU, the fast one on a GPU."""
         return fast_precision() if self.device == "cuda" else "32-true"
 
     @property
     def command(self) -> str:
-        """What was asked, without where the results went."""
+        """The command line of this measurement, without its output folder."""
         words = ["sp-bench speed", f"--only {','.join(self.only)}", f"--repeats {self.repeats}"]
-        words += [f"--device {self.device}"] + ["--quick"] * self.quick
-        return " ".join(words + ([f"--data {self.data.name}"] if self.data else []))
+        words.append(f"--device {self.device}")
+        if self.quick:
+            words.append("--quick")
+        if self.data:
+            words.append(f"--data {self.data.name}")
+        return " ".join(words)
 
     def plain(self) -> dict[str, Any]:
-        """As it stands in JSON; of a folder its name alone."""
+        """The settings as JSON values, with the name of the folder instead of its path."""
         return {
             "only": list(self.only),
             "repeats": self.repeats,

@@ -1,4 +1,4 @@
-"""Steps: hosts with SP and without, with peers, and with more and more crops."""
+"""Training steps: with and without SP, with peers, and with more crops."""
 
 from __future__ import annotations
 
@@ -22,28 +22,30 @@ from sp_bench.speed.cases import (
     sp_arms,
     step_cases,
 )
-from sp_bench.speed.cost_lower_bound import Floor, counted_floor
+from sp_bench.speed.cost_lower_bound import CostLowerBound, count_lower_bound
 from sp_bench.speed.memory import peak_bytes
-from sp_bench.speed.peer_callback import Beside
+from sp_bench.speed.peer_callback import PeerCallback
 from sp_bench.speed.settings import SpeedSettings
 from sp_bench.speed.timing import Stopwatch, interleaved, repeated
-from sp_bench.speed.trainer_benchmark import STEPS, Fitted
+from sp_bench.speed.trainer_benchmark import STEPS, TimedArm
 
-CROPS, PARTS, DRAWING = "crops alone", "SP's own parts", "drawing crops"
-BESIDE = (CROPS, PARTS, DRAWING)
+CROPS, PARTS, SAMPLING = "crops alone", "SP's own parts", "sampling crops"
+PART_ARMS = (CROPS, PARTS, SAMPLING)
 Jobs = dict[str, Callable[[], dict[str, Any]]]
 
 
 def step_jobs(settings: SpeedSettings) -> Jobs:
-    """The step ratio of each host, with its floors."""
+    """Step ratio of every case, with its lower bound."""
     return {
-        case.name: partial(measure, case, (ALONE, *sp_arms(case)), settings, floor=True)
+        case.name: partial(
+            measure, case, (ALONE, *sp_arms(case)), settings, measures_lower_bound=True
+        )
         for case in step_cases(settings)
     }
 
 
 def peer_jobs(settings: SpeedSettings) -> Jobs:
-    """SP beside its peers on the same step."""
+    """The same step with SP and with peers."""
     return {
         case.name: partial(measure, case, (ALONE, *sp_arms(case), *PEER_ARMS), settings)
         for case in peer_cases(settings)
@@ -51,50 +53,55 @@ def peer_jobs(settings: SpeedSettings) -> Jobs:
 
 
 def k_jobs(settings: SpeedSettings) -> Jobs:
-    """The step with more and more crops."""
+    """The step with 2 to 8 crops."""
     case = k_case(settings)
     return {case.name: partial(measure, case, (ALONE, *k_arms(settings)), settings)}
 
 
 def measure(
-    case: Case, arms: Sequence[Arm], settings: SpeedSettings, floor: bool = False
+    case: Case,
+    arms: Sequence[Arm],
+    settings: SpeedSettings,
+    measures_lower_bound: bool = False,
 ) -> dict[str, Any]:
-    """Time the arms in turns, and count the memory of each.
+    """Time arms in turns, and measure the memory of each.
 
     Args:
-        case: the host.
-        arms: the host alone first.
-        settings: device and repeats.
-        floor: whether SP's crops and its own parts are timed beside, and operations counted.
+        case: training run that the arms add to.
+        arms: arms, the first of which adds nothing.
+        settings: device and number of rounds.
+        measures_lower_bound: whether SP's crops and SP's own parts are timed on their own, and
+            operations counted; default False.
 
     Returns:
-        ``seconds``, rounds by arm; ``peak_bytes`` by arm; and with ``floor`` also ``flops`` and
-        ``crop_side``.
+        ``seconds`` by arm and round; ``peak_bytes`` by arm; with ``measures_lower_bound`` also
+        ``flops`` and ``crop_side``.
     """
-    fitted = {arm.name: fitted_arm(case, arm, settings) for arm in arms}
-    turns: dict[str, Callable[[], list[float]]] = dict(fitted)
-    told: dict[str, Any] = {}
-    if floor:
-        alone = Floor(case, settings, new_method(case.settings(settings.precision), 0), SP.sp or {})
+    timed = {arm.name: timed_arm(case, arm, settings) for arm in arms}
+    rounds: dict[str, Callable[[], list[float]]] = dict(timed)
+    result: dict[str, Any] = {}
+    if measures_lower_bound:
+        method = new_method(case.settings(settings.precision), 0)
+        bound = CostLowerBound(case, settings, method, SP.sp or {})
         watch = Stopwatch(settings.target)
-        turns[CROPS] = repeated(alone.crops, STEPS, watch)
-        turns[PARTS] = repeated(alone.parts, STEPS, watch)
-        turns[DRAWING] = repeated(alone.drawing, STEPS, watch)
-        told["flops"] = counted_floor(partial(fitted[PLAIN].fit, 1), alone.crops)
-        told["crop_side"] = alone.side
-    told["peak_bytes"] = {
-        name: peak_bytes(partial(arm.fit, 2), settings.target) for name, arm in fitted.items()
+        rounds[CROPS] = repeated(bound.run_crops, STEPS, watch)
+        rounds[PARTS] = repeated(bound.run_parts, STEPS, watch)
+        rounds[SAMPLING] = repeated(bound.sample_crops, STEPS, watch)
+        result["flops"] = count_lower_bound(partial(timed[PLAIN].fit, 1), bound.run_crops)
+        result["crop_side"] = bound.crop_size
+    result["peak_bytes"] = {
+        name: peak_bytes(partial(arm.fit, 2), settings.target) for name, arm in timed.items()
     }
-    # The fits above have warmed them up.
-    told["seconds"] = interleaved(turns, settings.repeats, warmups=0)
-    return told
+    # The measurement of memory has warmed up all arms.
+    result["seconds"] = interleaved(rounds, settings.repeats, warmups=0)
+    return result
 
 
-def fitted_arm(case: Case, arm: Arm, settings: SpeedSettings) -> Fitted:
-    """The host with what the arm adds to it."""
+def timed_arm(case: Case, arm: Arm, settings: SpeedSettings) -> TimedArm:
+    """The training run of a case with what an arm adds to it."""
     if arm.sp is not None:
-        sp = SPCallback("backbone", arm.sp)
-        return Fitted(case, settings, lambda method: [sp])
+        callback = SPCallback("backbone", arm.sp)
+        return TimedArm(case, settings, lambda method: [callback])
     if arm.peer:
-        return Fitted(case, settings, lambda method: [Beside(arm.peer, method)])
-    return Fitted(case, settings)
+        return TimedArm(case, settings, lambda method: [PeerCallback(arm.peer, method)])
+    return TimedArm(case, settings)

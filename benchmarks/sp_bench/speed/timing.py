@@ -1,4 +1,4 @@
-"""Timing side by side: arms take turns, so a machine that slows down slows down all of them."""
+"""Timing of arms that take turns, so that a machine that slows down slows down all of them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-Rounds = list[list[float]]  # seconds of each step that an arm made, round by round
+Rounds = list[list[float]]  # seconds of an arm's steps, by round
 _RESAMPLES = 2000
 
 
 class Stopwatch:
-    """Seconds between ``start`` and ``stop``, any number of times, until they are read.
+    """Records the seconds between ``start`` and ``stop``, any number of times.
 
-    A GPU's are told by its own events: it is never waited for in between, so that what the
-    processor does meanwhile is hidden as it is in training.
+    On a GPU the times are those of its own events. The processor does not wait for the GPU in
+    between, so that its work overlaps with the GPU's as in training.
 
     Args:
-        device: where the work is done.
-        clock: of the processor, in seconds.
+        device: device that does the work.
+        clock: function that returns the processor's time in seconds; default
+            ``time.perf_counter``.
 
     >>> ticks = iter([1.0, 3.5])
     >>> watch = Stopwatch(torch.device("cpu"), lambda: next(ticks))
@@ -37,21 +38,21 @@ class Stopwatch:
         self._marks: list[Any] = []
 
     def start(self) -> None:
-        """Begin."""
+        """Start a measurement."""
         self._mark()
 
     def stop(self) -> None:
-        """End what was begun last."""
+        """End the last measurement."""
         self._mark()
 
     def read(self) -> list[float]:
-        """Seconds of all that was timed since the last reading."""
+        """Seconds of all measurements since the last call."""
         marks, self._marks = self._marks, []
         pairs = zip(marks[::2], marks[1::2], strict=True)
         if not self._cuda:
-            return [end - begin for begin, end in pairs]
+            return [end - start for start, end in pairs]
         torch.cuda.synchronize()
-        return [begin.elapsed_time(end) / 1000 for begin, end in pairs]
+        return [start.elapsed_time(end) / 1000 for start, end in pairs]
 
     def _mark(self) -> None:
         if not self._cuda:
@@ -63,42 +64,45 @@ class Stopwatch:
 
 
 def repeated(work: Callable[[], object], times: int, watch: Stopwatch) -> Callable[[], list[float]]:
-    """An arm out of a function: called ``times`` times in a turn, timed call by call."""
+    """An arm that calls a function ``times`` times per round, and times every call."""
 
-    def turn() -> list[float]:
+    def run_round() -> list[float]:
         for _ in range(times):
             watch.start()
             work()
             watch.stop()
         return watch.read()
 
-    return turn
+    return run_round
 
 
 def interleaved(
     arms: Mapping[str, Callable[[], Sequence[float]]], rounds: int, warmups: int = 1
 ) -> dict[str, Rounds]:
-    """Let arms take turns, A B A B ...
+    """Run arms in turns, A B A B ...
 
     Args:
-        arms: by name; each call makes a few steps and gives the seconds of each.
-        rounds: how many turns each arm has.
-        warmups: turns before them that do not count.
+        arms: functions by name, which make a few steps and return their seconds.
+        rounds: number of rounds.
+        warmups: number of earlier rounds that do not count; default 1.
+
+    Returns:
+        Seconds by arm, round and step.
 
     >>> interleaved({"a": lambda: [1.0], "b": lambda: [2.0, 2.5]}, rounds=2)
     {'a': [[1.0], [1.0]], 'b': [[2.0, 2.5], [2.0, 2.5]]}
     """
-    taken: dict[str, Rounds] = {name: [] for name in arms}
-    for turn in range(-warmups, rounds):
+    by_arm: dict[str, Rounds] = {name: [] for name in arms}
+    for i in range(-warmups, rounds):
         for name, arm in arms.items():
             seconds = list(arm())
-            if turn >= 0:
-                taken[name].append(seconds)
-    return taken
+            if i >= 0:
+                by_arm[name].append(seconds)
+    return by_arm
 
 
 class Estimate(NamedTuple):
-    """A median and the bounds around it."""
+    """A median with a lower and an upper bound."""
 
     value: float
     low: float
@@ -106,27 +110,32 @@ class Estimate(NamedTuple):
 
 
 def seconds(rounds: Rounds) -> Estimate:
-    """The median of all steps, with the quartiles.
+    """Median of all steps, with the quartiles as bounds.
 
     >>> seconds([[1.0, 2.0], [3.0, 4.0, 9.0]])
     Estimate(value=3.0, low=2.0, high=4.0)
     """
-    low, value, high = np.quantile([each for turn in rounds for each in turn], [0.25, 0.5, 0.75])
+    steps = [step for of_round in rounds for step in of_round]
+    low, value, high = np.quantile(steps, [0.25, 0.5, 0.75])
     return Estimate(float(value), float(low), float(high))
 
 
 def ratio(of: Rounds, to: Rounds) -> Estimate:
-    """How many times as long one arm takes as another, with a 95% interval.
+    """Time of one arm relative to another, with a 95% interval.
 
-    The median over rounds of the ratio of the round's medians; what slows a round down is in both.
-    The interval is the bootstrap's, over rounds; one round has none.
+    The value is the median over rounds of the ratio of the arms' medians: what slows down a round
+    affects both. The interval is a bootstrap over rounds; one round has none (NaN).
+
+    Args:
+        of: seconds of the arm in the numerator.
+        to: seconds of the arm in the denominator, in the same rounds.
 
     >>> ratio([[2.0], [3.0], [2.2]], [[1.0], [1.5], [1.0]])
     Estimate(value=2.0, low=2.0, high=2.2)
     """
-    each = np.array([np.median(a) / np.median(b) for a, b in zip(of, to, strict=True)])
-    if len(each) == 1:
-        return Estimate(float(each[0]), float("nan"), float("nan"))
-    drawn = np.random.default_rng(0).choice(each, (_RESAMPLES, len(each)))
-    low, high = np.quantile(np.median(drawn, axis=1), [0.025, 0.975])
-    return Estimate(float(np.median(each)), float(low), float(high))
+    ratios = np.array([np.median(a) / np.median(b) for a, b in zip(of, to, strict=True)])
+    if len(ratios) == 1:
+        return Estimate(float(ratios[0]), float("nan"), float("nan"))
+    resampled = np.random.default_rng(0).choice(ratios, (_RESAMPLES, len(ratios)))
+    low, high = np.quantile(np.median(resampled, axis=1), [0.025, 0.975])
+    return Estimate(float(np.median(ratios)), float(low), float(high))

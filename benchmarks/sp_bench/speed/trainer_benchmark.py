@@ -1,7 +1,7 @@
-"""A host and what is added to it, trained by Lightning a few steps at a time, and timed.
+"""One arm as a Lightning training run of a few steps, and the time of its steps.
 
-Each turn is a whole ``Trainer.fit``, callbacks and all: the step that is timed is the one that
-users run. The batch is made once and given again, so that loading costs the same: nothing.
+A round is a whole ``Trainer.fit`` with all callbacks, so the timed step is the one that users run.
+The batch is made once and reused, so that loading costs nothing.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from sp_bench.speed.settings import SpeedSettings
 from sp_bench.speed.timing import Stopwatch
 from sp_bench.trainer import fit_stoppably, quiet_trainer
 
-STEPS = 2  # that count, in a turn
+STEPS = 2  # timed steps per round
 
 
-class OneBatch(Dataset[Any]):
-    """The same batch as often as it is asked for, made by ``transform`` when it is first needed.
+class RepeatedBatch(Dataset[Any]):
+    """One batch of noise images, ``length`` times.
 
-    The images are noise: what is in them costs nothing.
+    Args:
+        case: side and batch size.
+        transform: transform of an image; applied at the first access.
     """
 
     def __init__(self, case: Case, transform: Callable[[Any], Any]) -> None:
@@ -44,23 +46,23 @@ class OneBatch(Dataset[Any]):
         if self._batch is None:
             rng, side = np.random.default_rng(0), self._case.side
             pixels = rng.integers(0, 256, (self._case.batch_size, side, side, 3), np.uint8)
-            images = [Image.fromarray(each) for each in pixels]
+            images = [Image.fromarray(image) for image in pixels]
             self._batch = default_collate(
                 [(self.transform(image), i) for i, image in enumerate(images)]
             )
         return self._batch
 
 
-class Fitted:
-    """One arm: its own host, with its own callbacks.
+class TimedArm:
+    """A method of its own with the callbacks of an arm; a call is one round.
 
     Args:
-        case: the host.
+        case: method, backbone and sizes.
         settings: device and precision.
-        callbacks: what is added, given the host.
+        callbacks: function from the method to the callbacks of the arm; default none.
 
-    >>> fitted = Fitted(Case("simclr", "tiny_resnet", 32, 4), SpeedSettings(device="cpu"))
-    >>> len(fitted())
+    >>> arm = TimedArm(Case("simclr", "tiny_resnet", 32, 4), SpeedSettings(device="cpu"))
+    >>> len(arm())
     2
     """
 
@@ -70,26 +72,27 @@ class Fitted:
         settings: SpeedSettings,
         callbacks: Callable[[Method], Sequence[Any]] = lambda method: (),
     ) -> None:
-        host = case.settings(settings.precision)
-        self.method = new_method(host, seed=0)
+        self.method = new_method(case.settings(settings.precision), seed=0)
         self.method.to(memory_format=torch.channels_last)
         self.callbacks = list(callbacks(self.method))
-        self.batch = OneBatch(case, self.method.transform(case.side))
+        self.batch = RepeatedBatch(case, self.method.transform(case.side))
         self._settings = settings
 
     def __call__(self) -> list[float]:
-        """Seconds of each step but the first, which makes the optimizer's state and has no SP."""
+        """Seconds of every step except the first, which has no SP and creates optimizer state."""
         watch = Stopwatch(self._settings.target)
         self.fit(1 + STEPS, watch)
         return watch.read()[1:]
 
     def fit(self, steps: int, watch: Stopwatch | None = None) -> None:
-        """Train for some steps."""
+        """Train for a number of steps, and time them if there is a stopwatch."""
         self.batch.length = steps
-        watching = [] if watch is None else [_Watching(watch)]
+        callbacks = list(self.callbacks)
+        if watch is not None:
+            callbacks.append(_StepTimer(watch))
         trainer = quiet_trainer(
             self._settings.precision,
-            [*self.callbacks, *watching],
+            callbacks,
             device=self._settings.device,
             max_steps=steps,
             enable_checkpointing=False,
@@ -97,7 +100,7 @@ class Fitted:
         fit_stoppably(trainer, self.method, DataLoader(self.batch, batch_size=None))
 
 
-class _Watching(pl.Callback):
+class _StepTimer(pl.Callback):
     def __init__(self, watch: Stopwatch) -> None:
         self._watch = watch
 

@@ -1,1 +1,1 @@
-"""Suites: many runs from one file, spread by a hydra launcher, each by itself."""
+"""``sp-bench suite``: all runs of a sweep, started by a hydra launcher as separate jobs."""

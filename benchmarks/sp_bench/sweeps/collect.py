@@ -1,4 +1,4 @@
-"""From the folders of a suite's runs to the JSON that is kept: one file for each host."""
+"""``sp-bench collect``: the finished runs of a suite as one JSON file per method."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ from pathlib import Path
 from typing import Any
 
 from sp_bench.errors import UsageError
-from sp_bench.results import ALONE, BASELINE, Run, write_json
+from sp_bench.results import ARMS_WITHOUT_SP, BASELINE, Run, write_json
 from sp_bench.run import RUN
 from sp_bench.sweeps.job import ORIGIN
+from sp_bench.sweeps.legacy_keys import rename_legacy_keys
 
 _DIGITS = 5
 _OF_AN_ARM = ("sp", "pretext", "epochs")
+_OF_ALL_RUNS = ("settings", "data", "versions", "machine")
 
 
 @dataclass
 class Evidence:
-    """What a suite has measured of one host.
+    """The results of a suite for one method.
 
     Attributes:
-        suite: its name.
-        command: that made them.
-        settings: what all runs share.
-        arms: by name: SP's settings, ``pretext``, ``epochs``, and the ``prediction`` that was
-            written before.
-        data: name, classes, images.
-        versions, machine: of the runs.
-        dates: on which they were begun, first and last.
-        runs: every finished one.
+        suite: name of the suite.
+        command: command that made the runs.
+        settings: settings that all runs share.
+        arms: settings by arm: those of SP, ``pretext``, ``epochs``, and the ``prediction`` that
+            was written before the run.
+        data: name, classes, number of images.
+        versions: versions of Python and of the libraries.
+        machine: processor, cores, device, precision.
+        dates: days on which the runs began, sorted.
+        runs: all finished runs.
     """
 
     suite: str
@@ -46,114 +49,118 @@ class Evidence:
 
     @property
     def epochs(self) -> int:
-        """Of the baseline; of the first arm where there is none."""
+        """Epochs of the baseline, or of the first arm if there is no baseline."""
         return int(self.arms.get(BASELINE, next(iter(self.arms.values())))["epochs"])
 
     def save(self, path: Path) -> None:
-        """Write as JSON, whole or not at all; figures with five digits after the point."""
+        """Write as JSON, completely or not at all, with metrics rounded to five decimals."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        told = dataclasses.asdict(self)
-        write_json(path, {**told, "runs": _rounded(told["runs"])})
+        values = dataclasses.asdict(self)
+        write_json(path, {**values, "runs": _rounded(values["runs"])})
 
     @classmethod
     def load(cls, path: Path) -> Evidence:
-        """Read what `save` wrote."""
-        told = json.loads(path.read_text())
-        return cls(**{**told, "runs": [Run(**run) for run in told["runs"]]})
+        """Read what `save` wrote, today or under earlier names."""
+        values = rename_legacy_keys(json.loads(path.read_text()))
+        return cls(**{**values, "runs": [Run(**run) for run in values["runs"]]})
 
 
 def collect(out: Path, into: Path, suite: str) -> list[Path]:
-    """Gather every finished run under ``out`` by host, beside those that ``into`` keeps already.
+    """Add the finished runs under ``out`` to the JSON files in ``into``, one file per method.
 
-    So a suite may be run in parts, on more than one machine of a kind, and a part that is kept
-    outlives the folder of its runs.
+    A suite can therefore run in parts, also on several machines of one kind, and its results
+    remain when the folders of its runs are gone.
 
     Args:
-        out: of the suite.
-        into: folder for ``HOST.json``.
-        suite: its name.
+        out: output folder of the suite.
+        into: folder for ``METHOD.json``.
+        suite: name of the suite.
 
     Returns:
-        The files, by host.
+        The files, sorted by method.
 
     Raises:
-        UsageError: no finished run; runs of one host and one arm that were made with other
-            settings, or in another place; or one that is kept with other figures.
+        UsageError: there is no finished run; runs of one method and arm differ in settings, data,
+            versions or machine; or a file has other metrics for one of the runs.
     """
-    hosts = sorted({path.parent.parent for path in out.glob(f"*/seed*/{RUN}")})
-    if not hosts:
+    folders = sorted({path.parent.parent for path in out.glob(f"*/seed*/{RUN}")})
+    if not folders:
         raise UsageError(f"collect: no finished run in {out}; takes the out folder of a suite")
     paths = []
-    for host in hosts:
-        path = into / f"{host.name}.json"
-        found = gather(host, suite)
+    for folder in folders:
+        path = into / f"{folder.name}.json"
+        evidence = collect_method(folder, suite)
         if path.exists():
-            found = _together(Evidence.load(path), found, path)
-        found.save(path)
+            evidence = _merge(Evidence.load(path), evidence, path)
+        evidence.save(path)
         paths.append(path)
     return paths
 
 
-def gather(host: Path, suite: str) -> Evidence:
-    """The evidence of one host, from the folder of its runs."""
+def collect_method(folder: Path, suite: str) -> Evidence:
+    """The evidence of one method, from the folder of its runs.
+
+    Raises:
+        UsageError: runs differ where they must agree.
+    """
     shared: dict[str, Any] = {}
     arms: dict[str, dict[str, Any]] = {}
     runs, dates = [], set()
-    for path in sorted(host.glob(f"seed*/{RUN}")):
+    for path in sorted(folder.glob(f"seed*/{RUN}")):
         run = Run(**json.loads(path.read_text()))
         origin = json.loads((path.parent / ORIGIN).read_text())
-        settings = _without_places(origin["settings"])
         dates.add(origin["date"])
-        own = {key: settings.pop(key) for key in _OF_AN_ARM}
-        own["sp"] = {} if run.arm in ALONE else own["sp"]
-        own["prediction"] = origin["prediction"]
-        _agree(f"{run.arm} of {host.name}", arms.setdefault(run.arm, own), own)
-        told = {key: origin[key] for key in ("data", "versions", "machine")}
-        told["settings"] = settings
-        _agree(host.name, shared.setdefault("told", told), told)
+        origin["settings"] = _without_paths(origin["settings"])
+        arm = {key: origin["settings"].pop(key) for key in _OF_AN_ARM}
+        if run.arm in ARMS_WITHOUT_SP:
+            arm["sp"] = {}
+        arm["prediction"] = origin["prediction"]
+        _require_equal(f"{run.arm} of {folder.name}", arms.setdefault(run.arm, arm), arm)
+        of_run = {key: origin[key] for key in _OF_ALL_RUNS}
+        shared = shared or of_run
+        _require_equal(folder.name, shared, of_run)
         runs.append(dataclasses.replace(run, checkpoint=""))
     runs.sort(key=lambda run: (run.seed, run.arm))
     command = f"sp-bench suite configs/bench/{suite}.yaml"
-    told = {"suite": suite, "command": command, "arms": arms, "dates": sorted(dates)}
-    return Evidence(runs=runs, **told, **shared["told"])
+    return Evidence(suite, command, arms=arms, dates=sorted(dates), runs=runs, **shared)
 
 
-def _together(kept: Evidence, found: Evidence, path: Path) -> Evidence:
-    """What ``path`` keeps and what was found; nothing that is kept is changed."""
-    for name, arm in found.arms.items():
-        _agree(f"{name} of {path.stem}", kept.arms.get(name, arm), arm)
-    whole = ("suite", "settings", "data", "versions", "machine")
-    _agree(path.stem, *({key: getattr(part, key) for key in whole} for part in (kept, found)))
-    runs = {(run.seed, run.arm): run for run in kept.runs}
-    for run in found.runs:
+def _merge(stored: Evidence, new: Evidence, path: Path) -> Evidence:
+    """Stored and new evidence together; what is stored does not change."""
+    for name, arm in new.arms.items():
+        _require_equal(f"{name} of {path.stem}", stored.arms.get(name, arm), arm)
+    shared = ("suite", *_OF_ALL_RUNS)
+    _require_equal(path.stem, *({key: getattr(e, key) for key in shared} for e in (stored, new)))
+    runs = {(run.seed, run.arm): run for run in stored.runs}
+    for run in new.runs:
         before = runs.setdefault((run.seed, run.arm), run)
-        if _rounded(before.figures) != _rounded(run.figures):
+        if _rounded(before.metrics) != _rounded(run.metrics):
             raise UsageError(
-                f"collect: {path} keeps other figures of {run.arm}, seed {run.seed}; "
+                f"collect: {path} has other metrics of {run.arm}, seed {run.seed}; "
                 "takes another folder, or this one without that file"
             )
     return dataclasses.replace(
-        kept,
-        arms=dict(sorted({**found.arms, **kept.arms}.items())),
-        dates=sorted({*kept.dates, *found.dates}),
+        stored,
+        arms=dict(sorted({**new.arms, **stored.arms}.items())),
+        dates=sorted({*stored.dates, *new.dates}),
         runs=[runs[key] for key in sorted(runs)],
     )
 
 
-def _agree(whose: str, first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+def _require_equal(owner: str, first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     for key in first:
         if first[key] != other[key]:
             raise UsageError(
-                f"collect: runs of {whose} differ in {key}: {first[key]!r} and {other[key]!r}"
+                f"collect: runs of {owner} differ in {key}: {first[key]!r} and {other[key]!r}"
             )
 
 
-def _without_places(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Names of folders, not where they lie on this machine."""
-    names = {task: Path(source).name for task, source in settings["task_data"].items()}
-    told = {**settings, "data": Path(settings["data"]).name, "task_data": names}
-    del told["longer"]
-    return told
+def _without_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with names of folders instead of their paths."""
+    task_data = {task: Path(source).name for task, source in settings["task_data"].items()}
+    values = {**settings, "data": Path(settings["data"]).name, "task_data": task_data}
+    del values["longer"]
+    return values
 
 
 def _rounded(value: Any) -> Any:

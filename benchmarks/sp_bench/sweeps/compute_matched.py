@@ -1,4 +1,4 @@
-"""The longer baseline of a suite: SP's extra compute as more epochs, counted before it is run."""
+"""The longer baseline: SP's extra compute as more epochs."""
 
 from __future__ import annotations
 
@@ -14,29 +14,33 @@ from sp_bench.pretrain import pretrain
 from sp_bench.results import BASELINE, SP
 
 
-def epochs_for(settings: Settings, images: ImageDataset) -> int:
-    """As many epochs more for the baseline as SP's forward operations beside the method's.
-
-    Both are counted in a few steps, so that this run waits for no other.
+def matched_epochs(epochs: int, baseline_flops: float, sp_flops: float) -> int:
+    """Epochs of a baseline that computes as much as SP does in ``epochs``.
 
     Args:
-        settings: of the SP arm.
-        images: a batch of them is taken.
-    """
-    batch = Selection(images, range(settings.batch_size))
-    few = dataclasses.replace(settings, epochs=COUNTED_STEPS)  # of one step each
-    flops = {}
-    for arm in (BASELINE, SP):
-        with tempfile.TemporaryDirectory() as folder:
-            made = pretrain(few, arm, 0, batch, Path(folder), lambda *_: None)
-        flops[arm] = made.record.flops
-    return longer(settings.epochs, flops[BASELINE], flops[SP])
+        epochs: epochs of the SP run.
+        baseline_flops: operations of the baseline in as many epochs; 0 if unknown.
+        sp_flops: operations of the SP run.
 
-
-def longer(epochs: int, baseline: float, sp: float) -> int:
-    """Epochs of a baseline that computes as much as SP in ``epochs``.
-
-    >>> longer(30, baseline=2.0, sp=3.0)
+    >>> matched_epochs(30, baseline_flops=2.0, sp_flops=3.0)
     45
     """
-    return max(1, round(epochs * (sp / baseline if baseline else 1.0)))
+    ratio = sp_flops / baseline_flops if baseline_flops else 1.0
+    return max(1, round(epochs * ratio))
+
+
+def count_matched_epochs(settings: Settings, images: ImageDataset) -> int:
+    """`matched_epochs` from the operations of a few steps, so that no other run is needed.
+
+    Args:
+        settings: settings of the SP arm.
+        images: training images, of which one batch is used.
+    """
+    batch = Selection(images, range(settings.batch_size))
+    one_step_epochs = dataclasses.replace(settings, epochs=COUNTED_STEPS)
+    flops = []
+    for arm in (BASELINE, SP):
+        with tempfile.TemporaryDirectory() as folder:
+            run = pretrain(one_step_epochs, arm, 0, batch, Path(folder), lambda *_: None)
+        flops.append(run.record.flops)
+    return matched_epochs(settings.epochs, *flops)

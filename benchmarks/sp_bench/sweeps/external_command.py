@@ -1,4 +1,4 @@
-"""Suites that a host runs itself: the commands of solo-learn's or MMEngine's own programs."""
+"""Jobs that another program runs: the commands of solo-learn or of MMEngine."""
 
 from __future__ import annotations
 
@@ -10,43 +10,46 @@ from typing import Any
 from rich.console import Console
 
 from sp_bench.errors import UsageError
-from sp_bench.sweeps.paths import folder_of
+from sp_bench.sweeps.paths import run_folder
 
 DONE = "done.txt"
 
 
-def run_command(told: dict[str, Any]) -> int:
-    """Run a job's command, or only print it with ``dry_run=true``; one that ended well is not run
-    again.
+def run_command(settings: dict[str, Any]) -> int:
+    """Run the command of a job, or only print it with ``dry_run=true``.
+
+    A command that has succeeded before is not run again.
 
     Args:
-        told: ``host.command``, a list of words, in which hydra has filled in method, arm and
-            seed; ``host.checkout``, the folder that it runs in; ``out``; ``dry_run``.
+        settings: ``host.command``, a list of words, in which hydra has filled in method, arm and
+            seed; ``host.checkout``, the working directory; ``out``; ``dry_run``.
 
     Returns:
         The command's exit code.
 
     Raises:
-        UsageError: the command or its folder is not there, or it has failed.
+        UsageError: the command or its folder is missing, or the command has failed.
     """
-    words = [str(word) for word in told["host"]["command"]]
-    folder = folder_of(told)
-    printed = shlex.join(words)
-    console = Console()
-    if told.get("dry_run"):
-        console.print(printed, soft_wrap=True, highlight=False, markup=False)
+    words = [str(word) for word in settings["host"]["command"]]
+    command = shlex.join(words)
+    done = run_folder(settings) / DONE
+    if settings.get("dry_run"):
+        _print(command)
         return 0
-    done = folder / DONE
     if done.exists():
-        console.print(f"done before: {printed}", soft_wrap=True, highlight=False, markup=False)
+        _print(f"done before: {command}")
         return 0
-    where = Path(str(told["host"]["checkout"])).expanduser()
+    checkout = Path(str(settings["host"]["checkout"])).expanduser()
     try:
-        code = subprocess.run(words, cwd=where, check=False).returncode
+        code = subprocess.run(words, cwd=checkout, check=False).returncode
     except OSError as error:
-        raise UsageError(f"command: {words[0]} in {where}: {error.strerror}") from error
+        raise UsageError(f"command: {words[0]} in {checkout}: {error.strerror}") from error
     if code:
-        raise UsageError(f"command: ended with {code}: {printed}")
-    folder.mkdir(parents=True, exist_ok=True)
-    done.write_text(printed + "\n")
+        raise UsageError(f"command: ended with {code}: {command}")
+    done.parent.mkdir(parents=True, exist_ok=True)
+    done.write_text(f"{command}\n")
     return code
+
+
+def _print(line: str) -> None:
+    Console().print(line, soft_wrap=True, highlight=False, markup=False)

@@ -1,4 +1,4 @@
-"""From a suite's file to its jobs: hydra's multirun, with whatever launcher it is given."""
+"""From the file of a suite to its jobs, by hydra's multirun and the launcher of its config."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from sp_plugin import ConfigError
 
 
 def job(config: DictConfig) -> Any:
-    """One job: a command of a host where the suite has one, else a run of our own."""
+    """One job: an external command if the suite has one, else a run of sp-bench."""
     try:
-        told = plain(config)
-        return run_command(told) if "host" in told else run_job(told)
+        values = plain(config)
+        return run_command(values) if "host" in values else run_job(values)
     except (UsageError, ConfigError, DataError) as error:
-        # hydra would print a traceback, and go on to the next job, which has the same fault
+        # hydra would print a traceback and start the next job, which has the same error.
         print(f"sp-bench: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
 def launch(suite: Path, overrides: Sequence[str]) -> None:
-    """Run all jobs of a suite that are not done yet.
+    """Run all jobs of a suite that are not finished.
 
     Args:
-        suite: a YAML file, as hydra reads it; groups such as ``arm/`` lie beside it.
-        overrides: in hydra's words: ``epochs=3``, ``seed=0,1``,
+        suite: YAML file in hydra's format, next to its config groups such as ``arm/``.
+        overrides: hydra's overrides: ``epochs=3``, ``seed=0,1``,
             ``hydra/launcher=submitit_slurm``.
 
     Raises:
-        UsageError: no such file.
-        SystemExit: hydra cannot make a config of it, or a job has failed; it says why itself.
+        UsageError: the file does not exist.
+        SystemExit: hydra cannot read the config, or a job has failed; the reason was printed.
     """
     if not suite.is_file():
         raise UsageError(f"suite: no file {suite}; takes one such as configs/bench/quick.yaml")
     folder = suite.expanduser().resolve().parent
     program = hydra.main(version_base="1.3", config_path=str(folder), config_name=suite.stem)
-    given, sys.argv = sys.argv, ["sp-bench suite", *overrides]
+    arguments, sys.argv = sys.argv, ["sp-bench suite", *overrides]
     try:
         program(job)()
     finally:
-        sys.argv = given
+        sys.argv = arguments

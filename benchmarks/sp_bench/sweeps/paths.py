@@ -1,4 +1,4 @@
-"""Where the runs of a suite lie."""
+"""Folders of a suite's runs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from sp_bench.run import run_name
 
 
-def folder_of(told: Mapping[str, Any]) -> Path:
-    """``OUT/METHOD/seedS-ARM``, of the run of a job.
+def run_folder(config: Mapping[str, Any]) -> Path:
+    """Folder ``OUT/METHOD/seedS-ARM`` of a job's run.
 
-    >>> folder_of({"out": "runs", "method": "byol", "seed": 1, "arm": "sp"}).as_posix()
+    >>> run_folder({"out": "runs", "method": "byol", "seed": 1, "arm": "sp"}).as_posix()
     'runs/byol/seed1-sp'
     """
-    where = Path(str(told["out"])).expanduser() / str(told["method"])
-    return where / run_name(int(told["seed"]), str(told["arm"]))
+    name = run_name(int(config["seed"]), str(config["arm"]))
+    return Path(str(config["out"])).expanduser() / str(config["method"]) / name

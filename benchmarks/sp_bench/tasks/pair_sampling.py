@@ -10,8 +10,8 @@ from torch import Tensor
 from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.tasks.task import EVALUATION_SEED
 from sp_plugin import SPConfig, crop_resize
+from sp_plugin.crops.resize import matched_resolution
 from sp_plugin.crops.sampler import rand_cpu
-from sp_plugin.crops.sharpness import matched_resolution
 from sp_plugin.isolation import make_generator
 from sp_plugin.objective.targets import unnormalized_targets
 

@@ -1,4 +1,4 @@
-"""Peers in SP's place: their targets, what they learn, and what they leave untouched."""
+"""Peers instead of SP: their targets, what they learn, and what they leave unchanged."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def test_patches_lie_in_a_grid_with_gaps_and_never_leave_the_frame() -> None:
     assert counts.min() > 500  # of 625 each, were it even
     away = (boxes[1] - boxes[0])[:, :2]
     for number, step in enumerate(DIRECTIONS):
-        told = away[direction(boxes) == number].mean(dim=0)
-        assert (told - torch.tensor(step) * 0.362).abs().max() < 0.01
+        mean = away[direction(boxes) == number].mean(dim=0)
+        assert (mean - torch.tensor(step) * 0.362).abs().max() < 0.01
 
 
-def fitted(peer: nn.Module, ask: Any) -> tuple[float, float]:
+def fitted(peer: nn.Module, pair_loss: Any) -> tuple[float, float]:
     optimizer = torch.optim.Adam(peer.parameters(), 1e-2)
     losses = []
     for step in range(60):
-        out = ask(step)
+        out = pair_loss(step)
         optimizer.zero_grad()
         out.loss.backward()
         optimizer.step()
@@ -59,11 +59,11 @@ def fitted(peer: nn.Module, ask: Any) -> tuple[float, float]:
 def test_a_direction_that_the_features_hold_is_found() -> None:
     peer = RelativeLocation(4, SPConfig(weight=1, warmup_fraction=0))
 
-    def ask(step: int) -> Any:
+    def pair_loss(step: int) -> Any:
         boxes = peer.sampler(64, torch.Generator().manual_seed(step))
         return peer.pair_loss(boxes, boxes, step=step)
 
-    first, last = fitted(peer, ask)
+    first, last = fitted(peer, pair_loss)
     assert first == pytest.approx(torch.tensor(8.0).log().item(), abs=0.3)
     assert last < 0.3
 
@@ -71,13 +71,13 @@ def test_a_direction_that_the_features_hold_is_found() -> None:
 def test_differences_that_the_features_hold_are_found() -> None:
     peer = AugSelfCrops(6, SPConfig(weight=1, warmup_fraction=0, source="host_views"))
 
-    def ask(step: int) -> Any:
+    def pair_loss(step: int) -> Any:
         drawn = torch.Generator().manual_seed(step)
         boxes = torch.rand(2, 64, 4, generator=drawn)
         flips = torch.where(torch.rand(2, 64, 2, generator=drawn) < 0.5, -1.0, 1.0)
         return peer.pair_loss(torch.cat([boxes, flips], dim=-1), boxes, flips, step=step)
 
-    first, last = fitted(peer, ask)
+    first, last = fitted(peer, pair_loss)
     assert last < 0.5 * first
 
 

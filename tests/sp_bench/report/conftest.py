@@ -1,4 +1,4 @@
-"""A comparison with known figures."""
+"""A comparison with known metrics."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ ROWS = [
 def _run(arm: str, seed: int) -> Run:
     sp = {"sp_loss": 0.5, "sp_r2_dx": 0.1, "sp_r2_scale": 0.4, "sp_weight": 0.3}
     curve = [{"epoch": e, "loss": 5.0 - e - seed, **(sp if arm == "sp" else {})} for e in range(3)]
-    figures = {"knn": 0.78 + 0.01 * seed + (0.003 if arm == "sp" else 0), "pair_dx_gain": 0.1}
-    return Run(arm, seed, figures, curve, 100 if arm == "baseline" else 150, 6000)
+    metrics = {"knn": 0.78 + 0.01 * seed + (0.003 if arm == "sp" else 0), "pair_dx_gain": 0.1}
+    return Run(arm, seed, metrics, curve, 100 if arm == "baseline" else 150, 6000)
 
 
 @pytest.fixture

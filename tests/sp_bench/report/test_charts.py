@@ -63,7 +63,7 @@ def test_mean_curve_takes_epochs_that_all_seeds_have() -> None:
 def test_curves_show_what_was_recorded_by_arm_and_seed(results: Results) -> None:
     charts = curve_charts(results.runs)
     assert "R² of dy" not in charts  # no run recorded it
-    axes = charts["The host's own loss"].axes[0]
+    axes = charts["Loss of the method"].axes[0]
     assert len(axes.lines) == 8  # 3 seeds and their mean, twice
     thick = [line for line in axes.lines if line.get_linewidth() > 1]
     assert [to_hex(line.get_color()) for line in thick] == [mpl_style.BASELINE, mpl_style.SP]
@@ -79,7 +79,7 @@ def test_r2_of_dx_and_scale_share_a_scale(results: Results) -> None:
 
 
 def test_svg_takes_its_colours_from_the_page(results: Results) -> None:
-    drawn = mpl_style.svg(curve_charts(results.runs)["The host's own loss"], "loss")
+    drawn = mpl_style.svg(curve_charts(results.runs)["Loss of the method"], "loss")
     assert drawn.startswith("<svg") and "var(--baseline)" in drawn and "var(--sp)" in drawn
     assert mpl_style.BASELINE not in drawn and "DejaVu" not in drawn
     assert "epoch</text>" in drawn  # text stays text

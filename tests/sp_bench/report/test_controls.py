@@ -17,10 +17,11 @@ def test_baseline_and_sp_stand_side_by_side_and_the_unmeasured_is_left_out(
 ) -> None:
     controls = pair_controls(results)
     assert controls is not None
-    assert controls.columns == ["dx, left to right"]
+    assert [column.group for column in controls.columns] == ["", *["dx, left to right"] * 2]
+    assert [column.name for column in controls.columns] == ["", "baseline", "SP"]
     assert controls.rows == [
-        ("both views", [("0.300", "0.250")]),
-        ("one view alone", [("0.169", "0.159")]),
+        ("both views", "0.300", "0.250"),
+        ("one view alone", "0.169", "0.159"),
     ]
 
 
@@ -28,13 +29,13 @@ def test_a_gap_in_the_table_stays_empty(results: Results) -> None:
     results.rows.append(Row(MetricSpec("pair_dy_one", "x", headline=False), 0.5, 0.4, 0, 0, 0, 3))
     controls = pair_controls(results)
     assert controls is not None
-    assert controls.rows[0] == ("both views", [("0.300", "0.250"), ("", "")])
-    assert controls.rows[1][1][1] == ("0.500", "0.400")
+    assert controls.rows[0] == ("both views", "0.300", "0.250", "", "")
+    assert controls.rows[1][3:] == ("0.500", "0.400")
 
 
 def test_no_pair_task_no_table(results: Results) -> None:
     results.rows = [row for row in results.rows if not is_control(row)]
     assert pair_controls(results) is None
-    assert [row.figure.key for row in results.rows] == [
+    assert [row.metric.key for row in results.rows] == [
         "knn", "pair_dx_gain", "depth_rmse", "abs_rel",
     ]  # fmt: skip

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from sp_bench.report import PairExamples, write_report
-from sp_bench.report.html_report import render
-from sp_bench.report.table import headline, lines
+from sp_bench.report.comparison_table import comparison_table, headline_rows
+from sp_bench.report.html_report import render, write_report
+from sp_bench.report.prediction_figure import PairExamples
 from sp_bench.results import Results
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
@@ -52,19 +52,19 @@ def examples() -> PairExamples:
 def test_page_holds_every_headline_figure_in_its_row(results: Results) -> None:
     page = render(results)
     rows = re.findall(r"<tr><th scope=\"row\">.*?</tr>", page)
-    for line in lines(headline(results)):
-        row = next(row for row in rows if escape(line.task) in row)
+    for line in comparison_table(headline_rows(results.rows)).cells:
+        task, baseline, sp, difference, interval, seeds = (cell.text for cell in line)
+        verdict = line[3].remark
+        row = next(row for row in rows if escape(task) in row)
         cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
-        assert cells == [
-            line.baseline, line.sp, line.difference, line.verdict, line.interval, line.seeds,
-        ]  # fmt: skip
-        assert ('class="firm"' in row) == bool(line.verdict)
+        assert cells == [baseline, sp, difference, verdict, interval, seeds]
+        assert ('class="bold"' in row) == bool(verdict)
 
 
 def test_page_says_how_it_was_made(results: Results) -> None:
     text = " ".join(Reader(render(results)).text.split())
     for said in (
-        "Spatial Prediction beside simclr", "Backbone tiny_resnet. Data holiday. 3 seeds.",
+        "Spatial Prediction with simclr", "Backbone tiny_resnet. Data holiday. 3 seeds.",
         "weight 0.25", "torch 9.8.7", "processor abacus", "classes sea, wood", "skipped 1",
         "left out: bad.jpg", "baseline 100 s, 6,000 images seen", "ratio, SP to baseline 1.50",
         "AbsRel", "both views", "gain over one view",
@@ -105,7 +105,7 @@ def test_hostile_text_is_shown_not_run(results: Results) -> None:
     results.data |= {"name": hostile, "skipped": [f"{hostile}.jpg"]}
     results.versions["torch"] = hostile
     results.machine["processor"] = hostile
-    results.rows[0].figure = type(results.rows[0].figure)("knn", hostile, percent=True)
+    results.rows[0].metric = type(results.rows[0].metric)("knn", hostile, percent=True)
     reader = Reader(render(results))
     assert "script" not in {tag for tag, _ in reader.tags}
     assert reader.text.count("alert('x')") >= 9
@@ -126,7 +126,7 @@ def test_what_there_is_not_is_left_out(results: Results) -> None:
     text = Reader(render(results)).text
     assert "kNN (top-1)" in text
     for absent in (
-        "Learning curves", "Sampled pairs", "Controls of the pair task", "Further figures",
+        "Learning curves", "Sampled pairs", "Controls of the pair task", "Further metrics",
         "Every seed", "Pre-training, mean of a run", "Unreadable files",
     ):  # fmt: skip
         assert absent not in text, absent

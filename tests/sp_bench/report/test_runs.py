@@ -11,22 +11,22 @@ from typing import Any
 import pytest
 from sp_bench.errors import UsageError
 from sp_bench.report.multi_run_report import write_runs
-from sp_bench.report.run_table import columns, find_run
+from sp_bench.report.run_table import read_run_folder, summarize
 from sp_bench.results import Results, Row, Run
 from sp_bench.stats import rows
 from sp_bench.tasks import all_tasks
 
 from tests.sp_bench.report.test_pages import Reader
 
-KNOWN = [figure for task in all_tasks().values() for figure in task.metrics]
+KNOWN = [metric for task in all_tasks().values() for metric in task.figures]
 
 
-def evaluation(folder: Path, **figures: float) -> Path:
+def evaluation(folder: Path, **metrics: float) -> Path:
     folder.mkdir()
     told: dict[str, Any] = {
         "settings": {"backbone": "tiny_resnet"},
         "checkpoint": {"path": "a.ckpt"},
-        "figures": figures,
+        "metrics": metrics,
         "seconds": {"knn": 2.0, "jigsaw": 3.0},
         "compute": {"forward_flops": 1.5e8, "parameters": 1.2e6, "side": 64.0},
     }
@@ -37,13 +37,13 @@ def evaluation(folder: Path, **figures: float) -> Path:
 @pytest.fixture
 def comparison(tmp_path: Path, results: Results) -> Path:
     runs = [
-        dataclasses.replace(run, figures={"knn": run.figures["knn"], "linear": 0.5}, flops=2e12)
+        dataclasses.replace(run, metrics={"knn": run.metrics["knn"], "linear": 0.5}, flops=2e12)
         for run in results.runs
     ]
     runs += [Run("longer", seed, {"knn": 0.9 + 0.01 * seed, "linear": 0.5}) for seed in range(3)]
-    figures = [figure for figure in KNOWN if figure.key in ("knn", "linear")]
+    metrics = [metric for metric in KNOWN if metric.key in ("knn", "linear")]
     made = dataclasses.replace(
-        results, runs=runs, rows=rows(runs, figures), longer=rows(runs, figures, "longer")
+        results, runs=runs, rows=rows(runs, metrics), longer=rows(runs, metrics, "longer")
     )
     (tmp_path / "pair").mkdir()
     made.save(tmp_path / "pair" / "results.json")
@@ -52,12 +52,12 @@ def comparison(tmp_path: Path, results: Results) -> Path:
 
 def test_columns_are_arms_and_backbones_and_cells_their_figures(tmp_path, comparison):
     alone = evaluation(tmp_path / "alone", knn=0.25, jigsaw_3x3_piece=1 / 9)
-    shown = columns([find_run(comparison), find_run(alone)])
-    assert [(column.run, column.name) for column in shown] == [
+    shown = summarize([read_run_folder(comparison), read_run_folder(alone)])
+    assert [(column.folder, column.name) for column in shown] == [
         ("pair", "baseline"), ("pair", "SP"), ("pair", "longer baseline"), ("alone", "tiny_resnet"),
     ]  # fmt: skip
-    assert shown[0].figures["knn"] == pytest.approx(0.79)
-    assert shown[2].figures["knn"] == pytest.approx(0.91)
+    assert shown[0].metrics["knn"] == pytest.approx(0.79)
+    assert shown[2].metrics["knn"] == pytest.approx(0.91)
     assert shown[0].compute["forward FLOPs of pre-training"] == "2.00e+12"
     page, table = write_runs([comparison, alone], tmp_path / "report")
     told = table.read_text()
@@ -76,9 +76,9 @@ def test_columns_are_arms_and_backbones_and_cells_their_figures(tmp_path, compar
 
 
 def test_the_second_table_is_against_the_longer_baseline(comparison):
-    found = find_run(comparison).results
+    found = read_run_folder(comparison).results
     assert found is not None
-    (knn,) = [row for row in found.longer if row.figure.key == "knn"]
+    (knn,) = [row for row in found.longer if row.metric.key == "knn"]
     assert knn.difference == pytest.approx(0.793 - 0.91)
     assert isinstance(knn, Row) and not math.isnan(knn.low)
 

@@ -6,24 +6,30 @@ import math
 
 import pytest
 from rich.console import Console
-from sp_bench.report.number_format import NOTHING, chance, interval, verdict
-from sp_bench.report.table import lines, markdown_table, print_table
+from sp_bench.report.comparison_table import comparison_table, headline_rows, print_comparison
+from sp_bench.report.number_format import (
+    MISSING,
+    format_interval,
+    metric_name,
+    name_with_chance,
+    verdict,
+)
 from sp_bench.results import MetricSpec, Results, Row
 
 
 def printed(results: Results, width: int = 110) -> str:
     file = io.StringIO()
-    print_table(results, Console(file=file, width=width, force_terminal=True, no_color=True))
+    print_comparison(results, Console(file=file, width=width, force_terminal=True, no_color=True))
     return file.getvalue()
 
 
 def test_lines_say_percent_in_points_and_the_rest_as_it_is(results: Results) -> None:
-    knn, gain, depth = lines(results.rows)[:3]
-    assert knn[2:] == ("78.2", "78.5", "+0.3", "[-0.2, +0.8]", "3", "")
-    assert gain[2:] == ("0.131", "0.091", "-0.040", "[-0.061, -0.019]", "3", "worse")
-    assert depth[:2] == ("depth RMSE [m], lower is better", "")
-    assert depth[2:] == ("0.412", "0.400", "-0.012", "[-0.020, -0.004]", "3", "better")
-    assert knn.chance == "chance 25.0"
+    knn, gain, depth = comparison_table(results.rows, with_chance=True).rows[:3]
+    assert knn[1:] == ("78.2", "78.5", ("+0.3", False, ""), "[-0.2, +0.8]", "3")
+    assert gain[1:] == ("0.131", "0.091", ("-0.040", True, "(worse)"), "[-0.061, -0.019]", "3")
+    assert depth[0] == "depth RMSE [m], lower is better"
+    assert depth[1:] == ("0.412", "0.400", ("-0.012", True, "(better)"), "[-0.020, -0.004]", "3")
+    assert knn[0] == "kNN (top-1) (chance 25.0)"
 
 
 @pytest.mark.parametrize(
@@ -41,23 +47,25 @@ def test_lines_say_percent_in_points_and_the_rest_as_it_is(results: Results) -> 
 def test_verdict_takes_an_interval_without_0(
     low: float, high: float, higher_is_better: bool, said: str
 ) -> None:
-    figure = MetricSpec("x", "x", higher_is_better=higher_is_better)
-    assert verdict(Row(figure, 1, 1, (low + high) / 2, low, high, 3)) == said
+    metric = MetricSpec("x", "x", higher_is_better=higher_is_better)
+    assert verdict(Row(metric, 1, 1, (low + high) / 2, low, high, 3)) == said
 
 
 def test_a_missing_interval_is_told_apart_from_one_seed() -> None:
     row = Row(MetricSpec("x", "x"), 1, 2, 1, math.nan, math.nan, 1)
-    assert interval(row) == "one seed"
-    assert interval(dataclasses.replace(row, seeds=2)) == NOTHING
+    assert format_interval(row) == "one seed"
+    assert format_interval(dataclasses.replace(row, seeds=2)) == MISSING
 
 
 def test_figures_that_are_no_number_are_a_dash() -> None:
     nothing = Row(MetricSpec("x", "x"), math.nan, math.nan, math.nan, math.nan, math.nan, 0)
-    assert lines([nothing])[0][2:] == (*[NOTHING] * 4, "0", "")
+    dash = (MISSING, False, "")
+    assert comparison_table([nothing]).rows[0][1:] == (MISSING, MISSING, dash, MISSING, "0")
 
 
 def test_chance_of_0_is_not_worth_a_word() -> None:
-    assert chance(MetricSpec("x", "x", chance=0.0)) == ""
+    metric = MetricSpec("x", "x", chance=0.0)
+    assert name_with_chance(metric) == metric_name(metric)
 
 
 def test_printed_table_holds_the_headline_alone(results: Results) -> None:
@@ -67,7 +75,7 @@ def test_printed_table_holds_the_headline_alone(results: Results) -> None:
 
 
 def test_printed_label_with_brackets_is_no_markup(results: Results) -> None:
-    results.rows[0].figure = MetricSpec("knn", "kNN [bold]", percent=True)
+    results.rows[0].metric = MetricSpec("knn", "kNN [bold]", percent=True)
     assert "kNN [bold]" in printed(results)
 
 
@@ -81,8 +89,8 @@ def test_printed_table_has_a_difference_in_bold_where_its_interval_excludes_0(
 
 
 def test_markdown_table_to_the_letter(results: Results) -> None:
-    results.rows[2].figure = MetricSpec("depth_rmse", "depth | RMSE", higher_is_better=False)
-    assert markdown_table(results) == (
+    results.rows[2].metric = MetricSpec("depth_rmse", "depth | RMSE", higher_is_better=False)
+    assert comparison_table(headline_rows(results.rows)).to_markdown() == (
         "| task | baseline | SP | difference | 95% interval | seeds |\n"
         "|---|--:|--:|--:|--:|--:|\n"
         "| kNN (top-1) | 78.2 | 78.5 | +0.3 | [-0.2, +0.8] | 3 |\n"

@@ -1,4 +1,4 @@
-"""The floor, worked by hand, and what the timed arms really do."""
+"""The lower bound, worked by hand, and the operations of the timed arms."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from sp_bench.flops import count_flops
+from sp_bench.flops import counted
 from sp_bench.speed.cases import (
     ALONE,
-    HOST,
+    HOST_VIEWS,
     PEER_ARMS,
     SP,
     Arm,
@@ -20,10 +20,10 @@ from sp_bench.speed.cases import (
     sp_arms,
     step_cases,
 )
-from sp_bench.speed.cost_lower_bound import Floor, counted_floor
+from sp_bench.speed.cost_lower_bound import CostLowerBound, count_lower_bound
 from sp_bench.speed.memory import peak_bytes
 from sp_bench.speed.settings import SpeedSettings
-from sp_bench.speed.step_benchmark import fitted_arm
+from sp_bench.speed.step_benchmark import timed_arm
 from torch import nn
 
 from sp_plugin import SPConfig
@@ -32,9 +32,9 @@ SETTINGS = SpeedSettings(device="cpu", quick=True)
 CASE = Case("simclr", "tiny_resnet", 32, 4)
 
 
-def floor_of(backbone: nn.Module, **sp: Any) -> Floor:
+def floor_of(backbone: nn.Module, **sp: Any) -> CostLowerBound:
     method: Any = SimpleNamespace(backbone=backbone)
-    return Floor(Case("simclr", "one layer", 16, 2), SETTINGS, method, sp)
+    return CostLowerBound(Case("simclr", "one layer", 16, 2), SETTINGS, method, sp)
 
 
 def test_the_floor_of_one_layer_worked_by_hand() -> None:
@@ -46,26 +46,26 @@ def test_the_floor_of_one_layer_worked_by_hand() -> None:
     def host() -> None:
         sum(backbone(view).sum() for view in views).backward()
 
-    found = counted_floor(host, floor_of(backbone, size=8, crops=2).crops)
+    found = count_lower_bound(host, floor_of(backbone, crop_size=8, num_crops=2).run_crops)
     assert found == {
         "host": 96 * 2 * 2 * 16 * 16,
         "crops": 96 * 4 * 8 * 8,
-        "floor": 1 + (4 * 64) / (4 * 256),
+        "lower_bound": 1 + (4 * 64) / (4 * 256),
     }
 
 
 @pytest.mark.parametrize("crops", [2, 5])
 def test_the_floor_grows_with_the_crops(crops: int) -> None:
-    floor = floor_of(nn.Conv2d(3, 8, 1, bias=False), size=8, crops=crops)
-    assert count_flops(floor.crops) == 96 * crops * 2 * 8 * 8
+    floor = floor_of(nn.Conv2d(3, 8, 1, bias=False), crop_size=8, num_crops=crops)
+    assert counted(floor.run_crops) == 96 * crops * 2 * 8 * 8
 
 
 def test_sp_s_own_parts_hold_no_pass_through_the_backbone_but_its_head() -> None:
     backbone = nn.Conv2d(3, 8, 1, bias=False)
-    floor = floor_of(backbone, size=8, head_width=16, crops=2, relative=False)
+    floor = floor_of(backbone, crop_size=8, hidden_dim=16, num_crops=2, relative_weight=False)
     calls: list[Any] = []
     backbone.register_forward_hook(lambda *_: calls.append(_))
-    total, drawing = count_flops(floor.parts), count_flops(floor.drawing)
+    total, drawing = counted(floor.run_parts), counted(floor.sample_crops)
     assert not calls and drawing > 0
     # The head's three layers see a pair both ways: (16 + 16 + 3) x 16 products for each of 4 rows;
     # backward for the weights and for the inputs.
@@ -74,25 +74,25 @@ def test_sp_s_own_parts_hold_no_pass_through_the_backbone_but_its_head() -> None
 
 
 def per_step(arm: Arm) -> float:
-    """Operations that one step of an arm takes, without what setting up takes."""
-    fitted = fitted_arm(CASE, arm, SETTINGS)
-    fitted.fit(1)  # finds out what the backbone takes, once
-    once, twice = (count_flops(lambda n=n: fitted.fit(n)) for n in (1, 2))  # type: ignore[misc]
+    """Operations of one step of an arm, without those of the setup."""
+    fitted = timed_arm(CASE, arm, SETTINGS)
+    fitted.fit(1)  # finds the input size of the backbone
+    once, twice = (counted(lambda n=n: fitted.fit(n)) for n in (1, 2))  # type: ignore[misc]
     return twice - once
 
 
 def told(arm: Arm, **settings: Any) -> Arm:
-    """The arm with settings over its own."""
+    """The arm with further settings."""
     return dataclasses.replace(arm, sp={**(arm.sp or {}), **settings})
 
 
 def rows_per_step(arm: Arm, case: Case) -> int:
-    """Images that the student encodes in one step."""
-    fitted = fitted_arm(case, arm, SETTINGS)
+    """Number of images that the student encodes in one step."""
+    fitted = timed_arm(case, arm, SETTINGS)
     fitted.fit(1)
     rows: list[int] = []
     last: Any = fitted.method.backbone.layer4
-    last.register_forward_hook(lambda *told: rows.append(len(told[-1])))
+    last.register_forward_hook(lambda *call: rows.append(len(call[-1])))
     fitted.fit(1)
     once = sum(rows)
     fitted.fit(2)
@@ -102,9 +102,9 @@ def rows_per_step(arm: Arm, case: Case) -> int:
 @pytest.mark.parametrize("relative", [True, False])
 def test_the_step_with_sp_is_the_host_s_with_the_crops_forward_and_backward(relative: bool) -> None:
     # Of steps 2 and 3, less step 1: a relative weight is measured in step 2, and costs no more.
-    host, with_sp = per_step(ALONE), per_step(told(SP, relative=relative, warmup=0))
-    backbone: Any = fitted_arm(CASE, ALONE, SETTINGS).method
-    crops = count_flops(Floor(CASE, SETTINGS, backbone, SP.sp or {}).crops)
+    host, with_sp = per_step(ALONE), per_step(told(SP, relative_weight=relative, warmup_fraction=0))
+    backbone: Any = timed_arm(CASE, ALONE, SETTINGS).method
+    crops = counted(CostLowerBound(CASE, SETTINGS, backbone, SP.sp or {}).run_crops)
     # A weight that were still 0 would leave the backward pass out: a third would be there.
     assert crops <= with_sp - host <= 1.15 * crops
 
@@ -112,20 +112,20 @@ def test_the_step_with_sp_is_the_host_s_with_the_crops_forward_and_backward(rela
 @pytest.mark.parametrize("method", ["simclr", "dino"])
 def test_the_host_s_own_embeddings_train_the_head_without_a_pass_more(method: str) -> None:
     case = Case(method, "tiny_resnet", 32, 4)
-    assert HOST in sp_arms(case)
-    fitted = fitted_arm(case, told(HOST, relative=False), SETTINGS)
+    assert HOST_VIEWS in sp_arms(case)
+    fitted = timed_arm(case, told(HOST_VIEWS, relative_weight=False), SETTINGS)
     fitted.fit(1)
     gradients: list[float] = []
     weight = fitted.callbacks[0].sp.head.mlp[0].weight
     weight.register_hook(lambda grad: gradients.append(float(grad.abs().sum())))
     fitted.fit(2)
     assert gradients[-1] > 0
-    assert rows_per_step(HOST, case) == rows_per_step(ALONE, case) < rows_per_step(SP, case)
+    assert rows_per_step(HOST_VIEWS, case) == rows_per_step(ALONE, case) < rows_per_step(SP, case)
 
 
 @pytest.mark.parametrize("arm", PEER_ARMS, ids=lambda arm: arm.name)
 def test_peers_train_and_leave_the_host_as_it_was(arm: Arm) -> None:
-    fitted = fitted_arm(CASE, arm, SETTINGS)
+    fitted = timed_arm(CASE, arm, SETTINGS)
     before = set(fitted.method.state_dict())
     peer = fitted.callbacks[0]._peer
     weights = [each.clone() for each in peer.parameters()]

@@ -6,13 +6,14 @@ import math
 from typing import Any
 
 import torch
+from sp_bench.pretext_tasks.augself import AugSelfHead, augself_loss
 from sp_bench.speed.peer_callback import _as_map
-from sp_bench.speed.peers import Augmented, AugSelf, Drloc, differences, distances
+from sp_bench.speed.peers import Augmented, Drloc, augmentation_differences, distances
 from torch import nn
 
 
 def silent(head: nn.Sequential) -> None:
-    """Let a head say 0 whatever it sees."""
+    """Make a head predict 0 for any input."""
     last: Any = head[-1]
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
@@ -33,7 +34,7 @@ def views() -> tuple[Augmented, Augmented]:
 
 
 def test_augself_s_targets_by_hand() -> None:
-    crop, colour, flip = differences(*views())
+    crop, colour, flip = augmentation_differences(*views()).values()
     expected = torch.tensor([[0.25, -0.25, 0.0, 0.1], [0.0] * 4])
     torch.testing.assert_close(crop, expected)
     torch.testing.assert_close(colour, torch.tensor([[1.0, -0.5, 0.0, -0.5], [0.0] * 4]))
@@ -41,15 +42,14 @@ def test_augself_s_targets_by_hand() -> None:
 
 
 def test_augself_s_loss_by_hand() -> None:
-    peer = AugSelf(6)
-    for head in (peer.crop, peer.colour, peer.flip):
-        silent(head)
-    features = list(torch.randn(2, 2, 6))
+    peer: Any = AugSelfHead(6, colour=True)
+    for name in ("crop", "colour", "flip"):
+        silent(peer[name])
+    features = torch.randn(2, 2, 6)
     crop = (0.25**2 + 0.25**2 + 0.1**2) / 8
     colour = (1 + 0.25 + 0.25) / 8
-    torch.testing.assert_close(
-        peer(features, views()).item(), crop + colour + math.log(2), atol=1e-6, rtol=0
-    )
+    loss = augself_loss(peer(features), augmentation_differences(*views())).mean()
+    torch.testing.assert_close(loss.item(), crop + colour + math.log(2), atol=1e-6, rtol=0)
 
 
 def test_drloc_s_targets_by_hand() -> None:
@@ -58,7 +58,7 @@ def test_drloc_s_targets_by_hand() -> None:
 
 
 def test_drloc_compares_the_features_of_the_places_that_it_asks_about() -> None:
-    # A head that subtracts the places' own coordinates is right everywhere.
+    # A head that subtracts the coordinates of the positions is right everywhere.
     class Subtract(nn.Module):
         def forward(self, both: torch.Tensor) -> torch.Tensor:
             return (both[..., :2] - both[..., 2:]).abs()
@@ -74,7 +74,8 @@ def test_drloc_compares_the_features_of_the_places_that_it_asks_about() -> None:
 
 def test_gradients_reach_all_features() -> None:
     features = [torch.randn(2, 6, requires_grad=True) for _ in range(2)]
-    AugSelf(6)(features, views()).backward()
+    predicted = AugSelfHead(6, colour=True)(torch.stack(features))
+    augself_loss(predicted, augmentation_differences(*views())).mean().backward()
     maps = [torch.randn(2, 6, 2, 2, requires_grad=True) for _ in range(2)]
     Drloc(6)(maps, torch.Generator().manual_seed(0)).backward()
     for each in (*features, *maps):
@@ -83,4 +84,4 @@ def test_gradients_reach_all_features() -> None:
 
 def test_tokens_are_laid_out_as_the_map_that_they_are() -> None:
     tokens = torch.arange(10.0).expand(1, 10).unsqueeze(2)  # a class token, then 3 x 3 patches
-    assert _as_map(tokens, prefix=1)[0, 0].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert _as_map(tokens, prefix_tokens=1)[0, 0].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]

@@ -15,7 +15,7 @@ from sp_bench.config import Settings
 from sp_bench.errors import UsageError
 from sp_bench.progress import Progress
 from sp_bench.sweeps.collect import Evidence, collect
-from sp_bench.sweeps.job import settings_of
+from sp_bench.sweeps.job import job_settings
 
 BENCH = Path(__file__).parents[3] / "configs" / "bench"
 SMALL = ["limit=40", "epochs=2", "side=32", "batch_size=8", "tasks=[knn]", "precision=32-true"]
@@ -46,7 +46,7 @@ def test_its_runs_are_those_of_compare(made: Path, tmp_path: Path) -> None:
     for made_there in results.runs:
         name = f"seed0-{made_there.arm}"
         here = json.loads((made / "simclr" / name / "run.json").read_text())
-        assert here["figures"] == made_there.figures
+        assert here["metrics"] == made_there.metrics
         ours, theirs = weights(made / "simclr" / name), weights(tmp_path / "runs" / name)
         assert [key for key in theirs if not torch.equal(ours[key], theirs[key])] == []
 
@@ -79,7 +79,7 @@ def test_what_is_gathered_is_whole_and_names_no_place(made: Path, tmp_path: Path
     assert evidence.arms["longer"]["epochs"] > evidence.arms["baseline"]["epochs"] == 2
     told = json.loads((made / "simclr" / "seed0-sp" / "run.json").read_text())
     (kept,) = (run for run in evidence.runs if run.arm == "sp")
-    assert kept.figures["knn"] == pytest.approx(told["figures"]["knn"], abs=1e-5)
+    assert kept.metrics["knn"] == pytest.approx(told["metrics"]["knn"], abs=1e-5)
     assert str(made) not in path.read_text()
 
 
@@ -107,9 +107,9 @@ def test_parts_of_a_suite_are_kept_side_by_side(made: Path, tmp_path: Path) -> N
 def test_a_run_that_is_kept_is_not_overwritten(made: Path, tmp_path: Path) -> None:
     (path,) = collect(made, tmp_path, "quick")
     kept = json.loads(path.read_text())
-    kept["runs"][0]["figures"]["knn"] += 0.01
+    kept["runs"][0]["metrics"]["knn"] += 0.01
     path.write_text(json.dumps(kept))
-    with pytest.raises(UsageError, match="keeps other figures of baseline, seed 0"):
+    with pytest.raises(UsageError, match="has other metrics of baseline, seed 0"):
         collect(made, tmp_path, "quick")
     kept["settings"]["batch_size"] = 16
     path.write_text(json.dumps(kept))
@@ -143,8 +143,8 @@ def test_a_suite_that_is_not_there_is_one_line(
 
 def test_the_baseline_has_one_folder_whatever_sp_is() -> None:
     told = {"arm": "baseline", "seed": 0, "data": "demo", "sp": {"weight": 5}}
-    assert settings_of(told) == settings_of({**told, "sp": {}})
-    assert settings_of({**told, "arm": "sp"}).sp["weight"] == 5
+    assert job_settings(told) == job_settings({**told, "sp": {}})
+    assert job_settings({**told, "arm": "sp"}).sp["weight"] == 5
 
 
 @pytest.mark.parametrize("trial", sorted((BENCH / "arm" / "trial").glob("*.yaml")))
@@ -154,4 +154,4 @@ def test_a_trial_says_what_is_expected_of_it(trial: Path) -> None:
     told: Any = OmegaConf.to_container(OmegaConf.load(trial))
     assert told["arm"] == trial.stem
     assert len(told["prediction"].split()) > 3
-    settings_of({**told, "seed": 0})
+    job_settings({**told, "seed": 0})

@@ -1,38 +1,33 @@
-"""The answer that SP wants of a pair, in words."""
+"""The target of a pair, in words."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from sp_plugin.objective.targets import unnormalized_targets
-
-_UNITS = {
-    "symmetric": "crop sides",
-    "anchor": "sides of a",
-    "image": "of the image",
-}
+from sp_plugin.objective.targets import TARGET_ENCODINGS, unnormalized_targets
 
 
-def answer(a: Tensor, b: Tensor, encoding: str) -> str:
-    """Where b lies as seen from a, and how large it is, as the encoding measures it.
+def describe_pair(a: Tensor, b: Tensor, encoding: str) -> str:
+    """Location and size of b relative to a, in the units of a target encoding.
 
     Args:
-        a, b: Boxes (4,), (cx, cy, w, h) as fractions of the image.
-        encoding: ``symmetric`` (shifts in crop sides, the geometric mean of the two crops'),
-            ``anchor`` (in sides of a) or ``image`` (in parts of the image).
+        a: box (4,), (cx, cy, w, h) as fractions of the image.
+        b: box (4,).
+        encoding: key of ``TARGET_ENCODINGS``, which name the unit of the shift.
 
     Returns:
         Two lines: the shift, and the side of b in sides of a.
 
     >>> import torch
     >>> a, b = torch.tensor([0.3, 0.6, 0.2, 0.2]), torch.tensor([0.7, 0.5, 0.2, 0.2])
-    >>> print(answer(a, b, "symmetric"))
+    >>> print(describe_pair(a, b, "symmetric"))
     b lies 2.0 crop sides right of a, 0.5 above;
     it is as large as a
     """
     x, y, sigma = unnormalized_targets(a, b, encoding)
-    digits = 2 if encoding == "image" else 1
-    lines = _shift(float(x), float(y), digits, _UNITS[encoding]), _size(float(sigma.exp()))
+    shown = TARGET_ENCODINGS[encoding]
+    shift = _shift(float(x), float(y), shown.unit_digits, shown.unit_label)
+    lines = shift, _size(float(sigma.exp()))
     return ";\n".join(lines)
 
 

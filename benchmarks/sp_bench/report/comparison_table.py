@@ -1,0 +1,99 @@
+"""Tables of metrics: of a comparison, of one backbone, and of goals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Console
+
+from sp_bench.goals import Goal
+from sp_bench.report.number_format import (
+    format_difference,
+    format_interval,
+    format_value,
+    metric_name,
+    name_with_chance,
+    verdict,
+)
+from sp_bench.report.table import LEFT, Cell, Column, Table
+from sp_bench.results import MetricSpec, Results, Row
+from sp_bench.tasks import all_tasks
+
+NOTE = (
+    "Shares in percent, their differences (SP minus baseline, paired by seed) in points. "
+    "Bold: the interval of the difference excludes 0."
+)
+_COLUMNS = (
+    Column("task", LEFT),
+    *map(Column, ("baseline", "SP", "difference", "95% interval", "seeds")),
+)
+
+
+def known_metrics() -> dict[str, MetricSpec]:
+    """Every metric of every task, by key."""
+    return {metric.key: metric for task in all_tasks().values() for metric in task.metrics}
+
+
+def headline_rows(rows: Iterable[Row]) -> list[Row]:
+    """The rows of headline metrics, in their order."""
+    return [row for row in rows if row.metric.headline]
+
+
+def comparison_table(rows: Iterable[Row], *, with_chance: bool = False) -> Table:
+    """One line per row: means of both arms, the difference and its interval.
+
+    Args:
+        rows: of a comparison.
+        with_chance: whether the name of a metric includes the value of guessing; default False.
+    """
+    name = name_with_chance if with_chance else metric_name
+    return Table(
+        _COLUMNS,
+        [
+            (
+                name(row.metric),
+                format_value(row.metric, row.baseline),
+                format_value(row.metric, row.sp),
+                difference_cell(row),
+                format_interval(row),
+                str(row.seeds),
+            )
+            for row in rows
+        ],
+        note=NOTE,
+    )
+
+
+def difference_cell(row: Row) -> Cell:
+    """The difference, in bold with its direction if significant."""
+    direction = verdict(row)
+    remark = f"({direction})" if direction else ""
+    return Cell(format_difference(row.metric, row.difference), bool(direction), remark)
+
+
+def goals_table(goals: Sequence[Goal]) -> Table:
+    """One line per goal: the value furthest from it and whether it is met."""
+    columns = [Column(name, LEFT) for name in ("goal", "worst value", "result")]
+    return Table(columns, [(goal.text, goal.worst, goal.verdict) for goal in goals])
+
+
+def print_comparison(results: Results, console: Console) -> None:
+    """Print the headline rows of a comparison."""
+    console.print(comparison_table(headline_rows(results.rows)).to_console())
+
+
+def print_metrics(metrics: Mapping[str, float], console: Console) -> None:
+    """Print the metrics of one backbone with their chance values, headlines first.
+
+    Args:
+        metrics: values by key, of known tasks.
+        console: where to print.
+    """
+    known = known_metrics()
+    rows = []
+    for key in sorted(metrics, key=lambda key: not known[key].headline):
+        metric = known[key]
+        chance = "" if metric.chance is None else format_value(metric, metric.chance)
+        rows.append((metric_name(metric), format_value(metric, metrics[key]), chance))
+    columns = [Column("metric", LEFT), Column("value"), Column("chance")]
+    console.print(Table(columns, rows).to_console())

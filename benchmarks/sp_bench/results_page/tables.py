@@ -1,0 +1,162 @@
+"""Tables of the results page: methods side by side, one method, trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sp_bench.report.comparison_table import comparison_table
+from sp_bench.report.number_format import (
+    format_difference,
+    format_interval,
+    format_value,
+    metric_name,
+    verdict,
+)
+from sp_bench.report.table import LEFT, Cell, Column, Table
+from sp_bench.results import BASELINE, SP, MetricSpec, Row, Run
+from sp_bench.results_page.reading import count_seeds
+from sp_bench.stats import mean_over_methods, rows
+from sp_bench.sweeps.collect import Evidence
+from sp_plugin import SPConfig
+
+MEAN = "mean over methods"
+_COST = "cost: forward FLOPs of pre-training, as a ratio"
+
+
+def arm_names(methods: Sequence[Evidence]) -> list[str]:
+    """Names of all arms, in the order of their first occurrence."""
+    return list(dict.fromkeys(arm for evidence in methods for arm in evidence.arms))
+
+
+def method_name(evidence: Evidence) -> str:
+    """Name of the method and of its backbone."""
+    return f"{evidence.settings['method']}, {evidence.settings['backbone']}"
+
+
+def side_by_side(
+    methods: Sequence[Evidence], metrics: Sequence[MetricSpec], baseline: str, arm: str
+) -> Table:
+    """Difference and interval per metric and method, then the number of seeds and the cost.
+
+    With two methods or more, the last column is their mean.
+
+    Args:
+        methods: columns; a method without a common seed of both arms is left out.
+        metrics: rows.
+        baseline, arm: names of the arms; the difference is ``arm`` less ``baseline``.
+    """
+    shown = [evidence for evidence in methods if count_seeds(evidence, baseline, arm)]
+    if not shown:
+        return Table([], [])
+    by_method = [rows(evidence.runs, metrics, baseline, arm) for evidence in shown]
+    seeds = [str(count_seeds(evidence, baseline, arm)) for evidence in shown]
+    costs = [_cost(evidence.runs, baseline, arm) for evidence in shown]
+    names = [method_name(evidence) for evidence in shown]
+    has_mean = len(shown) > 1
+    if has_mean:
+        for column in (seeds, costs):
+            column.append("")
+        names.append(MEAN)
+    lines: list[list[Cell | str]] = []
+    for metric, of_metric in zip(metrics, zip(*by_method, strict=True), strict=True):
+        cells = [_cell(row) for row in of_metric]
+        if has_mean:
+            cells.append(_cell(mean_over_methods(of_metric)))
+        lines.append([metric_name(metric), *cells])
+    lines.append(["seeds", *seeds])
+    if any(costs):
+        lines.append([_COST, *costs])
+    return Table([Column("task", LEFT), *map(Column, names)], lines)
+
+
+def _cost(runs: Sequence[Run], baseline: str, arm: str) -> str:
+    """Operations of pre-training of an arm over those of another; empty if not counted."""
+    flops = {run.arm: run.flops for run in runs}
+    after, before = flops.get(arm), flops.get(baseline)
+    return f"{after / before:.2f}" if after and before else ""
+
+
+def _cell(row: Row) -> Cell:
+    if not row.seeds:
+        return Cell("")
+    remark = "" if row.seeds == 1 else format_interval(row)
+    return Cell(format_difference(row.metric, row.difference), bool(verdict(row)), remark)
+
+
+def one_method(evidence: Evidence, metrics: Sequence[MetricSpec]) -> Table:
+    """Means of both arms, the difference and its interval, for one method."""
+    return comparison_table(row for row in rows(evidence.runs, metrics) if row.seeds)
+
+
+def trials(evidence: Evidence, metrics: Sequence[MetricSpec]) -> Table:
+    """One row per trial: its settings, the difference of each metric, and its cost."""
+    names = [metric.key.replace("_", " ") for metric in metrics]
+    columns = [Column("trial", LEFT), Column("settings", LEFT), *map(Column, [*names, "cost"])]
+    lines: list[list[Cell | str]] = []
+    baseline = next((run for run in evidence.runs if run.arm == BASELINE), None)
+    if baseline is not None:
+        values = [
+            format_value(metric, baseline.metrics.get(metric.key, float("nan")))
+            for metric in metrics
+        ]
+        lines.append([BASELINE, "", *values, ""])
+    for arm, settings in evidence.arms.items():
+        if arm != BASELINE:
+            cells = [_cell(row) for row in rows(evidence.runs, metrics, arm=arm)]
+            cost = _cost(evidence.runs, BASELINE, arm)
+            lines.append([arm, describe_arm(settings, evidence.epochs), *cells, cost])
+    return Table(columns, lines)
+
+
+def predictions(evidence: Evidence) -> str:
+    """The prediction for each trial that was written before it ran, as a Markdown list."""
+    return "".join(
+        f"- **{arm}**: {' '.join(settings['prediction'].split())}\n"
+        for arm, settings in evidence.arms.items()
+        if settings["prediction"]
+    )
+
+
+def describe_arm(arm: Mapping[str, Any], epochs: int) -> str:
+    """Pretext task if it is not SP, settings of SP, and epochs if they differ from the baseline's.
+
+    Args:
+        arm: settings of the arm, as in `Evidence`.
+        epochs: epochs of the baseline.
+
+    >>> describe_arm({"sp": SPConfig().asdict(), "pretext": "augself", "epochs": 10}, epochs=10)
+    "augself instead of SP, weight 0.5 of the host's gradient"
+    >>> describe_arm({"sp": {}, "pretext": "sp", "epochs": 15}, epochs=10)
+    '15 epochs'
+    """
+    parts = []
+    if arm["sp"]:
+        if arm["pretext"] not in ("", SP):
+            parts.append(f"{arm['pretext']} instead of SP")
+        parts.append(describe_settings(arm["sp"]))
+    if arm["epochs"] != epochs:
+        parts.append(f"{arm['epochs']} epochs")
+    return ", ".join(parts)
+
+
+def describe_settings(sp: Mapping[str, Any]) -> str:
+    """Weight of SP, and its other settings where they differ from the defaults.
+
+    >>> sp = {**SPConfig(weight=3, relative_weight=False).asdict(), "hidden_dim": 64}
+    >>> describe_settings(sp)
+    'weight 3, hidden_dim=64'
+    """
+    config = SPConfig.from_dict(sp)
+    defaults = SPConfig(config.weight, config.relative_weight).asdict()
+    parts = [config.describe_weight()]
+    for key in sp:
+        value = getattr(config, key)
+        if value != defaults[key]:
+            text = str(_as_lists(value)).replace(" ", "")
+            parts.append(f"{key}={text}")
+    return ", ".join(parts)
+
+
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(item) for item in value] if isinstance(value, tuple) else value
