@@ -16,13 +16,13 @@ def fused(module: nn.Module) -> list[bool]:
 
 
 @pytest.mark.parametrize("gpu", [False, True])
-def test_attention_is_fused_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch, gpu: bool) -> None:
+def test_attention_is_fused_on_gpu_only(monkeypatch: pytest.MonkeyPatch, gpu: bool) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     mae = new_method(Settings(method="mae", backbone="tiny_vit"), seed=0)
     assert fused(mae) == [gpu] * (6 + 2)  # its decoder too
 
 
-def test_features_are_the_same_with_attention_unfused() -> None:
+def test_unfused_attention_gives_same_output() -> None:
     backbone, images = make_backbone("tiny_vit", 32), torch.rand(4, 3, 32, 32)
     before = backbone(images)
     unfuse_attention_on_cpu(backbone)

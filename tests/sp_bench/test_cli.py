@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def refused(capsys: Any, *arguments: str) -> str:
+def refusal_line(capsys: Any, *arguments: str) -> str:
     """The one line that a command is refused with."""
     with pytest.raises(SystemExit) as stop:
         main([*arguments])
@@ -58,7 +58,7 @@ def test_compare_refuses_in_one_line(
     arguments: list[str], says: str, capsys: Any, tmp_path: Path
 ) -> None:
     given = ["compare", "--limit", "40", "--side", "32", "--epochs", "1", "--seeds", "0"]
-    assert says in refused(capsys, *given, "--out", str(tmp_path / "out"), *arguments)
+    assert says in refusal_line(capsys, *given, "--out", str(tmp_path / "out"), *arguments)
 
 
 @pytest.mark.parametrize(
@@ -76,38 +76,38 @@ def test_compare_refuses_in_one_line(
 def test_speed_refuses_in_one_line(
     arguments: list[str], says: str, capsys: Any, tmp_path: Path
 ) -> None:
-    assert says in refused(capsys, "speed", "--out", str(tmp_path / "out"), *arguments)
+    assert says in refusal_line(capsys, "speed", "--out", str(tmp_path / "out"), *arguments)
 
 
 def test_speed_takes_a_folder(capsys: Any) -> None:
-    assert "out: takes a folder" in refused(capsys, "speed")
+    assert "out: takes a folder" in refusal_line(capsys, "speed")
 
 
-def test_nothing_is_left_of_a_refused_command(capsys: Any, tmp_path: Path) -> None:
+def test_refused_command_leaves_no_files(capsys: Any, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    refused(capsys, "compare", "--out", str(out), "--data", "no/such/folder")
+    refusal_line(capsys, "compare", "--out", str(out), "--data", "no/such/folder")
     assert not out.exists()
 
 
-def test_data_that_cannot_be_used_is_named(capsys: Any, folder: Path, tmp_path: Path) -> None:
+def test_unusable_data_error_names_it(capsys: Any, folder: Path, tmp_path: Path) -> None:
     empty, single = tmp_path / "empty", tmp_path / "single"
     empty.mkdir()
     (single / "cat").mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(single / "cat" / "a.png")
     for data in (empty, single):
-        line = refused(capsys, "compare", "--data", str(data), "--out", str(tmp_path / "out"))
+        line = refusal_line(capsys, "compare", "--data", str(data), "--out", str(tmp_path / "out"))
         assert str(data) in line
-    assert str(empty) in refused(capsys, "show", "--data", str(empty))
+    assert str(empty) in refusal_line(capsys, "show", "--data", str(empty))
 
 
-def test_unknown_options_are_click_s_own_business(capsys: Any) -> None:
+def test_unknown_option_gets_click_error(capsys: Any) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["compare", "--epoch", "3"])
     assert stop.value.code == 2
     assert "--epochs" in capsys.readouterr().err
 
 
-def test_seeds_are_given_side_by_side() -> None:
+def test_list_options_are_expanded() -> None:
     found = expand_list_options(
         ["compare", "--seeds", "0", "1", "2", "--epochs", "3", "--out", "4"]
     )
@@ -116,16 +116,16 @@ def test_seeds_are_given_side_by_side() -> None:
     ]  # fmt: skip
 
 
-def test_settings_of_sp_are_read_as_json_or_words() -> None:
+def test_sp_settings_parse_json_or_words() -> None:
     config = sp_settings(["weight=0.5", "max_iou=[1, 0.1]", "sharpness=native", "layer=null"])
     assert (config.weight, config.max_iou, config.sharpness, config.layer) == (
         0.5, (1.0, 0.1), "native", None,
     )  # fmt: skip
 
 
-def test_show_writes_a_picture(capsys: Any, folder: Path, tmp_path: Path) -> None:
+def test_show_writes_an_image(capsys: Any, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "pairs.png"
-    main_exits_well(["show", "--data", str(folder), "--out", str(out), "--side", "64"])
+    main_exits_with_0(["show", "--data", str(folder), "--out", str(out), "--side", "64"])
     assert str(out) in capsys.readouterr().out.replace("\n", "")
     with Image.open(out) as image:
         assert min(image.size) > 300 and len(image.convert("RGB").getcolors(1 << 24) or []) > 20
@@ -133,7 +133,7 @@ def test_show_writes_a_picture(capsys: Any, folder: Path, tmp_path: Path) -> Non
 
 def test_compare_prints_the_table(capsys: Any, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    main_exits_well(
+    main_exits_with_0(
         ["compare", "--data", str(folder), "--out", str(out), "--epochs", "1", "--side", "32",
          "--batch-size", "4", "--seeds", "0", "--tasks", "knn"]
     )  # fmt: skip
@@ -142,13 +142,13 @@ def test_compare_prints_the_table(capsys: Any, folder: Path, tmp_path: Path) -> 
     assert (out / "results.json").exists()
 
 
-def test_unreadable_pictures_are_named_and_left_out(capsys: Any, tmp_path: Path) -> None:
+def test_unreadable_images_are_left_out(capsys: Any, tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         (tmp_path / "data" / name).mkdir(parents=True)
         for i in range(60):
             Image.new("RGB", (40, 40), (i * 4, 90, 30)).save(tmp_path / "data" / name / f"{i}.png")
     (tmp_path / "data" / "dog" / "broken.png").write_bytes(b"not an image")
-    main_exits_well(
+    main_exits_with_0(
         ["compare", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--epochs",
          "1", "--side", "32", "--batch-size", "32", "--seeds", "0", "--tasks", "knn"]
     )  # fmt: skip
@@ -156,7 +156,7 @@ def test_unreadable_pictures_are_named_and_left_out(capsys: Any, tmp_path: Path)
     assert "left out, unreadable: 1" in said and "broken.png" in said
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_prints_how_to_resume(tmp_path: Path) -> None:
     out = tmp_path / "out"
     # A shell that runs this in the background has SIGINT ignored, and children inherit that.
     code = (
@@ -190,7 +190,7 @@ def wait_for(happened: Callable[[], Any], limit: float = 90) -> None:
         time.sleep(0.2)
 
 
-def main_exits_well(arguments: list[str]) -> None:
+def main_exits_with_0(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 0

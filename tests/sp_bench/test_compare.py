@@ -41,7 +41,7 @@ class Killed(Exception):
     """As by a signal, in the middle of an epoch."""
 
 
-class KillIn(Progress):
+class KillDuringTraining(Progress):
     """Kills the run of one arm in its second epoch."""
 
     def __init__(self, arm: str) -> None:
@@ -57,7 +57,7 @@ class KillIn(Progress):
             raise Killed
 
 
-class KillEvaluating(Progress):
+class KillBeforeEvaluation(Progress):
     """Kills the run of one arm when its pre-training is over."""
 
     def __init__(self, arm: str) -> None:
@@ -88,7 +88,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Results]:
     return out, compare(SETTINGS, [0, 1], out, quiet())
 
 
-def test_it_writes_all_that_it_found(made: tuple[Path, Results]) -> None:
+def test_comparison_writes_all_results(made: tuple[Path, Results]) -> None:
     out, results = made
     assert Results.load(out / "results.json") == results
     assert {(run.arm, run.seed) for run in results.runs} == {
@@ -108,7 +108,7 @@ def test_it_writes_all_that_it_found(made: tuple[Path, Results]) -> None:
         assert run.images_seen == 2 * 40
 
 
-def test_arms_differ_in_sp_alone(made: tuple[Path, Results]) -> None:
+def test_arms_differ_only_in_sp(made: tuple[Path, Results]) -> None:
     out, _ = made
     a, b = final(out, "seed0-baseline"), final(out, "seed0-sp")
     assert a.keys() == b.keys()
@@ -119,7 +119,7 @@ def test_arms_differ_in_sp_alone(made: tuple[Path, Results]) -> None:
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
-def test_a_finished_comparison_is_not_made_again(
+def test_finished_comparison_is_not_rerun(
     made: tuple[Path, Results], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, results = made
@@ -131,15 +131,13 @@ def test_a_finished_comparison_is_not_made_again(
     assert compare(SETTINGS, [0, 1], out, quiet()).runs == results.runs
 
 
-def test_a_killed_run_goes_on_and_ends_as_it_would_have(
-    made: tuple[Path, Results], tmp_path: Path
-) -> None:
+def test_resumed_run_equals_uninterrupted(made: tuple[Path, Results], tmp_path: Path) -> None:
     out, results = made
     again = tmp_path / "again"
 
     for arm in ARMS:  # the second time, the baseline goes on and ends
         with pytest.raises(Killed):
-            compare(SETTINGS, [0], again, KillIn(arm))
+            compare(SETTINGS, [0], again, KillDuringTraining(arm))
         assert (again / f"seed0-{arm}" / "epoch00000.ckpt").exists()
     resumed = compare(SETTINGS, [0], again, quiet())
     for run in ("seed0-baseline", "seed0-sp"):
@@ -149,14 +147,14 @@ def test_a_killed_run_goes_on_and_ends_as_it_would_have(
     assert [{**vars(run), "seconds": 0} for run in resumed.runs] == strip
 
 
-def test_a_run_killed_while_it_is_evaluated_trains_no_step_again(
+def test_killed_evaluation_does_not_retrain(
     made: tuple[Path, Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, results = made
     again = tmp_path / "again"
     for arm in ARMS:
         with pytest.raises(Killed):
-            compare(SETTINGS, [0], again, KillEvaluating(arm))
+            compare(SETTINGS, [0], again, KillBeforeEvaluation(arm))
     left = {arm: (again / f"seed0-{arm}" / "final.ckpt").read_bytes() for arm in ARMS}
 
     def refuse(*_: Any) -> None:
@@ -172,7 +170,7 @@ def test_a_run_killed_while_it_is_evaluated_trains_no_step_again(
     assert (again / "seed0-sp" / "examples.pt").exists()
 
 
-def test_a_stopped_evaluation_goes_on_with_the_task_that_is_next(
+def test_stopped_evaluation_resumes_at_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = dataclasses.replace(SETTINGS, tasks=("knn", "linear"))
@@ -195,16 +193,16 @@ def test_a_stopped_evaluation_goes_on_with_the_task_that_is_next(
     assert first.metrics["knn"] == answers["knn"]["figures"]["knn"]
 
 
-def test_answers_go_with_the_checkpoint_that_gave_them(tmp_path: Path) -> None:
+def test_metrics_belong_to_their_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(Killed):
-        compare(SETTINGS, [0], tmp_path, KillEvaluating("sp"))
+        compare(SETTINGS, [0], tmp_path, KillBeforeEvaluation("sp"))
     (tmp_path / "seed0-sp" / "final.ckpt").write_bytes(b"PK cut off")
     (tmp_path / "seed0-sp" / "tasks.json").write_text('{"knn": {"figures": {"knn": 9.0}}}')
     *_, sp = compare(SETTINGS, [0], tmp_path, quiet()).runs
     assert sp.metrics["knn"] <= 1
 
 
-def test_a_broken_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+def test_broken_checkpoint_uses_previous_one(tmp_path: Path) -> None:
     from sp_bench.pretrain import _last_whole
 
     torch.save({"epoch": 0}, tmp_path / "epoch00000.ckpt")
@@ -233,7 +231,7 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_seeds_may_be_added(made: tuple[Path, Results], tmp_path: Path) -> None:
+def test_seeds_can_be_added(made: tuple[Path, Results], tmp_path: Path) -> None:
     out, _ = made
     copy = tmp_path / "copy"
     shutil.copytree(out, copy)
@@ -242,7 +240,7 @@ def test_seeds_may_be_added(made: tuple[Path, Results], tmp_path: Path) -> None:
     assert json.loads((copy / "results.json").read_text())["settings"]["seeds"] == [0, 1, 2]
 
 
-def test_a_longer_baseline_gets_sp_s_forward_operations_as_epochs(tmp_path: Path) -> None:
+def test_longer_baseline_matches_sp_flops(tmp_path: Path) -> None:
     sp = {**SETTINGS.sp, "num_crops": 2}
     settings = dataclasses.replace(SETTINGS, longer=True, epochs=2, sp=sp)
     results = compare(settings, [0], tmp_path / "out", quiet())
@@ -256,7 +254,7 @@ def test_a_longer_baseline_gets_sp_s_forward_operations_as_epochs(tmp_path: Path
     assert Results.load(tmp_path / "out" / "results.json").longer[0].sp == row.sp
 
 
-def test_operations_of_a_step_are_counted_forward_alone(made: tuple[Path, Results]) -> None:
+def test_only_forward_flops_are_counted(made: tuple[Path, Results]) -> None:
     from sp_bench.flops import forward_flops
 
     _, results = made
@@ -268,7 +266,7 @@ def test_operations_of_a_step_are_counted_forward_alone(made: tuple[Path, Result
 
 
 @pytest.mark.parametrize("crops", (2, 3))
-def test_the_examples_are_the_first_pair_of_each_pictures_crops(crops: int) -> None:
+def test_examples_are_first_pair_of_crops(crops: int) -> None:
     settings = dataclasses.replace(SETTINGS, sp={"num_crops": crops})
     method, splits = new_method(settings, seed=0), load_data(settings.data, limit=settings.limit)
     asked = 7  # fewer than are shown at most
@@ -282,7 +280,7 @@ def test_the_examples_are_the_first_pair_of_each_pictures_crops(crops: int) -> N
     assert torch.equal(made.a, boxes[0]) and torch.equal(made.b, boxes[1])
 
 
-def test_validation_refuses_tasks_that_have_test_pictures_of_their_own(tmp_path: Path) -> None:
+def test_validation_refuses_own_test_images(tmp_path: Path) -> None:
     told = {"validation": True, "tasks": ("pair",), "task_data": {"pair": "demo"}}
     settings = Settings(**{**vars(SETTINGS), **told})
     with pytest.raises(UsageError, match="validation: pair=demo would be evaluated"):

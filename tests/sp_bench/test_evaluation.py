@@ -52,7 +52,7 @@ def run(out: Path, sources: Sources, **given: Any) -> dict[str, Any]:
     return run_evaluation(settings(**given), out, lambda line: None, sources)
 
 
-def test_it_asks_the_backbone_of_the_checkpoint(tmp_path, sources, checkpoint):
+def test_checkpoint_backbone_is_evaluated(tmp_path, sources, checkpoint):
     given = run(tmp_path / "a", sources, checkpoint=str(checkpoint), tasks=("knn", "linear"))
     assert given["checkpoint"]["prefix"] == "backbone."
     # Random weights of the same seed are the same backbone.
@@ -65,7 +65,7 @@ def test_it_asks_the_backbone_of_the_checkpoint(tmp_path, sources, checkpoint):
     assert given["data"]["knn"] == {"name": "demo", "train": 54, "test": 18}
 
 
-def test_a_finished_one_is_read_and_a_stopped_one_goes_on(tmp_path, sources, monkeypatch):
+def test_evaluation_resumes_and_is_cached(tmp_path, sources, monkeypatch):
     started = []
     measure = task_runner.run_task
 
@@ -87,13 +87,13 @@ def test_a_finished_one_is_read_and_a_stopped_one_goes_on(tmp_path, sources, mon
         run(tmp_path / "a", sources)
 
 
-def test_the_global_generator_is_left_alone(tmp_path, sources):
+def test_global_rng_is_unchanged(tmp_path, sources):
     before = torch.get_rng_state()
     run(tmp_path / "a", sources)
     assert torch.equal(before, torch.get_rng_state())
 
 
-def refused(capsys: Any, *arguments: str) -> str:
+def refusal_line(capsys: Any, *arguments: str) -> str:
     with pytest.raises(SystemExit) as stop:
         main(["eval", *arguments])
     said = capsys.readouterr()
@@ -126,12 +126,12 @@ def test_eval_refuses_in_one_line(given, says, capsys, tmp_path, folder):
     for name, value in defaults.items():
         if name not in given:
             given = [*given, name, value]
-    assert says in refused(capsys, *given)
+    assert says in refusal_line(capsys, *given)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_checkpoint_of_another_architecture_is_refused(capsys, tmp_path, checkpoint, folder):
-    line = refused(
+def test_wrong_architecture_is_refused(capsys, tmp_path, checkpoint, folder):
+    line = refusal_line(
         capsys, "--backbone", "tiny_vit", "--checkpoint", str(checkpoint), "--data",
         str(folder),
         "--out", str(tmp_path / "out"),
@@ -139,22 +139,22 @@ def test_a_checkpoint_of_another_architecture_is_refused(capsys, tmp_path, check
     assert "0 of" in line and "another architecture" in line
 
 
-def test_a_file_says_all_and_its_folders_stand_beside_it(capsys, tmp_path, folder):
+def test_tasks_file_paths_are_relative_to_it(capsys, tmp_path, folder):
     (tmp_path / "tasks.toml").write_text(
         'tasks = ["knn", "depth"]\n[task_data]\nknn = "pets"\ndepth = "rooms"\n'
     )
     out = ["--backbone", "tiny_resnet", "--out", str(tmp_path / "out")]
-    line = refused(capsys, "--tasks-from", str(tmp_path / "tasks.toml"), *out)
+    line = refusal_line(capsys, "--tasks-from", str(tmp_path / "tasks.toml"), *out)
     assert line.startswith("task depth: data='rooms': the folder does not exist")
     (tmp_path / "rooms").mkdir()
-    line = refused(capsys, "--tasks-from", str(tmp_path / "tasks.toml"), *out)
+    line = refusal_line(capsys, "--tasks-from", str(tmp_path / "tasks.toml"), *out)
     assert line.startswith(f"task depth: data='{tmp_path / 'rooms'}': it takes train/")
     (tmp_path / "tasks.toml").write_text('task = ["knn"]\n')
-    line = refused(capsys, "--tasks-from", str(tmp_path / "tasks.toml"), *out)
+    line = refusal_line(capsys, "--tasks-from", str(tmp_path / "tasks.toml"), *out)
     assert line.endswith("no setting 'task'; did you mean 'tasks'?")
 
 
-def test_eval_prints_its_figures_with_chance(capsys, tmp_path, checkpoint, folder):
+def test_eval_prints_metrics_with_chance(capsys, tmp_path, checkpoint, folder):
     with pytest.raises(SystemExit) as stop:
         main(["eval", "--backbone", "tiny_resnet", "--checkpoint", str(checkpoint), "--side", "32",
               "--out", str(tmp_path / "out"), "--data", str(folder),

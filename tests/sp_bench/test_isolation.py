@@ -40,9 +40,7 @@ def test_every_method_is_named_once() -> None:
 
 
 @pytest.mark.parametrize("method", METHOD_NAMES)
-def test_weight_0_is_the_baseline_and_weight_1_is_not(
-    method: str, images: Any, tmp_path: Path
-) -> None:
+def test_only_weight_0_equals_baseline(method: str, images: Any, tmp_path: Path) -> None:
     baseline = weights(method, "baseline", images, tmp_path / "baseline")
     off = weights(method, "sp", images, tmp_path / "off", weight=0)
     on = weights(method, "sp", images, tmp_path / "on", weight=1, warmup_fraction=0)

@@ -10,19 +10,19 @@ from scipy.stats import ttest_rel
 from sp_bench.results import MetricSpec, Run
 from sp_bench.stats import paired, rows
 
-FIGURE = st.floats(-100, 100)
-PAIRS = st.lists(st.tuples(FIGURE, FIGURE), min_size=2, max_size=8)
+METRIC_VALUES = st.floats(-100, 100)
+PAIRS = st.lists(st.tuples(METRIC_VALUES, METRIC_VALUES), min_size=2, max_size=8)
 KNN = MetricSpec("knn", "kNN")
 
 
-def test_the_interval_of_three_seeds_by_hand():
+def test_interval_of_three_seeds_by_hand():
     # Differences 1, 2, 3: mean 2, standard deviation 1, t(0.975, 2) = 4.30265.
     half = 4.302652729911275 / math.sqrt(3)
     assert paired([50, 52, 51], [51, 54, 54]) == pytest.approx((2, 2 - half, 2 + half, 3))
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.99])
-def test_the_interval_is_that_of_scipys_paired_t_test(confidence):
+def test_interval_matches_scipy_paired_t(confidence):
     baseline, sp = np.random.default_rng(0).normal(size=(2, 6))
     interval = ttest_rel(sp, baseline).confidence_interval(confidence)
     found = paired(list(baseline), list(sp), confidence)
@@ -32,7 +32,7 @@ def test_the_interval_is_that_of_scipys_paired_t_test(confidence):
 
 @settings(deadline=None)
 @given(PAIRS)
-def test_swapped_arms_mirror_the_interval(pairs):
+def test_swapped_arms_negate_the_interval(pairs):
     baseline, sp = zip(*pairs, strict=True)
     one, other = paired(baseline, sp), paired(sp, baseline)
     assert (one.difference, one.low, one.high) == (-other.difference, -other.high, -other.low)
@@ -40,7 +40,7 @@ def test_swapped_arms_mirror_the_interval(pairs):
 
 @settings(deadline=None)
 @given(PAIRS, st.floats(-50, 50))
-def test_what_a_seed_does_to_both_arms_is_of_no_account(pairs, shift):
+def test_shared_seed_effects_cancel(pairs, shift):
     baseline, sp = (np.array(arm) for arm in zip(*pairs, strict=True))
     seeds = shift * np.arange(len(pairs))
     shifted = paired(list(baseline + seeds), list(sp + seeds))
@@ -49,41 +49,41 @@ def test_what_a_seed_does_to_both_arms_is_of_no_account(pairs, shift):
 
 @settings(deadline=None)
 @given(PAIRS)
-def test_more_confidence_is_a_wider_interval_round_the_mean(pairs):
+def test_more_confidence_widens_the_interval(pairs):
     baseline, sp = zip(*pairs, strict=True)
     narrow, wide = paired(baseline, sp, 0.8), paired(baseline, sp, 0.95)
     assert wide.low <= narrow.low <= narrow.difference <= narrow.high <= wide.high
 
 
-def test_equal_differences_leave_no_doubt():
+def test_equal_differences_give_zero_width():
     assert paired([1.0, 2.0, 4.0], [2.0, 3.0, 5.0]) == (1.0, 1.0, 1.0, 3)
 
 
 @pytest.mark.filterwarnings("error")
-def test_one_seed_tells_the_difference_but_not_its_spread():
+def test_one_seed_has_no_interval():
     found = paired([0.5], [0.75])
     assert (found.difference, found.n) == (0.25, 1)
     assert math.isnan(found.low)
     assert math.isnan(found.high)
 
 
-def test_no_seed_and_nan_figures_tell_nothing():
+def test_no_seed_and_nan_metrics_give_nan():
     assert np.isnan(paired([], [])[:3]).all()
     assert np.isnan(paired([1.0, math.nan], [1.0, 2.0])[:3]).all()
 
 
-def test_arms_of_unequal_length_are_an_error_of_one_line():
+def test_unequal_arms_are_refused():
     with pytest.raises(ValueError, match=r"^paired: got 2 values of baseline, 1 of SP$"):
         paired([1.0, 2.0], [1.0])
 
 
 @pytest.mark.parametrize("confidence", [0, 1, 95])
-def test_a_confidence_that_is_none_is_refused(confidence):
+def test_invalid_confidence_is_refused(confidence):
     with pytest.raises(ValueError, match="takes a number between 0 and 1"):
         paired([1.0, 2.0], [1.0, 2.0], confidence)
 
 
-def test_rows_pair_the_seeds_that_both_arms_finished():
+def test_rows_pair_common_seeds():
     runs = [
         Run("sp", 2, {"knn": 9.0}),
         Run("sp", 1, {"knn": 4.0}),
@@ -99,7 +99,7 @@ def test_rows_pair_the_seeds_that_both_arms_finished():
     assert (row.difference, row.low, row.high) == pytest.approx((1.5, 1.5 - half, 1.5 + half))
 
 
-def test_rows_stand_in_the_order_of_the_figures_each_with_its_own_seeds():
+def test_rows_follow_metric_order():
     linear, absent = MetricSpec("linear", "linear"), MetricSpec("jigsaw", "jigsaw")
     runs = [
         Run("baseline", 0, {"knn": 1.0, "linear": 5.0}),
@@ -114,7 +114,7 @@ def test_rows_stand_in_the_order_of_the_figures_each_with_its_own_seeds():
     assert math.isnan(found[1].baseline)
 
 
-def test_of_two_runs_of_one_arm_and_seed_the_later_counts():
+def test_later_run_of_the_same_seed_counts():
     runs = [
         Run("sp", 0, {"knn": 1.0}),
         Run("baseline", 0, {"knn": 1.0}),

@@ -44,7 +44,8 @@ def side_by_side(
     Args:
         methods: columns; a method without a common seed of both arms is left out.
         metrics: rows.
-        baseline, arm: names of the arms; the difference is ``arm`` less ``baseline``.
+        baseline: name of the arm to subtract.
+        arm: name of the arm to subtract from.
     """
     shown = [evidence for evidence in methods if count_seeds(evidence, baseline, arm)]
     if not shown:

@@ -22,8 +22,8 @@ PEERS = ("augself", "drloc")
 class PeerCallback(pl.Callback):
     """Adds a peer's loss on the features of the student in the method's own step.
 
-    While ``fit`` runs the method has a submodule ``peer``, which its optimizer trains, and a hook on
-    the student; afterwards it is as before.
+    While ``fit`` runs the method has a submodule ``peer``, which its optimizer trains, and a hook
+    on the student; afterwards it is as before.
 
     Args:
         name: one of ``PEERS``.
@@ -80,7 +80,7 @@ def _last_layer(backbone: Any) -> nn.Module:
 
 
 def _as_map(output: Tensor, prefix_tokens: int) -> Tensor:
-    """Tokens (B, N, D), of which the first are no patches, as a map (B, D, h, w); a map as it is."""
+    """Patch tokens of (B, N, D) as a map (B, D, h, w); a map is returned as it is."""
     if output.ndim == 4:
         return output
     patches = output[:, prefix_tokens:].transpose(1, 2)

@@ -30,7 +30,7 @@ class Augmented(NamedTuple):
 
     @classmethod
     def random(cls, count: int, generator: torch.Generator, device: torch.device) -> Augmented:
-        """Random parameters: in training the data set provides them, and their values cost nothing."""
+        """Random parameters: in training the data set provides them, at no cost."""
         values = torch.rand(count, 9, generator=generator).to(device, non_blocking=True)
         return cls(values[:, :4], values[:, 4:8], (values[:, 8] < 0.5).float())
 

@@ -75,7 +75,7 @@ def step_table(measurements: Measurements) -> SpeedTable:
         [[name, *row] for name, row in zip(without_repeats(names), rows, strict=True)],
         title="Step ratio",
         note="Time of a training step with SP relative to the same step without. Lower bound: 1 + "
-        "FLOPs of the crops / FLOPs of the host's step, forward and backward, counted. Timed bound: "
+        "FLOPs of the crops / FLOPs of the host's step, forward and backward. Timed bound: "
         "the same from the time of a bare forward and backward pass of the crops. Own parts: "
         "sampling, cropping, guards, targets, head and loss, timed alone, in percent of the host's "
         "step; sampling: of these, sampling and cropping.",

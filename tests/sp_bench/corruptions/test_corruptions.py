@@ -25,13 +25,13 @@ def images() -> torch.Tensor:
     return torch.from_numpy(pixels.clip(20, 235).astype(np.uint8))
 
 
-def change(images, name, severity, seed=0) -> float:
+def mean_change(images, name, severity, seed=0) -> float:
     made = corrupt(images, name, severity, seed)
     return float((made.float() - images.float()).abs().mean())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_is_the_same_for_the_same_seed_and_touches_no_global_generator(images, name):
+def test_corruption_depends_on_seed_only(images, name):
     before = torch.get_rng_state()
     torch.manual_seed(1)
     one = corrupt(images, name, 3)
@@ -46,25 +46,25 @@ def test_each_is_the_same_for_the_same_seed_and_touches_no_global_generator(imag
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"elastic_transform", "glass_blur", "frost"}))
 @pytest.mark.parametrize("side", [40, 112])
-def test_the_last_severity_is_stronger_than_the_first(images, name, side):
+def test_severity_5_is_stronger_than_1(images, name, side):
     shown = torch.nn.functional.interpolate(images, size=side)
-    assert change(shown, name, 5) > change(shown, name, 1) > 0
+    assert mean_change(shown, name, 5) > mean_change(shown, name, 1) > 0
 
 
-def test_there_are_fifteen_in_four_families_each_of_five_severities():
+def test_15_corruptions_of_5_severities():
     assert [len(family) for family in FAMILIES.values()] == [3, 4, 4, 4]
     assert SMALL.keys() == LARGE.keys() == set(NAMES)
     assert {len(each) for table in (SMALL, LARGE) for each in table.values()} == {5}
 
 
-def test_lengths_grow_with_the_picture_and_the_nearer_table_is_taken():
+def test_lengths_scale_with_image_size():
     assert strength("motion_blur", 1, 32) == ((6, 1), 1)
     assert strength("motion_blur", 1, 80) == ((6, 1), 2.5)
     assert strength("motion_blur", 1, 96)[0] == (10, 3)
     assert strength("motion_blur", 1, 224)[1] == 1
 
 
-def test_noise_is_as_strong_as_it_says():
+def test_noise_has_the_stated_strength():
     grey = torch.full((4, 3, 64, 64), 128, dtype=torch.uint8)
     noisy = corrupt(grey, "gaussian_noise", 5).float() / 255
     assert float(noisy.std()) == pytest.approx(0.10, rel=0.02)
@@ -80,7 +80,7 @@ def test_noise_is_as_strong_as_it_says():
     )
 
 
-def test_brightness_is_that_of_hsv_by_matplotlib(images):
+def test_brightness_matches_matplotlib_hsv(images):
     hsv = rgb_to_hsv(images.permute(0, 2, 3, 1).numpy() / 255)
     hsv[..., 2] = (hsv[..., 2] + 0.15).clip(0, 1)
     expected = hsv_to_rgb(hsv) * 255
@@ -90,14 +90,14 @@ def test_brightness_is_that_of_hsv_by_matplotlib(images):
     assert corrupt(black, "brightness", 3).unique().tolist() == [38]
 
 
-def test_contrast_by_hand(images):
+def test_contrast_scales_around_the_mean(images):
     x = images.numpy() / 255
     mean = x.mean(axis=(2, 3), keepdims=True)
     expected = ((x - mean) * 0.15 + mean) * 255
     np.testing.assert_allclose(corrupt(images, "contrast", 5).numpy(), expected, atol=1.01)
 
 
-def test_jpeg_is_that_of_pil_at_the_same_quality(images):
+def test_jpeg_matches_pil(images):
     made = corrupt(images, "jpeg_compression", 5)
     for image, found in zip(images, made, strict=True):
         file = io.BytesIO()
@@ -106,7 +106,7 @@ def test_jpeg_is_that_of_pil_at_the_same_quality(images):
         assert np.abs(expected - found.permute(1, 2, 0).numpy().astype(int)).mean() < 1
 
 
-def test_blur_and_filter_are_scipys(images):
+def test_blur_and_convolve_match_scipy(images):
     x = images.float() / 255
     expected = gaussian_filter(x.numpy(), (0, 0, 1.5, 1.5), mode="mirror", truncate=4)
     np.testing.assert_allclose(blur(x, 1.5).numpy(), expected, atol=1e-5)
@@ -119,7 +119,7 @@ def test_blur_and_filter_are_scipys(images):
             np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
-def test_motion_along_a_row_is_half_a_gaussian():
+def test_motion_kernel_is_half_gaussian():
     (kernel,) = motion_kernels(torch.tensor([0.0]), 3, 1)
     weights = torch.exp(-torch.arange(4.0).square() / 2)
     middle = kernel.shape[0] // 2
@@ -127,7 +127,7 @@ def test_motion_along_a_row_is_half_a_gaussian():
     assert float(kernel.sum()) == pytest.approx(1)
 
 
-def test_clouds_are_smoother_where_octaves_decay_faster():
+def test_faster_decay_gives_smoother_plasma():
     def roughness(decay: float) -> float:
         clouds = plasma(8, 64, decay, torch.Generator().manual_seed(0))
         assert clouds.amin() == 0 and clouds.amax() == 1
@@ -136,14 +136,14 @@ def test_clouds_are_smoother_where_octaves_decay_faster():
     assert roughness(1.4) > 1.5 * roughness(2) > 2 * roughness(3)
 
 
-def test_glass_moves_pixels_by_no_more_than_it_says():
+def test_glass_blur_shift_is_bounded():
     ramp = torch.arange(40, dtype=torch.uint8).mul(5).expand(2, 3, 40, 40).contiguous()
     moved = corrupt(ramp, "glass_blur", 1).float() - ramp
     # Blur of 0.06 px moves nothing; a pixel is 5, and 1 px of 32 is at most 2 px here.
     assert 5 <= moved.abs().max() <= 11
 
 
-def test_a_bend_of_nothing_leaves_the_picture(images):
+def test_elastic_of_zero_keeps_the_image(images):
     from sp_bench.corruptions.digital import elastic
 
     x = images.float() / 255

@@ -14,7 +14,7 @@ def pixels(images: DemoDataset) -> np.ndarray:
     return np.stack([np.asarray(images[index][0]) for index in range(len(images))])
 
 
-def test_the_same_seed_gives_the_same_pictures_masks_and_depth(demo):
+def test_same_seed_gives_same_samples(demo):
     again = DemoDataset(20)
     np.testing.assert_array_equal(pixels(again), pixels(demo)[:20])
     for index in (0, 7, 19):
@@ -22,7 +22,7 @@ def test_the_same_seed_gives_the_same_pictures_masks_and_depth(demo):
         np.testing.assert_array_equal(again.depth(index), demo.depth(index))
 
 
-def test_the_world_has_not_changed_since_it_was_first_measured(demo):
+def test_demo_pixels_match_reference(demo):
     """To a rounding: sines and exponentials may differ in their last bit between machines.
 
     A failure means that metrics on the demo can no longer be compared with older ones.
@@ -31,14 +31,14 @@ def test_the_world_has_not_changed_since_it_was_first_measured(demo):
     np.testing.assert_allclose(means, [157.53, 104.91, 82.46, 97.17, 113.56], atol=0.2)
 
 
-def test_another_seed_and_the_other_split_give_other_pictures(demo):
+def test_seed_and_split_change_images(demo):
     mine = pixels(demo)[:12].astype(int)
     for others in (DemoDataset(12, seed=1), DemoDataset(12, split="test")):
         difference = np.abs(pixels(others).astype(int) - mine).mean(axis=(1, 2, 3))
         assert (difference > 10).all()
 
 
-def test_train_and_test_have_no_picture_in_common(demo):
+def test_train_and_test_are_disjoint(demo):
     seen = {image.tobytes() for image in pixels(demo)}
     held_out = {image.tobytes() for image in pixels(DemoDataset(54, split="test"))}
     assert len(seen) == len(held_out) == 54
@@ -46,20 +46,20 @@ def test_train_and_test_have_no_picture_in_common(demo):
 
 
 @pytest.mark.parametrize("count", [9, 27, 40])
-def test_classes_are_balanced_whatever_the_size(demo, count):
+def test_classes_are_balanced_for_any_size(demo, count):
     coarse = torch.bincount(demo.labels[:count], minlength=9)
     fine = torch.bincount(demo.fine_labels[:count], minlength=27)
     assert coarse.max() - coarse.min() <= 1
     assert fine.max() - fine.min() <= 1
 
 
-def test_each_finer_class_belongs_to_one_class(demo):
+def test_fine_class_has_one_parent_class(demo):
     assert len(set(demo.fine_classes)) == 27
     for label, fine in zip(demo.labels.tolist(), demo.fine_labels.tolist(), strict=True):
         assert demo.fine_classes[fine].split(", ")[0] == demo.classes[label]
 
 
-def test_a_picture_comes_with_its_label(demo):
+def test_item_is_image_and_label(demo):
     image, label = demo[-1]
     assert (image.mode, image.size) == ("RGB", (96, 96))
     assert label == demo.labels[53] == 8
@@ -69,7 +69,7 @@ def test_a_picture_comes_with_its_label(demo):
         demo.part_mask(54)
 
 
-def test_workers_get_the_same_pictures(demo):
+def test_workers_get_the_same_images(demo):
     copy = pickle.loads(pickle.dumps(demo))
     np.testing.assert_array_equal(pixels(copy), pixels(demo))
     loader = DataLoader(demo, batch_size=27, num_workers=1, collate_fn=list)
@@ -77,7 +77,7 @@ def test_workers_get_the_same_pictures(demo):
     np.testing.assert_array_equal(read, pixels(demo))
 
 
-def test_no_global_generator_is_drawn_from_or_matters():
+def test_demo_ignores_global_rng():
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002
     random.seed(1)
@@ -105,22 +105,22 @@ def test_bad_arguments_are_named(arguments, message):
     assert str(error.value) == message
 
 
-def test_raw_pixels_hardly_tell_the_class():
+def test_raw_pixels_barely_predict_class():
     """Nearest neighbours at 32 px, cosine, k = 20: less than twice chance, which is 1 in 9."""
     train, test = DemoDataset(450), DemoDataset(180, split="test")
-    bank, queries = small(train), small(test)
+    bank, queries = downsample(train), downsample(test)
     middle = bank.mean(axis=0)
-    bank, queries = unit(bank - middle), unit(queries - middle)
+    bank, queries = normalize_rows(bank - middle), normalize_rows(queries - middle)
     nearest = np.argsort(-queries @ bank.T, axis=1)[:, :20]
     votes = train.labels.numpy()[nearest]
     guess = np.array([np.bincount(row, minlength=9).argmax() for row in votes])
     assert (guess == test.labels.numpy()).mean() < 2 / 9
 
 
-def small(images: DemoDataset) -> np.ndarray:
+def downsample(images: DemoDataset) -> np.ndarray:
     resized = [images[index][0].resize((32, 32)) for index in range(len(images))]
     return np.stack([np.asarray(each).ravel() for each in resized]).astype(float)
 
 
-def unit(rows: np.ndarray) -> np.ndarray:
+def normalize_rows(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -27,7 +27,7 @@ def clean(scene: Scene, *things: Thing) -> Scene:
     return replace(scene, things=things, blur=0.0, noise=0.0)
 
 
-def test_the_toy_stands_wholly_in_the_picture(scenes):
+def test_toy_lies_inside_the_image(scenes):
     for scene in scenes:
         for shape in toy_of(scene).shapes:
             across, down = shape.reach
@@ -35,7 +35,7 @@ def test_the_toy_stands_wholly_in_the_picture(scenes):
             assert down <= shape.y <= SIDE - down
 
 
-def test_a_part_is_drawn_where_the_plan_puts_it_and_as_large(scenes):
+def test_part_mask_matches_its_shape(scenes):
     for scene in scenes[:18]:
         toy = toy_of(scene)
         shape = next(shape for shape in toy.shapes if shape.kind in (DISC, BLOCK))
@@ -49,7 +49,7 @@ def test_a_part_is_drawn_where_the_plan_puts_it_and_as_large(scenes):
         assert len(rows) == pytest.approx(filled, rel=0.12)
 
 
-def test_most_of_the_toy_is_seen_in_nearly_every_picture(scenes):
+def test_most_of_the_toy_is_visible(scenes):
     shares = []
     for scene in scenes:
         alone = render_scene(clean(scene, toy_of(scene))).part_mask > 0
@@ -58,7 +58,7 @@ def test_most_of_the_toy_is_seen_in_nearly_every_picture(scenes):
     assert np.mean(np.array(shares) < 0.97) > 0.03  # and some of it is hidden now and then
 
 
-def test_only_the_foreground_hides_much_of_the_toy(scenes):
+def test_only_foreground_occludes_the_toy(scenes):
     for scene in scenes:
         others = [thing for thing in scene.things if thing.foot < SIDE]
         whole, alone = (
@@ -68,7 +68,7 @@ def test_only_the_foreground_hides_much_of_the_toy(scenes):
         assert (whole.part_mask > 0).sum() > 0.95 * (alone.part_mask > 0).sum()
 
 
-def test_the_toy_is_nearer_than_the_clutter_that_it_covers(scenes):
+def test_toy_is_nearer_than_covered_clutter(scenes):
     covers_anything = 0
     for scene in scenes:
         others = [thing for thing in scene.things if thing is not toy_of(scene)]
@@ -83,7 +83,7 @@ def test_the_toy_is_nearer_than_the_clutter_that_it_covers(scenes):
     assert covers_anything > 100
 
 
-def test_the_mask_is_the_toy_less_what_stands_before_it(scenes):
+def test_mask_excludes_occluded_pixels(scenes):
     hidden_anywhere = 0
     for scene in scenes:
         alone, whole = render_scene(clean(scene, toy_of(scene))), render_scene(scene)
@@ -96,14 +96,14 @@ def test_the_mask_is_the_toy_less_what_stands_before_it(scenes):
     assert hidden_anywhere > 100
 
 
-def test_everything_is_nearer_than_what_is_behind_it(scenes):
+def test_things_are_nearer_than_background(scenes):
     for scene in scenes:
         empty, whole = render_scene(clean(scene)), render_scene(scene)
         assert (whole.depth <= empty.depth).all()
         assert (whole.depth[whole.part_mask > 0] < empty.depth[whole.part_mask > 0]).all()
 
 
-def test_depth_is_positive_and_the_ground_comes_nearer_row_by_row(scenes):
+def test_ground_depth_falls_row_by_row(scenes):
     for scene in scenes:
         depth = render_scene(clean(scene)).depth
         assert depth.dtype == np.float32
@@ -113,7 +113,7 @@ def test_depth_is_positive_and_the_ground_comes_nearer_row_by_row(scenes):
         assert (np.diff(below) < 0).all()
 
 
-def test_the_toy_is_as_far_as_the_ground_that_it_stands_on(scenes):
+def test_toy_depth_equals_its_ground_depth(scenes):
     for scene in scenes:
         toy = toy_of(scene)
         ground = render_scene(clean(scene)).depth[int(toy.foot), 0]
@@ -123,7 +123,7 @@ def test_the_toy_is_as_far_as_the_ground_that_it_stands_on(scenes):
         assert distance == pytest.approx(ground, rel=0.12)
 
 
-def test_a_toy_changes_the_picture_where_its_mask_says_so_and_where_its_shadow_falls(scenes):
+def test_toy_changes_only_mask_and_shadow(scenes):
     for scene in scenes[:15]:
         empty, toy = render_scene(clean(scene)), render_scene(clean(scene, toy_of(scene)))
         change = np.abs(toy.image.astype(int) - empty.image).max(axis=2)
@@ -137,7 +137,7 @@ def test_a_toy_changes_the_picture_where_its_mask_says_so_and_where_its_shadow_f
         assert (change[above] == 0).all()
 
 
-def test_the_shadow_falls_away_from_the_light(scenes):
+def test_shadow_falls_away_from_light(scenes):
     sides = []
     for scene in scenes:
         toy = toy_of(scene)
@@ -153,7 +153,7 @@ def test_the_shadow_falls_away_from_the_light(scenes):
     assert np.mean(sides) > 0.95
 
 
-def test_parts_are_brighter_on_the_side_of_the_light(scenes):
+def test_parts_are_brighter_toward_light(scenes):
     brighter = []
     for scene in scenes:
         toy = toy_of(scene)
@@ -169,7 +169,7 @@ def test_parts_are_brighter_on_the_side_of_the_light(scenes):
     assert np.mean(brighter) > 0.95
 
 
-def test_colour_tells_nothing_of_the_part():
+def test_hue_is_independent_of_part_kind():
     """The hues of each kind of part spread over the whole circle."""
     rng = np.random.default_rng(0)
     hues: dict[int, list[float]] = {}

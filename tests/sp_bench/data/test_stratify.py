@@ -17,7 +17,7 @@ def labels_of(counts: list[int]) -> np.ndarray:
 
 @given(counts=COUNTS, seed=SEEDS)
 @settings(max_examples=60, deadline=None)
-def test_every_class_is_split_in_the_same_share(counts, seed):
+def test_split_keeps_class_shares(counts, seed):
     labels = labels_of(counts)
     kept, out = split_off(labels, 0.2, seed)
     np.testing.assert_array_equal(np.sort(np.concatenate([kept, out])), np.arange(len(labels)))
@@ -29,7 +29,7 @@ def test_every_class_is_split_in_the_same_share(counts, seed):
 
 @given(counts=COUNTS, seed=SEEDS, data=st.data())
 @settings(max_examples=60, deadline=None)
-def test_a_choice_keeps_the_shares_and_has_every_class(counts, seed, data):
+def test_subset_keeps_shares_and_classes(counts, seed, data):
     labels = labels_of(counts)
     count = data.draw(st.integers(len(counts), len(labels)))
     some = take(labels, count, seed)
@@ -42,7 +42,7 @@ def test_a_choice_keeps_the_shares_and_has_every_class(counts, seed, data):
 
 @given(counts=COUNTS, seed=SEEDS)
 @settings(max_examples=30, deadline=None)
-def test_a_smaller_choice_is_part_of_a_larger_one(counts, seed):
+def test_smaller_subset_is_nested(counts, seed):
     labels = labels_of(counts)
     larger = set(take(labels, len(labels) - 1, seed).tolist())
     assert set(take(labels, len(counts), seed).tolist()) <= larger
@@ -52,12 +52,12 @@ def held_out(labels: np.ndarray, seed: int) -> np.ndarray:
     return split_off(labels, 0.2, seed)[1]
 
 
-def chosen(labels: np.ndarray, seed: int) -> np.ndarray:
+def subset(labels: np.ndarray, seed: int) -> np.ndarray:
     return take(labels, 30, seed)
 
 
-@pytest.mark.parametrize("choose", [held_out, chosen])
-def test_the_seed_and_nothing_else_decides(choose):
+@pytest.mark.parametrize("choose", [held_out, subset])
+def test_choice_depends_on_seed_only(choose):
     labels = labels_of([50, 50, 50])
     np.testing.assert_array_equal(choose(labels, 1), choose(labels, 1))
     assert not np.array_equal(choose(labels, 1), choose(labels, 2))

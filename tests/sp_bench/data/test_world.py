@@ -23,7 +23,7 @@ def arrangement(pieces) -> np.ndarray:
 
 
 @pytest.mark.parametrize("toys", SETS, ids=lambda toys: toys[0].name)
-def test_the_toys_of_a_set_have_the_same_parts_in_the_same_sizes(toys):
+def test_toys_of_a_set_share_their_parts(toys):
     assert parts(toys[0]) == parts(toys[1]) == parts(toys[2])
 
 
@@ -34,7 +34,7 @@ def test_the_sets_have_different_parts():
 
 
 @pytest.mark.parametrize("toys", SETS, ids=lambda toys: toys[0].name)
-def test_the_toys_of_a_set_are_arranged_differently(toys):
+def test_toys_of_a_set_differ_in_layout(toys):
     """Whatever their finer kinds: some part is at least 0.4 m, a fifth of a toy, elsewhere."""
     for one, other in combinations(toys, 2):
         for mine in range(3):
@@ -44,7 +44,7 @@ def test_the_toys_of_a_set_are_arranged_differently(toys):
 
 
 @pytest.mark.parametrize("toy", TOYS, ids=lambda toy: toy.name)
-def test_finer_kinds_differ_in_the_place_or_the_size_of_one_part_alone(toy):
+def test_fine_kinds_differ_in_one_part(toy):
     built = [toy.build(fine) for fine in range(3)]
     for one, other in combinations(built, 2):
         changed = [i for i, (p, q) in enumerate(zip(one, other, strict=True)) if p != q]
@@ -55,7 +55,7 @@ def test_finer_kinds_differ_in_the_place_or_the_size_of_one_part_alone(toy):
 
 
 @pytest.mark.parametrize("toy", TOYS, ids=lambda toy: toy.name)
-def test_every_finer_kind_stands_on_the_ground(toy):
+def test_fine_kinds_stand_on_the_ground(toy):
     for fine in range(3):
         bottoms = []
         for piece in toy.build(fine):
@@ -65,7 +65,7 @@ def test_every_finer_kind_stands_on_the_ground(toy):
         assert -0.01 <= min(bottoms) <= 0.01
 
 
-def test_most_toys_are_not_their_own_mirror_image():
+def test_most_toys_are_not_symmetric():
     def lopsided(toy: Toy) -> bool:
         across = Counter((p.kind, round(p.x, 1)) for p in toy.build(1))
         mirrored = Counter((p.kind, round(-p.x, 1)) for p in toy.build(1))
@@ -74,7 +74,7 @@ def test_most_toys_are_not_their_own_mirror_image():
     assert sum(lopsided(toy) for toy in TOYS) >= 4
 
 
-def test_masks_of_a_class_show_its_parts_and_no_others(demo):
+def test_masks_show_only_parts_of_the_class(demo):
     for index, label in enumerate(demo.labels.tolist()):
         seen = set(np.unique(demo.part_mask(index)).tolist()) - {0}
         assert seen <= {piece.kind for piece in TOYS[label].pieces}

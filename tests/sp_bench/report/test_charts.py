@@ -10,7 +10,7 @@ from sp_bench.report.learning_curves import curve_charts, mean_curve, points
 from sp_bench.results import Results, Run
 
 
-def test_seed_differences_pair_by_seed_not_by_place() -> None:
+def test_seed_differences_pair_by_seed() -> None:
     runs = [
         Run("sp", 2, {"knn": 0.9}),
         Run("baseline", 1, {"knn": 0.1}),
@@ -21,7 +21,7 @@ def test_seed_differences_pair_by_seed_not_by_place() -> None:
     assert seed_differences(runs, "knn") == pytest.approx([0.1, 0.5])
 
 
-def test_forest_has_a_plot_for_each_unit_with_percent_in_points(results: Results) -> None:
+def test_forest_has_one_plot_per_unit(results: Results) -> None:
     charts = forest_charts(results, results.rows[:3])
     assert list(charts) == ["percentage points", "R²", "depth RMSE [m]"]
     axes = charts["percentage points"].axes[0]
@@ -33,34 +33,34 @@ def test_forest_has_a_plot_for_each_unit_with_percent_in_points(results: Results
     assert list(seeds.get_offsets()[:, 0]) == pytest.approx([0.3, 0.3, 0.3])
 
 
-def test_forest_mark_is_full_where_the_interval_excludes_0(results: Results) -> None:
+def test_filled_mark_means_significant(results: Results) -> None:
     charts = forest_charts(results, results.rows[:3])
     full = {name: len(c.axes[0].collections[-1].get_facecolor()) for name, c in charts.items()}
     assert full == {"percentage points": 0, "R²": 1, "depth RMSE [m]": 1}
 
 
-def test_forest_without_an_interval_has_no_bar(results: Results) -> None:
+def test_missing_interval_draws_no_bar(results: Results) -> None:
     row = results.rows[0]
     row.low = row.high = math.nan
     assert len(forest_charts(results, [row])["percentage points"].axes[0].lines) == 1
 
 
-def test_forest_leaves_out_what_has_no_difference(results: Results) -> None:
+def test_forest_skips_missing_differences(results: Results) -> None:
     results.rows[0].difference = math.nan
     assert "percentage points" not in forest_charts(results, results.rows[:3])
 
 
-def test_points_leave_out_what_is_no_number() -> None:
+def test_points_skip_nan() -> None:
     curve = [{"epoch": 0, "loss": math.nan}, {"epoch": 1, "loss": 2.0}, {"epoch": 2}]
     assert points(Run("sp", 0, curve=curve), "loss") == {1: 2.0}
 
 
-def test_mean_curve_takes_epochs_that_all_seeds_have() -> None:
+def test_mean_curve_uses_common_epochs() -> None:
     assert mean_curve([{0: 1.0, 1: 2.0}, {1: 4.0, 2: 9.0}]) == {1: 3.0}
     assert mean_curve([]) == {}
 
 
-def test_curves_show_what_was_recorded_by_arm_and_seed(results: Results) -> None:
+def test_curves_show_each_arm_and_seed(results: Results) -> None:
     charts = curve_charts(results.runs)
     assert "R² of dy" not in charts  # no run recorded it
     axes = charts["Loss of the method"].axes[0]
@@ -70,7 +70,7 @@ def test_curves_show_what_was_recorded_by_arm_and_seed(results: Results) -> None
     assert list(thick[0].get_ydata()) == [4.0, 3.0, 2.0]
 
 
-def test_r2_of_dx_and_scale_share_a_scale(results: Results) -> None:
+def test_r2_plots_share_a_y_axis(results: Results) -> None:
     charts = curve_charts(results.runs)
     limits = {charts[f"R² of {name}"].axes[0].get_ylim() for name in ("dx", "scale")}
     assert len(limits) == 1
@@ -78,7 +78,7 @@ def test_r2_of_dx_and_scale_share_a_scale(results: Results) -> None:
     assert low < 0.1 and high > 0.4
 
 
-def test_svg_takes_its_colours_from_the_page(results: Results) -> None:
+def test_svg_uses_page_colors(results: Results) -> None:
     drawn = mpl_style.svg(curve_charts(results.runs)["Loss of the method"], "loss")
     assert drawn.startswith("<svg") and "var(--baseline)" in drawn and "var(--sp)" in drawn
     assert mpl_style.BASELINE not in drawn and "DejaVu" not in drawn

@@ -17,13 +17,13 @@ from sp_bench.report.number_format import (
 from sp_bench.results import MetricSpec, Results, Row
 
 
-def printed(results: Results, width: int = 110) -> str:
+def print_to_text(results: Results, width: int = 110) -> str:
     file = io.StringIO()
     print_comparison(results, Console(file=file, width=width, force_terminal=True, no_color=True))
     return file.getvalue()
 
 
-def test_lines_say_percent_in_points_and_the_rest_as_it_is(results: Results) -> None:
+def test_percent_metrics_are_in_points(results: Results) -> None:
     knn, gain, depth = comparison_table(results.rows, with_chance=True).rows[:3]
     assert knn[1:] == ("78.2", "78.5", ("+0.3", False, ""), "[-0.2, +0.8]", "3")
     assert gain[1:] == ("0.131", "0.091", ("-0.040", True, "(worse)"), "[-0.061, -0.019]", "3")
@@ -44,51 +44,53 @@ def test_lines_say_percent_in_points_and_the_rest_as_it_is(results: Results) -> 
         (math.nan, math.nan, True, ""),
     ],
 )
-def test_verdict_takes_an_interval_without_0(
+def test_verdict_needs_interval_without_0(
     low: float, high: float, higher_is_better: bool, said: str
 ) -> None:
     metric = MetricSpec("x", "x", higher_is_better=higher_is_better)
     assert verdict(Row(metric, 1, 1, (low + high) / 2, low, high, 3)) == said
 
 
-def test_a_missing_interval_is_told_apart_from_one_seed() -> None:
+def test_missing_interval_is_not_one_seed() -> None:
     row = Row(MetricSpec("x", "x"), 1, 2, 1, math.nan, math.nan, 1)
     assert format_interval(row) == "one seed"
     assert format_interval(dataclasses.replace(row, seeds=2)) == MISSING
 
 
-def test_figures_that_are_no_number_are_a_dash() -> None:
+def test_nan_is_shown_as_a_dash() -> None:
     nothing = Row(MetricSpec("x", "x"), math.nan, math.nan, math.nan, math.nan, math.nan, 0)
     dash = (MISSING, False, "")
     assert comparison_table([nothing]).rows[0][1:] == (MISSING, MISSING, dash, MISSING, "0")
 
 
-def test_chance_of_0_is_not_worth_a_word() -> None:
+def test_chance_of_0_is_not_shown() -> None:
     metric = MetricSpec("x", "x", chance=0.0)
     assert name_with_chance(metric) == metric_name(metric)
 
 
-def test_printed_table_holds_the_headline_alone(results: Results) -> None:
-    text = printed(results)
+def test_printed_table_has_headline_only(results: Results) -> None:
+    text = print_to_text(results)
     assert "kNN (top-1)" in text and "[-0.2, +0.8]" in text
     assert "both" not in text and "AbsRel" not in text
 
 
-def test_printed_label_with_brackets_is_no_markup(results: Results) -> None:
+def test_brackets_in_label_are_literal(results: Results) -> None:
     results.rows[0].metric = MetricSpec("knn", "kNN [bold]", percent=True)
-    assert "kNN [bold]" in printed(results)
+    assert "kNN [bold]" in print_to_text(results)
 
 
-def test_printed_table_has_a_difference_in_bold_where_its_interval_excludes_0(
+def test_significant_difference_is_bold(
     results: Results,
 ) -> None:
-    knn, gain = (next(x for x in printed(results).splitlines() if k in x) for k in ("kNN", "dx,"))
+    knn, gain = (
+        next(x for x in print_to_text(results).splitlines() if k in x) for k in ("kNN", "dx,")
+    )
     assert "\x1b[1m" not in knn
     assert "\x1b[1m    -0.040\x1b[0m" in gain or "\x1b[1m-0.040" in gain
     assert "worse" in gain
 
 
-def test_markdown_table_to_the_letter(results: Results) -> None:
+def test_markdown_table_exact_text(results: Results) -> None:
     results.rows[2].metric = MetricSpec("depth_rmse", "depth | RMSE", higher_is_better=False)
     assert comparison_table(headline_rows(results.rows)).to_markdown() == (
         "| task | baseline | SP | difference | 95% interval | seeds |\n"

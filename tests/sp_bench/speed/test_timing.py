@@ -12,7 +12,7 @@ from sp_bench.speed.timing import Estimate, Rounds, Stopwatch, interleaved, rati
 CPU = torch.device("cpu")
 
 
-class Clock:
+class FakeClock:
     """Time that passes when work is done, the slower the later."""
 
     def __init__(self, slows: float = 1.0) -> None:
@@ -31,15 +31,15 @@ class Clock:
         return repeated(self.work(name, cost), times, Stopwatch(CPU, lambda: self.now))
 
 
-def test_arms_take_turns_and_the_first_turn_does_not_count() -> None:
-    clock = Clock()
+def test_arms_alternate_after_a_warmup_round() -> None:
+    clock = FakeClock()
     taken = interleaved({"a": clock.arm("a", 1.0), "b": clock.arm("b", 3.0)}, rounds=3)
     assert clock.order == ["a", "b"] * 4
     assert taken == {"a": [[1.0]] * 3, "b": [[3.0]] * 3}
 
 
-def test_a_stopwatch_leaves_out_what_lies_between() -> None:
-    clock = Clock()
+def test_stopwatch_excludes_pauses() -> None:
+    clock = FakeClock()
     watch = Stopwatch(CPU, lambda: clock.now)
     for cost in (1.0, 2.0):
         watch.start()
@@ -50,8 +50,8 @@ def test_a_stopwatch_leaves_out_what_lies_between() -> None:
     assert watch.read() == []
 
 
-def test_a_machine_that_slows_down_leaves_the_ratio_as_it_is() -> None:
-    clock = Clock(slows=1.03)
+def test_ratio_ignores_a_slowing_machine() -> None:
+    clock = FakeClock(slows=1.03)
     arms = {"a": clock.arm("a", 1.0), "b": clock.arm("b", 1.5)}
     taken = interleaved(arms, rounds=40)
     assert seconds(taken["a"]).high > 2 * seconds(taken["a"]).low
@@ -59,7 +59,7 @@ def test_a_machine_that_slows_down_leaves_the_ratio_as_it_is() -> None:
     assert found == pytest.approx(Estimate(*[1.5 * 1.03] * 3))
 
 
-def test_the_interval_holds_the_ratio_and_narrows_with_more_rounds() -> None:
+def test_interval_narrows_with_more_rounds() -> None:
     noise = torch.randn(100, generator=torch.Generator().manual_seed(0)).mul(0.1).exp()
     base: Rounds = [[1.0]] * len(noise)
     measured: Rounds = [[1.25 * float(each)] for each in noise]
@@ -70,7 +70,7 @@ def test_the_interval_holds_the_ratio_and_narrows_with_more_rounds() -> None:
 
 
 @pytest.mark.parametrize("slow", [[2.0, 2.0, 90.0], [90.0]], ids=["a step", "a round"])
-def test_what_is_slow_once_does_not_count_for_more_than_one(slow: list[float]) -> None:
+def test_ratio_is_robust_to_slow_outliers(slow: list[float]) -> None:
     measured: Rounds = [slow] + [[2.0]] * 8
     assert ratio(measured, [[1.0]] * 9).value == 2.0
     assert seconds(measured).value == 2.0

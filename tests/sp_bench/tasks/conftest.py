@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 
-class Arrays(ImageDataset):
+class ArrayImages(ImageDataset):
     """Images from an array.
 
     Args:
@@ -45,7 +45,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Probes that are trained step by step take few steps."""
     monkeypatch.setattr(dense_probe, "_EPOCHS", 2)
     monkeypatch.setattr(dense_probe, "_STEPS", 2)
@@ -53,8 +53,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def arrays() -> type[Arrays]:
-    return Arrays
+def arrays() -> type[ArrayImages]:
+    return ArrayImages
 
 
 @pytest.fixture
@@ -62,20 +62,20 @@ def tints() -> Splits:
     """Four classes of noise, each with its own tint of random strength, 48 px."""
     rng = np.random.default_rng(0)
 
-    def part(count: int) -> Arrays:
+    def part(count: int) -> ArrayImages:
         labels = np.arange(count) % 4
         tint = np.array([[90, 0, 0], [0, 90, 0], [0, 0, 90], [60, 60, 0]])[labels]
         strength = rng.uniform(0, 1, (count, 1))
         noise = rng.integers(0, 160, (count, 48, 48, 3))
-        return Arrays((noise + (tint * strength)[:, None, None]).astype(np.uint8), labels)
+        return ArrayImages((noise + (tint * strength)[:, None, None]).astype(np.uint8), labels)
 
     return Splits("tints", part(60), part(40))
 
 
-class Valued(DenseDataset):
+class RedValues(DenseDataset):
     """Images with a value for each pixel, which follows from its red."""
 
-    def __init__(self, source: Arrays, names: tuple[str, ...], scale: float) -> None:
+    def __init__(self, source: ArrayImages, names: tuple[str, ...], scale: float) -> None:
         self.source, self.names, self._scale = source, names, scale
         self.labels, self.classes = source.labels, source.classes
 
@@ -90,7 +90,7 @@ class Valued(DenseDataset):
 
 
 @pytest.fixture
-def for_task(tints: Splits) -> Callable[[Task], Splits]:
+def splits_for_task(tints: Splits) -> Callable[[Task], Splits]:
     """Images of the kind that a task takes."""
 
     def make(task: Task) -> Splits:
@@ -99,16 +99,18 @@ def for_task(tints: Splits) -> Callable[[Task], Splits]:
         if task.name not in ("segmentation", "depth"):
             return tints
         names = ("dark", "light") if task.name == "segmentation" else ()
-        return Splits("valued", *(Valued(each, names, 0.1) for each in (tints.train, tints.test)))
+        return Splits(
+            "valued", *(RedValues(each, names, 0.1) for each in (tints.train, tints.test))
+        )
 
     return make
 
 
 @pytest.fixture
-def ask() -> Callable[..., TaskContext]:
+def make_context() -> Callable[..., TaskContext]:
     """Make a context of two backbones and the images."""
 
-    def ask(
+    def make_context(
         backbone: nn.Module,
         splits: Splits,
         untrained: nn.Module | None = None,
@@ -123,7 +125,7 @@ def ask() -> Callable[..., TaskContext]:
         ]
         return TaskContext(*frozen, splits, seed)
 
-    return ask
+    return make_context
 
 
 @pytest.fixture
@@ -136,7 +138,7 @@ def net() -> nn.Module:
 
 
 @pytest.fixture
-def ramps(arrays: type[Arrays]) -> Splits:
+def ramps(arrays: type[ArrayImages]) -> Splits:
     """Red rises to the right and green downwards: the colour of a pixel gives its position."""
     rise = np.round((np.arange(64) + 0.5) / 64 * 255).astype(np.uint8)
     image = np.zeros((64, 64, 3), np.uint8)
@@ -146,7 +148,7 @@ def ramps(arrays: type[Arrays]) -> Splits:
 
 
 @pytest.fixture
-def fractals(arrays: type[Arrays]) -> Splits:
+def fractals(arrays: type[ArrayImages]) -> Splits:
     """1/f noise: it looks the same at every scale, so that only blur depends on the crop size."""
     rng = np.random.default_rng(0)
     frequency = np.hypot(np.fft.fftfreq(96)[:, None], np.fft.fftfreq(96)) + 1e-9
@@ -162,7 +164,7 @@ def fractals(arrays: type[Arrays]) -> Splits:
     return Splits("fractals", part(250), part(250))
 
 
-class Position(nn.Module):
+class PositionEncoder(nn.Module):
     """On `ramps`: position of a crop by its mean, and size by its spread."""
 
     def forward(self, images: Tensor) -> Tensor:
@@ -170,7 +172,7 @@ class Position(nn.Module):
         return torch.cat([ramp.mean(dim=2), ramp.std(dim=2).clamp_min(1e-6).log()], dim=1)
 
 
-class Sharpness(nn.Module):
+class SharpnessEncoder(nn.Module):
     """Curvature of a crop relative to its slope: it depends only on the blur."""
 
     def forward(self, images: Tensor) -> Tensor:
@@ -182,7 +184,7 @@ class Sharpness(nn.Module):
         return torch.stack(bends, dim=1).clamp_min(1e-9).log()
 
 
-class Chance(nn.Module):
+class NoiseEncoder(nn.Module):
     """Numbers that depend on the crop but have no information about it."""
 
     def forward(self, images: Tensor) -> Tensor:
@@ -190,15 +192,15 @@ class Chance(nn.Module):
 
 
 @pytest.fixture
-def position() -> nn.Module:
-    return Position()
+def position_encoder() -> nn.Module:
+    return PositionEncoder()
 
 
 @pytest.fixture
-def sharpness() -> nn.Module:
-    return Sharpness()
+def sharpness_encoder() -> nn.Module:
+    return SharpnessEncoder()
 
 
 @pytest.fixture
-def chance() -> nn.Module:
-    return Chance()
+def noise_encoder() -> nn.Module:
+    return NoiseEncoder()

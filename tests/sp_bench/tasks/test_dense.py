@@ -32,7 +32,7 @@ class Blind(nn.Module):
         return torch.ones(len(images), 3, 8, 8)
 
 
-def subject(splits, untrained: nn.Module | None = None) -> TaskContext:
+def make_context(splits, untrained: nn.Module | None = None) -> TaskContext:
     pair = [FrozenBackbone(net, side=32, crop_size=16) for net in (Colours(), untrained or Blind())]
     return TaskContext(*pair, splits, 0)
 
@@ -62,7 +62,7 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def answers() -> tuple[Tensor, Tensor]:
+def truth_and_prediction() -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng(0)
     truth, found = rng.integers(0, 5, (2, 6, 20, 20))
     found = np.where(rng.random(truth.shape) < 0.6, truth, found)
@@ -70,8 +70,8 @@ def answers() -> tuple[Tensor, Tensor]:
     return torch.from_numpy(truth), torch.from_numpy(found)
 
 
-def test_miou_and_accuracy_are_those_of_torchmetrics_over_the_whole_set(answers):
-    truth, found = answers
+def test_miou_matches_torchmetrics(truth_and_prediction):
+    truth, found = truth_and_prediction
     table = sum(segmentation.confusion_matrix(f, t, 5) for t, f in zip(truth, found, strict=True))
     expected = multiclass_jaccard_index(found, truth, 5, ignore_index=VOID)
     assert segmentation.mean_iou(table) == pytest.approx(float(expected))
@@ -83,12 +83,12 @@ def test_miou_and_accuracy_are_those_of_torchmetrics_over_the_whole_set(answers)
     assert abs(float(torch.stack(alone).mean() - expected)) > 1e-4
 
 
-def test_a_class_that_is_nowhere_does_not_count():
+def test_absent_class_does_not_count():
     table = segmentation.confusion_matrix(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), 7)
     assert segmentation.mean_iou(table) == pytest.approx((1 / 2 + 1 / 2) / 2)
 
 
-def test_depth_errors_by_hand_and_by_torchmetrics():
+def test_depth_errors_match_torchmetrics():
     truth = torch.tensor([[2.0, 4.0], [10.0, 0.0]])
     found = torch.tensor([[2.4, 2.0], [12.5, 5.0]])
     errors = depth.depth_errors(found, truth)
@@ -99,10 +99,10 @@ def test_depth_errors_by_hand_and_by_torchmetrics():
     assert errors.delta == pytest.approx(1 / 3)  # 1.25 itself is not below 1.25
 
 
-def test_masks_that_colours_tell_are_found_and_blind_features_find_the_most_frequent(folder):
+def test_segmentation_needs_color_features(folder):
     splits = segmentation.TASK.load(str(folder), None)
     assert splits.train.names == ("red", "green", "blue")
-    found = run_task(segmentation.TASK, subject(splits))
+    found = run_task(segmentation.TASK, make_context(splits))
     assert found["segmentation_miou"] > 0.85
     assert found["segmentation_accuracy"] > 0.93
     assert found["segmentation_miou_random"] == pytest.approx(found["segmentation_miou_constant"])
@@ -112,9 +112,9 @@ def test_masks_that_colours_tell_are_found_and_blind_features_find_the_most_freq
     assert found["segmentation_accuracy_constant"] == pytest.approx(max(shares))
 
 
-def test_depth_that_colours_tell_is_found_and_blind_features_find_the_middle(folder):
+def test_depth_needs_color_features(folder):
     splits = depth.TASK.load(str(folder), None)
-    found = run_task(depth.TASK, subject(splits))
+    found = run_task(depth.TASK, make_context(splits))
     assert found["depth_delta"] > 0.8 and found["depth_abs_rel"] < 0.2
     assert found["depth_rmse"] < 0.6 * found["depth_rmse_constant"]
     assert found["depth_delta_random"] < 0.6
@@ -126,18 +126,18 @@ def test_depth_that_colours_tell_is_found_and_blind_features_find_the_middle(fol
 
 
 @pytest.mark.parametrize("task", [segmentation.TASK, depth.TASK], ids=lambda task: task.name)
-def test_figures_follow_from_the_pictures_alone(folder, task, monkeypatch):
+def test_metrics_ignore_global_rng(folder, task, monkeypatch):
     monkeypatch.setattr(dense_probe, "_STEPS", 20)
     splits = task.load(str(folder), None)
     torch.manual_seed(1)
-    one = run_task(task, subject(splits))
+    one = run_task(task, make_context(splits))
     torch.manual_seed(2)
-    assert run_task(task, subject(splits)) == one
+    assert run_task(task, make_context(splits)) == one
 
 
-def test_the_demo_has_both_and_its_features_are_extracted_once(monkeypatch):
+def test_demo_features_are_extracted_once(monkeypatch):
     demo = load_data("demo", size=27)
-    context = subject(segmentation.TASK.load(None, demo))
+    context = make_context(segmentation.TASK.load(None, demo))
     monkeypatch.setattr(dense_probe, "_STEPS", 1)
     monkeypatch.setattr(dense_probe, "_EPOCHS", 1)
     calls = []
@@ -150,7 +150,7 @@ def test_the_demo_has_both_and_its_features_are_extracted_once(monkeypatch):
     assert times == len(calls) == 4
 
 
-def test_the_probe_finds_a_linear_rule_whatever_the_units_of_the_features():
+def test_probe_ignores_feature_units():
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(64, 3, 4, 4, generator=generator)
     truth = (features[:, 0] > 0).long()
@@ -161,13 +161,13 @@ def test_the_probe_finds_a_linear_rule_whatever_the_units_of_the_features():
     assert (found == truth).double().mean() > 0.97
 
 
-def test_logits_are_enlarged_to_the_mask():
+def test_logits_are_resized_to_the_mask():
     probe = nn.Identity()
     logits = predict_dense(probe, torch.tensor([[[0.0, 1.0]]]), (2, 4))
     torch.testing.assert_close(logits[0, 0], torch.tensor([0.0, 0.25, 0.75, 1.0]))
 
 
-def test_the_last_map_is_found_where_a_network_pools_it():
+def test_last_map_before_pooling_is_found():
     net = torchvision.models.resnet18(weights=None)
     net.fc = nn.Identity()
     frozen = FrozenBackbone(net, side=64, crop_size=32)
@@ -178,7 +178,7 @@ def test_the_last_map_is_found_where_a_network_pools_it():
         find_map_layer(FrozenBackbone(nn.Flatten(), side=64, crop_size=32), 64)
 
 
-def test_whole_pictures_are_shown_none_of_it_cut_off(folder):
+def test_whole_images_are_used_uncropped(folder):
     splits = segmentation.TASK.load(str(folder), None)
     features = dense_features(FrozenBackbone(Colours(), side=32, crop_size=16), splits.test)
     assert features.maps.shape == (16, 3, 16, 16)
@@ -200,7 +200,7 @@ def test_whole_pictures_are_shown_none_of_it_cut_off(folder):
          or (f / "classes.txt").unlink(), "mode RGB; it takes one channel"),
     ],
 )  # fmt: skip
-def test_masks_that_do_not_fit_are_named_in_one_line(folder, spoil, says):
+def test_bad_masks_are_refused_by_name(folder, spoil, says):
     spoil(folder)
     with pytest.raises(DataError, match=says) as error:
         segmentation.TASK.load(str(folder), None)
@@ -216,13 +216,13 @@ def test_masks_that_do_not_fit_are_named_in_one_line(folder, spoil, says):
          or (f / "testdepth/03.png").unlink(), r"has shape \(2, 2\) for an image of 32 x 24"),
     ],
 )  # fmt: skip
-def test_depths_that_do_not_fit_are_named_in_one_line(folder, spoil, says):
+def test_bad_depths_are_refused_by_name(folder, spoil, says):
     spoil(folder)
     with pytest.raises(DataError, match=says):
         depth.TASK.load(str(folder), None)
 
 
-def test_depths_are_in_metres_from_png_and_npy(folder):
+def test_depths_are_read_in_metres(folder):
     (folder / "unit.txt").write_text("0.01")
     metres = np.full((24, 32), 3.5, np.float32)
     metres[0, 0] = np.inf
@@ -234,7 +234,7 @@ def test_depths_are_in_metres_from_png_and_npy(folder):
     assert set(np.unique(test.values(1))) <= {0, 20, 40, 80}
 
 
-def test_without_masks_it_is_said_what_is_taken(tints):
+def test_missing_masks_error_names_formats(tints):
     with pytest.raises(DataError, match="takes images with masks: demo, voc, or a folder"):
         segmentation.TASK.load(None, tints)
     with pytest.raises(DataError, match="takes images with depth: demo, or a folder"):

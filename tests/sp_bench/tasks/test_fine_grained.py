@@ -9,7 +9,7 @@ from sp_bench.tasks import linear, run_task
 from sp_bench.tasks.fine_grained import TASK, class_mean
 
 
-def test_the_class_mean_is_scikit_learns_balanced_accuracy():
+def test_class_mean_matches_scikit_learn():
     rng = np.random.default_rng(0)
     truth = rng.choice([0, 1, 2, 5], 200, p=[0.7, 0.1, 0.1, 0.1])
     found = np.where(rng.random(200) < 0.5, truth, rng.integers(0, 6, 200))
@@ -18,8 +18,8 @@ def test_the_class_mean_is_scikit_learns_balanced_accuracy():
     assert abs(expected - (truth == found).mean()) > 0.01
 
 
-def test_figures_are_class_means_of_the_same_probes(net, tints, ask):
-    context = ask(net, tints)
+def test_metrics_are_class_means_of_probes(net, tints, make_context):
+    context = make_context(net, tints)
     found = run_task(TASK, context)
     probe = linear.cached_probe(context.backbone, tints.train)
     prediction = probe.predict(context.backbone.features(tints.test).numpy())
@@ -29,13 +29,13 @@ def test_figures_are_class_means_of_the_same_probes(net, tints, ask):
     assert found["fine_grained_knn"] > 0.3
 
 
-def test_the_demo_is_asked_by_its_finer_classes():
+def test_demo_uses_fine_classes():
     demo = load_data("demo", size=54)
     splits = TASK.load(None, demo)
     assert torch.equal(splits.train.labels, demo.train.fine_labels)
     assert len(splits.train.classes) == 27
 
 
-def test_other_pictures_have_none(tints):
+def test_images_without_fine_classes_refused(tints):
     with pytest.raises(DataError, match="takes images in fine classes"):
         TASK.load(None, tints)

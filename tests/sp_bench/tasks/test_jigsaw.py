@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from sp_plugin.crops.boxes import cxcywh_to_xyxy
 
 
-class Means(nn.Module):
+class MeanColor(nn.Module):
     """The mean colour of a patch: on `ramps`, its position."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images.mean(dim=(2, 3))
 
 
-class Chance(nn.Module):
+class PatchNoise(nn.Module):
     """Numbers that depend on the patch but have no information about it."""
 
     def forward(self, images: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def ramps(arrays) -> Splits:
 
 
 @pytest.mark.parametrize("n", [2, 3])
-def test_patches_lie_in_their_cells_with_a_gap(n):
+def test_patches_lie_in_their_cells(n):
     edges = cxcywh_to_xyxy(patch_boxes(50, n, part=0)) * n
     cell = torch.stack([torch.arange(n).repeat(n), torch.arange(n).repeat_interleave(n)], dim=1)
     assert (edges[..., :2] >= cell - 1e-5).all() and (edges[..., 2:] <= cell + 1 + 1e-5).all()
@@ -63,7 +63,7 @@ def test_patches_lie_in_their_cells_with_a_gap(n):
     assert not torch.equal(patch_boxes(50, n, 0), patch_boxes(50, n, 1))
 
 
-def test_each_place_is_given_once_by_the_best_sum():
+def test_decode_finds_best_permutation():
     scores = np.random.default_rng(0).normal(size=(20, 4, 4))
     places = decode(scores)
     for each, found in zip(scores, places.tolist(), strict=True):
@@ -80,15 +80,15 @@ def test_piece_and_perfect_by_hand():
     assert solved.perfect == pytest.approx(1 / 3)
 
 
-def test_a_patch_lies_where_it_was_put():
+def test_laid_inverts_the_permutation():
     # Patch 0 is put in place 1, patch 1 in place 2, patch 2 in place 0.
     assert JigsawSolution(torch.arange(1), torch.tensor([[1, 2, 0, 3]])).laid.tolist() == [
         [2, 0, 1, 3]
     ]
 
 
-def test_features_that_tell_the_place_solve_it_and_chance_does_not(ramps, ask):
-    found = run_task(TASK, ask(Means(), ramps, Chance(), side=48, crop_size=16))
+def test_position_features_solve_the_jigsaw(ramps, make_context):
+    found = run_task(TASK, make_context(MeanColor(), ramps, PatchNoise(), side=48, crop_size=16))
     for n in (2, 3):
         assert found[f"jigsaw_{n}x{n}_piece"] > 0.98
         assert found[f"jigsaw_{n}x{n}_perfect"] > 0.95
@@ -98,14 +98,14 @@ def test_features_that_tell_the_place_solve_it_and_chance_does_not(ramps, ask):
     assert found["jigsaw_3x3_perfect_random"] == 0
 
 
-def test_chance_stands_beside_each_figure():
+def test_each_metric_has_its_chance():
     chance = {metric.key: metric.chance for metric in TASK.metrics}
     assert chance["jigsaw_3x3_piece"] == pytest.approx(1 / 9)
     assert chance["jigsaw_3x3_perfect"] == pytest.approx(1 / math.factorial(9))
     assert chance["jigsaw_2x2_perfect_random"] == pytest.approx(1 / 24)
 
 
-def test_patches_in_place_give_the_picture_and_swapped_ones_swap_it():
+def test_assemble_puts_patches_in_position():
     frames = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
     frames[0, 0, :16, :16], frames[0, 1, :16, 16:] = 200, 100
     boxes = patch_boxes(1, 2, part=0)
@@ -125,7 +125,7 @@ class Corner(nn.Module):
         return torch.cat([images[:, 2:, :half, :half].mean(dim=(2, 3)), images.mean((2, 3))], 1)
 
 
-def test_reassembled_pictures_are_known_as_intact_ones_and_shuffled_ones_are_not(arrays, ask):
+def test_reassembled_recognized_shuffled_not(arrays, make_context):
     rng = np.random.default_rng(0)
     rise = np.linspace(30, 225, 48)
 
@@ -141,7 +141,7 @@ def test_reassembled_pictures_are_known_as_intact_ones_and_shuffled_ones_are_not
         return arrays(pixels.astype(np.uint8), labels)
 
     splits = Splits("corners", part(200), part(200))
-    found = run_task(jigsaw_recognition.TASK, ask(Corner(), splits, side=48, crop_size=16))
+    found = run_task(jigsaw_recognition.TASK, make_context(Corner(), splits, side=48, crop_size=16))
     assert found["jigsaw_3x3_intact"] == 1
     assert found["jigsaw_3x3_reassembled"] > 0.9
     # The corner that decides gets any of nine patches: for class 0 it is blue one time in nine.
@@ -149,7 +149,7 @@ def test_reassembled_pictures_are_known_as_intact_ones_and_shuffled_ones_are_not
     assert found["jigsaw_recognition_chance"] == 0.5
 
 
-def test_one_picture_is_no_jigsaw(net, tints, arrays, ask):
+def test_one_image_is_refused(net, tints, arrays, make_context):
     alone = arrays(tints.test.pixels[:1], np.zeros(1))
     with pytest.raises(UnmeasurableError, match="two images"):
-        TASK.run(ask(net, Splits("alone", tints.train, alone)))
+        TASK.run(make_context(net, Splits("alone", tints.train, alone)))

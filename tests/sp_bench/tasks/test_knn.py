@@ -19,7 +19,7 @@ def clouds(n: int, d: int, classes: int, seed: int = 0) -> tuple[torch.Tensor, t
     return torch.from_numpy(points), torch.from_numpy(labels)
 
 
-def test_a_near_one_outvotes_many_that_are_far():
+def test_near_vote_outweighs_many_far():
     # At cosine 1 a vote is exp(10) = 22026; at 0.6 it is exp(6) = 403, and 19 of them are 7665.
     bank = torch.cat([torch.tensor([[2.0, 0.0]]), torch.tensor([[0.6, 0.8]]).repeat(19, 1)])
     labels = torch.tensor([0] + [1] * 19)
@@ -38,7 +38,7 @@ def test_only_the_nearest_twenty_vote():
     assert predict_knn(bank, labels, torch.tensor([[1.0, 0.0]]), 2).tolist() == [0]
 
 
-def test_it_is_the_weighted_cosine_rule_of_scikit_learn():
+def test_predict_matches_scikit_learn():
     (bank, labels), (queries, _) = clouds(400, 8, 5), clouds(300, 8, 5, seed=1)
     reference = KNeighborsClassifier(
         20, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.1)
@@ -48,7 +48,7 @@ def test_it_is_the_weighted_cosine_rule_of_scikit_learn():
     assert 0.3 < (expected == clouds(300, 8, 5, seed=1)[1].numpy()).mean() < 0.95
 
 
-def test_batches_change_nothing(monkeypatch):
+def test_batch_size_does_not_matter(monkeypatch):
     (bank, labels), (queries, _) = clouds(100, 8, 5), clouds(50, 8, 5, seed=1)
     whole = predict_knn(bank, labels, queries, 5)
     monkeypatch.setattr(knn, "_MAX_NUMBERS", 700)
@@ -57,7 +57,7 @@ def test_batches_change_nothing(monkeypatch):
 
 @settings(deadline=None)
 @given(st.permutations(range(30)), st.floats(0.01, 100))
-def test_neither_the_order_of_the_bank_nor_the_length_of_features_counts(order, length):
+def test_bank_order_and_scale_do_not_matter(order, length):
     (bank, labels), (queries, _) = clouds(30, 4, 3), clouds(10, 4, 3, seed=1)
     found = predict_knn(bank[order] * length, labels[order], queries / length, 3)
     assert torch.equal(found, predict_knn(bank, labels, queries, 3))
@@ -66,12 +66,12 @@ def test_neither_the_order_of_the_bank_nor_the_length_of_features_counts(order, 
 @pytest.mark.parametrize(
     ("bank", "k"), [(1, 1), (19, 19), (20, 20), (49_999, 20), (50_000, 200), (10**6, 200)]
 )
-def test_how_many_vote(bank, k):
+def test_number_of_neighbors(bank, k):
     assert num_neighbours(bank) == k
 
 
-def test_top_1_is_the_share_that_scikit_learn_puts_right(net, tints, ask):
-    context = ask(net, tints)
+def test_top_1_matches_scikit_learn(net, tints, make_context):
+    context = make_context(net, tints)
     bank, queries = (context.backbone.features(part) for part in (tints.train, tints.test))
     reference = KNeighborsClassifier(
         20, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.1)

@@ -14,10 +14,10 @@ from sp_bench.tasks.pair import TASK
 from torch import Tensor, nn
 
 
-def test_an_encoder_that_knows_where_it_is_has_r2_1_and_a_gain_in_every_component(
-    ramps, ask, position, chance
-):
-    found = run_task(TASK, ask(position, ramps, chance, side=64, crop_size=32))
+def test_position_encoder_gains_everywhere(ramps, make_context, position_encoder, noise_encoder):
+    found = run_task(
+        TASK, make_context(position_encoder, ramps, noise_encoder, side=64, crop_size=32)
+    )
     for name in ("dx", "dy", "scale"):
         assert found[f"pair_{name}_r2"] > 0.97
         assert found[f"pair_{name}_equal"] > 0.9
@@ -30,10 +30,10 @@ def test_an_encoder_that_knows_where_it_is_has_r2_1_and_a_gain_in_every_componen
     assert found["pair_dy_error"] < 0.02
 
 
-def test_an_encoder_that_reads_sharpness_alone_is_found_out_on_equalised_pairs(
-    fractals, ask, sharpness, chance
-):
-    found = run_task(TASK, ask(sharpness, fractals, chance, side=96, crop_size=48))
+def test_equal_pairs_expose_sharpness_cue(fractals, make_context, sharpness_encoder, noise_encoder):
+    found = run_task(
+        TASK, make_context(sharpness_encoder, fractals, noise_encoder, side=96, crop_size=48)
+    )
     assert found["pair_scale_r2"] > 0.95
     assert found["pair_scale_gain"] > 0.5
     assert abs(found["pair_scale_equal"]) < 0.08
@@ -41,17 +41,22 @@ def test_an_encoder_that_reads_sharpness_alone_is_found_out_on_equalised_pairs(
     assert abs(found["pair_dx_r2"]) < 0.05
 
 
-def test_probes_are_fitted_on_training_pictures_and_scored_on_the_others(
-    ramps, arrays, ask, position, chance
+def test_probes_fit_on_train_score_on_test(
+    ramps, arrays, make_context, position_encoder, noise_encoder
 ):
     mirrored = arrays(np.ascontiguousarray(ramps.test.pixels[:, :, ::-1]), ramps.test.labels)
-    found = run_task(TASK, ask(position, Splits("mirrored", ramps.train, mirrored), chance))
+    found = run_task(
+        TASK,
+        make_context(position_encoder, Splits("mirrored", ramps.train, mirrored), noise_encoder),
+    )
     assert found["pair_dx_r2"] == pytest.approx(-3, abs=0.3)  # all shifts have the wrong sign
     assert found["pair_dy_r2"] > 0.97
 
 
-def test_an_encoder_that_knows_nothing_gains_nothing(ramps, ask, position, chance):
-    found = run_task(TASK, ask(chance, ramps, position, side=64, crop_size=32))
+def test_noise_encoder_gains_nothing(ramps, make_context, position_encoder, noise_encoder):
+    found = run_task(
+        TASK, make_context(noise_encoder, ramps, position_encoder, side=64, crop_size=32)
+    )
     for metric in TASK.metrics[:4]:
         assert abs(found[metric.key]) < 0.05
     assert min(found[f"pair_{name}_random"] for name in ("dx", "dy", "scale")) > 0.97
@@ -59,8 +64,8 @@ def test_an_encoder_that_knows_nothing_gains_nothing(ramps, ask, position, chanc
     assert found["pair_scale_error"] == pytest.approx(0.8 * 0.155 / math.log(2), rel=0.15)
 
 
-def test_gains_are_the_differences_of_what_stands_beside_them(net, tints, ask):
-    found = run_task(TASK, ask(net, tints))
+def test_gains_are_differences_of_r2(net, tints, make_context):
+    found = run_task(TASK, make_context(net, tints))
     for name in ("dx", "dy", "scale"):
         gain = found[f"pair_{name}_r2"] - found[f"pair_{name}_one"]
         assert found[f"pair_{name}_gain"] == pytest.approx(gain)
@@ -68,7 +73,7 @@ def test_gains_are_the_differences_of_what_stands_beside_them(net, tints, ask):
     assert found["pair_scale_equal_gain"] == pytest.approx(equal)
 
 
-def test_four_gains_are_the_headlines_and_errors_are_better_low():
+def test_headline_metrics_are_the_four_gains():
     assert [metric.key for metric in TASK.metrics if metric.headline] == [
         "pair_dx_gain",
         "pair_dy_gain",
@@ -79,7 +84,7 @@ def test_four_gains_are_the_headlines_and_errors_are_better_low():
     assert low == {"pair_dx_error", "pair_dy_error", "pair_scale_error"}
 
 
-def test_the_baseline_and_sp_are_shown_the_same_crops(tints, ask, chance):
+def test_backbones_see_the_same_crops(tints, make_context, noise_encoder):
     class Seen(nn.Module):
         def __init__(self, width: int) -> None:
             super().__init__()
@@ -92,13 +97,13 @@ def test_the_baseline_and_sp_are_shown_the_same_crops(tints, ask, chance):
     arms = [Seen(5), Seen(9)]
     for seed, arm in enumerate(arms):
         torch.manual_seed(seed)
-        context = ask(arm, tints, chance, seed=seed)
+        context = make_context(arm, tints, noise_encoder, seed=seed)
         arm.images.clear()
         TASK.run(context)
     assert torch.equal(torch.cat(arms[0].images), torch.cat(arms[1].images))
 
 
-def test_a_partner_takes_another_picture(net, tints, arrays, ask):
+def test_one_image_is_refused(net, tints, arrays, make_context):
     alone = arrays(tints.test.pixels[:1], np.zeros(1))
     with pytest.raises(UnmeasurableError, match="two images"):
-        TASK.run(ask(net, Splits("alone", tints.train, alone)))
+        TASK.run(make_context(net, Splits("alone", tints.train, alone)))

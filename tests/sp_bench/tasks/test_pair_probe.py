@@ -26,7 +26,7 @@ from sp_bench.tasks.pair_sampling import SampledCrops, sample_crop_groups
 from torch import Tensor
 
 
-def knowing_boxes(part: int) -> PairFeatures:
+def box_features(part: int) -> PairFeatures:
     """Features that hold each crop's centre and log sides, mixed and with a little noise."""
     draws = sample_crop_groups(1500, 3000, 96, 32, part)
     known = torch.cat([draws.boxes[..., :2], draws.boxes[..., 2:].log()], dim=-1)
@@ -42,10 +42,10 @@ def noise_like(views: Tensor, seed: int) -> Tensor:
 
 @pytest.fixture(scope="module")
 def boxes() -> tuple[PairFeatures, PairFeatures]:
-    return knowing_boxes(0), knowing_boxes(1)
+    return box_features(0), box_features(1)
 
 
-def test_features_that_hold_both_boxes_tell_all_and_one_view_tells_a_part(boxes):
+def test_box_features_predict_the_targets(boxes):
     both, one = r2_of_both(*boxes), r2_of_one(*boxes)
     assert (both > 0.99).all()
     # In windows of side U[0.5, 1] and with IoU <= 0.1 a view alone predicts 0.48 of the shift.
@@ -53,7 +53,7 @@ def test_features_that_hold_both_boxes_tell_all_and_one_view_tells_a_part(boxes)
     assert 0.2 < one[2] < 0.6
 
 
-def test_an_encoder_that_tells_of_one_view_only_has_no_gain(boxes):
+def test_one_view_encoder_has_no_gain(boxes):
     known = [
         replace(part, views=torch.stack([part.views[0], noise_like(part.views[1], seed)]))
         for seed, part in enumerate(boxes)
@@ -66,7 +66,7 @@ def test_an_encoder_that_tells_of_one_view_only_has_no_gain(boxes):
     torch.testing.assert_close(r2_of_one(*mirrored), one)
 
 
-def test_features_that_tell_of_the_pair_only_together_are_all_gain(boxes):
+def test_joint_features_are_all_gain(boxes):
     """A shared offset hides the position of each view; only their difference has it."""
     hidden = [
         replace(part, views=part.views + 10 * noise_like(part.views[:1], seed))
@@ -76,12 +76,12 @@ def test_features_that_tell_of_the_pair_only_together_are_all_gain(boxes):
     assert (r2_of_one(*hidden).abs() < 0.05).all()
 
 
-def test_a_shuffled_partner_is_worth_no_more_than_one_view(boxes):
+def test_shuffled_partner_equals_one_view(boxes):
     alone, mixed = r2_of_one(*boxes), r2_of_both(*map(shuffle_partners, boxes))
     assert (mixed - alone).abs().max() < 0.05
 
 
-def test_features_that_tell_nothing_get_no_r2_and_do_not_fall_far_below():
+def test_noise_features_have_r2_near_zero():
     parts = [sample_crop_groups(400, 800, 96, 32, part) for part in (0, 1)]
     fit, score = (
         PairFeatures(noise_like(torch.empty(2, 800, 150), seed), draws.targets, draws.image)
@@ -91,14 +91,14 @@ def test_features_that_tell_nothing_get_no_r2_and_do_not_fall_far_below():
         assert score_r2.abs().max() < 0.03
 
 
-def test_r2_is_that_of_scikit_learn_for_the_probes_predictions(boxes):
+def test_r2_matches_scikit_learn(boxes):
     fit, score = (replace(part, views=part.views.round(decimals=0)) for part in boxes)
     expected = r2_score(score.targets, predict_from_both(fit, score), multioutput="raw_values")
     assert r2_of_both(fit, score).tolist() == pytest.approx(expected.tolist())
     assert (expected < 0.99).all()
 
 
-def test_the_probe_is_the_ridge_with_the_least_leave_one_out_error_by_brute_force():
+def test_probe_is_best_leave_one_out_ridge():
     generator = torch.Generator().manual_seed(0)
     x, w = torch.randn(40, 12, generator=generator), torch.randn(12, 2, generator=generator)
     y = x @ w + torch.tensor([0.5, 20.0]) * torch.randn(40, 2, generator=generator)
@@ -121,7 +121,7 @@ def test_the_probe_is_the_ridge_with_the_least_leave_one_out_error_by_brute_forc
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 20), min_size=2, max_size=60))
-def test_each_pair_is_given_a_partner_of_another_picture_and_each_partner_once(images):
+def test_partner_is_from_another_image(images):
     image = torch.tensor(images)
     if 2 * int(image.bincount().max()) > len(image):
         return
@@ -130,14 +130,14 @@ def test_each_pair_is_given_a_partner_of_another_picture_and_each_partner_once(i
     assert (image[partner] != image).all()
 
 
-def test_shuffling_leaves_the_first_view_and_the_truth(boxes):
+def test_shuffling_keeps_view_a_and_targets(boxes):
     pairs, mixed = boxes[0], shuffle_partners(boxes[0])
     assert torch.equal(mixed.views[0], pairs.views[0])
     assert torch.equal(mixed.targets, pairs.targets)
     assert torch.equal(mixed.views[1], pairs.views[1][other_image_partners(pairs.image)])
 
 
-def test_an_mlp_tells_what_is_not_linear_and_gives_nothing_for_noise(boxes):
+def test_mlp_learns_nonlinear_not_noise(boxes):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3000, 2, generator=generator)
     y = torch.stack([x[:, 0] * x[:, 1] * 5 + 3, x[:, 0]], dim=1)
@@ -153,7 +153,7 @@ def test_an_mlp_tells_what_is_not_linear_and_gives_nothing_for_noise(boxes):
     assert r2_of_both(*noise, predict_mlp).abs().max() < 0.1
 
 
-def test_parts_by_distance_overlap_and_size_by_hand():
+def test_parts_by_distance_overlap_and_size():
     a = torch.tensor([[0.3, 0.5, 0.2, 0.2]]).repeat(6, 1)
     b = a.clone()
     b[:, 0] += torch.tensor([0.05, 0.1, 0.25, 0.3, 0.45, 0.5])
@@ -166,7 +166,7 @@ def test_parts_by_distance_overlap_and_size_by_hand():
     assert (parts["alike"] ^ parts["unlike"]).all() and (parts["apart"] ^ parts["overlap"]).all()
 
 
-def test_the_gain_of_a_part_is_that_of_scikit_learn_on_its_pairs():
+def test_gain_of_a_part_matches_scikit_learn():
     generator = torch.Generator().manual_seed(0)
     truth, noise, other = torch.randn(3, 200, 3, generator=generator).double()
     both, ones = truth + 0.3 * noise, [truth + noise, truth + 2 * other]

@@ -11,12 +11,12 @@ from sp_bench.tasks.robustness import TASK
 
 
 @pytest.fixture
-def few(monkeypatch):
+def few_images(monkeypatch):
     monkeypatch.setattr(robustness, "_MAX_IMAGES", 24)
 
 
-def test_it_is_the_mean_over_corruptions_and_severities_of_the_clean_probe(net, tints, ask, few):
-    context = ask(net, tints, side=32)
+def test_score_is_mean_over_corruptions(net, tints, make_context, few_images):
+    context = make_context(net, tints, side=32)
     found = run_task(TASK, context)
     probe = linear.fit_probe(context.backbone.features(tints.train).numpy(), tints.train.labels)
     chosen = robustness.subsample(40, 24)
@@ -41,7 +41,7 @@ def test_it_is_the_mean_over_corruptions_and_severities_of_the_clean_probe(net, 
     assert mean < clean
 
 
-def test_no_figure_is_called_mce():
+def test_no_metric_is_called_mce():
     assert not [f for f in TASK.metrics if "mce" in (f.key + f.label).lower()]
 
 
@@ -56,9 +56,9 @@ def folder(tmp_path, tints):
     return tmp_path
 
 
-def test_files_are_read_with_their_labels(folder, net, tints, ask):
+def test_files_are_read_with_their_labels(folder, net, tints, make_context):
     splits = TASK.load(str(folder), tints)
-    found = run_task(TASK, ask(net, splits))
+    found = run_task(TASK, make_context(net, splits))
     assert found["robustness_fog"] == found["robustness_clean"]
     assert found["robustness_contrast"] == pytest.approx(0.25)  # one class for all, of four
     assert found["robustness"] == pytest.approx((found["robustness_clean"] + 14 * 0.25) / 15)
@@ -74,7 +74,7 @@ def test_files_are_read_with_their_labels(folder, net, tints, ask):
         ("snow", np.array([{}], dtype=object), "snow.npy is no array"),
     ],
 )
-def test_files_that_do_not_fit_are_named_in_one_line(folder, tints, name, array, says):
+def test_bad_files_are_refused_by_name(folder, tints, name, array, says):
     (folder / f"{name}.npy").unlink()
     if array is not None:
         np.save(folder / f"{name}.npy", array, allow_pickle=True)
@@ -83,11 +83,11 @@ def test_files_that_do_not_fit_are_named_in_one_line(folder, tints, name, array,
     assert "\n" not in str(error.value)
 
 
-def test_files_alone_are_not_enough(folder):
+def test_files_need_clean_images(folder):
     with pytest.raises(DataError, match="takes clean images too"):
         TASK.load(str(folder), None)
 
 
-def test_without_files_the_pictures_of_all_tasks_are_corrupted(tints):
+def test_default_corrupts_the_shared_images(tints):
     assert TASK.load(None, tints) is tints
     assert isinstance(TASK.load(None, tints), Splits)

@@ -13,12 +13,12 @@ from sp_bench.tasks.shape_bias import TASK, decide, shape_bias
 from torch import Tensor, nn
 
 
-class Colour(nn.Module):
+class ColorEncoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return images.amax(dim=(2, 3))
 
 
-class Outline(nn.Module):
+class OutlineEncoder(nn.Module):
     """How much of the image is bright, in any colour."""
 
     def forward(self, images: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ COLOURS = np.array([[220, 40, 40], [40, 220, 40], [40, 40, 220]])
 SIDES = (8, 14, 22)
 
 
-def draw(shape: int, texture: int, shift: int) -> np.ndarray:
+def draw_square(shape: int, texture: int, shift: int) -> np.ndarray:
     """A square whose size is the shape and whose colour is the texture."""
     pixels = np.zeros((32, 32, 3), np.uint8)
     pixels[2 + shift : 2 + shift + SIDES[shape], 3 : 3 + SIDES[shape]] = COLOURS[texture]
@@ -39,9 +39,9 @@ def draw(shape: int, texture: int, shift: int) -> np.ndarray:
 
 
 @pytest.fixture
-def main(arrays) -> Splits:
+def squares(arrays) -> Splits:
     labels = np.arange(60) % 3
-    part = arrays(np.stack([draw(k, k, i % 7) for i, k in enumerate(labels)]), labels)
+    part = arrays(np.stack([draw_square(k, k, i % 7) for i, k in enumerate(labels)]), labels)
     part.classes = CLASSES
     return Splits("squares", part, part)
 
@@ -53,12 +53,12 @@ def folder(tmp_path):
         (tmp_path / shape).mkdir()
         for j, texture in enumerate(names):
             for n in range(2):
-                pixels = draw(min(i, 2), min(j, 2), n)
+                pixels = draw_square(min(i, 2), min(j, 2), n)
                 Image.fromarray(pixels).save(tmp_path / shape / f"{shape}{n}-{texture}{n + 3}.png")
     return tmp_path
 
 
-def test_the_share_and_the_decision_by_hand():
+def test_share_and_decision_by_hand():
     shapes, textures = np.array([0, 0, 0, 1, 1]), np.array([1, 1, 1, 2, 2])
     assert shape_bias(np.array([0, 0, 1, 2, 0]), shapes, textures) == 2 / 4
     assert shape_bias(np.array([2, 2, 2, 0, 0]), shapes, textures) == 0.5
@@ -66,20 +66,22 @@ def test_the_share_and_the_decision_by_hand():
     assert decide(scores, np.array([1, 2])).tolist() == [2, 1]
 
 
-def test_a_network_that_sees_one_cue_decides_by_it_and_counts_are_told(folder, main, ask):
-    splits = TASK.load(str(folder), main)
+def test_single_cue_network_decides_by_it(folder, squares, make_context):
+    splits = TASK.load(str(folder), squares)
     # Three known classes, six pairs that differ, two images each; the oven is none of them.
     assert len(splits.test) == 12
-    found = run_task(TASK, ask(Outline(), splits, Colour(), side=32, crop_size=16))
+    found = run_task(
+        TASK, make_context(OutlineEncoder(), splits, ColorEncoder(), side=32, crop_size=16)
+    )
     assert found["shape_bias"] == 1 and found["shape_bias_random"] == 0
     assert found["shape_bias_decided"] == found["shape_bias_images"] == 12
     assert (found["shape_bias_by_shape"], found["shape_bias_by_texture"]) == (1, 0)
     assert found["shape_bias_by_chance"] == pytest.approx(1 / 3)
 
 
-def test_classes_are_matched_by_the_file_in_the_folder(folder, main):
+def test_classes_json_maps_class_names(folder, squares):
     (folder / "classes.json").write_text('{"car": "ship", "boat": "Automobile"}')
-    test = TASK.load(str(folder), main).test
+    test = TASK.load(str(folder), squares).test
     by_name = dict(zip(("automobile", "cat", "ship"), range(3), strict=True))
     first = [int(test.labels[i]) for i in range(len(test))]
     # In the order of the folders' names: boat, car, cat.
@@ -96,20 +98,20 @@ def test_classes_are_matched_by_the_file_in_the_folder(folder, main):
         (lambda f: (f / "classes.json").write_text("car"), "no JSON"),
     ],
 )  # fmt: skip
-def test_folders_that_do_not_fit_are_refused_in_one_line(folder, main, spoil, says):
+def test_bad_folders_are_refused_in_one_line(folder, squares, spoil, says):
     spoil(folder)
     with pytest.raises(DataError, match=says) as error:
-        TASK.load(str(folder), main)
+        TASK.load(str(folder), squares)
     assert "\n" not in str(error.value)
 
 
-def test_class_folders_that_do_not_match_are_said(folder, main):
-    main.train.classes = ("ant", "bee", "cat")
+def test_unmatched_class_folders_are_refused(folder, squares):
+    squares.train.classes = ("ant", "bee", "cat")
     with pytest.raises(DataError, match=r"1 of its classes \(boat, car, cat, oven\) are the probe"):
-        TASK.load(str(folder), main)
+        TASK.load(str(folder), squares)
 
 
-def test_the_demo_sets_conflict_where_they_should():
+def test_demo_cues_conflict_only_in_test():
     splits = load_demo_cues()
     assert torch.equal(splits.train.labels, splits.train.textures)
     pairs = set(zip(splits.test.labels.tolist(), splits.test.textures.tolist(), strict=True))

@@ -21,29 +21,25 @@ each_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 
 
 @each_task
-def test_a_task_gives_what_it_promised_whatever_the_seed_and_the_global_generators(
-    task, net, for_task, ask, short
-):
-    splits = for_task(task)
+def test_metrics_ignore_seed_and_global_rng(task, net, splits_for_task, make_context, short_probes):
+    splits = splits_for_task(task)
     torch.manual_seed(1)
-    one = run_task(task, ask(net, splits))
+    one = run_task(task, make_context(net, splits))
     assert all(map(math.isfinite, one.values()))
     torch.manual_seed(2)
     np.random.seed(2)  # noqa: NPY002
-    assert run_task(task, ask(net, splits, seed=7)) == one
+    assert run_task(task, make_context(net, splits, seed=7)) == one
     assert list(one) == [metric.key for metric in task.metrics]
 
 
 @each_task
-def test_a_task_leaves_the_backbone_and_the_generators_as_they_were(
-    task, net, for_task, ask, short
-):
+def test_task_leaves_backbone_and_rng(task, net, splits_for_task, make_context, short_probes):
     net.train()
     net[1].eval()
     modes = [part.training for part in net.modules()]
     state = {key: value.clone() for key, value in net.state_dict().items()}
     drawn = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
-    task.run(ask(net, for_task(task)))
+    task.run(make_context(net, splits_for_task(task)))
     assert torch.equal(torch.get_rng_state(), drawn[0])
     assert random.getstate() == drawn[1]
     assert (np.random.get_state()[1] == drawn[2]).all()  # noqa: NPY002
@@ -52,14 +48,14 @@ def test_a_task_leaves_the_backbone_and_the_generators_as_they_were(
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
-def test_no_two_tasks_share_a_name_or_a_key_or_a_label():
+def test_names_keys_and_labels_are_unique():
     assert len({task.name for task in TASKS}) == len(TASKS)
     metrics = [metric for task in TASKS for metric in task.metrics]
     for named in ([m.key for m in metrics], [m.label for m in metrics]):
         assert [name for name, times in Counter(named).items() if times > 1] == []
 
 
-def test_the_tasks_of_the_folder_are_found_in_one_order():
+def test_tasks_are_found_in_a_fixed_order():
     assert [name for name in all_tasks() if name in ("pair", "linear", "knn")] == [
         "knn",
         "linear",
@@ -67,7 +63,7 @@ def test_the_tasks_of_the_folder_are_found_in_one_order():
     ]
 
 
-def test_a_file_with_a_task_is_a_task_and_a_file_without_is_not(tmp_path, monkeypatch):
+def test_only_files_with_a_task_are_found(tmp_path, monkeypatch):
     import sp_bench.tasks as package
 
     (tmp_path / "a_new_task.py").write_text(
@@ -82,62 +78,67 @@ def test_a_file_with_a_task_is_a_task_and_a_file_without_is_not(tmp_path, monkey
         package._discover.cache_clear()
 
 
-def test_tasks_come_in_the_order_asked_each_once():
+def test_selected_tasks_keep_order_once():
     assert [task.name for task in find_tasks(["pair", "knn", "pair"])] == ["pair", "knn"]
 
 
-def test_an_unknown_task_gets_one_line_with_the_nearest():
+def test_unknown_task_suggests_nearest():
     with pytest.raises(ConfigError, match=r"^tasks: there is no 'kn'; did you mean 'knn'\?$"):
         find_tasks(["linear", "kn"])
 
 
-def task_that_gives(metrics):
+def task_returning(metrics):
     return Task(
         "odd", (MetricSpec("one", "one"), MetricSpec("two", "two")), lambda context: metrics
     )
 
 
-def test_figures_come_in_the_order_promised_as_plain_numbers(net, tints, ask):
-    found = run_task(task_that_gives({"two": np.float32(2), "one": 1}), ask(net, tints))
+def test_metrics_are_ordered_plain_floats(net, tints, make_context):
+    found = run_task(task_returning({"two": np.float32(2), "one": 1}), make_context(net, tints))
     assert list(found.items()) == [("one", 1.0), ("two", 2.0)]
     assert [type(value) for value in found.values()] == [float, float]
 
 
 @pytest.mark.parametrize("given", [{"one": 1.0}, {"one": 1.0, "two": 2.0, "three": 3.0}])
-def test_figures_missing_or_not_promised_are_an_error_that_names_them(given, net, tints, ask):
+def test_wrong_metric_names_are_an_error(given, net, tints, make_context):
     with pytest.raises(ValueError, match=r"^task odd: .*(two|three)$"):
-        run_task(task_that_gives(given), ask(net, tints))
+        run_task(task_returning(given), make_context(net, tints))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_figure_that_is_not_finite_is_an_error(value, net, tints, ask):
+def test_nonfinite_metric_is_an_error(value, net, tints, make_context):
     with pytest.raises(ValueError, match="task odd: two is"):
-        run_task(task_that_gives({"one": 1.0, "two": value}), ask(net, tints))
+        run_task(task_returning({"one": 1.0, "two": value}), make_context(net, tints))
 
 
-def test_what_cannot_be_measured_is_nan_and_the_reason_is_logged(net, tints, ask, caplog):
+def test_unmeasurable_is_nan_and_logged(net, tints, make_context, caplog):
     def run(context):
         raise UnmeasurableError("data: no depth")
 
     task = Task("odd", (MetricSpec("one", "one"), MetricSpec("two", "two")), run)
     with caplog.at_level(logging.WARNING, logger="sp_bench"):
-        found = run_task(task, ask(net, tints, seed=3))
+        found = run_task(task, make_context(net, tints, seed=3))
     assert list(found) == ["one", "two"]
     assert all(math.isnan(value) for value in found.values())
     assert "task odd, seed 3: not measured: data: no depth" in caplog.text
 
 
-def test_a_backbone_that_diverged_is_nan_in_every_task(net, for_task, ask):
+def test_diverged_backbone_gives_nan(net, splits_for_task, make_context):
     net[0].weight.data.fill_(math.nan)
     for task in TASKS:
-        assert all(math.isnan(value) for value in run_task(task, ask(net, for_task(task))).values())
+        assert all(
+            math.isnan(value)
+            for value in run_task(task, make_context(net, splits_for_task(task))).values()
+        )
 
 
-def test_a_task_draws_from_generators_of_its_own_even_where_it_does_not_know(net, tints, ask):
+def test_task_uses_private_generators(net, tints, make_context):
     def run(context):
         return {"one": float(torch.rand(())), "two": random.random() + float(np.random.rand())}  # noqa: NPY002
 
     task = Task("odd", (MetricSpec("one", "one"), MetricSpec("two", "two")), run)
     before = torch.get_rng_state()
-    assert run_task(task, ask(net, tints)) == run_task(task, ask(net, tints, seed=1))
+    assert run_task(task, make_context(net, tints)) == run_task(
+        task, make_context(net, tints, seed=1)
+    )
     assert torch.equal(torch.get_rng_state(), before)

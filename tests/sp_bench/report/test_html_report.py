@@ -15,7 +15,7 @@ from sp_bench.results import Results
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
 
-class Reader(HTMLParser):
+class HtmlReader(HTMLParser):
     """Checks that tags balance; keeps tags with their attributes, and the text."""
 
     def __init__(self, page: str) -> None:
@@ -44,12 +44,12 @@ class Reader(HTMLParser):
 
 
 @pytest.fixture
-def examples() -> PairExamples:
+def pair_examples() -> PairExamples:
     box = torch.tensor([[0.3, 0.3, 0.2, 0.4]])
     return PairExamples(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), box, box + 0.2, box + 0.7)
 
 
-def test_page_holds_every_headline_figure_in_its_row(results: Results) -> None:
+def test_page_has_row_per_headline_metric(results: Results) -> None:
     page = render(results)
     rows = re.findall(r"<tr><th scope=\"row\">.*?</tr>", page)
     for line in comparison_table(headline_rows(results.rows)).cells:
@@ -61,8 +61,8 @@ def test_page_holds_every_headline_figure_in_its_row(results: Results) -> None:
         assert ('class="bold"' in row) == bool(verdict)
 
 
-def test_page_says_how_it_was_made(results: Results) -> None:
-    text = " ".join(Reader(render(results)).text.split())
+def test_page_describes_the_run(results: Results) -> None:
+    text = " ".join(HtmlReader(render(results)).text.split())
     for said in (
         "Spatial Prediction with simclr", "Backbone tiny_resnet. Data holiday. 3 seeds.",
         "weight 0.25", "torch 9.8.7", "processor abacus", "classes sea, wood", "skipped 1",
@@ -72,11 +72,9 @@ def test_page_says_how_it_was_made(results: Results) -> None:
         assert said in text, said
 
 
-def test_page_balances_and_asks_nothing_of_a_network(
-    results: Results, examples: PairExamples
-) -> None:
-    page = render(results, examples)
-    reader = Reader(page)
+def test_page_is_valid_and_self_contained(results: Results, pair_examples: PairExamples) -> None:
+    page = render(results, pair_examples)
+    reader = HtmlReader(page)
     assert {tag for tag, _ in reader.tags}.isdisjoint({"script", "link", "iframe", "object"})
     asked = [
         value or ""
@@ -90,7 +88,7 @@ def test_page_balances_and_asks_nothing_of_a_network(
     assert "http" not in names.sub("", page) and "@import" not in page
 
 
-def test_ids_are_unique_and_every_reference_is_to_one(results: Results) -> None:
+def test_ids_are_unique_and_resolved(results: Results) -> None:
     page = render(results)
     ids = re.findall(r'\bid="([^"]*)"', page)
     assert len(ids) == len(set(ids)) > 0
@@ -99,31 +97,33 @@ def test_ids_are_unique_and_every_reference_is_to_one(results: Results) -> None:
     }
 
 
-def test_hostile_text_is_shown_not_run(results: Results) -> None:
+def test_hostile_text_is_escaped(results: Results) -> None:
     hostile = "<script>alert('x')</script>"
     results.settings |= {"method": hostile, "note": hostile, "sp": {"layer": hostile}}
     results.data |= {"name": hostile, "skipped": [f"{hostile}.jpg"]}
     results.versions["torch"] = hostile
     results.machine["processor"] = hostile
     results.rows[0].metric = type(results.rows[0].metric)("knn", hostile, percent=True)
-    reader = Reader(render(results))
+    reader = HtmlReader(render(results))
     assert "script" not in {tag for tag, _ in reader.tags}
     assert reader.text.count("alert('x')") >= 9
 
 
-def test_same_input_same_page(results: Results, examples: PairExamples, tmp_path: Path) -> None:
+def test_same_input_gives_same_page(
+    results: Results, pair_examples: PairExamples, tmp_path: Path
+) -> None:
     for name in ("one", "two"):
-        write_report(results, examples, tmp_path / f"{name}.html")
+        write_report(results, pair_examples, tmp_path / f"{name}.html")
     one, two = ((tmp_path / f"{name}.html").read_bytes() for name in ("one", "two"))
     assert one == two
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.html", "two.html"]
 
 
-def test_what_there_is_not_is_left_out(results: Results) -> None:
+def test_missing_sections_are_left_out(results: Results) -> None:
     results.runs = []
     results.rows = results.rows[:1]
     results.data.pop("skipped")
-    text = Reader(render(results)).text
+    text = HtmlReader(render(results)).text
     assert "kNN (top-1)" in text
     for absent in (
         "Learning curves", "Sampled pairs", "Controls of the pair task", "Further metrics",
@@ -132,10 +132,10 @@ def test_what_there_is_not_is_left_out(results: Results) -> None:
         assert absent not in text, absent
 
 
-def test_one_seed_is_called_a_lead(results: Results) -> None:
-    assert "a lead, not a result" not in Reader(render(results)).text
+def test_one_seed_is_marked_preliminary(results: Results) -> None:
+    assert "a lead, not a result" not in HtmlReader(render(results)).text
     for row in results.rows:
         row.seeds, row.low, row.high = 1, float("nan"), float("nan")
-    text = Reader(render(results)).text
+    text = HtmlReader(render(results)).text
     assert "a lead, not a result" in text and text.count("one seed") >= 3
     assert "nan" not in text.lower()

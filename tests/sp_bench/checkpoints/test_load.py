@@ -30,11 +30,11 @@ def vit(seed: int, side: int = 32) -> nn.Module:
         return make_backbone("tiny_vit", side)
 
 
-def below(prefix: str, state: State) -> State:
+def add_prefix(prefix: str, state: State) -> State:
     return {prefix + name: value for name, value in state.items()}
 
 
-def noise(state: State) -> State:
+def filled_with_7(state: State) -> State:
     return {name: torch.full_like(value, 7) for name, value in state.items()}
 
 
@@ -54,44 +54,70 @@ def as_sequential(net: nn.Module) -> State:
     return nn.Sequential(*list(net.children())[:-1]).state_dict()
 
 
-head = {"projector.0.weight": torch.ones(3, 3)}
-R, V = resnet(1).state_dict(), vit(1).state_dict()
+PROJECTOR = {"projector.0.weight": torch.ones(3, 3)}
+RESNET, VIT = resnet(1).state_dict(), vit(1).state_dict()
 FORMS = {
-    "plain": (R, ""),
-    "torchvision": ({**R, "fc.weight": torch.ones(9, 512), "fc.bias": torch.ones(9)}, ""),
-    "timm": ({"state_dict": V}, ""),
-    "timm's script": ({"epoch": 3, "arch": "vit", "state_dict": below("module.", V)}, "module."),
-    "Lightning": ({"state_dict": below("backbone.", R) | head, "epoch": 3}, "backbone."),
+    "plain": (RESNET, ""),
+    "torchvision": ({**RESNET, "fc.weight": torch.ones(9, 512), "fc.bias": torch.ones(9)}, ""),
+    "timm": ({"state_dict": VIT}, ""),
+    "timm's script": (
+        {"epoch": 3, "arch": "vit", "state_dict": add_prefix("module.", VIT)},
+        "module.",
+    ),
+    "Lightning": (
+        {"state_dict": add_prefix("backbone.", RESNET) | PROJECTOR, "epoch": 3},
+        "backbone.",
+    ),
     "lightly, dino": (
-        {"state_dict": below("teacher_backbone.", noise(R)) | below("student_backbone.", R)},
+        {
+            "state_dict": add_prefix("teacher_backbone.", filled_with_7(RESNET))
+            | add_prefix("student_backbone.", RESNET)
+        },
         "student_backbone.",
     ),
     "lightly, Sequential": (
-        {"state_dict": below("backbone.", as_sequential(resnet(1)))}, "backbone.",
+        {"state_dict": add_prefix("backbone.", as_sequential(resnet(1)))},
+        "backbone.",
     ),
-    "lightly, masked": ({"state_dict": below("backbone.vit.", V)}, "backbone.vit."),
+    "lightly, masked": ({"state_dict": add_prefix("backbone.vit.", VIT)}, "backbone.vit."),
     "solo-learn": (
-        {"state_dict": below("momentum_backbone.", noise(R)) | below("backbone.", R) | head},
+        {
+            "state_dict": add_prefix("momentum_backbone.", filled_with_7(RESNET))
+            | add_prefix("backbone.", RESNET)
+            | PROJECTOR
+        },
         "backbone.",
     ),
     "a copy whose name comes first": (
-        {"state_dict": below("ema.backbone.", noise(R)) | below("online.backbone.", R)},
+        {
+            "state_dict": add_prefix("ema.backbone.", filled_with_7(RESNET))
+            | add_prefix("online.backbone.", RESNET)
+        },
         "online.backbone.",
     ),
     "MMSelfSup, whole": (
-        {"meta": {"epoch": 1}, "state_dict": below("backbone.", R) | below("sp.head.", head)},
+        {
+            "meta": {"epoch": 1},
+            "state_dict": add_prefix("backbone.", RESNET) | add_prefix("sp.head.", PROJECTOR),
+        },
         "backbone.",
     ),
-    "MMSelfSup, extracted": ({"state_dict": R, "author": "OpenMMLab"}, ""),
-    "MMSelfSup, ViT": ({"state_dict": below("backbone.", openmmlab_vit(V, "ln"))}, "backbone."),
-    "mmcls, ViT": ({"state_dict": below("backbone.", openmmlab_vit(V, "norm"))}, "backbone."),
-    "DINO's own": ({"student": below("module.backbone.", V)}, "module.backbone."),
-}  # fmt: skip
+    "MMSelfSup, extracted": ({"state_dict": RESNET, "author": "OpenMMLab"}, ""),
+    "MMSelfSup, ViT": (
+        {"state_dict": add_prefix("backbone.", openmmlab_vit(VIT, "ln"))},
+        "backbone.",
+    ),
+    "mmcls, ViT": (
+        {"state_dict": add_prefix("backbone.", openmmlab_vit(VIT, "norm"))},
+        "backbone.",
+    ),
+    "DINO's own": ({"student": add_prefix("module.backbone.", VIT)}, "module.backbone."),
+}
 VITS = ("timm", "timm's script", "lightly, masked", "MMSelfSup, ViT", "mmcls, ViT", "DINO's own")
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_each_host_s_checkpoint_gives_the_backbone_its_weights(form, tmp_path):
+def test_each_format_loads_the_backbone(form, tmp_path):
     saved, prefix = FORMS[form]
     torch.save(saved, tmp_path / "a.ckpt")
     make = vit if form in VITS else resnet
@@ -104,8 +130,10 @@ def test_each_host_s_checkpoint_gives_the_backbone_its_weights(form, tmp_path):
         assert torch.equal(backbone.eval()(x), make(1).eval()(x))
 
 
-def test_the_momentum_copy_is_taken_by_its_prefix(tmp_path):
-    state = below("backbone.", R) | below("momentum_backbone.", resnet(3).state_dict())
+def test_prefix_selects_momentum_copy(tmp_path):
+    state = add_prefix("backbone.", RESNET) | add_prefix(
+        "momentum_backbone.", resnet(3).state_dict()
+    )
     torch.save({"state_dict": state}, tmp_path / "a.ckpt")
     backbone = resnet(2)
     assert load_checkpoint(backbone, tmp_path / "a.ckpt", prefix="momentum_backbone").share == 1
@@ -114,8 +142,8 @@ def test_the_momentum_copy_is_taken_by_its_prefix(tmp_path):
         load_checkpoint(backbone, tmp_path / "a.ckpt", prefix="momentum.")
 
 
-def test_what_did_not_match_is_said(tmp_path):
-    state = {name: value for name, value in R.items() if not name.startswith("layer4.1")}
+def test_unmatched_weights_are_reported(tmp_path):
+    state = {name: value for name, value in RESNET.items() if not name.startswith("layer4.1")}
     state["conv1.weight"] = torch.ones(64, 3, 3, 3)
     torch.save(state | {"odd": torch.ones(1)}, tmp_path / "a.pt")
     backbone = resnet(2)
@@ -131,16 +159,16 @@ def test_what_did_not_match_is_said(tmp_path):
     assert torch.equal(backbone.conv1.weight, resnet(2).conv1.weight)
 
 
-def test_position_embeddings_are_resampled_by_timm(tmp_path):
-    torch.save(V, tmp_path / "a.pt")
+def test_position_embedding_is_resampled(tmp_path):
+    torch.save(VIT, tmp_path / "a.pt")
     backbone = vit(2, side=64)
     report = load_checkpoint(backbone, tmp_path / "a.pt")
     assert report.share == 1 and report.resampled == ("pos_embed",)
-    expected = timm.layers.resample_abs_pos_embed(V["pos_embed"], [8, 8], num_prefix_tokens=1)
+    expected = timm.layers.resample_abs_pos_embed(VIT["pos_embed"], [8, 8], num_prefix_tokens=1)
     torch.testing.assert_close(backbone.pos_embed.data, expected)
 
 
-def test_another_architecture_stops_in_one_line(tmp_path):
+def test_wrong_architecture_is_refused(tmp_path):
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "a.pt")
     backbone = vit(2)
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
@@ -151,10 +179,10 @@ def test_another_architecture_stops_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(("kept", "good"), [(50, True), (49, False)])
-def test_half_of_the_weights_are_enough_and_fewer_are_not(kept, good, tmp_path):
-    named = [name for name in R if "num_batches" not in name]
+def test_at_least_half_must_match(kept, good, tmp_path):
+    named = [name for name in RESNET if "num_batches" not in name]
     assert len(named) == 100
-    torch.save({name: R[name] for name in named[:kept]}, tmp_path / "a.pt")
+    torch.save({name: RESNET[name] for name in named[:kept]}, tmp_path / "a.pt")
     if good:
         assert load_checkpoint(resnet(2), tmp_path / "a.pt").share == 0.5
         return
@@ -162,30 +190,32 @@ def test_half_of_the_weights_are_enough_and_fewer_are_not(kept, good, tmp_path):
         load_checkpoint(resnet(2), tmp_path / "a.pt")
 
 
-class Sly:
+class ForeignObject:
     """As a HistoryBuffer of mmengine: an object of a class that is not torch's."""
 
     ran = False
 
     def __setstate__(self, state) -> None:
-        Sly.ran = True
+        ForeignObject.ran = True
 
 
-def test_a_pickle_that_needs_more_is_refused_with_the_option_that_allows_it(tmp_path):
-    sly = Sly()
+def test_unsafe_pickle_needs_trust_option(tmp_path):
+    sly = ForeignObject()
     sly.x = 1
-    torch.save({"state_dict": R, "message_hub": sly}, tmp_path / "a.pth")
-    Sly.ran = False
+    torch.save({"state_dict": RESNET, "message_hub": sly}, tmp_path / "a.pth")
+    ForeignObject.ran = False
     with pytest.raises(UsageError, match=f"holds more than weights.*give {TRUST_OPTION}$") as error:
         read_weights(tmp_path / "a.pth")
-    assert not Sly.ran and "\n" not in str(error.value)
-    assert read_weights(tmp_path / "a.pth", trust=True).keys() == R.keys()
-    assert Sly.ran
+    assert not ForeignObject.ran and "\n" not in str(error.value)
+    assert read_weights(tmp_path / "a.pth", trust=True).keys() == RESNET.keys()
+    assert ForeignObject.ran
 
 
 def test_safetensors_are_read(tmp_path):
-    save_file({name: value.contiguous() for name, value in R.items()}, tmp_path / "a.safetensors")
-    assert read_weights(tmp_path / "a.safetensors").keys() == R.keys()
+    save_file(
+        {name: value.contiguous() for name, value in RESNET.items()}, tmp_path / "a.safetensors"
+    )
+    assert read_weights(tmp_path / "a.safetensors").keys() == RESNET.keys()
 
 
 @pytest.mark.parametrize(
@@ -199,7 +229,7 @@ def test_safetensors_are_read(tmp_path):
         (lambda p: torch.save([1, 2], p), "holds no weights"),
     ],
 )
-def test_a_file_that_is_no_checkpoint_is_named_in_one_line(make, says, tmp_path):
+def test_invalid_checkpoint_error_names_file(make, says, tmp_path):
     make(tmp_path / "a.ckpt")
     with pytest.raises(UsageError, match=f"^checkpoint: .*a.ckpt {says}") as error:
         read_weights(tmp_path / "a.ckpt")

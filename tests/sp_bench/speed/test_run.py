@@ -22,49 +22,51 @@ def speed(*arguments: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def speed_run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("speed") / "out"
     assert speed("--out", str(out), *QUICK) == 0
     return out
 
 
-def test_every_table_is_written(made: Path) -> None:
-    measured = json.loads((made / "speed.json").read_text())
+def test_every_table_is_written(speed_run_dir: Path) -> None:
+    measured = json.loads((speed_run_dir / "speed.json").read_text())
     assert list(measured["parts"]) == list(PARTS) and all(measured["parts"].values())
     assert {"command", "date", "versions", "machine", "settings"} <= set(measured)
-    page = (made / "speed.md").read_text()
+    page = (speed_run_dir / "speed.md").read_text()
     for title in ("Step ratio", "Crops", "Data path", "Peers", "Cost against the number", "Goals"):
         assert f"### {title}" in page
     for name in ("AugSelf", "Drloc", "grid_sample", "mae, tiny_vit", "3 crops, all 3 pairs"):
         assert name in page
     assert "| met |" in page and "crop_resize: error at most 1/255" in page
     assert "Only a CPU was measured" in page and "its numbers have no meaning" in page
-    for text in (page, (made / "speed.json").read_text()):
-        assert str(made.parent) not in text and "nan" not in text.lower().replace("nano", "")
+    for text in (page, (speed_run_dir / "speed.json").read_text()):
+        assert str(speed_run_dir.parent) not in text and "nan" not in text.lower().replace(
+            "nano", ""
+        )
 
 
-def test_each_step_has_its_times_floor_and_memory(made: Path) -> None:
-    steps = json.loads((made / "speed.json").read_text())["parts"]["steps"]
+def test_each_step_has_time_flops_and_memory(speed_run_dir: Path) -> None:
+    steps = json.loads((speed_run_dir / "speed.json").read_text())["parts"]["steps"]
     for measured in steps.values():
         assert set(measured["seconds"]) >= {"host alone", "SP", "crops alone", "SP's own parts"}
         assert measured["flops"]["lower_bound"] > 1
         assert measured["peak_bytes"]["SP"] > measured["peak_bytes"]["host alone"] > 0
 
 
-def test_a_finished_run_is_kept(made: Path, capsys: Any) -> None:
-    before = (made / "speed.json").read_bytes()
-    assert speed("--out", str(made), *QUICK) == 0
+def test_finished_run_is_not_repeated(speed_run_dir: Path, capsys: Any) -> None:
+    before = (speed_run_dir / "speed.json").read_bytes()
+    assert speed("--out", str(speed_run_dir), *QUICK) == 0
     assert "measured before" in capsys.readouterr().out
-    assert (made / "speed.json").read_bytes() == before
+    assert (speed_run_dir / "speed.json").read_bytes() == before
 
 
-def test_other_settings_need_another_folder(made: Path, capsys: Any) -> None:
-    assert speed("--out", str(made), "--quick", "--repeats", "2", "--device", "cpu") == 2
+def test_other_settings_need_another_folder(speed_run_dir: Path, capsys: Any) -> None:
+    assert speed("--out", str(speed_run_dir), "--quick", "--repeats", "2", "--device", "cpu") == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "was made with repeats=1, now it is 2" in said
 
 
-def test_a_stopped_run_goes_on_with_what_is_missing(tmp_path: Path) -> None:
+def test_stopped_run_measures_missing_parts(tmp_path: Path) -> None:
     settings = SpeedSettings(("crops",), repeats=1, quick=True, device="cpu")
     lines: list[str] = []
     whole = run_speed(settings, tmp_path / "out", lines.append)
@@ -80,12 +82,12 @@ def test_a_stopped_run_goes_on_with_what_is_missing(tmp_path: Path) -> None:
     assert again["parts"]["crops"][first] == whole["parts"]["crops"][first]
 
 
-def test_the_page_of_several_devices_is_made_from_their_files(made: Path, tmp_path: Path) -> None:
-    gpu = json.loads((made / "speed.json").read_text())
+def test_page_combines_several_devices(speed_run_dir: Path, tmp_path: Path) -> None:
+    gpu = json.loads((speed_run_dir / "speed.json").read_text())
     gpu["settings"]["device"], gpu["machine"]["device"] = "cuda", "A GPU"
     (tmp_path / "gpu.json").write_text(json.dumps(gpu))
     page = tmp_path / "speed.md"
-    files = "--from", str(made / "speed.json"), "--from", str(tmp_path / "gpu.json")
+    files = "--from", str(speed_run_dir / "speed.json"), "--from", str(tmp_path / "gpu.json")
     assert speed(*files, "--docs", str(page)) == 0
     text = page.read_text()
     assert "## On a CPU" in text and "## On A GPU" in text and "Only a CPU" not in text

@@ -26,7 +26,7 @@ def run(sp_bench: Any, suite: str, out: Path, *more: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(sp_bench: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sweep_dir(sp_bench: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("suite")
     arms = "arm=baseline,sp,longer,relative_location"
     run(sp_bench, "quick", out, *SMALL, "seed=0", "method=simclr", arms, "+sp.weight=1")
@@ -38,29 +38,29 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return dict(saved["state_dict"])
 
 
-def test_its_runs_are_those_of_compare(made: Path, tmp_path: Path) -> None:
+def test_sweep_runs_match_compare(sweep_dir: Path, tmp_path: Path) -> None:
     settings = Settings(
         limit=40, epochs=2, side=32, batch_size=8, tasks=("knn",), sp={"weight": 1.0}
     )
     results = compare(settings, [0], tmp_path / "runs", Progress(Console(quiet=True)))
     for made_there in results.runs:
         name = f"seed0-{made_there.arm}"
-        here = json.loads((made / "simclr" / name / "run.json").read_text())
+        here = json.loads((sweep_dir / "simclr" / name / "run.json").read_text())
         assert here["metrics"] == made_there.metrics
-        ours, theirs = weights(made / "simclr" / name), weights(tmp_path / "runs" / name)
+        ours, theirs = weights(sweep_dir / "simclr" / name), weights(tmp_path / "runs" / name)
         assert [key for key in theirs if not torch.equal(ours[key], theirs[key])] == []
 
 
-def test_a_run_that_is_done_is_not_made_again(sp_bench: Any, made: Path) -> None:
-    path = made / "simclr" / "seed0-baseline" / "final.ckpt"
+def test_finished_run_is_not_repeated(sp_bench: Any, sweep_dir: Path) -> None:
+    path = sweep_dir / "simclr" / "seed0-baseline" / "final.ckpt"
     before = path.stat().st_mtime_ns
-    run(sp_bench, "quick", made, *SMALL, "seed=0", "method=simclr", "arm=baseline")
+    run(sp_bench, "quick", sweep_dir, *SMALL, "seed=0", "method=simclr", "arm=baseline")
     assert path.stat().st_mtime_ns == before
 
 
-def test_the_longer_baseline_computes_as_much_as_sp(made: Path) -> None:
+def test_longer_baseline_matches_sp_compute(sweep_dir: Path) -> None:
     told = {
-        arm: json.loads((made / "simclr" / f"seed0-{arm}" / "run.json").read_text())
+        arm: json.loads((sweep_dir / "simclr" / f"seed0-{arm}" / "run.json").read_text())
         for arm in ("baseline", "sp", "longer")
     }
     epochs = told["longer"]["images_seen"] / told["baseline"]["images_seen"] * 2
@@ -68,8 +68,8 @@ def test_the_longer_baseline_computes_as_much_as_sp(made: Path) -> None:
     assert epochs > 2
 
 
-def test_what_is_gathered_is_whole_and_names_no_place(made: Path, tmp_path: Path) -> None:
-    (path,) = collect(made, tmp_path, "quick")
+def test_collected_evidence_is_complete(sweep_dir: Path, tmp_path: Path) -> None:
+    (path,) = collect(sweep_dir, tmp_path, "quick")
     evidence = Evidence.load(path)
     assert path.name == "simclr.json"
     assert list(evidence.arms) == ["baseline", "longer", "relative_location", "sp"]
@@ -77,15 +77,15 @@ def test_what_is_gathered_is_whole_and_names_no_place(made: Path, tmp_path: Path
     assert evidence.arms["sp"]["sp"]["weight"] == 1.0
     assert evidence.arms["relative_location"]["pretext"] == "relative_location"
     assert evidence.arms["longer"]["epochs"] > evidence.arms["baseline"]["epochs"] == 2
-    told = json.loads((made / "simclr" / "seed0-sp" / "run.json").read_text())
+    told = json.loads((sweep_dir / "simclr" / "seed0-sp" / "run.json").read_text())
     (kept,) = (run for run in evidence.runs if run.arm == "sp")
     assert kept.metrics["knn"] == pytest.approx(told["metrics"]["knn"], abs=1e-5)
-    assert str(made) not in path.read_text()
+    assert str(sweep_dir) not in path.read_text()
 
 
-def test_runs_of_other_settings_are_not_put_together(made: Path, tmp_path: Path) -> None:
+def test_mixed_settings_are_refused(sweep_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "mixed"
-    shutil.copytree(made, out)
+    shutil.copytree(sweep_dir, out)
     origin = out / "simclr" / "seed0-sp" / "origin.json"
     told = json.loads(origin.read_text())
     told["settings"]["batch_size"] = 16
@@ -94,36 +94,36 @@ def test_runs_of_other_settings_are_not_put_together(made: Path, tmp_path: Path)
         collect(out, tmp_path, "quick")
 
 
-def test_parts_of_a_suite_are_kept_side_by_side(made: Path, tmp_path: Path) -> None:
-    (whole,) = collect(made, tmp_path / "whole", "quick")
+def test_parts_collect_like_the_whole(sweep_dir: Path, tmp_path: Path) -> None:
+    (whole,) = collect(sweep_dir, tmp_path / "whole", "quick")
     for arm in ("sp", "longer", "baseline", "relative_location", "sp"):  # one comes twice
         part = tmp_path / "part" / "simclr" / f"seed0-{arm}"
-        shutil.copytree(made / "simclr" / part.name, part)
+        shutil.copytree(sweep_dir / "simclr" / part.name, part)
         (path,) = collect(tmp_path / "part", tmp_path / "kept", "quick")
         shutil.rmtree(part)
     assert path.read_text() == whole.read_text()
 
 
-def test_a_run_that_is_kept_is_not_overwritten(made: Path, tmp_path: Path) -> None:
-    (path,) = collect(made, tmp_path, "quick")
+def test_collected_run_is_not_overwritten(sweep_dir: Path, tmp_path: Path) -> None:
+    (path,) = collect(sweep_dir, tmp_path, "quick")
     kept = json.loads(path.read_text())
     kept["runs"][0]["metrics"]["knn"] += 0.01
     path.write_text(json.dumps(kept))
     with pytest.raises(UsageError, match="has other metrics of baseline, seed 0"):
-        collect(made, tmp_path, "quick")
+        collect(sweep_dir, tmp_path, "quick")
     kept["settings"]["batch_size"] = 16
     path.write_text(json.dumps(kept))
     with pytest.raises(UsageError, match="simclr differ in settings"):
-        collect(made, tmp_path, "quick")
+        collect(sweep_dir, tmp_path, "quick")
     assert json.loads(path.read_text()) == kept
 
 
-def test_collect_says_what_it_takes(tmp_path: Path) -> None:
+def test_collect_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no finished run in"):
         collect(tmp_path, tmp_path, "quick")
 
 
-def test_a_misspelt_setting_is_one_line(
+def test_misspelled_setting_is_refused(
     sp_bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -133,22 +133,20 @@ def test_a_misspelt_setting_is_one_line(
     assert expected in capsys.readouterr().err
 
 
-def test_a_suite_that_is_not_there_is_one_line(
-    sp_bench: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_suite_is_one_line_error(sp_bench: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         sp_bench("suite", "configs/nothing.yaml")
     assert "suite: no file configs/nothing.yaml" in capsys.readouterr().err
 
 
-def test_the_baseline_has_one_folder_whatever_sp_is() -> None:
+def test_baseline_settings_ignore_sp() -> None:
     told = {"arm": "baseline", "seed": 0, "data": "demo", "sp": {"weight": 5}}
     assert job_settings(told) == job_settings({**told, "sp": {}})
     assert job_settings({**told, "arm": "sp"}).sp["weight"] == 5
 
 
 @pytest.mark.parametrize("trial", sorted((BENCH / "arm" / "trial").glob("*.yaml")))
-def test_a_trial_says_what_is_expected_of_it(trial: Path) -> None:
+def test_trial_states_its_prediction(trial: Path) -> None:
     from omegaconf import OmegaConf
 
     told: Any = OmegaConf.to_container(OmegaConf.load(trial))

@@ -24,7 +24,7 @@ def commands(
     return [shlex.split(line) for line in lines if line.startswith("python3 ")]
 
 
-def test_mmselfsup_has_every_config(
+def test_mmselfsup_commands_use_real_configs(
     sp_bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import mmselfsup
@@ -52,7 +52,7 @@ def test_mmselfsup_has_every_config(
     assert algorithm == base
 
 
-def test_a_command_that_ended_well_is_not_run_again(sp_bench: Any, tmp_path: Path) -> None:
+def test_finished_command_is_not_rerun(sp_bench: Any, tmp_path: Path) -> None:
     suite = tmp_path / "touch.yaml"
     suite.write_text(
         "defaults: [_self_]\nmethod: simclr\nseed: 0\narm: sp\n"
@@ -65,7 +65,7 @@ def test_a_command_that_ended_well_is_not_run_again(sp_bench: Any, tmp_path: Pat
     assert (tmp_path / "ran").read_text().split() == ["0", "1"]
 
 
-def test_a_command_that_fails_is_one_line(
+def test_failed_command_is_one_line_error(
     sp_bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = str(BENCH / "imagenet100.yaml")
@@ -78,7 +78,7 @@ def test_a_command_that_fails_is_one_line(
 
 
 @pytest.mark.skipif(not os.environ.get("SOLO_LEARN"), reason="takes a checkout of solo-learn")
-def test_solo_learn_takes_every_command(
+def test_solo_learn_accepts_each_command(
     sp_bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = commands(sp_bench, "imagenet100", tmp_path, capsys)

@@ -24,7 +24,7 @@ def state(seed: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def hosts(tmp_path: Path) -> Path:
+def framework_runs(tmp_path: Path) -> Path:
     """Runs as solo-learn and MMSelfSup leave them, and two classes of images."""
     solo, mm = tmp_path / "solo", tmp_path / "mm"
     (solo / "x1").mkdir(parents=True)
@@ -42,23 +42,26 @@ def hosts(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_last_checkpoint_of_a_run_is_found(hosts, tmp_path):
-    assert find_checkpoint(hosts / "solo").name == "simclr-x1-ep=99.ckpt"
-    assert find_checkpoint(hosts / "mm").name == "epoch_9.pth"
-    (hosts / "mm" / "last_checkpoint").unlink()
-    assert find_checkpoint(hosts / "mm").name == "epoch_99.pth"
-    (hosts / "solo" / "final.ckpt").write_bytes(b"")
-    assert find_checkpoint(hosts / "solo").name == "final.ckpt"
-    for path, says in ((tmp_path / "no", "is not there"), (hosts / "pets", "checkpoint: none in")):
+def test_last_checkpoint_of_a_run_is_found(framework_runs, tmp_path):
+    assert find_checkpoint(framework_runs / "solo").name == "simclr-x1-ep=99.ckpt"
+    assert find_checkpoint(framework_runs / "mm").name == "epoch_9.pth"
+    (framework_runs / "mm" / "last_checkpoint").unlink()
+    assert find_checkpoint(framework_runs / "mm").name == "epoch_99.pth"
+    (framework_runs / "solo" / "final.ckpt").write_bytes(b"")
+    assert find_checkpoint(framework_runs / "solo").name == "final.ckpt"
+    for path, says in (
+        (tmp_path / "no", "is not there"),
+        (framework_runs / "pets", "checkpoint: none in"),
+    ):
         with pytest.raises(UsageError, match=says):
             find_checkpoint(path)
 
 
-def test_runs_of_two_hosts_are_compared_and_read_again(hosts, capsys):
+def test_runs_of_two_frameworks_are_compared(framework_runs, capsys):
     command = [
-        "compare", "--from", f"baseline={hosts / 'mm'}", f"sp={hosts / 'solo'}", "--side", "32",
-        "--backbone", "tiny_resnet", "--data", str(hosts / "pets"), "--tasks", "knn",
-        "--out", str(hosts / "out"),
+        "compare", "--from", f"baseline={framework_runs / 'mm'}", f"sp={framework_runs / 'solo'}", "--side", "32",
+        "--backbone", "tiny_resnet", "--data", str(framework_runs / "pets"), "--tasks", "knn",
+        "--out", str(framework_runs / "out"),
     ]  # fmt: skip
     for _ in range(2):
         with pytest.raises(SystemExit) as stop:
@@ -66,13 +69,13 @@ def test_runs_of_two_hosts_are_compared_and_read_again(hosts, capsys):
         assert stop.value.code == 0
         said = capsys.readouterr().out
         assert "70 of 70 weights matched below 'backbone.'" in said and "kNN" in said
-    results = Results.load(hosts / "out" / "results.json")
+    results = Results.load(framework_runs / "out" / "results.json")
     assert [run.checkpoint for run in results.runs] == ["epoch_9.pth", "simclr-x1-ep=99.ckpt"]
     (row,) = results.rows
-    told = [json.loads((hosts / "out" / f"seed0-{arm}" / "eval.json").read_text())
+    told = [json.loads((framework_runs / "out" / f"seed0-{arm}" / "eval.json").read_text())
             for arm in ("baseline", "sp")]  # fmt: skip
     assert row.difference == told[1]["metrics"]["knn"] - told[0]["metrics"]["knn"]
-    assert "<table>" in (hosts / "out" / "report.html").read_text()
+    assert "<table>" in (framework_runs / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -85,7 +88,7 @@ def test_runs_of_two_hosts_are_compared_and_read_again(hosts, capsys):
          "from: got 1 of baseline, 2 of sp; takes as many of each, in pairs"),
     ],
 )  # fmt: skip
-def test_what_is_given_wrongly_is_refused_in_one_line(given, line):
+def test_bad_from_option_is_refused(given, line):
     with pytest.raises(UsageError) as error:
         parse_checkpoints(given)
     assert str(error.value) == line

@@ -13,12 +13,12 @@ from sp_bench.data import DataError, load_data
 CATS_AND_DOGS = {"cat": 20, "dog": 10}
 
 
-def paths(images) -> list[bytes]:
+def image_bytes(images) -> list[bytes]:
     """The pixels of the images, which identify them."""
     return [images[index][0].tobytes() for index in range(len(images))]
 
 
-def message(folder: Path) -> str:
+def error_message(folder: Path) -> str:
     with pytest.raises(DataError) as error:
         load_data(str(folder))
     text = str(error.value)
@@ -27,7 +27,7 @@ def message(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("test_name", ["test", "val", "validation"])
-def test_a_parted_folder_is_taken_as_it_is(make_folder, test_name):
+def test_train_and_test_folders_are_used(make_folder, test_name):
     folder = make_folder(
         {"train/cat": 5, "train/dog": 3, f"{test_name}/cat": 2, f"{test_name}/dog": 1}
     )
@@ -39,7 +39,7 @@ def test_a_parted_folder_is_taken_as_it_is(make_folder, test_name):
     assert splits.skipped == ()
 
 
-def test_a_test_part_may_lack_a_class_and_labels_still_agree(make_folder):
+def test_labels_agree_if_test_lacks_class(make_folder):
     folder = make_folder(
         {"train/ant": 2, "train/cat": 2, "train/dog": 2, "test/cat": 1, "test/dog": 1}
     )
@@ -48,21 +48,21 @@ def test_a_test_part_may_lack_a_class_and_labels_still_agree(make_folder):
     assert splits.test.labels.tolist() == [1, 2]
 
 
-def test_a_folder_of_classes_is_split_80_to_20_in_each_class(make_folder):
+def test_class_folders_are_split_80_20(make_folder):
     splits = load_data(str(make_folder(CATS_AND_DOGS)))
     assert splits.train.labels.bincount().tolist() == [16, 8]
     assert splits.test.labels.bincount().tolist() == [4, 2]
-    assert len(set(paths(splits.train) + paths(splits.test))) == 30
+    assert len(set(image_bytes(splits.train) + image_bytes(splits.test))) == 30
 
 
-def test_the_split_is_that_of_the_seed(make_folder):
+def test_split_depends_on_seed(make_folder):
     folder = str(make_folder(CATS_AND_DOGS))
-    mine = paths(load_data(folder, seed=1).test)
-    assert mine == paths(load_data(folder, seed=1).test)
-    assert mine != paths(load_data(folder, seed=2).test)
+    mine = image_bytes(load_data(folder, seed=1).test)
+    assert mine == image_bytes(load_data(folder, seed=1).test)
+    assert mine != image_bytes(load_data(folder, seed=2).test)
 
 
-def test_pictures_are_read_in_rgb_upright_and_with_their_label(tmp_path):
+def test_images_are_rgb_upright_and_labeled(tmp_path):
     for name, colour in (("blue", (0, 0, 255)), ("red", (255, 0, 0))):
         (tmp_path / name).mkdir()
         for index in range(2):
@@ -83,7 +83,7 @@ def test_pictures_are_read_in_rgb_upright_and_with_their_label(tmp_path):
         assert red == 255 or blue in (255, 9)
 
 
-def test_other_files_hidden_ones_and_empty_folders_are_passed_over(make_folder):
+def test_non_images_and_hidden_are_ignored(make_folder):
     folder = make_folder(CATS_AND_DOGS)
     (folder / "notes.txt").write_text("x")
     (folder / "cat" / "notes.txt").write_text("x")
@@ -97,18 +97,18 @@ def test_other_files_hidden_ones_and_empty_folders_are_passed_over(make_folder):
     assert splits.skipped == ()
 
 
-def test_a_class_may_be_called_train(make_folder):
+def test_class_named_train_is_allowed(make_folder):
     splits = load_data(str(make_folder({"boat": 5, "train": 5})))
     assert splits.train.classes == ("boat", "train")
 
 
-def test_pictures_below_a_class_folder_count_for_the_class(make_folder):
+def test_subfolder_images_join_their_class(make_folder):
     splits = load_data(str(make_folder({"cat/day": 4, "cat/night": 4, "dog": 4})))
     assert splits.train.classes == ("cat", "dog")
     assert len(splits.train) + len(splits.test) == 12
 
 
-def test_a_set_can_be_sent_to_workers_and_holds_no_pictures(make_folder):
+def test_dataset_pickle_holds_no_images(make_folder):
     train = load_data(str(make_folder(CATS_AND_DOGS))).train
     sent = pickle.dumps(train)
     assert len(sent) < 30 * 400
@@ -159,5 +159,5 @@ def test_a_set_can_be_sent_to_workers_and_holds_no_pictures(make_folder):
         ),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(make_folder, counts, text):
-    assert message(make_folder(counts)) == text
+def test_folder_errors_are_one_line(make_folder, counts, text):
+    assert error_message(make_folder(counts)) == text

@@ -15,14 +15,14 @@ from sp_bench.data.torchvision_datasets import CATALOGUE
 from torchvision import datasets
 
 
-class StandIn:
+class FakeDataset:
     """Four grey images, brighter in each later part; records the requested parts."""
 
-    asked: ClassVar[list[dict[str, object]]]
+    requests: ClassVar[list[dict[str, object]]]
     shade: ClassVar[dict[str, int]] = {"train": 0, "val": 60, "test": 120}
 
     def __init__(self, root: str, download: bool, **part: object) -> None:
-        type(self).asked.append(part)
+        type(self).requests.append(part)
         assert download
         self._first = self.shade[str(part["split"])]
         self._labels = [0, 1, 0, 1]
@@ -34,16 +34,16 @@ class StandIn:
 
 @pytest.fixture
 def flowers(monkeypatch, tmp_path):
-    StandIn.asked = []
-    monkeypatch.setattr(datasets, "Flowers102", StandIn)
+    FakeDataset.requests = []
+    monkeypatch.setattr(datasets, "Flowers102", FakeDataset)
     return lambda name="flowers102", **settings: load_data(
         name, download_root=tmp_path / "new" / "root", **settings
     )
 
 
-def test_parts_are_joined_in_order_and_read_in_rgb(flowers):
+def test_parts_join_in_order_as_rgb(flowers):
     splits = flowers()
-    assert StandIn.asked == [{"split": "train"}, {"split": "val"}, {"split": "test"}]
+    assert FakeDataset.requests == [{"split": "train"}, {"split": "val"}, {"split": "test"}]
     assert splits.name == "flowers102"
     assert splits.train.classes == ("daisy", "rose")
     assert splits.train.labels.tolist() == [0, 1] * 4
@@ -54,11 +54,11 @@ def test_parts_are_joined_in_order_and_read_in_rgb(flowers):
 
 
 @pytest.mark.parametrize("name", ["Flowers102", "flowers_102", "FLOWERS-102"])
-def test_a_name_may_be_written_as_its_authors_do(flowers, name):
+def test_dataset_name_spelling_is_flexible(flowers, name):
     assert flowers(name).name == "flowers102"
 
 
-def test_limit_holds_for_torchvision_too(flowers):
+def test_limit_applies_to_torchvision(flowers):
     assert flowers(limit=4).train.labels.bincount().tolist() == [2, 2]
 
 
@@ -70,7 +70,7 @@ def test_limit_holds_for_torchvision_too(flowers):
         ConnectionError("reset"),
     ],
 )
-def test_without_a_network_one_line_says_so(monkeypatch, tmp_path, error):
+def test_download_failure_is_one_line(monkeypatch, tmp_path, error):
     def fail(*_: object, **__: object) -> None:
         raise error
 
@@ -86,7 +86,7 @@ def test_without_a_network_one_line_says_so(monkeypatch, tmp_path, error):
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-def test_every_entry_asks_for_what_torchvision_takes(name):
+def test_entries_match_torchvision_arguments(name):
     entry = CATALOGUE[name]
     taken = inspect.signature(getattr(datasets, entry.dataset)).parameters
     for part in (*entry.train, entry.test):
@@ -98,7 +98,7 @@ def test_every_entry_asks_for_what_torchvision_takes(name):
     assert entry.test not in entry.train
 
 
-def test_cifar10_as_torchvision_keeps_it_is_read(monkeypatch, tmp_path):
+def test_torchvision_cifar10_files_are_read(monkeypatch, tmp_path):
     """The real class, on files of its own format but fewer images."""
     base = tmp_path / datasets.CIFAR10.base_folder
     base.mkdir()

@@ -16,12 +16,12 @@ from sp_bench.results import Results, Row, Run
 from sp_bench.stats import rows
 from sp_bench.tasks import all_tasks
 
-from tests.sp_bench.report.test_pages import Reader
+from tests.sp_bench.report.test_html_report import HtmlReader
 
-KNOWN = [metric for task in all_tasks().values() for metric in task.figures]
+ALL_METRICS = [metric for task in all_tasks().values() for metric in task.figures]
 
 
-def evaluation(folder: Path, **metrics: float) -> Path:
+def write_evaluation(folder: Path, **metrics: float) -> Path:
     folder.mkdir()
     told: dict[str, Any] = {
         "settings": {"backbone": "tiny_resnet"},
@@ -41,7 +41,7 @@ def comparison(tmp_path: Path, results: Results) -> Path:
         for run in results.runs
     ]
     runs += [Run("longer", seed, {"knn": 0.9 + 0.01 * seed, "linear": 0.5}) for seed in range(3)]
-    metrics = [metric for metric in KNOWN if metric.key in ("knn", "linear")]
+    metrics = [metric for metric in ALL_METRICS if metric.key in ("knn", "linear")]
     made = dataclasses.replace(
         results, runs=runs, rows=rows(runs, metrics), longer=rows(runs, metrics, "longer")
     )
@@ -50,8 +50,8 @@ def comparison(tmp_path: Path, results: Results) -> Path:
     return tmp_path / "pair"
 
 
-def test_columns_are_arms_and_backbones_and_cells_their_figures(tmp_path, comparison):
-    alone = evaluation(tmp_path / "alone", knn=0.25, jigsaw_3x3_piece=1 / 9)
+def test_columns_hold_arms_and_backbones(tmp_path, comparison):
+    alone = write_evaluation(tmp_path / "alone", knn=0.25, jigsaw_3x3_piece=1 / 9)
     shown = summarize([read_run_folder(comparison), read_run_folder(alone)])
     assert [(column.folder, column.name) for column in shown] == [
         ("pair", "baseline"), ("pair", "SP"), ("pair", "longer baseline"), ("alone", "tiny_resnet"),
@@ -68,14 +68,14 @@ def test_columns_are_arms_and_backbones_and_cells_their_figures(tmp_path, compar
     )
     assert "pair, SP less baseline:" in told
     assert "pair, SP less the baseline that trained longer:" in told
-    reader = Reader(page.read_text())
+    reader = HtmlReader(page.read_text())
     assert "79.3" in reader.text and "2.00e+12" in reader.text
     ids = [attributes["id"] for _, attributes in reader.tags if attributes.get("id")]
     assert len(ids) == len(set(ids))
     assert "http" not in page.read_text().replace("http://www.w3.org", "")
 
 
-def test_the_second_table_is_against_the_longer_baseline(comparison):
+def test_second_table_uses_longer_baseline(comparison):
     found = read_run_folder(comparison).results
     assert found is not None
     (knn,) = [row for row in found.longer if row.metric.key == "knn"]
@@ -83,9 +83,9 @@ def test_the_second_table_is_against_the_longer_baseline(comparison):
     assert isinstance(knn, Row) and not math.isnan(knn.low)
 
 
-def test_two_comparisons_on_a_page_do_not_share_ids(tmp_path, comparison):
+def test_two_comparisons_have_unique_ids(tmp_path, comparison):
     page, _ = write_runs([comparison, comparison], tmp_path / "report")
-    ids = [a["id"] for _, a in Reader(page.read_text()).tags if a.get("id")]
+    ids = [a["id"] for _, a in HtmlReader(page.read_text()).tags if a.get("id")]
     assert ids and len(ids) == len(set(ids))
 
 
@@ -98,7 +98,7 @@ def test_two_comparisons_on_a_page_do_not_share_ids(tmp_path, comparison):
         (lambda p: p.mkdir() or (p / "results.json").write_text("{"), "cannot be read"),
     ],
 )
-def test_what_is_no_run_is_refused_in_one_line(make, says, tmp_path):
+def test_non_run_folder_is_refused(make, says, tmp_path):
     make(tmp_path / "a")
     with pytest.raises(UsageError, match=f"^report: .*/a {says}") as error:
         write_runs([tmp_path / "a"], tmp_path / "out")

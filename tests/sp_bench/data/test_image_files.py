@@ -9,15 +9,15 @@ from sp_bench.data import DataError, list_images, load_data, open_image
 from sp_bench.data.image_files import find_unreadable
 
 
-def cut_short(path) -> None:
+def truncate_file(path) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 3 // 4])
 
 
-def test_half_a_percent_of_damaged_files_is_skipped_and_named(make_folder):
+def test_few_damaged_files_are_skipped(make_folder):
     folder = make_folder({"cat": 100, "dog": 100})
     damaged = folder / "dog" / "0007.jpg"
-    cut_short(damaged)
+    truncate_file(damaged)
     splits = load_data(str(folder))
     assert splits.skipped == (str(damaged),)
     assert len(splits.train) + len(splits.test) == 199
@@ -26,20 +26,20 @@ def test_half_a_percent_of_damaged_files_is_skipped_and_named(make_folder):
             assert images[index][0].size == (32, 24)
 
 
-def test_damaged_files_of_both_parts_are_skipped_and_named(make_folder):
+def test_damage_in_both_splits_is_skipped(make_folder):
     folder = make_folder({"train/cat": 100, "train/dog": 80, "test/cat": 10, "test/dog": 10})
     damaged = folder / "train" / "cat" / "0000.jpg", folder / "test" / "dog" / "0009.jpg"
     for path in damaged:
-        cut_short(path)
+        truncate_file(path)
     splits = load_data(str(folder))
     assert splits.skipped == tuple(str(path) for path in damaged)
     assert (len(splits.train), len(splits.test)) == (179, 19)
 
 
-def test_two_percent_of_damaged_files_is_refused(make_folder):
+def test_2_percent_damaged_is_refused(make_folder):
     folder = make_folder({"cat": 100, "dog": 100})
     for name in ("0003.jpg", "0004.jpg", "0050.jpg", "0051.jpg"):
-        cut_short(folder / "cat" / name)
+        truncate_file(folder / "cat" / name)
     with pytest.raises(DataError) as error:
         load_data(str(folder))
     assert str(error.value) == (
@@ -58,7 +58,7 @@ def test_every_kind_of_damage_is_found(tmp_path, ending, damage):
         file.write_bytes(files[0].read_bytes())
     bad = files[42]
     if damage == "cut":
-        cut_short(bad)
+        truncate_file(bad)
     elif damage == "empty":
         bad.write_bytes(b"")
     elif damage == "text":
@@ -70,7 +70,7 @@ def test_every_kind_of_damage_is_found(tmp_path, ending, damage):
         open_image(bad)
 
 
-def test_a_flat_folder_is_listed_in_order_with_those_below_it(make_folder):
+def test_flat_folder_is_listed_in_order(make_folder):
     folder = make_folder({"b": 2, ".": 1, "a/deep": 1})
     (folder / "notes.txt").write_text("x")
     (folder / ".hidden.jpg").write_bytes(b"")
@@ -79,7 +79,7 @@ def test_a_flat_folder_is_listed_in_order_with_those_below_it(make_folder):
     assert listed == ["0000.jpg", "a/deep/0000.jpg", "b/0000.jpg", "b/0001.jpg", "z.PNG"]
 
 
-def test_a_folder_that_cannot_be_listed_says_why(tmp_path):
+def test_unlistable_folder_is_refused(tmp_path):
     file = tmp_path / "a.txt"
     file.write_text("x")
     for path, text in (

@@ -19,7 +19,7 @@ def rectangles(axes: Axes) -> list[tuple[float, ...]]:
     return [p.get_bbox().bounds for p in axes.patches]  # left, top, width, height
 
 
-def test_examples_come_back_as_they_were_saved(tmp_path: Path) -> None:
+def test_examples_survive_save_and_load(tmp_path: Path) -> None:
     saved = examples([1.2, 0.5, 0.3, 0.3], n=2)
     saved.save(tmp_path / "examples.pt")
     loaded = PairExamples.load(tmp_path / "examples.pt")
@@ -34,14 +34,12 @@ def test_examples_come_back_as_they_were_saved(tmp_path: Path) -> None:
         (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(3, 4)),
     ],
 )
-def test_shapes_that_do_not_fit_are_refused_in_a_line(
-    images: torch.Tensor, boxes: torch.Tensor
-) -> None:
+def test_wrong_shapes_are_refused(images: torch.Tensor, boxes: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r"^PairExamples: takes uint8 images .*got [^\n]*$"):
         PairExamples(images, boxes, boxes, boxes)
 
 
-def test_each_box_is_drawn_where_it_lies_in_a_style_of_its_own() -> None:
+def test_boxes_have_own_location_and_style() -> None:
     axes = draw_examples(examples([0.9, 0.5, 0.4, 0.2])).axes[0]
     assert rectangles(axes) == [
         pytest.approx((0.2, 0.1, 0.2, 0.4)),
@@ -52,7 +50,7 @@ def test_each_box_is_drawn_where_it_lies_in_a_style_of_its_own() -> None:
     assert len({p.get_linestyle() for p in axes.patches}) == 3
 
 
-def test_view_goes_as_far_as_boxes_leave_the_picture_but_not_without_end() -> None:
+def test_margin_grows_with_boxes_up_to_limit() -> None:
     assert view_margin(examples([0.5, 0.5, 0.2, 0.2])) == pytest.approx(0.02)
     assert view_margin(examples([0.0, 0.5, 0.2, 0.2])) == pytest.approx(0.12)
     assert view_margin(examples([9.0, 0.5, 0.2, 0.2])) == pytest.approx(0.15)
@@ -61,7 +59,7 @@ def test_view_goes_as_far_as_boxes_leave_the_picture_but_not_without_end() -> No
 
 
 @pytest.mark.parametrize(("x", "marks"), [(0.5, 0), (1.2, 0), (4.0, 1), (-4.0, 1)])
-def test_a_prediction_out_of_view_is_pointed_at(x: float, marks: int) -> None:
+def test_far_prediction_gets_a_marker(x: float, marks: int) -> None:
     axes = draw_examples(examples([x, 0.5, 0.2, 0.2])).axes[0]
     assert len(axes.lines) == marks
     if marks:

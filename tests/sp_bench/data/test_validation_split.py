@@ -24,27 +24,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def greys(images: ImageDataset) -> set[int]:
+def grey_levels(images: ImageDataset) -> set[int]:
     return {images[i][0].getpixel((0, 0))[0] for i in range(len(images))}
 
 
-def test_it_holds_out_a_fifth_of_each_class_and_never_a_test_picture(folder: Path) -> None:
+def test_validation_is_a_fifth_of_train(folder: Path) -> None:
     plain, held = load_data(str(folder)), load_data(str(folder), validation=True)
     assert (len(held.train), len(held.test)) == (32, 8)
     assert held.test.labels.bincount().tolist() == [4, 4]
-    assert greys(held.train) | greys(held.test) == greys(plain.train)
-    assert not greys(held.train) & greys(held.test)
-    assert not greys(plain.test) & (greys(held.train) | greys(held.test))
+    assert grey_levels(held.train) | grey_levels(held.test) == grey_levels(plain.train)
+    assert not grey_levels(held.train) & grey_levels(held.test)
+    assert not grey_levels(plain.test) & (grey_levels(held.train) | grey_levels(held.test))
     assert held.name == f"{folder.name}, validation"
 
 
-def test_a_limit_takes_of_the_rest_and_moves_nothing(folder: Path) -> None:
+def test_limit_keeps_validation_split(folder: Path) -> None:
     held = load_data(str(folder), validation=True)
     few = load_data(str(folder), validation=True, limit=10)
-    assert greys(few.test) == greys(held.test)
-    assert len(few.train) == 10 and greys(few.train) < greys(held.train)
+    assert grey_levels(few.test) == grey_levels(held.test)
+    assert len(few.train) == 10 and grey_levels(few.train) < grey_levels(held.train)
 
 
-def test_the_demo_has_one_too() -> None:
+def test_demo_has_validation_split() -> None:
     plain, held = load_data("demo", size=60), load_data("demo", size=60, validation=True)
     assert len(held.train) + len(held.test) == len(plain.train)

@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 STEP = 1 / 255
 
 
-def test_crop_resize_is_exact_and_what_does_not_filter_is_not() -> None:
+def test_only_crop_resize_is_exact() -> None:
     measured = measure(4, 64, 16, SpeedSettings(device="cpu", repeats=1))
     assert measured["errors"][OURS]["max"] <= STEP
     assert measured["fractional_errors"][FRACTIONAL]["max"] <= STEP
@@ -42,7 +42,7 @@ def test_crop_resize_is_exact_and_what_does_not_filter_is_not() -> None:
 
 
 @pytest.mark.parametrize("side", [64, 96])
-def test_all_ways_cut_the_same_boxes(side: int) -> None:
+def test_all_ways_crop_the_same_boxes(side: int) -> None:
     # On a ramp nothing is lost by filtering or sampling: a crop's mean reveals its box.
     boxes = sample_boxes(6, side, 16, CPU)
     assert torch.equal((cxcywh_to_xyxy(boxes.rounded) * side).round().int(), boxes.edges)
@@ -58,14 +58,14 @@ def test_all_ways_cut_the_same_boxes(side: int) -> None:
         torch.testing.assert_close(found[:, :2].mean((2, 3)), centre, atol=0.26, rtol=0, msg=name)
 
 
-def test_the_definition_is_torchvision_s_on_whole_pixels() -> None:
+def test_reference_matches_torchvision() -> None:
     images = torch.rand(3, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     edges = torch.tensor([[0, 0, 40, 40], [3, 5, 10, 38], [20, 1, 39, 9]])
     exact = reference_crop(images, edges.double(), 12)
     torch.testing.assert_close(exact, one_by_one(images, edges.tolist(), 12), atol=1e-5, rtol=0)
 
 
-def test_without_kornia_its_rows_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_kornia_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kornia.augmentation", None)
     measured = measure(2, 32, 8, SpeedSettings(device="cpu", repeats=1))
     assert set(measured["missing"]) == set(KORNIA)

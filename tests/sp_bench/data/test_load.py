@@ -9,14 +9,14 @@ import pytest
 from sp_bench.data import DataError, DemoDataset, load_data
 
 
-def test_the_demo_makes_a_third_as_many_to_be_held_out(demo):
+def test_demo_test_split_is_a_third(demo):
     splits = load_data("demo", size=54)
     assert (splits.name, len(splits.train), len(splits.test)) == ("demo", 54, 18)
     np.testing.assert_array_equal(np.asarray(splits.train[5][0]), np.asarray(demo[5][0]))
     assert splits.train.classes == splits.test.classes
 
 
-def test_a_limited_demo_is_the_first_of_it_and_still_the_demo(demo):
+def test_limited_demo_keeps_first_images(demo):
     splits = load_data("demo", size=54, limit=20)
     assert isinstance(splits.train, DemoDataset)
     assert (len(splits.train), len(splits.test)) == (20, 18)
@@ -34,7 +34,7 @@ def test_splits_cannot_be_changed():
         load_data("demo", size=27).name = "other"
 
 
-def test_limit_keeps_the_share_of_each_class(make_folder):
+def test_limit_keeps_class_shares(make_folder):
     folder = str(make_folder({"cat": 50, "dog": 25, "emu": 5}))  # 40, 20 and 4 to train on
     whole = load_data(folder)
     some = load_data(folder, limit=32)
@@ -70,21 +70,21 @@ def test_limit_keeps_the_share_of_each_class(make_folder):
         ("cifar10", {"size": 9}, "size=9: only 'demo' has it, not data='cifar10'; use limit"),
     ],
 )
-def test_bad_input_is_answered_in_one_line(spec, settings, text):
+def test_bad_input_gives_one_line_error(spec, settings, text):
     with pytest.raises(DataError) as error:
         load_data(spec, **settings)
     assert str(error.value).startswith(text)
     assert "\n" not in str(error.value)
 
 
-def test_too_low_a_limit_for_a_folder_is_answered(make_folder):
+def test_limit_below_class_count_is_refused(make_folder):
     folder = str(make_folder({"cat": 5, "dog": 5, "emu": 5}))
     with pytest.raises(DataError) as error:
         load_data(folder, limit=2)
     assert str(error.value) == "limit=2: it takes at least one image for each of 3 classes"
 
 
-def test_a_file_is_not_taken_for_a_folder(tmp_path):
+def test_file_instead_of_folder_is_refused(tmp_path):
     file = tmp_path / "pets.zip"
     file.write_bytes(b"")
     with pytest.raises(DataError) as error:

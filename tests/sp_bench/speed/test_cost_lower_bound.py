@@ -32,12 +32,12 @@ SETTINGS = SpeedSettings(device="cpu", quick=True)
 CASE = Case("simclr", "tiny_resnet", 32, 4)
 
 
-def floor_of(backbone: nn.Module, **sp: Any) -> CostLowerBound:
+def make_lower_bound(backbone: nn.Module, **sp: Any) -> CostLowerBound:
     method: Any = SimpleNamespace(backbone=backbone)
     return CostLowerBound(Case("simclr", "one layer", 16, 2), SETTINGS, method, sp)
 
 
-def test_the_floor_of_one_layer_worked_by_hand() -> None:
+def test_lower_bound_of_one_layer_by_hand() -> None:
     # A 1x1 convolution of 3 to 8 channels: 48 operations a pixel forward, 48 for the weights'
     # gradient, none for the images'. The host sees 2 images of 16 x 16 twice, SP 4 of 8 x 8.
     backbone = nn.Conv2d(3, 8, 1, bias=False)
@@ -46,7 +46,7 @@ def test_the_floor_of_one_layer_worked_by_hand() -> None:
     def host() -> None:
         sum(backbone(view).sum() for view in views).backward()
 
-    found = count_lower_bound(host, floor_of(backbone, crop_size=8, num_crops=2).run_crops)
+    found = count_lower_bound(host, make_lower_bound(backbone, crop_size=8, num_crops=2).run_crops)
     assert found == {
         "host": 96 * 2 * 2 * 16 * 16,
         "crops": 96 * 4 * 8 * 8,
@@ -55,14 +55,16 @@ def test_the_floor_of_one_layer_worked_by_hand() -> None:
 
 
 @pytest.mark.parametrize("crops", [2, 5])
-def test_the_floor_grows_with_the_crops(crops: int) -> None:
-    floor = floor_of(nn.Conv2d(3, 8, 1, bias=False), crop_size=8, num_crops=crops)
+def test_lower_bound_grows_with_num_crops(crops: int) -> None:
+    floor = make_lower_bound(nn.Conv2d(3, 8, 1, bias=False), crop_size=8, num_crops=crops)
     assert counted(floor.run_crops) == 96 * crops * 2 * 8 * 8
 
 
-def test_sp_s_own_parts_hold_no_pass_through_the_backbone_but_its_head() -> None:
+def test_sp_parts_exclude_backbone_passes() -> None:
     backbone = nn.Conv2d(3, 8, 1, bias=False)
-    floor = floor_of(backbone, crop_size=8, hidden_dim=16, num_crops=2, relative_weight=False)
+    floor = make_lower_bound(
+        backbone, crop_size=8, hidden_dim=16, num_crops=2, relative_weight=False
+    )
     calls: list[Any] = []
     backbone.register_forward_hook(lambda *_: calls.append(_))
     total, drawing = counted(floor.run_parts), counted(floor.sample_crops)
@@ -73,7 +75,7 @@ def test_sp_s_own_parts_hold_no_pass_through_the_backbone_but_its_head() -> None
     assert total - drawing == 3 * head
 
 
-def per_step(arm: Arm) -> float:
+def flops_per_step(arm: Arm) -> float:
     """Operations of one step of an arm, without those of the setup."""
     fitted = timed_arm(CASE, arm, SETTINGS)
     fitted.fit(1)  # finds the input size of the backbone
@@ -81,7 +83,7 @@ def per_step(arm: Arm) -> float:
     return twice - once
 
 
-def told(arm: Arm, **settings: Any) -> Arm:
+def with_settings(arm: Arm, **settings: Any) -> Arm:
     """The arm with further settings."""
     return dataclasses.replace(arm, sp={**(arm.sp or {}), **settings})
 
@@ -100,9 +102,12 @@ def rows_per_step(arm: Arm, case: Case) -> int:
 
 
 @pytest.mark.parametrize("relative", [True, False])
-def test_the_step_with_sp_is_the_host_s_with_the_crops_forward_and_backward(relative: bool) -> None:
+def test_sp_step_adds_only_crop_passes(relative: bool) -> None:
     # Of steps 2 and 3, less step 1: a relative weight is measured in step 2, and costs no more.
-    host, with_sp = per_step(ALONE), per_step(told(SP, relative_weight=relative, warmup_fraction=0))
+    host, with_sp = (
+        flops_per_step(ALONE),
+        flops_per_step(with_settings(SP, relative_weight=relative, warmup_fraction=0)),
+    )
     backbone: Any = timed_arm(CASE, ALONE, SETTINGS).method
     crops = counted(CostLowerBound(CASE, SETTINGS, backbone, SP.sp or {}).run_crops)
     # A weight that were still 0 would leave the backward pass out: a third would be there.
@@ -110,10 +115,10 @@ def test_the_step_with_sp_is_the_host_s_with_the_crops_forward_and_backward(rela
 
 
 @pytest.mark.parametrize("method", ["simclr", "dino"])
-def test_the_host_s_own_embeddings_train_the_head_without_a_pass_more(method: str) -> None:
+def test_host_views_add_no_backbone_pass(method: str) -> None:
     case = Case(method, "tiny_resnet", 32, 4)
     assert HOST_VIEWS in sp_arms(case)
-    fitted = timed_arm(case, told(HOST_VIEWS, relative_weight=False), SETTINGS)
+    fitted = timed_arm(case, with_settings(HOST_VIEWS, relative_weight=False), SETTINGS)
     fitted.fit(1)
     gradients: list[float] = []
     weight = fitted.callbacks[0].sp.head.mlp[0].weight
@@ -124,7 +129,7 @@ def test_the_host_s_own_embeddings_train_the_head_without_a_pass_more(method: st
 
 
 @pytest.mark.parametrize("arm", PEER_ARMS, ids=lambda arm: arm.name)
-def test_peers_train_and_leave_the_host_as_it_was(arm: Arm) -> None:
+def test_peers_train_and_restore_the_host(arm: Arm) -> None:
     fitted = timed_arm(CASE, arm, SETTINGS)
     before = set(fitted.method.state_dict())
     peer = fitted.callbacks[0]._peer
@@ -135,10 +140,10 @@ def test_peers_train_and_leave_the_host_as_it_was(arm: Arm) -> None:
     assert not fitted.method.backbone.layer4._forward_hooks
     moved = [not torch.equal(*pair) for pair in zip(weights, peer.parameters(), strict=True)]
     assert all(moved)
-    assert per_step(arm) > per_step(ALONE)
+    assert flops_per_step(arm) > flops_per_step(ALONE)
 
 
-def test_peak_memory_is_what_stands_at_once() -> None:
+def test_peak_memory_counts_live_tensors() -> None:
     def work() -> None:
         first = torch.zeros(1000)
         del first
@@ -151,7 +156,7 @@ def test_peak_memory_is_what_stands_at_once() -> None:
     assert len(kept) == 10_000
 
 
-def test_every_arm_and_every_case_can_be_built() -> None:
+def test_every_arm_and_case_can_be_built() -> None:
     for settings in (SETTINGS, SpeedSettings(device="cpu")):
         assert {case.method for case in step_cases(settings)} >= {"simclr", "mae"}
         for arm in k_arms(settings):

@@ -40,8 +40,8 @@ def waves(arrays) -> Splits:
     return Splits("waves", part(600), part(200))
 
 
-def test_what_neither_crop_tells_alone_is_told_by_both_together(waves, ask, chance):
-    found = run_task(TASK, ask(Phase(), waves, chance, side=64, crop_size=32))
+def test_phase_needs_both_crops(waves, make_context, noise_encoder):
+    found = run_task(TASK, make_context(Phase(), waves, noise_encoder, side=64, crop_size=32))
     assert found["pair_interaction_dx_r2"] > 0.9
     assert abs(found["pair_interaction_dx_one"]) < 0.1
     assert found["pair_interaction_dx_apart"] < 0.5
@@ -52,8 +52,10 @@ def test_what_neither_crop_tells_alone_is_told_by_both_together(waves, ask, chan
     assert abs(found["pair_interaction_dy_r2"]) < 0.1
 
 
-def test_what_each_crop_tells_of_its_place_is_told_apart_as_well(ramps, ask, chance, position):
-    found = run_task(TASK, ask(position, ramps, chance, side=64, crop_size=32))
+def test_position_needs_no_interaction(ramps, make_context, noise_encoder, position_encoder):
+    found = run_task(
+        TASK, make_context(position_encoder, ramps, noise_encoder, side=64, crop_size=32)
+    )
     for name in COMPONENTS:
         assert found[f"pair_interaction_{name}_r2"] > 0.9
         assert found[f"pair_interaction_{name}_one"] < 0.65
@@ -61,23 +63,27 @@ def test_what_each_crop_tells_of_its_place_is_told_apart_as_well(ramps, ask, cha
     assert abs(found["pair_interaction_beyond"]) < 0.06
 
 
-def test_sharpness_tells_nothing(fractals, ask, chance, sharpness):
-    found = run_task(TASK, ask(sharpness, fractals, chance, side=96, crop_size=48))
+def test_sharpness_predicts_nothing(fractals, make_context, noise_encoder, sharpness_encoder):
+    found = run_task(
+        TASK, make_context(sharpness_encoder, fractals, noise_encoder, side=96, crop_size=48)
+    )
     assert abs(found["pair_interaction_scale_r2"]) < 0.1
 
 
-def test_probes_are_fitted_on_training_pictures_and_scored_on_the_others(
-    ramps, arrays, ask, chance, position
+def test_probes_fit_on_train_score_on_test(
+    ramps, arrays, make_context, noise_encoder, position_encoder
 ):
     mirrored = arrays(np.ascontiguousarray(ramps.test.pixels[:, :, ::-1]), ramps.test.labels)
     splits = Splits("mirrored", ramps.train, mirrored)
-    found = run_task(TASK, ask(position, splits, chance, side=64, crop_size=32))
+    found = run_task(
+        TASK, make_context(position_encoder, splits, noise_encoder, side=64, crop_size=32)
+    )
     assert found["pair_interaction_dx_r2"] == pytest.approx(-3, abs=0.4)
     assert found["pair_interaction_dy_r2"] > 0.9
 
 
-def test_means_and_gains_are_of_what_stands_beside_them(net, tints, ask):
-    found = run_task(TASK, ask(net, tints))
+def test_means_and_gains_are_consistent(net, tints, make_context):
+    found = run_task(TASK, make_context(net, tints))
     both, one, apart = (
         np.array([found[f"pair_interaction_{name}_{key}"] for name in COMPONENTS])
         for key in ("r2", "one", "apart")
@@ -89,7 +95,7 @@ def test_means_and_gains_are_of_what_stands_beside_them(net, tints, ask):
     assert found["pair_interaction_beyond"] == pytest.approx((both - apart).mean())
 
 
-def test_a_relation_takes_two_pictures_of_each_part(net, tints, arrays, ask):
+def test_one_image_is_refused(net, tints, arrays, make_context):
     alone = arrays(tints.test.pixels[:1], np.zeros(1))
     with pytest.raises(UnmeasurableError, match="two images"):
-        TASK.run(ask(net, Splits("alone", tints.train, alone)))
+        TASK.run(make_context(net, Splits("alone", tints.train, alone)))

@@ -31,7 +31,7 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def test_patches_lie_in_a_grid_with_gaps_and_never_leave_the_frame() -> None:
+def test_patches_form_grid_inside_frame() -> None:
     boxes = GridSampler()(5000, generator())
     edges = cxcywh_to_xyxy(boxes)
     assert edges.min() >= 0 and edges.max() <= 1
@@ -44,7 +44,7 @@ def test_patches_lie_in_a_grid_with_gaps_and_never_leave_the_frame() -> None:
         assert (mean - torch.tensor(step) * 0.362).abs().max() < 0.01
 
 
-def fitted(peer: nn.Module, pair_loss: Any) -> tuple[float, float]:
+def first_and_last_loss(peer: nn.Module, pair_loss: Any) -> tuple[float, float]:
     optimizer = torch.optim.Adam(peer.parameters(), 1e-2)
     losses = []
     for step in range(60):
@@ -56,19 +56,19 @@ def fitted(peer: nn.Module, pair_loss: Any) -> tuple[float, float]:
     return losses[0], losses[-1]
 
 
-def test_a_direction_that_the_features_hold_is_found() -> None:
+def test_relative_location_learns_direction() -> None:
     peer = RelativeLocation(4, SPConfig(weight=1, warmup_fraction=0))
 
     def pair_loss(step: int) -> Any:
         boxes = peer.sampler(64, torch.Generator().manual_seed(step))
         return peer.pair_loss(boxes, boxes, step=step)
 
-    first, last = fitted(peer, pair_loss)
+    first, last = first_and_last_loss(peer, pair_loss)
     assert first == pytest.approx(torch.tensor(8.0).log().item(), abs=0.3)
     assert last < 0.3
 
 
-def test_differences_that_the_features_hold_are_found() -> None:
+def test_augself_learns_differences() -> None:
     peer = AugSelfCrops(6, SPConfig(weight=1, warmup_fraction=0, source="host_views"))
 
     def pair_loss(step: int) -> Any:
@@ -77,11 +77,11 @@ def test_differences_that_the_features_hold_are_found() -> None:
         flips = torch.where(torch.rand(2, 64, 2, generator=drawn) < 0.5, -1.0, 1.0)
         return peer.pair_loss(torch.cat([boxes, flips], dim=-1), boxes, flips, step=step)
 
-    first, last = fitted(peer, pair_loss)
+    first, last = first_and_last_loss(peer, pair_loss)
     assert last < 0.5 * first
 
 
-def test_a_view_that_cannot_be_followed_does_not_count() -> None:
+def test_unknown_view_adds_nothing_to_loss() -> None:
     boxes = torch.rand(2, 3, 4)
     boxes[1, 0] = torch.nan
     crop, _, known = differences(boxes, torch.ones(2, 3, 2))
@@ -95,7 +95,7 @@ def test_a_view_that_cannot_be_followed_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_what_is_not_finite_is_left_out(name: str) -> None:
+def test_nonfinite_features_are_skipped(name: str) -> None:
     peer = PRETEXTS[name](5, SPConfig(warmup_fraction=0, source="host_views"))
     boxes = GridSampler()(3, generator())
     features = torch.full((2, 3, 5), torch.inf, requires_grad=True)
@@ -107,7 +107,7 @@ def test_what_is_not_finite_is_left_out(name: str) -> None:
     assert grads and all(grad.isfinite().all() for grad in grads)
 
 
-def ends(name: str, arm: str, weight: float, folder: Path) -> dict[str, torch.Tensor]:
+def final_state(name: str, arm: str, weight: float, folder: Path) -> dict[str, torch.Tensor]:
     settings = Settings(
         **{**vars(SETTINGS), "pretext": name, "sp": {"weight": weight, "warmup_fraction": 0.0}}
     )
@@ -117,12 +117,12 @@ def ends(name: str, arm: str, weight: float, folder: Path) -> dict[str, torch.Te
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_weight_0_is_the_baseline_and_another_weight_is_not(name: str, tmp_path: Path) -> None:
+def test_only_weight_0_equals_baseline(name: str, tmp_path: Path) -> None:
     arms = {"baseline": ("baseline", 1.0), "zero": (name, 0.0), "one": (name, 1.0)}
     end = {}
     for key, (arm, weight) in arms.items():
         (tmp_path / key).mkdir()
-        end[key] = ends(name, arm, weight, tmp_path / key)
+        end[key] = final_state(name, arm, weight, tmp_path / key)
     assert end["zero"].keys() == end["baseline"].keys()
     assert all(torch.equal(end["zero"][key], end["baseline"][key]) for key in end["zero"])
     assert any(not torch.equal(end["one"][key], end["baseline"][key]) for key in end["one"])

@@ -26,7 +26,7 @@ class Recorder(nn.Module):
         return images.flatten(1)
 
 
-def test_the_same_question_gives_the_same_pairs_and_the_two_parts_others():
+def test_pairs_depend_on_part_only():
     torch.manual_seed(1)
     one = sample_crop_groups(30, 50, 64, 32, part=0)
     torch.manual_seed(2)
@@ -38,7 +38,7 @@ def test_the_same_question_gives_the_same_pairs_and_the_two_parts_others():
     assert not torch.equal(one.boxes, scored.boxes)
 
 
-def test_further_crops_of_a_picture_hardly_overlap_and_each_pair_of_them_has_its_truth():
+def test_extra_crops_have_pairwise_targets():
     draws = sample_crop_groups(40, 40, 64, 32, part=0, num_crops=3)
     assert draws.boxes.shape == (3, 40, 4)
     pairs = torch.tensor([[0, 1], [2, 2]])
@@ -52,7 +52,7 @@ def test_further_crops_of_a_picture_hardly_overlap_and_each_pair_of_them_has_its
 
 @settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 150))
-def test_pictures_are_taken_evenly_and_twice_at_most(images, most):
+def test_images_are_used_evenly(images, most):
     draws = sample_crop_groups(images, most, 64, 32, part=0)
     times = draws.image.bincount(minlength=images)
     assert len(draws.image) == min(most, 2 * images)
@@ -61,7 +61,7 @@ def test_pictures_are_taken_evenly_and_twice_at_most(images, most):
 
 
 @pytest.mark.parametrize(("frame", "least"), [(64, 0.15), (224, 0.05)])
-def test_pairs_lie_in_windows_of_the_picture_as_sp_draws_them(frame, least):
+def test_pairs_lie_in_windows_as_in_sp(frame, least):
     draws = sample_crop_groups(2000, 4000, frame, 32, part=0)
     a, b = draws.boxes
     areas = box_area(draws.boxes)
@@ -78,14 +78,14 @@ def test_pairs_lie_in_windows_of_the_picture_as_sp_draws_them(frame, least):
     assert (draws.resolution > coarser / 2 - 1).all()
 
 
-def test_targets_are_shifts_in_the_picture_and_half_the_log_ratio_of_areas():
+def test_targets_are_shift_and_log_ratio():
     boxes = torch.tensor([[[0.2, 0.5, 0.1, 0.2]], [[0.6, 0.4, 0.2, 0.4]]])
     draws = SampledCrops(torch.zeros(1, dtype=torch.int64), boxes, torch.ones(1, 2))
     torch.testing.assert_close(draws.targets, torch.tensor([[0.4, -0.1, math.log(2)]]))
 
 
 @pytest.mark.parametrize("batch_size", [3, 256])
-def test_crops_of_the_right_pictures_come_first_a_then_b(batch_size):
+def test_crops_are_ordered_a_then_b(batch_size):
     images = torch.randint(256, (6, 3, 40, 40), dtype=torch.uint8)
     draws = sample_crop_groups(6, 11, 40, 16, part=0)
     mean, sd = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
@@ -98,7 +98,7 @@ def test_crops_of_the_right_pictures_come_first_a_then_b(batch_size):
         torch.testing.assert_close(views, expected.flatten(2))
 
 
-def test_two_backbones_are_shown_the_same_crops():
+def test_backbones_see_the_same_crops():
     images = torch.randint(256, (6, 3, 40, 40), dtype=torch.uint8)
     seen = []
     for seed, batch_size in ((0, 2), (1, 2)):

@@ -5,14 +5,14 @@ from sp_bench.results import MetricSpec, Results, Row
 from sp_bench.tasks.pair import TASK
 
 
-def test_keys_are_those_of_the_pair_task() -> None:
+def test_control_keys_match_pair_task() -> None:
     controls = {f.key for f in TASK.metrics if f.key.rpartition("_")[2] in CONTROLS}
     controls |= {f.key for f in TASK.metrics if f.key.endswith("_equal_one")}
     controls -= {f.key for f in TASK.metrics if "_mlp" in f.key}
     assert {f"pair_{target}_{control}" for target in TARGETS for control in CONTROLS} == controls
 
 
-def test_baseline_and_sp_stand_side_by_side_and_the_unmeasured_is_left_out(
+def test_unmeasured_controls_are_left_out(
     results: Results,
 ) -> None:
     controls = pair_controls(results)
@@ -25,7 +25,7 @@ def test_baseline_and_sp_stand_side_by_side_and_the_unmeasured_is_left_out(
     ]
 
 
-def test_a_gap_in_the_table_stays_empty(results: Results) -> None:
+def test_missing_value_leaves_cell_empty(results: Results) -> None:
     results.rows.append(Row(MetricSpec("pair_dy_one", "x", headline=False), 0.5, 0.4, 0, 0, 0, 3))
     controls = pair_controls(results)
     assert controls is not None
@@ -33,7 +33,7 @@ def test_a_gap_in_the_table_stays_empty(results: Results) -> None:
     assert controls.rows[1][3:] == ("0.500", "0.400")
 
 
-def test_no_pair_task_no_table(results: Results) -> None:
+def test_no_pair_task_gives_no_table(results: Results) -> None:
     results.rows = [row for row in results.rows if not is_control(row)]
     assert pair_controls(results) is None
     assert [row.metric.key for row in results.rows] == [

@@ -15,23 +15,23 @@ from sp_bench.sweeps.collect import Evidence
 
 from sp_plugin import SPConfig
 
-PAIR = {
+PAIR_METRICS = {
     f"pair_{name}_{key}": value
     for name in ("dx", "dy", "scale")
     for key, value in (("gain", 0.1), ("equal", 0.3), ("equal_one", 0.1))
 }
 
 
-def evidence(suite: str, method: str, change: float, arms: tuple[str, ...] = ()) -> Evidence:
+def make_evidence(suite: str, method: str, change: float, arms: tuple[str, ...] = ()) -> Evidence:
     """Three seeds whose differences are ``change`` less a hundredth, itself, and one more."""
     runs = []
     for seed in range(3):
         spread = 0.01 * (seed - 1)
-        base = {"knn": 0.5 + 0.1 * seed, "robustness": 0.4, **PAIR}
+        base = {"knn": 0.5 + 0.1 * seed, "robustness": 0.4, **PAIR_METRICS}
         runs.append(Run("baseline", seed, base))
         better = {"knn": base["knn"] + change + spread, "robustness": 0.4 + change}
         equal = {f"pair_{name}_equal": 0.45 for name in ("dx", "dy", "scale")}
-        runs += [Run(arm, seed, {**PAIR, **better, **equal}) for arm in ("sp", *arms)]
+        runs += [Run(arm, seed, {**PAIR_METRICS, **better, **equal}) for arm in ("sp", *arms)]
     told: dict[str, Any] = {"epochs": 3, "pretext": "sp", "prediction": ""}
     usual = SPConfig().asdict()
     own = {arm: {**told, "sp": usual} for arm in ("baseline", "sp")}
@@ -54,14 +54,14 @@ def evidence(suite: str, method: str, change: float, arms: tuple[str, ...] = ())
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for method, change in (("byol", 0.02), ("simclr", -0.05)):
-        evidence("scenes", method, change).save(tmp_path / "scenes" / f"{method}.json")
-    trials = evidence("tune", "simclr", 0.01, ("w3",))
+        make_evidence("scenes", method, change).save(tmp_path / "scenes" / f"{method}.json")
+    trials = make_evidence("tune", "simclr", 0.01, ("w3",))
     trials.save(tmp_path / "tune" / "simclr.json")
     (tmp_path / "tune" / "notes.md").write_text("What was learnt: little.\n")
     return tmp_path
 
 
-def test_hosts_stand_in_the_order_of_their_names_with_intervals(folder: Path) -> None:
+def test_methods_are_sorted_with_intervals(folder: Path) -> None:
     told = page(read_suites(folder), folder)
     # t of 2 degrees of freedom, 4.303, times 0.01 / sqrt 3: 2.48 points either way.
     # Over two hosts, -5 and +2, it is t of 1, 12.706, times 4.95 / sqrt 2.
@@ -72,10 +72,10 @@ def test_hosts_stand_in_the_order_of_their_names_with_intervals(folder: Path) ->
     assert equalised in told
 
 
-def test_what_sp_costs_stands_below_what_it_gains(folder: Path) -> None:
+def test_cost_follows_gains(folder: Path) -> None:
     told = page(read_suites(folder), folder)
     assert "FLOPs" not in told, "none were counted"
-    counted = evidence("scenes", "byol", 0.02)
+    counted = make_evidence("scenes", "byol", 0.02)
     for run in counted.runs:
         run.flops = 3e12 if run.arm == "sp" else 2e12
     counted.save(folder / "scenes" / "byol.json")
@@ -83,20 +83,20 @@ def test_what_sp_costs_stands_below_what_it_gains(folder: Path) -> None:
     assert "| cost: forward FLOPs of pre-training, as a ratio |  | 1.50 |  |" in told
 
 
-def test_one_host_has_no_mean_over_hosts(folder: Path) -> None:
+def test_one_method_has_no_mean(folder: Path) -> None:
     (folder / "scenes" / "byol.json").unlink()
     assert (
         "mean over" not in page(read_suites(folder), folder).split("## Trials")[0].split("###")[2]
     )
 
 
-def test_a_host_without_a_pair_is_left_out(folder: Path, tmp_path: Path) -> None:
+def test_unpaired_method_is_left_out(folder: Path, tmp_path: Path) -> None:
     whole, drawn = (
         page(read_suites(folder), folder),
         write_figures(read_suites(folder), tmp_path / "a"),
     )
     left = drawn[0].read_bytes()
-    alone = evidence("scenes", "mae", 0.02)
+    alone = make_evidence("scenes", "mae", 0.02)
     alone.runs = [run for run in alone.runs if run.arm == "baseline"]
     alone.save(folder / "scenes" / "mae.json")
     assert page(read_suites(folder), folder) == whole
@@ -107,8 +107,8 @@ def test_a_host_without_a_pair_is_left_out(folder: Path, tmp_path: Path) -> None
         insert_table(f"{BEGIN}\n{END}", none)
 
 
-def test_how_many_seeds_are_behind_a_column_is_told(folder: Path) -> None:
-    fewer = evidence("scenes", "byol", 0.02)
+def test_seed_count_is_shown_per_column(folder: Path) -> None:
+    fewer = make_evidence("scenes", "byol", 0.02)
     fewer.runs = [run for run in fewer.runs if run.arm == "baseline" or run.seed == 1]
     fewer.save(folder / "scenes" / "byol.json")
     told = page(read_suites(folder), folder)
@@ -116,7 +116,7 @@ def test_how_many_seeds_are_behind_a_column_is_told(folder: Path) -> None:
     assert "| kNN (top-1) | **-5.0** [-7.5, -2.5] | +2.0 |" in told
 
 
-def test_nothing_is_sure_of_one_seed(folder: Path) -> None:
+def test_one_seed_gives_no_verdict(folder: Path) -> None:
     hosts = read_suites(folder)["scenes"]
     for each in hosts:
         each.runs = [run for run in each.runs if run.seed == 0]
@@ -124,7 +124,7 @@ def test_nothing_is_sure_of_one_seed(folder: Path) -> None:
     assert by_text["kNN: significantly higher for half of the methods"].verdict == "not measured"
 
 
-def test_goals_name_the_host_that_is_furthest_from_them(folder: Path) -> None:
+def test_goals_name_the_worst_method(folder: Path) -> None:
     found = {goal.text.split(":")[0]: goal for goal in goals(read_suites(folder)["scenes"])}
     assert found["pair gain, sharpness equalised, mean of dx, dy and scale"].met
     assert found["kNN and linear probe"].worst == "-5.0 (simclr, kNN)"
@@ -137,8 +137,8 @@ def test_goals_name_the_host_that_is_furthest_from_them(folder: Path) -> None:
     assert by_text["pair gain of dx, sharpness equalised: above 0"].worst == "+0.350 (simclr)"
 
 
-def test_a_suite_that_asks_for_none_of_the_goals_has_no_table_of_them(folder: Path) -> None:
-    asked = evidence("pair_interaction", "byol", 0.02)
+def test_no_goal_table_without_goal_metrics(folder: Path) -> None:
+    asked = make_evidence("pair_interaction", "byol", 0.02)
     for run in asked.runs:
         run.metrics = {"pair_interaction_gain": 0.2 if run.arm == "sp" else 0.1}
     asked.save(folder / "pair_interaction" / "byol.json")
@@ -149,15 +149,15 @@ def test_a_suite_that_asks_for_none_of_the_goals_has_no_table_of_them(folder: Pa
     assert "### Goals" in whole
 
 
-def test_a_trial_stands_with_its_settings_and_its_prediction(folder: Path) -> None:
+def test_trial_shows_settings_and_prediction(folder: Path) -> None:
     told = page(read_suites(folder), folder)
     assert "| w3 | weight 5 of the host's gradient, max_iou=[1.0,0.1] | +1.0 [-1.5, +3.5] |" in told
     assert "- **w3**: w3 is far better." in told
     assert "What was learnt: little." in told
 
 
-def test_a_trial_says_what_stands_in_sps_place_and_what_it_costs(folder: Path) -> None:
-    trials = evidence("tune", "simclr", 0.01, ("peer", "more"))
+def test_trial_shows_pretext_task_and_cost(folder: Path) -> None:
+    trials = make_evidence("tune", "simclr", 0.01, ("peer", "more"))
     trials.arms["peer"]["pretext"] = "augself"
     trials.arms["more"].update(sp={}, epochs=5)
     for run in trials.runs:
@@ -170,7 +170,7 @@ def test_a_trial_says_what_stands_in_sps_place_and_what_it_costs(folder: Path) -
     assert more.startswith("| more | 5 epochs |") and more.endswith("| 1.67 |")
 
 
-def test_the_readme_gets_the_table_between_its_marks(folder: Path) -> None:
+def test_readme_table_is_replaced(folder: Path) -> None:
     found = read_suites(folder)
     before = f"# X\n{BEGIN}\nold\n{END}\nrest\n"
     after = insert_table(before, found)
@@ -181,7 +181,7 @@ def test_the_readme_gets_the_table_between_its_marks(folder: Path) -> None:
         insert_table("# X", found)
 
 
-def test_no_trial_gets_into_the_readme(folder: Path) -> None:
+def test_readme_excludes_trials(folder: Path) -> None:
     found, text = read_suites(folder), f"{BEGIN}\n{END}"
     first = {"cifar": found["scenes"], "tune": found["tune"]}
     assert insert_table(text, first) == insert_table(text, {"scenes": found["scenes"]})
@@ -189,19 +189,19 @@ def test_no_trial_gets_into_the_readme(folder: Path) -> None:
         insert_table(text, {"tune": found["tune"]})
 
 
-def test_its_pictures_are_the_same_each_time(folder: Path, tmp_path: Path) -> None:
+def test_figures_are_reproducible(folder: Path, tmp_path: Path) -> None:
     first = write_figures(read_suites(folder), tmp_path / "a")
     second = write_figures(read_suites(folder), tmp_path / "b")
     assert [path.name for path in first] == ["scenes.png"]
     assert first[0].read_bytes() == second[0].read_bytes()
 
 
-def test_it_shows_what_runs_have_and_nothing_else(folder: Path) -> None:
+def test_only_measured_metrics_are_shown(folder: Path) -> None:
     keys = [metric.key for metric in headlines(read_suites(folder)["scenes"])]
     pairs = ("pair_equal_gain", "pair_dx_gain", "pair_dy_gain", "pair_scale_gain")
     assert keys == ["knn", *pairs, "pair_scale_equal_gain", "robustness"]
 
 
-def test_no_json_is_one_line(tmp_path: Path) -> None:
+def test_missing_json_is_one_line_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"results: no SUITE/METHOD\.json"):
         read_suites(tmp_path)

@@ -17,7 +17,7 @@ MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 
-class Few(ImageDataset):
+class SmallDataset(ImageDataset):
     """Six images of noise, 50 x 40, which count how often they are read."""
 
     classes = ("one", "other")
@@ -32,7 +32,7 @@ class Few(ImageDataset):
         return Image.fromarray(self.pixels[index])
 
 
-class Restless(nn.Module):
+class StatefulBackbone(nn.Module):
     """Draws random numbers, counts its calls and normalises: all state that a backbone can have."""
 
     def __init__(self) -> None:
@@ -52,8 +52,8 @@ def net() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(0.5))
 
 
-def test_pictures_are_resized_and_cut_as_torchvision_does():
-    dataset = Few()
+def test_images_resize_like_torchvision():
+    dataset = SmallDataset()
     decoded = FrozenBackbone(net(), side=32, crop_size=16).images(dataset)
     crop = transforms.Compose([transforms.Resize(32), transforms.CenterCrop(32)])
     expected = np.stack([np.asarray(crop(Image.fromarray(p))) for p in dataset.pixels])
@@ -61,13 +61,15 @@ def test_pictures_are_resized_and_cut_as_torchvision_does():
     np.testing.assert_array_equal(decoded.permute(0, 2, 3, 1).numpy(), expected)
 
 
-def test_workers_decode_the_same():
-    alone = FrozenBackbone(net(), side=32, crop_size=16).images(Few())
-    assert torch.equal(FrozenBackbone(net(), side=32, crop_size=16, workers=1).images(Few()), alone)
+def test_workers_decode_the_same_images():
+    alone = FrozenBackbone(net(), side=32, crop_size=16).images(SmallDataset())
+    assert torch.equal(
+        FrozenBackbone(net(), side=32, crop_size=16, workers=1).images(SmallDataset()), alone
+    )
 
 
-def test_pictures_are_decoded_once_for_all_backbones_and_once_for_each_side():
-    dataset = Few()
+def test_images_are_decoded_once_per_size():
+    dataset = SmallDataset()
     for _ in range(2):
         frozen = FrozenBackbone(net(), side=32, crop_size=16)
         frozen.features(dataset)
@@ -78,7 +80,7 @@ def test_pictures_are_decoded_once_for_all_backbones_and_once_for_each_side():
 
 
 def test_features_are_computed_once():
-    dataset, backbone = Few(), net()
+    dataset, backbone = SmallDataset(), net()
     frozen = FrozenBackbone(backbone, side=32, crop_size=16)
     once = frozen.features(dataset)
     with torch.no_grad():
@@ -87,10 +89,10 @@ def test_features_are_computed_once():
     assert not torch.equal(FrozenBackbone(backbone, side=32, crop_size=16).features(dataset), once)
 
 
-def test_decoded_pictures_go_when_the_set_goes():
+def test_cache_is_freed_with_the_dataset():
     gc.collect()
     before = len(frozen_backbone._decoded_images)
-    dataset = Few()
+    dataset = SmallDataset()
     frozen = FrozenBackbone(net(), side=32, crop_size=16)
     frozen.features(dataset)
     assert len(frozen_backbone._decoded_images) == before + 1
@@ -100,8 +102,8 @@ def test_decoded_pictures_go_when_the_set_goes():
     assert len(frozen._cache) == 0
 
 
-def test_features_are_those_of_the_normalised_pictures_in_evaluation_mode():
-    dataset, backbone = Few(), net()
+def test_features_use_eval_mode():
+    dataset, backbone = SmallDataset(), net()
     backbone[1].running_mean += 1
     frozen = FrozenBackbone(backbone.train(), side=32, crop_size=16, batch_size=4)
     found = frozen.features(dataset)
@@ -113,18 +115,18 @@ def test_features_are_those_of_the_normalised_pictures_in_evaluation_mode():
     torch.testing.assert_close(found, expected)
 
 
-def test_bytes_and_fractions_are_the_same_image():
+def test_uint8_and_float_images_are_equal():
     frozen = FrozenBackbone(net(), side=32, crop_size=16)
     images = torch.randint(256, (5, 3, 16, 16), dtype=torch.uint8)
     torch.testing.assert_close(frozen.extract(images), frozen.extract(images / 255))
 
 
-def test_half_precision_backbones_give_single_precision_features():
+def test_half_backbone_gives_float32():
     frozen = FrozenBackbone(net().bfloat16(), side=32, crop_size=16)
     assert frozen.extract(torch.rand(2, 3, 16, 16)).dtype == torch.float32
 
 
-def test_layer_is_the_one_that_was_asked_for():
+def test_layer_selects_the_output():
     backbone = net()
     backbone[1].running_mean += 1
     first = FrozenBackbone(backbone, side=32, crop_size=16, layer="0")
@@ -133,7 +135,7 @@ def test_layer_is_the_one_that_was_asked_for():
     torch.testing.assert_close(first.extract(images), expected.detach())
 
 
-def test_pool_is_handed_on():
+def test_pool_selects_the_pooling():
     class Tokens(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
             patches = images.flatten(2).transpose(1, 2)
@@ -148,12 +150,12 @@ def test_pool_is_handed_on():
     torch.testing.assert_close(found[1], ((images - MEAN) / STD).mean(dim=(2, 3)))
 
 
-def test_nothing_of_the_backbone_or_of_the_generators_moves():
-    backbone = nn.Sequential(Restless(), nn.Identity().eval(), nn.Dropout())
+def test_backbone_and_rng_are_unchanged():
+    backbone = nn.Sequential(StatefulBackbone(), nn.Identity().eval(), nn.Dropout())
     state = {key: value.clone() for key, value in backbone.state_dict().items()}
     frozen = FrozenBackbone(backbone, side=32, crop_size=16, batch_size=2)
     drawn = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
-    first, second = frozen.features(Few()), frozen.features(Few())
+    first, second = frozen.features(SmallDataset()), frozen.features(SmallDataset())
     assert torch.equal(first, second)
     assert torch.equal(torch.get_rng_state(), drawn[0])
     assert random.getstate() == drawn[1]
@@ -162,7 +164,7 @@ def test_nothing_of_the_backbone_or_of_the_generators_moves():
     assert [part.training for part in backbone] == [True, False, True]
 
 
-def test_a_backbone_of_fixed_size_gets_the_size_it_takes():
+def test_fixed_size_backbone_gets_its_size():
     class Fixed(nn.Conv2d):
         def forward(self, images: Tensor) -> Tensor:
             assert images.shape[-1] == 48
@@ -172,17 +174,17 @@ def test_a_backbone_of_fixed_size_gets_the_size_it_takes():
     backbone.img_size = 48
     frozen = FrozenBackbone(backbone, side=64, crop_size=32)
     assert (frozen.side, frozen.crop_size, frozen.feature_dim) == (48, 48, 8)
-    assert frozen.features(Few()).shape == (6, 8)
+    assert frozen.features(SmallDataset()).shape == (6, 8)
 
 
-def test_features_that_are_not_finite_are_refused_in_one_line():
+def test_nonfinite_features_are_refused():
     backbone = net()
     backbone[0].weight.data[0] = float("nan")
     with pytest.raises(UnmeasurableError, match=r"^backbone: some .* did its training diverge\?$"):
-        FrozenBackbone(backbone, side=32, crop_size=16).features(Few())
+        FrozenBackbone(backbone, side=32, crop_size=16).features(SmallDataset())
 
 
-def test_a_backbone_on_another_device_stays_there():
+def test_backbone_stays_on_its_device():
     backbone = net()
     elsewhere = frozen_backbone._to_device(torch.device("meta"), backbone)
     assert next(elsewhere.parameters()).device.type == "meta"

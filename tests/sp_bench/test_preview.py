@@ -18,7 +18,7 @@ from sp_plugin.isolation import make_generator
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> list[Path]:
+def image_paths(tmp_path: Path) -> list[Path]:
     """Six readable images, wider than high, and two that are not."""
     noise = np.random.default_rng(0).integers(0, 256, (6, 40, 56, 3), dtype=np.uint8)
     paths = [tmp_path / f"{i}.png" for i in range(6)]
@@ -32,9 +32,9 @@ def images(tmp_path: Path) -> list[Path]:
 @pytest.mark.parametrize(
     "more", [{"sharpness": "equal"}, {"sharpness": "native"}, {"num_crops": 3}], ids=str
 )
-def test_what_is_shown_is_what_training_draws(images: list[Path], more: dict[str, Any]) -> None:
+def test_preview_matches_training_crops(image_paths: list[Path], more: dict[str, Any]) -> None:
     config = SPConfig(**more, target_encoding="anchor")
-    preview = sample_preview(images[:6], config=config, side=32, count=4, seed=5)
+    preview = sample_preview(image_paths[:6], config=config, side=32, count=4, seed=5)
     sp = SpatialPrediction(8, config.resolve(32))
     boxes, crops = sp.sample_crops(preview.frames.float() / 255, make_generator(5))
     assert torch.equal(preview.boxes, boxes[:2])
@@ -44,15 +44,17 @@ def test_what_is_shown_is_what_training_draws(images: list[Path], more: dict[str
     assert preview.windows is None  # the view is the window
 
 
-def test_window_holds_both_crops(images: list[Path]) -> None:
-    preview = sample_preview(images[:6], config=SPConfig(source="image"), side=32, count=6, seed=1)
+def test_window_holds_both_crops(image_paths: list[Path]) -> None:
+    preview = sample_preview(
+        image_paths[:6], config=SPConfig(source="image"), side=32, count=6, seed=1
+    )
     assert preview.windows is not None and bool((preview.windows[:, 2] < 1).all())
     window, inside = cxcywh_to_xyxy(preview.windows), cxcywh_to_xyxy(preview.boxes)
     assert bool((inside[..., :2] >= window[:, :2] - 1e-5).all())
     assert bool((inside[..., 2:] <= window[:, 2:] + 1e-5).all())
 
 
-def test_frames_are_resized_by_the_shorter_side_and_cut_at_the_centre(tmp_path: Path) -> None:
+def test_frames_are_center_cropped(tmp_path: Path) -> None:
     pixels = np.zeros((32, 96, 3), np.uint8)
     pixels[:, 32:64, 0] = 200
     Image.fromarray(pixels).save(tmp_path / "wide.png")
@@ -61,27 +63,27 @@ def test_frames_are_resized_by_the_shorter_side_and_cut_at_the_centre(tmp_path: 
     assert bool((frames[0, 0] == 200).all())
 
 
-def test_seed_chooses_the_pictures(images: list[Path]) -> None:
-    one, again, other = (read_views(images[:6], 16, 3, seed)[0] for seed in (0, 0, 1))
+def test_seed_selects_the_images(image_paths: list[Path]) -> None:
+    one, again, other = (read_views(image_paths[:6], 16, 3, seed)[0] for seed in (0, 0, 1))
     assert torch.equal(one, again) and not torch.equal(one, other)
 
 
-def test_unreadable_pictures_are_passed_over_and_counted(
-    images: list[Path], caplog: pytest.LogCaptureFixture
+def test_unreadable_images_are_counted(
+    image_paths: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    preview = sample_preview(images, config=SPConfig(), side=32, count=8)
+    preview = sample_preview(image_paths, config=SPConfig(), side=32, count=8)
     assert len(preview.frames) == 6 and preview.unreadable == 2
     assert "2 unreadable images" in caplog.text
     assert "passed over: 2" in footnote(preview)
 
 
-def test_nothing_to_draw_is_told_in_a_line(images: list[Path]) -> None:
+def test_nothing_to_draw_is_one_line_error(image_paths: list[Path]) -> None:
     with pytest.raises(UsageError, match=r"^data: none of the 2 files can be read as an image$"):
-        sample_preview(images[6:], config=SPConfig(), side=32)
+        sample_preview(image_paths[6:], config=SPConfig(), side=32)
     with pytest.raises(UsageError, match=r"^count: got 0, "):
-        sample_preview(images, config=SPConfig(), side=32, count=0)
+        sample_preview(image_paths, config=SPConfig(), side=32, count=0)
     with pytest.raises(UsageError, match=r"^side: got 8, "):
-        sample_preview(images, config=SPConfig(), side=8)
+        sample_preview(image_paths, config=SPConfig(), side=8)
 
 
 @pytest.mark.parametrize(
@@ -98,13 +100,13 @@ def test_nothing_to_draw_is_told_in_a_line(images: list[Path]) -> None:
         ((0.5, 0.3, 0.4, 0.1), "symmetric", "b has its centre on a's;\nit is as large as a"),
     ],
 )  # fmt: skip
-def test_words_of_the_answer(b: tuple[float, ...], encoding: str, said: str) -> None:
+def test_answer_describes_b_relative_to_a(b: tuple[float, ...], encoding: str, said: str) -> None:
     a = torch.tensor([0.5, 0.3, 0.2, 0.2])
     assert said in answer(a, torch.tensor(b), encoding)
 
 
-def test_drawing_has_each_pair_its_boxes_crops_and_answer(images: list[Path]) -> None:
-    preview = sample_preview(images[:6], config=SPConfig(source="image"), side=32, count=3)
+def test_figure_shows_boxes_crops_and_answer(image_paths: list[Path]) -> None:
+    preview = sample_preview(image_paths[:6], config=SPConfig(source="image"), side=32, count=3)
     axes = draw_asked(preview).axes
     assert len(axes) == 9  # an image and two crops for each
     for i in range(3):
@@ -116,15 +118,13 @@ def test_drawing_has_each_pair_its_boxes_crops_and_answer(images: list[Path]) ->
         assert answer(*preview.boxes[:, i], "symmetric") in image.texts[0].get_text()
         assert f"x {preview.targets[i, 0]:+.2f}" in image.texts[0].get_text()
         for crop, shown in zip(preview.crops[:, i], (crop_a, crop_b), strict=True):
-            pixels = shown.images[0].get_array()
+            pixels = shown.image_paths[0].get_array()
             assert np.abs(pixels / 255.0 - crop.permute(1, 2, 0).numpy()).max() < 0.51 / 255
 
 
-def test_png_is_written_into_a_new_folder_at_a_moderate_size(
-    images: list[Path], tmp_path: Path
-) -> None:
+def test_png_is_written_to_a_new_folder(image_paths: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "new" / "pairs.anything"
-    show_pairs(images, out, config=SPConfig(), side=32, count=5)
+    show_pairs(image_paths, out, config=SPConfig(), side=32, count=5)
     with Image.open(out) as image:
         assert image.format == "PNG"
         assert 1000 < image.width < 1600 and 1000 < image.height < 1600
