@@ -59,7 +59,8 @@ def test_last_checkpoint_of_a_run_is_found(framework_runs, tmp_path):
 
 def test_runs_of_two_frameworks_are_compared(framework_runs, capsys):
     command = [
-        "compare", "--from", f"baseline={framework_runs / 'mm'}", f"sp={framework_runs / 'solo'}", "--side", "32",
+        "compare", "--from", f"baseline={framework_runs / 'mm'}", f"sp={framework_runs / 'solo'}",
+        "--side", "32",
         "--backbone", "tiny_resnet", "--data", str(framework_runs / "pets"), "--tasks", "knn",
         "--out", str(framework_runs / "out"),
     ]  # fmt: skip
