@@ -1,4 +1,4 @@
-"""Patches for faults of MMSelfSup, MMPretrain and MMEngine with current versions of their libraries.
+"""Patches for faults of MMSelfSup, MMPretrain and MMEngine with current libraries.
 
 They are applied when an algorithm has been built: only to a framework in use, only where a trial
 shows the fault, and once, with one line in the log. A patch that a new release makes unnecessary

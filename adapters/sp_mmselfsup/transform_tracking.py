@@ -18,29 +18,28 @@ from sp_plugin.views.tracking import TransformTracker
 
 __all__ = ["TrackedStep", "TrackedTorchvisionStep", "track_pipeline"]
 
-_PACKAGES = {"mmengine", "mmcv", "mmcls", "mmselfsup", "mmpretrain"}
-_CONTAINERS = frozenset(
-    """
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_PACKAGES = _names("mmengine mmcv mmcls mmselfsup mmpretrain")
+_CONTAINERS = _names("""
     ApplyToList Compose KeyMapper MultiView RandAugment RandomApply RandomChoice
     TransformBroadcaster
-    """.split()
-)
+""")
 # Each pixel stays in place.
-_KEEP_PIXELS = frozenset(
-    """
+_KEEP_PIXELS = _names("""
     AutoContrast BEiTMaskGenerator Brightness CleanCaption Collect ColorJitter ColorTransform
     Contrast Cutout Equalize GaussianBlur ImageToTensor Invert Lighting LoadImageFromFile Normalize
     PackClsInputs PackInputs PackMultiTaskInputs PackSelfSupInputs Posterize RandomErasing
     RandomGaussianBlur RandomGrayscale RandomSolarize Sharpness SimMIMMaskGenerator Solarize
     SolarizeAdd ToTensor
-    """.split()
-)
+""")
 # The whole image changes its size or format: fractions of it stay the same.
-_KEEP_FRACTIONS = frozenset(
-    """
+_KEEP_FRACTIONS = _names("""
     NumpyToPIL PILToNumpy RandomChoiceResize RandomResize Resize ResizeEdge ToNumpy ToPIL
-    """.split()
-)
+""")
 _TORCHVISION_WRAPPER = "TorchVisonTransformWrapper"  # MMPretrain's spelling
 _CALL_METHODS = ("transform", "forward", "__call__")
 

@@ -12,7 +12,7 @@ import torch
 
 pytest.importorskip("mmengine", reason="pip install sp-plugin[mmselfsup]")
 
-import mm_configs  # noqa: E402
+import mm_configs
 
 Train = Callable[..., Any]
 

@@ -1,6 +1,7 @@
 """One of two ranks, on gloo: ``python mm_rank.py DATA WORK WEIGHT NAME SOURCE``.
 
-WEIGHT ``none``: without SP. NAME: in `mm_configs.SMALL`. The final state goes to ``WORK/<rank>.pt``.
+WEIGHT ``none``: without SP. NAME: in `mm_configs.SMALL`.
+The final state goes to ``WORK/<rank>.pt``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Each patch: the fault exists without it, is gone with it, and is patched once, where it exists."""
+"""Each patch: its fault exists, is gone afterwards, and is patched once, only where it exists."""
 
 from __future__ import annotations
 

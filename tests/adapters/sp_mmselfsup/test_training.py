@@ -109,7 +109,7 @@ def test_resumed_run_equals_uninterrupted(train: Any, name: str, tmp_path: Any) 
 
 @pytest.mark.parametrize(("name", "source"), (("mae", "view"), ("simclr", "host_views")))
 def test_ddp_ranks_stay_in_sync(name: str, source: str, data: Path, tmp_path: Path) -> None:
-    """DDP without unused parameters: weight 0 is the baseline; with weight 1 the ranks are equal."""
+    """DDP without unused parameters: weight 0 is the baseline; with 1 the ranks are equal."""
     states = {
         weight: _train_two_ranks(data, tmp_path / weight, weight, name, source)
         for weight in ("none", "0", "1")

@@ -23,7 +23,7 @@ MIX = {
 SMALL = {"img_size": 32, "patch_size": 8, "arch": VIT}
 NO_MASK = torch.zeros(4, 4, 4)  # for 4 images of 4 x 4 patches
 
-# Backbones, their settings, and further arguments of their own forward with which nothing is masked.
+# Backbones, their settings, and arguments of their own forward with which nothing is masked.
 MASKED: dict[str, dict[str, tuple[dict[str, Any], tuple[Any, ...]]]] = {
     "mmselfsup": {
         "BEiTViT": (SMALL, (NO_MASK,)),
