@@ -21,7 +21,6 @@ from sp_plugin.validation import did_you_mean
 __all__ = ["SPAlgorithm", "SPMixin", "attach"]
 
 _NAME = "sp"
-_SETTINGS = ("algorithm", "sp")
 
 
 def SPAlgorithm(
@@ -54,7 +53,7 @@ def SPAlgorithm(
     sp_plugin.validation.ConfigError: wieght: no such setting of SP; did you mean 'weight'?
     """
     for key in unknown:
-        hint = did_you_mean(key, _SETTINGS)
+        hint = did_you_mean(key, ("algorithm", _NAME))
         raise ConfigError(f"{key}: SPAlgorithm has no such setting; {hint}")
     config = SPConfig.from_dict(sp)
     if data_preprocessor is not None:
@@ -107,7 +106,7 @@ class SPMixin:
     Why a subclass, and not a wrapper, a hook or a patched method: hooks of both frameworks look for
     the algorithm's attributes (``runner.model.backbone``, ``.neck``), so it must stay the model
     itself; a Hook runs after the optimizer was built, too late for the head's parameters; and a
-    patched ``loss`` on the instance would not survive ``copy.deepcopy`` and pickling, a class does.
+    ``loss`` patched on the instance would call the original model's in a ``copy.deepcopy`` of it.
     The class is changed on one instance after construction, so that ``__init__``, with its momentum
     copies and random draws, runs exactly as without SP.
     """

@@ -57,12 +57,7 @@ _CROP_METHODS = {
 
 
 def find_crop_method(transform: Any, class_name: str | None) -> CropMethod | None:
-    """Crop method of a transform; None: it takes no crop, or none that is known.
-
-    Args:
-        transform: any transform.
-        class_name: name of the class that defines what it does.
-    """
+    """Crop method of a transform, by the class that defines it; None: none is known."""
     methods = _CROP_METHODS.get(class_name or "", [])
     return next((method for method in methods if hasattr(transform, method.name)), None)
 

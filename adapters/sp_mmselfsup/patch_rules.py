@@ -19,14 +19,8 @@ from mmengine.registry import FUNCTIONS
 from mmengine.runner import CheckpointLoader, Runner
 
 
-def is_from(framework: str, algorithm: Any, *class_names: str) -> bool:
-    """Whether an algorithm is of a framework, or of a user's subclass.
-
-    Args:
-        framework: name of the package.
-        algorithm: any module.
-        class_names: classes of the framework; none: any.
-    """
+def _is_from(framework: str, algorithm: Any, *class_names: str) -> bool:
+    """Whether an algorithm is an instance of a framework's class, of the named ones if any are."""
     return any(
         cls.__module__.partition(".")[0] == framework
         and (not class_names or cls.__name__ in class_names)
@@ -49,7 +43,7 @@ def patch_missing_modules(algorithm: Any) -> None:
 
 def _missing_modules(algorithm: Any) -> Iterator[tuple[Any, list[str]]]:
     """Registries of mmselfsup, each with its modules that do not exist."""
-    if not is_from("mmselfsup", algorithm):
+    if not _is_from("mmselfsup", algorithm):
         return
     registries = importlib.import_module("mmselfsup.registry")
     for name in registries.__all__:
@@ -147,7 +141,7 @@ def _collate_without_scope(batch: Any, _scope_: str | None = None) -> Any:
 
 
 def has_missing_transforms(algorithm: Any) -> bool:
-    if not is_from("mmselfsup", algorithm, "PixMIM"):
+    if not _is_from("mmselfsup", algorithm, "PixMIM"):
         return False
     transforms = importlib.import_module("mmcls.datasets.transforms.formatting").TRANSFORMS
     try:
@@ -170,7 +164,7 @@ def has_missing_wrapper(algorithm: Any) -> bool:
     return (
         not hasattr(algorithm, "module")
         and not is_distributed()
-        and is_from("mmselfsup", algorithm, "ODC", "DeepCluster")
+        and _is_from("mmselfsup", algorithm, "ODC", "DeepCluster")
     )
 
 

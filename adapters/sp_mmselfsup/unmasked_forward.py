@@ -19,23 +19,11 @@ __all__ = ["unmasked_feature_fn"]
 
 # Backbones whose ``forward`` masks, of both frameworks (models/backbones of MMSelfSup,
 # models/selfsup of MMPretrain). No signature shows it: MAEViT takes images alone.
-_MASKED_CLASSES = frozenset(
-    {
-        "BEiTPretrainViT",
-        "BEiTViT",
-        "CAEPretrainViT",
-        "CAEViT",
-        "MAEHiViT",
-        "MAEViT",
-        "MFFViT",
-        "MILANViT",
-        "MaskFeatViT",
-        "MixMIMPretrainTransformer",
-        "MixMIMTransformerPretrain",
-        "SimMIMSwinTransformer",
-        "iTPNHiViT",
-    }
-)
+_MASKED_CLASSES = (
+    "BEiTPretrainViT", "BEiTViT", "CAEPretrainViT", "CAEViT", "MAEHiViT", "MAEViT", "MFFViT",
+    "MILANViT", "MaskFeatViT", "MixMIMPretrainTransformer", "MixMIMTransformerPretrain",
+    "SimMIMSwinTransformer", "iTPNHiViT",
+)  # fmt: skip
 _MASKED_MODULES = ("mmselfsup.models.backbones.", "mmpretrain.models.selfsup.")
 _SPARSE_MODULE = "mmpretrain.models.utils.sparse_modules"
 
