@@ -1,7 +1,7 @@
 """SP for MMSelfSup and MMPretrain: ``custom_imports = dict(imports=['sp_mmselfsup'])``.
 
-Importing this registers `SPAlgorithm`, `SPCrops` and `SPViewBoxes` with MMEngine, where the
-registries of both hosts find them; neither host is imported. It needs MMEngine:
+The import registers `SPAlgorithm`, `SPCrops` and `SPViewBoxes` with MMEngine, where the registries
+of both frameworks find them; neither framework is imported. MMEngine is required:
 ``pip install sp-plugin[mmselfsup]``.
 """
 

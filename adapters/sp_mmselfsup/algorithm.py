@@ -18,8 +18,9 @@ from sp_mmselfsup.view_boxes_transform import SPViewBoxes
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig, SPSession
 from sp_plugin.validation import did_you_mean
 
+__all__ = ["SPAlgorithm", "SPMixin", "attach"]
+
 _NAME = "sp"
-_SETTINGS = ("algorithm", "sp")
 
 
 def SPAlgorithm(
@@ -52,45 +53,45 @@ def SPAlgorithm(
     sp_plugin.validation.ConfigError: wieght: no such setting of SP; did you mean 'weight'?
     """
     for key in unknown:
-        hint = did_you_mean(key, _SETTINGS)
+        hint = did_you_mean(key, ("algorithm", _NAME))
         raise ConfigError(f"{key}: SPAlgorithm has no such setting; {hint}")
     config = SPConfig.from_dict(sp)
     if data_preprocessor is not None:
         algorithm = {"data_preprocessor": data_preprocessor, **algorithm}
-    host: nn.Module = MODELS.build(algorithm)
-    apply_patches(host)
-    return attach(host, config)
+    built: nn.Module = MODELS.build(algorithm)
+    apply_patches(built)
+    return attach(built, config)
 
 
 # In MMEngine's own registry, which those of both frameworks fall back to.
 MODELS.register_module(module=SPAlgorithm)
 
 
-def attach(host: nn.Module, config: SPConfig) -> nn.Module:
+def attach(algorithm: nn.Module, config: SPConfig) -> nn.Module:
     """Add SP to a built algorithm, which changes in place and is returned.
 
     Raises:
         ConfigError: it has no ``backbone``, or a submodule ``sp`` already; or it masks its views
             where SP is to use them.
     """
-    name = type(host).__name__
-    backbone = getattr(host, "backbone", None)
+    cls: Any = type(algorithm)
+    backbone = getattr(algorithm, "backbone", None)
     if not isinstance(backbone, nn.Module):
-        raise ConfigError(f"algorithm: {name} has no 'backbone', which is what SP trains")
-    if hasattr(host, _NAME):
+        raise ConfigError(f"algorithm: {cls.__name__} has no 'backbone', which SP trains")
+    if hasattr(algorithm, _NAME):
         raise ConfigError(
-            f"algorithm: {name} has a part {_NAME!r} already; one SPAlgorithm is enough"
+            f"algorithm: {cls.__name__} has a submodule {_NAME!r} already; use one SPAlgorithm"
         )
     feature_fn = unmasked_feature_fn(backbone)
     if feature_fn is not None and config.source == "host_views":
         raise ConfigError(
-            f"source: got 'host_views', but {name} masks what its backbone sees; "
+            f"source: got 'host_views', but {cls.__name__} masks what its backbone sees; "
             "take 'view' or 'image'"
         )
-    host.add_module(_NAME, SpatialPrediction.from_backbone(backbone, None, config, feature_fn))
-    cls: Any = type(host)
-    host.__class__ = _sp_subclass(cls)
-    return host
+    sp = SpatialPrediction.from_backbone(backbone, None, config, feature_fn)
+    algorithm.add_module(_NAME, sp)
+    algorithm.__class__ = _sp_subclass(cls)
+    return algorithm
 
 
 @functools.cache
@@ -105,7 +106,7 @@ class SPMixin:
     Why a subclass, and not a wrapper, a hook or a patched method: hooks of both frameworks look for
     the algorithm's attributes (``runner.model.backbone``, ``.neck``), so it must stay the model
     itself; a Hook runs after the optimizer was built, too late for the head's parameters; and a
-    patched ``loss`` on the instance would not survive ``copy.deepcopy`` and pickling, a class does.
+    ``loss`` patched on the instance would call the original model's in a ``copy.deepcopy`` of it.
     The class is changed on one instance after construction, so that ``__init__``, with its momentum
     copies and random draws, runs exactly as without SP.
     """
@@ -148,7 +149,7 @@ class SPMixin:
         sp_batch = sp_batch_from_samples(
             session.config.source, data_samples, self.data_preprocessor
         )
-        step, progress = current_progress(self)
+        step, progress = current_progress()
         out = session(inputs, sp_batch, step=step, progress=progress, rank=get_rank())
         metrics = out.loggable_metrics("sp_")
         # MMEngine sums every value with "loss" in its name (BaseModel.parse_losses).

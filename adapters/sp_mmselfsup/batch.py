@@ -10,13 +10,16 @@ from torch import Tensor
 from sp_plugin import ConfigError, Crops, ViewBoxes
 from sp_plugin.batch import SPBatch
 
+__all__ = ["crops_from_samples", "sp_batch_from_samples", "view_boxes_from_samples"]
+
 
 def sp_batch_from_samples(source: str, data_samples: Any, preprocessor: Any) -> SPBatch | None:
     """What ``source`` needs from the data samples; None for ``view``, which needs nothing.
 
     Args:
         source: setting of SP.
-        data_samples: one for each image.
+        data_samples: one for each image; for ``image`` with ``sp_crops`` (k, 3, S, S) and
+            ``sp_boxes`` (k, 4), for ``host_views`` ``sp_boxes`` (V, 4) and ``sp_flips`` (V, 2).
         preprocessor: the algorithm's data preprocessor.
 
     Raises:
@@ -24,39 +27,22 @@ def sp_batch_from_samples(source: str, data_samples: Any, preprocessor: Any) -> 
     """
     if source == "image":
         return crops_from_samples(data_samples, preprocessor)
-    if source == "host_views":
-        return view_boxes_from_samples(data_samples)
-    return None
+    return view_boxes_from_samples(data_samples) if source == "host_views" else None
 
 
 def crops_from_samples(data_samples: Any, preprocessor: Any) -> Crops:
-    """Crops that `SPCrops` made of the original images, normalised as the views are.
-
-    Args:
-        data_samples: one for each image, with ``sp_crops`` (k, 3, S, S) and ``sp_boxes`` (k, 4).
-        preprocessor: the algorithm's, for its mean, standard deviation and order of channels.
-
-    Raises:
-        ConfigError: there are no crops in the samples.
-    """
+    """Crops that `SPCrops` made of the original images, normalised as the views are."""
     if not data_samples or "sp_crops" not in data_samples[0]:
         raise ConfigError(
             "source: got 'image', but no crops came with the data; put the pipeline into "
             "dict(type='SPCrops', pipeline=..., sp=...)"
         )
-    crops = _collate(data_samples, "crops", "boxes")
-    return Crops.from_batch({**crops, "crops": _normalize(crops["crops"], preprocessor)})
+    sample = _collate(data_samples, "crops", "boxes")
+    return Crops.from_batch({**sample, "crops": _normalize(sample["crops"], preprocessor)})
 
 
 def view_boxes_from_samples(data_samples: Any) -> ViewBoxes:
-    """Locations of the algorithm's views, as `SPViewBoxes` recorded them.
-
-    Args:
-        data_samples: one for each image, with ``sp_boxes`` (V, 4) and ``sp_flips`` (V, 2).
-
-    Raises:
-        ConfigError: there are no locations in the samples.
-    """
+    """Locations of the algorithm's views, which `SPViewBoxes` recorded."""
     if not data_samples or "sp_flips" not in data_samples[0]:
         raise ConfigError(
             "source: got 'host_views', but no locations of the views came with the data; put the "
@@ -66,7 +52,7 @@ def view_boxes_from_samples(data_samples: Any) -> ViewBoxes:
 
 
 def _collate(data_samples: Any, *names: str) -> dict[str, Tensor]:
-    """The samples' ``sp_NAME``, stacked as a data loader would."""
+    """The samples' ``sp_NAME``, stacked as by a data loader."""
     return {
         name: torch.stack([getattr(sample, f"sp_{name}") for sample in data_samples])
         for name in names
@@ -74,7 +60,7 @@ def _collate(data_samples: Any, *names: str) -> dict[str, Tensor]:
 
 
 def _normalize(crops: Tensor, preprocessor: Any) -> Tensor:
-    """As mmengine's ImgDataPreprocessor does with images that were loaded in BGR, 0 to 255."""
+    """As in mmengine's ImgDataPreprocessor, for images that are loaded in BGR, 0 to 255."""
     if not preprocessor._channel_conversion:
         crops = crops.flip(-3)
     crops = crops * 255

@@ -1,4 +1,4 @@
-"""Where configs stand: the hosts' own in their installed packages, and our recipes."""
+"""Paths of configs: those that the installed frameworks ship, and recipes with SP."""
 
 from __future__ import annotations
 
@@ -6,31 +6,36 @@ import importlib.util
 from pathlib import Path
 
 from sp_plugin import ConfigError, bundled_configs
-from sp_plugin.validation import did_you_mean
+from sp_plugin.validation import did_you_mean, invalid_value
 
-# Below the installed package; MMSelfSup keeps its pre-training apart from its benchmarks.
-_CONFIGS = {"mmselfsup": ".mim/configs/selfsup", "mmpretrain": ".mim/configs"}
+__all__ = ["FRAMEWORKS", "baseline", "recipe"]
+
+# Folders in the installed packages: MMSelfSup separates pre-training from its benchmarks.
+_FOLDERS = {"mmselfsup": ".mim/configs/selfsup", "mmpretrain": ".mim/configs"}
+FRAMEWORKS = tuple(_FOLDERS)
 
 
-def baseline(host: str, config: str) -> str:
-    """Path of a config that an installed host ships, to inherit from.
+def baseline(framework: str, config: str) -> str:
+    """Path of a config that an installed framework ships, to inherit from.
 
     In a config: ``_base_ = __import__("sp_mmselfsup").baseline("mmselfsup", "byol/byol_...py")``.
     MMEngine's own ``mmselfsup::selfsup/byol/byol_...py`` does the same.
 
     Args:
-        host: ``mmselfsup`` or ``mmpretrain``.
-        config: below the host's folder of configs for pre-training.
+        framework: ``mmselfsup`` or ``mmpretrain``.
+        config: path in the framework's folder of configs for pre-training.
 
     Raises:
-        ConfigError: no such host, or not installed; or no such config, with the nearest one.
+        ConfigError: no such framework, or not installed; or no such config, with the nearest one.
     """
-    if host not in _CONFIGS:
-        raise ConfigError(f"host: got {host!r}, takes one of {', '.join(_CONFIGS)}")
-    spec = importlib.util.find_spec(host)
+    if framework not in FRAMEWORKS:
+        raise invalid_value("framework", framework, f"one of {', '.join(FRAMEWORKS)}")
+    spec = importlib.util.find_spec(framework)
     if spec is None or spec.origin is None:
-        raise ConfigError(f"host: {host} is not installed; pip install sp-plugin[mmselfsup]")
-    return _within(Path(spec.origin).parent / _CONFIGS[host], config, "*/*.py")
+        raise ConfigError(
+            f"framework: {framework} is not installed; pip install sp-plugin[mmselfsup]"
+        )
+    return _find(Path(spec.origin).parent / _FOLDERS[framework], config, "*/*.py")
 
 
 def recipe(name: str) -> str:
@@ -47,15 +52,15 @@ def recipe(name: str) -> str:
     Traceback (most recent call last):
     sp_plugin.validation.ConfigError: config: there is no 'boyl.py'; did you mean 'byol.py'?
     """
-    host, _, config = name.rpartition("/")
-    return _within(bundled_configs.folder(host), f"{config.removesuffix('.py')}.py", "*.py")
+    framework, _, config = name.rpartition("/")
+    return _find(bundled_configs.folder(framework), f"{config.removesuffix('.py')}.py", "*.py")
 
 
-def _within(folder: Path, config: str, pattern: str) -> str:
+def _find(folder: Path, config: str, pattern: str) -> str:
     path = folder / config
     if path.is_file():
         return str(path)
-    known = [str(found.relative_to(folder)) for found in folder.glob(pattern)]
-    beside = [name for name in known if Path(name).parent == Path(config).parent]
-    known = beside or sorted({Path(name).parts[0] for name in known})
-    raise ConfigError(f"config: there is no {config!r}; {did_you_mean(config, known)}")
+    known = [found.relative_to(folder) for found in folder.glob(pattern)]
+    siblings = [str(name) for name in known if name.parent == Path(config).parent]
+    names = siblings or sorted({name.parts[0] for name in known})
+    raise ConfigError(f"config: there is no {config!r}; {did_you_mean(config, names)}")

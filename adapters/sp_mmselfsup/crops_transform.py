@@ -1,4 +1,4 @@
-"""SPCrops: crops of the original image, beside what the host's own pipeline makes of it."""
+"""SPCrops: crops of the original image, added to the samples of the baseline's pipeline."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from mmengine.registry import TRANSFORMS
 
 from sp_plugin import ConfigError
 
+__all__ = ["SPCrops", "packed_sample"]
+
 
 class SPCrops:
-    """The host's pipeline with crops of the image that it loads, for ``source="image"``.
+    """The baseline's pipeline, with crops of the image that it loads, for ``source="image"``.
 
-    The pipeline runs as it is and draws what it would have drawn; its result's ``data_samples``
-    gain ``sp_crops`` (k, 3, S, S), RGB in [0, 1], and ``sp_boxes`` (k, 4). In a config it takes
-    the pipeline's place::
+    The pipeline runs as it is, with the same random draws. Its ``data_samples`` gain ``sp_crops``
+    (k, 3, S, S), RGB in [0, 1], and ``sp_boxes`` (k, 4), (cx, cy, w, h) as fractions of a square
+    frame in the image. In a config it replaces the pipeline::
 
         pipeline=[dict(type="SPCrops", pipeline={{_base_.train_pipeline}}, sp=sp)]
 
     Args:
-        pipeline: the host's transforms: the first ones load ``img``, the last one packs.
-        sp: the settings that `SPAlgorithm` has.
+        pipeline: transforms of the baseline: the first ones load ``img``, the last one packs.
+        sp: settings of SP, the same as those of `SPAlgorithm`.
 
     Raises:
         ConfigError: a bad setting; when called: a pipeline that loads no image, or that packs
@@ -34,7 +36,7 @@ class SPCrops:
     """
 
     def __init__(self, pipeline: list[Any], sp: dict[str, Any] | None = None) -> None:
-        from sp_plugin.crops.transform import ImageCrops  # torchvision, which is slow to import
+        from sp_plugin.crops.transform import ImageCrops  # needs torchvision, slow to import
 
         self.crops = ImageCrops(sp)
         self.pipeline = Compose(pipeline)
@@ -44,46 +46,42 @@ class SPCrops:
         packed: Any = results
         for transform in self.pipeline.transforms:
             packed = transform(packed)
-            if packed is None:  # an image that the host leaves out
+            if packed is None:  # the pipeline skips this image
                 return None
             if image is None and "img" in packed:
-                image = _image(packed["img"])
-                key = self.crops.rng_key(image)
+                image = _to_pil(packed["img"])
+                key = self.crops.rng_key(image)  # before the pipeline draws
         if image is None:
             raise ConfigError("SPCrops: the pipeline loads no image under the name 'img'")
-        return self._add(packed, image, key)
-
-    def _add(self, packed: dict[str, Any], image: Any, key: int | None) -> dict[str, Any]:
-        sample = sample_of(packed, "SPCrops")
+        sample = packed_sample(packed, "SPCrops")
         self.crops.infer_view_size(packed["inputs"])
-        made = self.crops(image, key)
-        sample.sp_crops = made["crops"]
-        sample.sp_boxes = made["boxes"]
+        crops = self.crops(image, key)
+        sample.sp_crops, sample.sp_boxes = crops["crops"], crops["boxes"]
         return packed
 
     def __repr__(self) -> str:
         return f"SPCrops({self.pipeline!r})"
 
 
-# In MMEngine's own registry, which those of both hosts ask for what they do not have themselves.
+# In MMEngine's own registry, which those of both frameworks fall back to.
 TRANSFORMS.register_module(module=SPCrops)
 
 
-def sample_of(packed: dict[str, Any], wrapper: str) -> Any:
-    """The data sample that a pipeline has packed, to which a ``wrapper`` of it adds.
+def packed_sample(packed: dict[str, Any], transform: str) -> Any:
+    """Data sample in the output of a pipeline.
 
     Raises:
-        ConfigError: it has packed none.
+        ConfigError: there is none; the line names the ``transform`` that needs it.
     """
     if "data_samples" not in packed:
         raise ConfigError(
-            f"{wrapper}: the pipeline packs no 'data_samples'; end it with PackSelfSupInputs"
+            f"{transform}: the pipeline packs no 'data_samples'; end it with PackSelfSupInputs"
         )
     return packed["data_samples"]
 
 
-def _image(image: Any) -> Any:
-    """A PIL image in RGB, from what LoadImageFromFile gives: an array (H, W, 3) in BGR."""
+def _to_pil(image: Any) -> Any:
+    """PIL image in RGB, of what LoadImageFromFile returns: an array (H, W, 3) in BGR."""
     from PIL import Image
 
     if not isinstance(image, np.ndarray):

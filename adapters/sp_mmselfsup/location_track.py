@@ -1,4 +1,4 @@
-"""LocationTrack: goes with an image through a pipeline of MMEngine, and keeps its place."""
+"""LocationTrack: passes through a pipeline of MMEngine with an image and keeps its location."""
 
 from __future__ import annotations
 
@@ -6,37 +6,39 @@ from typing import Any
 
 from sp_plugin.views.location import ViewLocation
 
-KEY = "sp_track"  # where an image's track lies among the results
+__all__ = ["KEY", "LocationTrack"]
+
+KEY = "sp_track"  # of the track in a pipeline's results
 
 
 class LocationTrack:
-    """Where the image in the results lies in the original, for as long as the pipeline runs.
+    """Location of the image in a pipeline's results, updated by each transform.
 
-    A copy is the track of an image of its own: ``MultiView`` copies the results for each view.
+    A deep copy becomes the track of another image: ``MultiView`` copies the results for each view.
 
     Attributes:
-        place: of the image as it stands.
-        copies: the tracks of the copies, in the order in which they were made.
-        dry: only where crops and flips lead is wanted; what changes colours is left out.
+        location: location in the original image.
+        copies: tracks of the copies, in the order in which they were made.
+        geometry_only: whether transforms that neither crop nor flip nor resize are left out.
 
     >>> import copy
     >>> track = LocationTrack()
     >>> view = copy.deepcopy(track)
-    >>> view.place = view.place.hflip()
-    >>> track.copies[0].place.flips, track.place.flips
+    >>> view.location = view.location.hflip()
+    >>> track.copies[0].location.flips, track.location.flips
     ((-1, 1), (1, 1))
     """
 
-    def __init__(self, place: ViewLocation | None = None, dry: bool = False) -> None:
-        self.place = place or ViewLocation()
+    def __init__(self, location: ViewLocation | None = None, geometry_only: bool = False) -> None:
+        self.location = location or ViewLocation()
         self.copies: list[LocationTrack] = []
-        self.dry = dry
+        self.geometry_only = geometry_only
 
     def __deepcopy__(self, memo: Any) -> LocationTrack:
-        self.copies.append(LocationTrack(self.place, self.dry))
+        self.copies.append(LocationTrack(self.location, self.geometry_only))
         return self.copies[-1]
 
     @property
-    def views(self) -> list[ViewLocation]:
-        """Where the views lie that were made of the image; the image itself, if none were."""
-        return [track.place for track in self.copies or [self]]
+    def view_locations(self) -> list[ViewLocation]:
+        """Locations of the views made of the image; of the image itself where there are none."""
+        return [track.location for track in self.copies or [self]]

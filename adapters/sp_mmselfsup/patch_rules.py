@@ -1,4 +1,4 @@
-"""How each fault in `sp_mmselfsup.patches` is found and mended; a pair of functions for each."""
+"""Rules of the patches in `sp_mmselfsup.patches`: for each fault, a check and a patch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from mmengine.registry import FUNCTIONS
 from mmengine.runner import CheckpointLoader, Runner
 
 
-def is_of(host: str, algorithm: Any, *names: str) -> bool:
-    """Whether an algorithm is one of a host's, or a user's subclass of one; of these, if named."""
+def _is_from(framework: str, algorithm: Any, *class_names: str) -> bool:
+    """Whether an algorithm is an instance of a framework's class, of the named ones if any are."""
     return any(
-        cls.__module__.partition(".")[0] == host and (not names or cls.__name__ in names)
+        cls.__module__.partition(".")[0] == framework
+        and (not class_names or cls.__name__ in class_names)
         for cls in type(algorithm).__mro__
     )
 
@@ -31,17 +32,18 @@ def is_of(host: str, algorithm: Any, *names: str) -> bool:
 # imports when the training loop is built.
 
 
-def has_missing_locations(host: Any) -> bool:
-    return any(missing for _, missing in _missing_locations(host))
+def has_missing_modules(algorithm: Any) -> bool:
+    return any(missing for _, missing in _missing_modules(algorithm))
 
 
-def drop_missing_locations(host: Any) -> None:
-    for registry, missing in _missing_locations(host):
+def patch_missing_modules(algorithm: Any) -> None:
+    for registry, missing in _missing_modules(algorithm):
         registry._locations = [name for name in registry._locations if name not in missing]
 
 
-def _missing_locations(host: Any) -> Iterator[tuple[Any, list[str]]]:
-    if not is_of("mmselfsup", host):
+def _missing_modules(algorithm: Any) -> Iterator[tuple[Any, list[str]]]:
+    """Registries of mmselfsup, each with its modules that do not exist."""
+    if not _is_from("mmselfsup", algorithm):
         return
     registries = importlib.import_module("mmselfsup.registry")
     for name in registries.__all__:
@@ -49,10 +51,10 @@ def _missing_locations(host: Any) -> Iterator[tuple[Any, list[str]]]:
         yield registry, [at for at in registry._locations if importlib.util.find_spec(at) is None]
 
 
-# mmcv/image/color_transform.py, adjust_hue: np.uint8(hue_factor * 255) wraps around up to NumPy 1.
+# mmcv/image/photometric.py, adjust_hue: np.uint8(hue_factor * 255) wraps around up to NumPy 1.
 
 
-def hue_overflows(host: Any) -> bool:
+def has_hue_overflow(algorithm: Any) -> bool:
     mmcv = sys.modules.get("mmcv")
     if mmcv is None:
         return False
@@ -63,26 +65,26 @@ def hue_overflows(host: Any) -> bool:
     return False
 
 
-def mend_hue(host: Any) -> None:
-    """Put an ``adjust_hue`` that wraps around wherever the host has the one that does not."""
-    faulty = sys.modules["mmcv"].adjust_hue
+def patch_hue_overflow(algorithm: Any) -> None:
+    """Replace ``adjust_hue`` in all modules that imported it."""
+    original = sys.modules["mmcv"].adjust_hue
 
     def adjust_hue(image: Any, hue_factor: float, backend: str | None = None) -> Any:
-        # A scalar of NumPy is cast as in C, where a number of Python is refused.
-        return faulty(image, np.float64(hue_factor), backend)
+        # A NumPy scalar is cast as in C, where a Python number is refused.
+        return original(image, np.float64(hue_factor), backend)
 
     for name, module in list(sys.modules.items()):
-        if name.startswith("mm") and vars(module).get("adjust_hue") is faulty:
+        if name.startswith("mm") and vars(module).get("adjust_hue") is original:
             module.adjust_hue = adjust_hue  # type: ignore[attr-defined]
 
 
 # mmengine/runner/checkpoint.py, load_from_local: torch.load without weights_only, whose default
-# is True from torch 2.6 on; checkpoints hold the message hub's buffers.
+# is True from torch 2.6 on; checkpoints contain the message hub's buffers.
 
 
-def checkpoints_are_refused(host: Any) -> bool:
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place, "checkpoint.pth")
+def has_refused_checkpoints(algorithm: Any) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "checkpoint.pth")
         torch.save({"message_hub": HistoryBuffer([0.0], [1]), "steps": np.arange(2)}, path)
         try:
             CheckpointLoader.load_checkpoint(str(path), "cpu", logger="silent")
@@ -91,26 +93,26 @@ def checkpoints_are_refused(host: Any) -> bool:
     return False
 
 
-def allow_checkpoints(host: Any) -> None:
-    CheckpointLoader.register_scheme(prefixes="", loader=load_from_local, force=True)
+def patch_refused_checkpoints(algorithm: Any) -> None:
+    CheckpointLoader.register_scheme(prefixes="", loader=_load_from_local, force=True)
 
 
-def load_from_local(filename: str, map_location: Any = None) -> Any:
-    """A local checkpoint: weights, and what MMEngine itself puts beside them; nothing else."""
+def _load_from_local(filename: str, map_location: Any = None) -> Any:
+    """Load a local checkpoint: weights and what MMEngine itself saves with them, nothing else."""
     array = np.zeros(1)
-    kinds = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "u4", "?")]
+    dtypes = [type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8", "u1", "u4", "?")]
     rebuild: list[Any] = [array.__reduce__()[0], array[0].__reduce__()[0]]
-    # A buffer names its own methods (getattr); what that gives may not be called.
-    named: list[Any] = [HistoryBuffer, getattr, np.ndarray, np.dtype, *rebuild, *kinds]
-    with torch.serialization.safe_globals(named):
+    # A buffer names its own methods (getattr); what that returns may not be called.
+    allowed: list[Any] = [HistoryBuffer, getattr, np.ndarray, np.dtype, *rebuild, *dtypes]
+    with torch.serialization.safe_globals(allowed):
         return torch.load(Path(filename).expanduser(), map_location=map_location)
 
 
 # mmengine/runner/runner.py, build_dataloader, passes all keys of collate_fn's config but 'type';
-# mmengine/config/config.py, _parse_scope, adds '_scope_' to what comes from another package.
+# mmengine/config/config.py, _parse_scope, adds '_scope_' to configs of another package.
 
 
-def collate_refuses_scope(host: Any) -> bool:
+def has_refused_scope(algorithm: Any) -> bool:
     loader = Runner.build_dataloader(
         {
             "dataset": [0],
@@ -126,21 +128,20 @@ def collate_refuses_scope(host: Any) -> bool:
     return False
 
 
-def mend_collate(host: Any) -> None:
-    FUNCTIONS.register_module(name="default_collate", force=True, module=collate_in_scope)
+def patch_refused_scope(algorithm: Any) -> None:
+    FUNCTIONS.register_module(name="default_collate", force=True, module=_collate_without_scope)
 
 
-def collate_in_scope(batch: Any, _scope_: str | None = None) -> Any:
-    """MMEngine's ``default_collate``, which leaves the name of a scope aside."""
+def _collate_without_scope(batch: Any, _scope_: str | None = None) -> Any:
     return default_collate(batch)
 
 
 # mmselfsup/.mim/configs/selfsup/pixmim sets mmcls.ToPIL(to_rgb=True), which mmcls 1.0.0rc6 does
-# not know (mmcls/datasets/transforms/pixmim_transforms.py), and mmcls.torchvision/Resize and others.
+# not have (mmcls/datasets/transforms/formatting.py), mmcls.torchvision/Resize and others.
 
 
-def no_to_rgb(host: Any) -> bool:
-    if not is_of("mmselfsup", host, "PixMIM"):
+def has_missing_transforms(algorithm: Any) -> bool:
+    if not _is_from("mmselfsup", algorithm, "PixMIM"):
         return False
     transforms = importlib.import_module("mmcls.datasets.transforms.formatting").TRANSFORMS
     try:
@@ -150,7 +151,7 @@ def no_to_rgb(host: Any) -> bool:
     return False
 
 
-def add_to_rgb(host: Any) -> None:
+def patch_missing_transforms(algorithm: Any) -> None:
     from sp_mmselfsup import pixmim_transforms
 
     pixmim_transforms.register()
@@ -159,14 +160,14 @@ def add_to_rgb(host: Any) -> None:
 # mmselfsup/engine/hooks/deepcluster_hook.py and odc_hook.py: runner.model.module.
 
 
-def wants_wrapper(host: Any) -> bool:
+def has_missing_wrapper(algorithm: Any) -> bool:
     return (
-        not hasattr(host, "module")
+        not hasattr(algorithm, "module")
         and not is_distributed()
-        and is_of("mmselfsup", host, "ODC", "DeepCluster")
+        and _is_from("mmselfsup", algorithm, "ODC", "DeepCluster")
     )
 
 
-def stand_in_for_wrapper(host: Any) -> None:
-    """The algorithm answers as its own ``module``: not as a part, which would have no end."""
-    vars(host)["module"] = host
+def patch_missing_wrapper(algorithm: Any) -> None:
+    """Make the algorithm its own ``module``: not a submodule, which would be an endless loop."""
+    vars(algorithm)["module"] = algorithm

@@ -1,8 +1,8 @@
-"""Repairs of the hosts' own faults under today's libraries.
+"""Patches for faults of MMSelfSup, MMPretrain and MMEngine with current libraries.
 
-Each is made when an algorithm of the host has been built, so only for a host that is in use; only
-where its fault is found, by trying it; and once, with one line in the log. When a library is
-mended its repair is no longer found necessary, and can be taken out here.
+They are applied when an algorithm has been built: only to a framework in use, only where a trial
+shows the fault, and once, with one line in the log. A patch that a new release makes unnecessary
+is no longer applied, and can be removed here.
 """
 
 from __future__ import annotations
@@ -13,62 +13,67 @@ from typing import Any, NamedTuple
 
 from mmengine.logging import print_log
 
-from sp_mmselfsup import patch_rules
+from sp_mmselfsup import patch_rules as rules
+
+__all__ = ["PATCHES", "Patch", "apply_patches"]
 
 
 class Patch(NamedTuple):
-    """One fault: what it is for the log, whether ``host`` has it, and how it is mended."""
+    """Patch for one fault.
 
-    what: str
-    found: Callable[[Any], bool]
-    mend: Callable[[Any], None]
+    Attributes:
+        description: the fault, for the log.
+        is_needed: function of a built algorithm: whether its framework has the fault.
+        apply: function of that algorithm that patches it.
+    """
+
+    description: str
+    is_needed: Callable[[Any], bool]
+    apply: Callable[[Any], None]
 
 
 PATCHES = (
     Patch(
         "mmselfsup's registries name modules that it does not have",
-        patch_rules.has_missing_locations,
-        patch_rules.drop_missing_locations,
+        rules.has_missing_modules,
+        rules.patch_missing_modules,
     ),
     Patch(
         "mmcv's adjust_hue takes no negative hue under NumPy 2",
-        patch_rules.hue_overflows,
-        patch_rules.mend_hue,
+        rules.has_hue_overflow,
+        rules.patch_hue_overflow,
     ),
     Patch(
         "mmengine cannot load its own checkpoints, as torch.load takes weights only",
-        patch_rules.checkpoints_are_refused,
-        patch_rules.allow_checkpoints,
+        rules.has_refused_checkpoints,
+        rules.patch_refused_checkpoints,
     ),
     Patch(
-        "default_collate takes no '_scope_', which a config inherited by 'package::' carries",
-        patch_rules.collate_refuses_scope,
-        patch_rules.mend_collate,
+        "default_collate takes no '_scope_', which a config inherited by 'package::' contains",
+        rules.has_refused_scope,
+        rules.patch_refused_scope,
     ),
     Patch(
         "the config of PixMIM names transforms that mmcls 1.0.0rc6 does not have",
-        patch_rules.no_to_rgb,
-        patch_rules.add_to_rgb,
+        rules.has_missing_transforms,
+        rules.patch_missing_transforms,
     ),
     Patch(
-        "the hooks of ODC and DeepCluster look for a model inside a DDP wrapper",
-        patch_rules.wants_wrapper,
-        patch_rules.stand_in_for_wrapper,
+        "the hooks of ODC and DeepCluster require a model in a DDP wrapper",
+        rules.has_missing_wrapper,
+        rules.patch_missing_wrapper,
     ),
 )
 
 
-def apply_patches(host: Any) -> list[str]:
-    """Mend what is found broken for this algorithm of a host.
-
-    Args:
-        host: an algorithm that has been built.
+def apply_patches(algorithm: Any) -> list[str]:
+    """Apply the patches that a built algorithm needs.
 
     Returns:
-        What was mended, as said in the log.
+        Their descriptions, as written to the log.
     """
-    broken = [fault for fault in PATCHES if fault.found(host)]
-    for fault in broken:
-        fault.mend(host)
-        print_log(f"SP: repaired: {fault.what}", logger="current", level=logging.WARNING)
-    return [fault.what for fault in broken]
+    needed = [patch for patch in PATCHES if patch.is_needed(algorithm)]
+    for patch in needed:
+        patch.apply(algorithm)
+        print_log(f"SP: patched: {patch.description}", logger="current", level=logging.WARNING)
+    return [patch.description for patch in needed]

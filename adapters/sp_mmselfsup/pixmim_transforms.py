@@ -8,29 +8,28 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from mmcls.datasets.transforms import ToNumpy as HostToNumpy
-from mmcls.datasets.transforms import ToPIL as HostToPIL
+from mmcls.datasets import transforms as mmcls_transforms
 from mmcls.registry import TRANSFORMS
 from PIL import Image
 from torchvision.transforms import transforms as torchvision
 
+__all__ = ["ToNumpy", "ToPIL", "TorchvisionTransform", "register"]
 
-class ToPIL(HostToPIL):
-    """As mmcls', and from BGR to RGB where ``to_rgb`` is set."""
+
+class ToPIL(mmcls_transforms.ToPIL):
+    """As in mmcls, with conversion from BGR to RGB where ``to_rgb`` is set."""
 
     def __init__(self, to_rgb: bool = False) -> None:
         self.to_rgb = to_rgb
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        image = results["img"]
-        results["img"] = Image.fromarray(
-            np.ascontiguousarray(image[..., :: -1 if self.to_rgb else 1])
-        )
+        image = results["img"][..., :: -1 if self.to_rgb else 1]
+        results["img"] = Image.fromarray(np.ascontiguousarray(image))
         return results
 
 
-class ToNumpy(HostToNumpy):
-    """As mmcls', and from RGB back to BGR where ``to_rgb`` is set: the channels are reversed."""
+class ToNumpy(mmcls_transforms.ToNumpy):
+    """As in mmcls, with conversion from RGB to BGR where ``to_rgb`` is set."""
 
     def __init__(self, keys: Any = ("img",), dtype: Any = None, to_rgb: bool = False) -> None:
         super().__init__(keys, dtype)
@@ -44,26 +43,26 @@ class ToNumpy(HostToNumpy):
 
 
 class TorchvisionTransform:
-    """A transform of torchvision for the image in ``results``; subclasses name it."""
+    """Applies a torchvision transform to ``results["img"]``; a subclass sets its class."""
 
-    transform: Any = None
+    transform_class: Any = None
 
     def __init__(self, **settings: Any) -> None:
-        self.chosen = type(self).transform(**settings)
+        self.transform = type(self).transform_class(**settings)
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        results["img"] = self.chosen(results["img"])
+        results["img"] = self.transform(results["img"])
         return results
 
     def __repr__(self) -> str:
-        return repr(self.chosen)
+        return repr(self.transform)
 
 
 def register() -> None:
-    """Put both in the place of mmcls' own, and torchvision's beside them."""
+    """Register both instead of mmcls' own, and those of torchvision."""
     TRANSFORMS.register_module(force=True, module=ToPIL)
     TRANSFORMS.register_module(force=True, module=ToNumpy)
     for name in torchvision.__all__:
-        kind = {"transform": getattr(torchvision, name), "__module__": __name__}
-        wrapped = type(name, (TorchvisionTransform,), kind)
-        TRANSFORMS.register_module(name=f"torchvision/{name}", module=wrapped)
+        attributes = {"transform_class": getattr(torchvision, name), "__module__": __name__}
+        subclass = type(name, (TorchvisionTransform,), attributes)
+        TRANSFORMS.register_module(name=f"torchvision/{name}", module=subclass)

@@ -1,36 +1,41 @@
-"""How far training has come, by what MMEngine's Runner tells in its message hub."""
+"""Progress of training, from the message hub of MMEngine's Runner."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mmengine.logging import MessageHub
 
+__all__ = ["TrainingProgress", "current_progress"]
+
 
 class TrainingProgress(NamedTuple):
-    """The step that is being made, counted from 0, and how far training has come, in [0, 1]."""
+    """Progress of a training run.
 
-    step: int
+    Attributes:
+        step: number of the current step, from 0; None: there is no Runner.
+        progress: share of training that is done, in [0, 1].
+    """
+
+    step: int | None
     progress: float
 
 
-def current_progress(model: Any) -> TrainingProgress:
-    """Where the Runner is; a resumed one tells the step at which it goes on.
+def current_progress() -> TrainingProgress:
+    """Progress of the current Runner; of a resumed one, from the step at which it resumes.
 
     The Runner's ``RuntimeInfoHook``, which it always has, keeps ``iter`` and ``max_iters`` up to
-    date. Where there is no Runner, the calls for ``model`` are counted, and training has no end.
+    date. Without a Runner the weight is constant (progress 1).
 
-    >>> class Model: ...
-    >>> model = Model()
-    >>> hub = MessageHub.get_instance("clock")
-    >>> now(model), now(model)
-    (TrainingProgress(step=0, progress=1.0), TrainingProgress(step=1, progress=1.0))
+    >>> hub = MessageHub.get_instance("progress")
+    >>> current_progress()
+    TrainingProgress(step=None, progress=1.0)
     >>> hub.update_info_dict({"iter": 25, "max_iters": 100})
-    >>> now(model)
+    >>> current_progress()
     TrainingProgress(step=25, progress=0.25)
     """
     hub = MessageHub.get_current_instance()
-    step, last = hub.get_info("iter"), hub.get_info("max_iters")
+    step, num_steps = hub.get_info("iter"), hub.get_info("max_iters")
     if step is None:
-        step = model._sp_calls = getattr(model, "_sp_calls", -1) + 1
-    return TrainingProgress(int(step), min(1.0, step / last) if last else 1.0)
+        return TrainingProgress(None, 1.0)
+    return TrainingProgress(int(step), min(1.0, step / num_steps) if num_steps else 1.0)

@@ -1,7 +1,7 @@
-"""How the transforms of MMCV, MMSelfSup and MMPretrain move an image, told by the instances.
+"""Tracking of what the transforms of MMCV, MMSelfSup and MMPretrain do to an image's location.
 
-Each transform of a pipeline runs as it is, between a look at the image before and one after, and
-the `Track` among the results follows. What is drawn and what is done stay the host's own.
+Each transform of a pipeline runs as it is, on the same generators. The image before and after it
+is read, and the `LocationTrack` in the results is updated.
 """
 
 from __future__ import annotations
@@ -9,133 +9,150 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from sp_mmselfsup.crop_params import crop_params_source_for, fractions, record_crops, size_of
-from sp_mmselfsup.location_track import KEY
+from sp_mmselfsup.crop_params import crop_fractions, find_crop_method, record_crops, size_of
+from sp_mmselfsup.location_track import KEY, LocationTrack
 from sp_plugin import ConfigError
 from sp_plugin.views.location import UNKNOWN, ViewLocation
 from sp_plugin.views.location_tracker import track_image
-from sp_plugin.views.tracking import TransformTracker as FollowedByCore
+from sp_plugin.views.tracking import TransformTracker
 
-_HOSTS = {"mmengine", "mmcv", "mmcls", "mmselfsup", "mmpretrain"}
-_WRAPPERS = {"ApplyToList", "Compose", "KeyMapper", "MultiView", "RandAugment", "RandomApply"}
-_WRAPPERS |= {"RandomChoice", "TransformBroadcaster"}
-# Each pixel stays in its place ...
-_COLOURS = """
+__all__ = ["TrackedStep", "TrackedTorchvisionStep", "track_pipeline"]
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_PACKAGES = _names("mmengine mmcv mmcls mmselfsup mmpretrain")
+_CONTAINERS = _names("""
+    ApplyToList Compose KeyMapper MultiView RandAugment RandomApply RandomChoice
+    TransformBroadcaster
+""")
+# Each pixel stays in place.
+_KEEP_PIXELS = _names("""
     AutoContrast BEiTMaskGenerator Brightness CleanCaption Collect ColorJitter ColorTransform
     Contrast Cutout Equalize GaussianBlur ImageToTensor Invert Lighting LoadImageFromFile Normalize
     PackClsInputs PackInputs PackMultiTaskInputs PackSelfSupInputs Posterize RandomErasing
     RandomGaussianBlur RandomGrayscale RandomSolarize Sharpness SimMIMMaskGenerator Solarize
     SolarizeAdd ToTensor
-"""
-# ... or the whole image takes another size or form: fractions of it stay the same.
-_WHOLE = "NumpyToPIL PILToNumpy RandomChoiceResize RandomResize Resize ResizeEdge ToNumpy ToPIL"
-_OF_TORCHVISION = "TorchVisonTransformWrapper"  # MMPretrain's spelling
-_RUNS = ("transform", "forward", "__call__")
+""")
+# The whole image changes its size or format: fractions of it stay the same.
+_KEEP_FRACTIONS = _names("""
+    NumpyToPIL PILToNumpy RandomChoiceResize RandomResize Resize ResizeEdge ToNumpy ToPIL
+""")
+_TORCHVISION_WRAPPER = "TorchVisonTransformWrapper"  # MMPretrain's spelling
+_CALL_METHODS = ("transform", "forward", "__call__")
 
 
-def track_transform(transform: Any, still: Collection[str] = ()) -> Any:
-    """Let the track follow what a transform does.
+def track_pipeline(transform: Any, keep_pixels: Collection[str] = ()) -> Any:
+    """Replacement of a transform that updates the track.
 
     Args:
-        transform: an instance; one that holds others, such as ``MultiView`` or ``RandomApply``,
-            changes in place.
-        still: names of transforms of the user's own that leave each pixel in its place.
-
-    Returns:
-        What takes the transform's place.
+        transform: built transform; one that contains others, such as ``MultiView`` or
+            ``RandomApply``, changes in place.
+        keep_pixels: names of the user's own transforms that leave each pixel in place.
     """
-    host, name = _owner(transform)
-    if host in _HOSTS and name == _OF_TORCHVISION:
+    package, class_name = _defining_class(transform)
+    if package in _PACKAGES and class_name == _TORCHVISION_WRAPPER:
         return TrackedTorchvisionStep(transform)
-    if host not in _HOSTS or name not in _WRAPPERS:
-        return TrackedStep(transform, still)
-    inside = transform.transforms
-    if not isinstance(inside, list):
-        track_transform(inside, still)
-    else:  # MultiView names one pipeline several times
-        inside[:] = [
-            part if isinstance(part, _FOLLOWED) else track_transform(part, still) for part in inside
+    if package not in _PACKAGES or class_name not in _CONTAINERS:
+        return TrackedStep(transform, keep_pixels)
+    parts = transform.transforms
+    if isinstance(parts, list):
+        # Tracked already are pipelines that MultiView contains several times.
+        parts[:] = [
+            part if isinstance(part, _TRACKED) else track_pipeline(part, keep_pixels)
+            for part in parts
         ]
+    else:
+        track_pipeline(parts, keep_pixels)
     return transform
 
 
 class TrackedStep:
-    """Runs one transform, and tells the track what it did."""
+    """Runs one transform and updates the track."""
 
-    def __init__(self, transform: Any, still: Collection[str] = ()) -> None:
+    def __init__(self, transform: Any, keep_pixels: Collection[str] = ()) -> None:
         self.transform = transform
         self.name = getattr(transform, "__name__", type(transform).__name__)
-        host, kind = _owner(transform)
-        self._kind = kind if host in _HOSTS else None
-        self._colours = self.name in still or self._kind in _COLOURS.split()
-        self._drawing = crop_params_source_for(transform, self._kind or "")
-        told = self._kind == "RandomFlip" or self._kind in _WHOLE.split()
-        self._geometric = told or self._drawing is not None
+        package, class_name = _defining_class(transform)
+        self._kind = class_name if package in _PACKAGES else None  # None: the user's own
+        self._keeps_pixels = self.name in keep_pixels or self._kind in _KEEP_PIXELS
+        self._crop_method = find_crop_method(transform, self._kind)
 
     def __call__(self, results: dict[str, Any]) -> Any:
-        before, track = results.get("img"), results.get(KEY)
-        if track is not None and track.dry and not self._geometric:
+        image, track = results.get("img"), results.get(KEY)
+        if track is not None and track.geometry_only and not self._is_geometric:
             return results
-        with record_crops(self.transform, self._drawing) as crops:
+        with record_crops(self.transform, self._crop_method) as crops:
             results = self.transform(results)
-        changed = before is not None and results and results.get("img", before) is not before
-        if not changed or self._colours:
-            return results
-        if track is None:
-            raise ConfigError(f"SPViews: an image comes to {self.name} without its track")
-        track.place = self._moved(track.place, size_of(before), results, crops)
+        is_changed = image is not None and results and results.get("img", image) is not image
+        if is_changed and not self._keeps_pixels:
+            self._update(track, size_of(image), results, crops)
         return results
 
     def __iter__(self) -> Iterator[Any]:
-        # mmcv's cache_random_params looks for the transforms inside of what it is handed.
+        # mmcv's cache_random_params searches the transforms inside of what it is passed.
         return iter([self.transform])
 
     def __repr__(self) -> str:
         return repr(self.transform)
 
-    def _moved(
-        self, place: ViewLocation, size: Any, results: Any, crops: list[Any]
-    ) -> ViewLocation:
+    @property
+    def _is_geometric(self) -> bool:
+        """Whether it crops, flips or resizes."""
+        is_known = self._kind == "RandomFlip" or self._kind in _KEEP_FRACTIONS
+        return is_known or self._crop_method is not None
+
+    def _update(
+        self, track: LocationTrack | None, size: Any, results: Any, crops: list[Any]
+    ) -> None:
+        if track is None:
+            raise ConfigError(f"SPViewBoxes: {self.name} gets an image without its location track")
         if self._kind is None:
             raise ConfigError(
-                f"SPViews: cannot tell how {self.name} moves the image; if it leaves each pixel "
-                f"in its place, say still=['{self.name}']"
+                f"SPViewBoxes: {self.name} changes the image in an unknown way; if it leaves each "
+                f"pixel in place, set keep_pixels=['{self.name}']"
             )
-        if self._kind in _WHOLE.split():
-            return place
         if self._kind == "RandomFlip":
-            direction = results["flip_direction"]
-            place = place if direction == "vertical" else place.hflip()
-            return place if direction == "horizontal" else place.vflip()
-        if crops and crops[-1][0] == size:
-            return place.crop(*fractions(size, *crops[-1][1]))
-        return UNKNOWN  # it was turned, or padded before it was cropped
+            track.location = _flip(track.location, results["flip_direction"])
+        elif crops and crops[-1][0] == size:
+            track.location = track.location.crop(*crop_fractions(*crops[-1]))
+        elif self._kind not in _KEEP_FRACTIONS:
+            track.location = UNKNOWN  # it was rotated, or padded before it was cropped
 
 
 class TrackedTorchvisionStep:
-    """Runs a transform of torchvision's in MMPretrain's wrapper: the core follows these."""
+    """Runs a torchvision transform in MMPretrain's wrapper, tracked by the core."""
 
     def __init__(self, transform: Any) -> None:
         self.transform = transform
-        (transform.t,) = FollowedByCore([transform.t]).transform
+        (transform.t,) = TransformTracker([transform.t]).transform
 
     def __call__(self, results: dict[str, Any]) -> Any:
-        with track_image(results["img"]) as trail:
+        with track_image(results["img"]) as tracker:
             results = self.transform(results)
         if (track := results.get(KEY)) is not None:
-            moved = trail.location(results["img"])
-            track.place = UNKNOWN if moved is None else track.place.compose(moved)
+            inner = tracker.location(results["img"])
+            track.location = UNKNOWN if inner is None else track.location.compose(inner)
         return results
 
     def __repr__(self) -> str:
         return repr(self.transform)
 
 
-_FOLLOWED = (TrackedStep, TrackedTorchvisionStep)
+_TRACKED = (TrackedStep, TrackedTorchvisionStep)
 
 
-def _owner(transform: Any) -> tuple[str, str]:
-    """The package and the class that say what a transform does: a subclass may not."""
-    order = type(transform).__mro__
-    own = next((cls for cls in order if any(name in vars(cls) for name in _RUNS)), order[0])
-    return own.__module__.partition(".")[0], own.__name__
+def _flip(location: ViewLocation, direction: str) -> ViewLocation:
+    """Flip ``horizontal``, ``vertical`` or, for both, ``diagonal``."""
+    location = location if direction == "vertical" else location.hflip()
+    return location if direction == "horizontal" else location.vflip()
+
+
+def _defining_class(transform: Any) -> tuple[str, str]:
+    """Package and name of the class that defines what a transform does; a subclass may not."""
+    classes = type(transform).__mro__
+    defines = (cls for cls in classes if any(name in vars(cls) for name in _CALL_METHODS))
+    cls = next(defines, classes[0])
+    return cls.__module__.partition(".")[0], cls.__name__

@@ -3,5 +3,5 @@ custom_imports = dict(imports=["sp_mmselfsup"])
 sp = dict(source="host_views")
 model = dict(_delete_=True, type="SPAlgorithm", algorithm={{_base_.model}}, sp=sp)
 train_dataloader = dict(
-    dataset=dict(pipeline=[dict(type="ViewBoxTransform", pipeline={{_base_.train_pipeline}})])
+    dataset=dict(pipeline=[dict(type="SPViewBoxes", pipeline={{_base_.train_pipeline}})])
 )

@@ -1,4 +1,4 @@
-"""In the place of what is not at hand where tests run: downloads, GPUs, faiss; and of a slip."""
+"""Stand-ins for what tests do not have (downloads, GPUs, faiss), and the fix of one config."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ ON_CPU = {
 
 
 def stand_in(settings: Any) -> None:
-    """Change one dict of a config, if it is of something that is not at hand."""
+    """Replace one dict of a config where the tests do not have what it needs."""
     if settings.get("type") == "DeepClusterHook":  # clusters by faiss, on a GPU
         memory = settings.get("init_memory", False)
         settings.clear()
         settings.update(type="mmengine.FixedLabels", init_memory=memory)
     if settings.get("type") == "MILANPretrainDecoder":
-        # mmpretrain's config leaves the decoder's width at ViT-L's (models/necks/milan_neck.py,
-        # line 123: 1024) under a ViT-B, and does not train as it is.
+        # mmpretrain's config uses the decoder's default width, ViT-L's (models/necks/milan_neck.py,
+        # line 123: 1024), with a ViT-B, and does not train.
         settings.setdefault("embed_dim", 768)
     if target := settings.get("target_generator"):
-        target.pop("init_cfg", None)  # a tokenizer's weights: random ones will do
+        target.pop("init_cfg", None)  # weights of a tokenizer; random ones are enough
         if target.type == "CLIPGenerator":
             settings["target_generator"] = {"type": "mmengine.RandomCLIP"}
 
 
 def as_one_rank(config: Any, model: Any, clusters: int) -> None:
-    """What ODC needs (models/memories/odc_memory.py): a process group, and something for a GPU.
+    """Provide what ODC needs (models/memories/odc_memory.py): a process group, and a GPU.
 
-    Without one, moving to it is staying: the algorithm's own steps are the same.
+    Without a GPU, ``Tensor.cuda`` returns the tensor itself; the algorithm's steps are the same.
     """
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group(
@@ -48,17 +48,17 @@ def as_one_rank(config: Any, model: Any, clusters: int) -> None:
         torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     os.environ["LOCAL_RANK"] = "0"
     for part, norm in ((model.backbone, "BN"), (model.neck, "BN1d")):
-        part.norm_cfg = {"type": norm}  # SyncBN refuses a CPU
-    # A cluster for each image, since none may be empty; none is too small.
+        part.norm_cfg = {"type": norm}  # SyncBN does not run on a CPU
+    # One cluster for each image, since none may be empty; and none is too small.
     model.head.num_classes = model.memory_bank.num_classes = clusters
     model.memory_bank.min_cluster = 1
     config.launcher = "pytorch"
     config.model_wrapper_cfg = ON_CPU
 
 
-@MODELS.register_module(force=True)  # pytest reads this file for doctests too
+@MODELS.register_module(force=True)  # pytest imports this file for doctests too
 class RandomCLIP(torch.nn.Module):
-    """Features and attention of the sizes that CLIP ViT-B/16 gives, out of the image's mean."""
+    """Features and attention of the shapes of CLIP ViT-B/16's, computed from the image's mean."""
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         tokens = (images.shape[-1] // 16) ** 2 + 1
@@ -68,9 +68,9 @@ class RandomCLIP(torch.nn.Module):
         return features, attention.abs() + 0.1
 
 
-@HOOKS.register_module(force=True)  # pytest reads this file for doctests too
+@HOOKS.register_module(force=True)  # pytest imports this file for doctests too
 class FixedLabels(Hook):
-    """In the place of DeepClusterHook: every image's cluster is its index."""
+    """Stand-in for DeepClusterHook: the cluster of an image is its index."""
 
     def __init__(self, init_memory: bool) -> None:
         self.init_memory = init_memory
@@ -86,7 +86,7 @@ class FixedLabels(Hook):
 
 
 def shallow(config: Any) -> None:
-    """A ResNet-18 for an algorithm's ResNet-50, which is slow; no SyncBN, which refuses a CPU."""
+    """ResNet-18 instead of ResNet-50, which is slow, and BN instead of SyncBN, for the CPU."""
     model = config.model.get("algorithm", config.model)
     if model.backbone.type == "ResNet":
         model.backbone.update(depth=18, norm_cfg={"type": "BN"})

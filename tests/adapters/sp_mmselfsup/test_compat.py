@@ -1,4 +1,4 @@
-"""Each repair: its fault is there without us, gone with us, once, and only where it is found."""
+"""Each patch: its fault exists, is gone afterwards, and is patched once, only where it exists."""
 
 from __future__ import annotations
 
@@ -19,100 +19,106 @@ from sp_mmselfsup import patch_rules
 from sp_mmselfsup.patches import PATCHES, apply_patches
 
 
-def in_a_fresh_process(code: str) -> str:
-    """What it prints: faults are mended for good in a process."""
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr
-    return told.stdout
+def run_in_subprocess(code: str) -> str:
+    """Output of code in a new process: patches stay for the life of a process."""
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 BUILD = (
     "import sys; from mmengine.registry import MODELS, DefaultScope\n"
-    "import sp_mmselfsup; from sp_mmselfsup.patches import repair\n"
+    "import sp_mmselfsup; from sp_mmselfsup.patches import apply_patches\n"
     "net = dict(type='ResNet', depth=18)\n"
     "scope = {scope!r}; DefaultScope.get_instance('x', scope_name=scope)\n"
-    "host = MODELS.build(dict(type={kind!r}, backbone=net, neck=None, head=None))\n"
+    "algorithm = MODELS.build(dict(type={kind!r}, backbone=net, neck=None, head=None))\n"
 )
 
 
-def test_each_is_made_once_and_named() -> None:
-    told = in_a_fresh_process(
+def test_each_patch_applies_once() -> None:
+    output = run_in_subprocess(
         BUILD.format(scope="mmselfsup", kind="SimCLR")
-        + "import mmselfsup.datasets\nprint(repair(host), repair(host))"
+        + "import mmselfsup.datasets\nprint(apply_patches(algorithm), apply_patches(algorithm))"
     )
-    first, second = told.splitlines()[-1].split("] [")
+    first, second = output.splitlines()[-1].split("] [")
     assert second == "]"
     for fault in ("name modules", "adjust_hue", "checkpoints", "default_collate"):
         assert first.count(fault) == 1, fault
     assert "PixMIM" not in first and "DeepCluster" not in first
 
 
-def test_nothing_is_drawn_from_the_hosts_generators() -> None:
-    in_a_fresh_process(
+def test_patches_draw_no_random_numbers() -> None:
+    run_in_subprocess(
         BUILD.format(scope="mmselfsup", kind="SimCLR")
         + "import random, numpy, torch, mmselfsup.datasets\n"
         "def states():\n"
         "    numpys = str(numpy.random.get_state())\n"
         "    return random.getstate(), numpys, torch.get_rng_state().tolist()\n"
-        "before = states(); assert len(repair(host)) == 4; assert states() == before"
+        "before = states(); assert len(apply_patches(algorithm)) == 4; assert states() == before"
     )
 
 
-def test_a_host_that_is_not_loaded_is_left_alone() -> None:
-    told = in_a_fresh_process(
+def test_unloaded_framework_is_not_patched() -> None:
+    output = run_in_subprocess(
         BUILD.format(scope="mmpretrain", kind="SimCLR")
-        + "print(repair(host)); assert 'mmselfsup' not in sys.modules\n"
+        + "print(apply_patches(algorithm)); assert 'mmselfsup' not in sys.modules\n"
         "assert 'mmcls' not in sys.modules"
     )
-    assert "mmselfsup" not in told.splitlines()[-1] and "PixMIM" not in told.splitlines()[-1]
+    assert "mmselfsup" not in output.splitlines()[-1] and "PixMIM" not in output.splitlines()[-1]
 
 
-def test_the_log_says_each_in_one_line(monkeypatch: Any) -> None:
-    fault = PATCHES[0]._replace(found=lambda host: True, mend=lambda host: None)
-    monkeypatch.setattr("sp_mmselfsup.patches.REPAIRS", (fault,))
+def test_each_patch_logs_one_line(monkeypatch: Any) -> None:
+    patch = PATCHES[0]._replace(is_needed=lambda _: True, apply=lambda _: None)
+    monkeypatch.setattr("sp_mmselfsup.patches.PATCHES", (patch,))
     lines: list[str] = []
     logger = MMLogger.get_instance("compat-test")
     monkeypatch.setattr(logger, "handle", lambda record: lines.append(record.getMessage()))
     apply_patches(torch.nn.Linear(1, 1))
-    assert lines == [f"SP: repaired: {fault.what}"]
+    assert lines == [f"SP: patched: {patch.description}"]
 
 
-def test_a_registry_of_mmselfsup_forgets_only_what_is_missing() -> None:
+def test_registry_drops_missing_modules() -> None:
     import mmselfsup.registry as registries
     from mmselfsup.models import SimCLR
 
-    host = SimCLR(backbone={"type": "ResNet", "depth": 18}, neck=None, head=None)
-    apply_patches(host)
-    assert not patch_rules.has_missing_locations(host)
+    algorithm = SimCLR(backbone={"type": "ResNet", "depth": 18}, neck=None, head=None)
+    apply_patches(algorithm)
+    assert not patch_rules.has_missing_modules(algorithm)
     before = list(registries.HOOKS._locations)
     registries.LOOPS._locations.append("mmselfsup.not_there")
-    assert patch_rules.has_missing_locations(host)
-    patch_rules.drop_missing_locations(host)
+    assert patch_rules.has_missing_modules(algorithm)
+    patch_rules.patch_missing_modules(algorithm)
     assert "mmselfsup.not_there" not in registries.LOOPS._locations
     assert registries.HOOKS._locations == before
 
 
-def test_hue_wraps_around_as_it_did() -> None:
+def test_adjust_hue_wraps_around() -> None:
     import mmcv
 
     apply_patches(torch.nn.Linear(1, 1))
     image = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
     for backend in ("cv2", "pillow"):
-        back = mmcv.adjust_hue(image, -0.5, backend=backend)
-        there = mmcv.adjust_hue(image, 0.5, backend=backend)  # 127 of 256 hues forth, and back
-        assert back.dtype == np.uint8 and not np.array_equal(back, image)
-        assert np.abs(back.astype(int) - there.astype(int)).mean() < 6
+        backward = mmcv.adjust_hue(image, -0.5, backend=backend)
+        forward = mmcv.adjust_hue(
+            image, 0.5, backend=backend
+        )  # 127 of 256 hues, one way and the other
+        assert backward.dtype == np.uint8 and not np.array_equal(backward, image)
+        assert np.abs(backward.astype(int) - forward.astype(int)).mean() < 6
     grey = np.full((2, 2, 3), 90, np.uint8)
     assert np.array_equal(mmcv.adjust_hue(grey, -0.3), grey)
     red = np.zeros((1, 1, 3), np.uint8)
     red[..., 2] = 255
-    assert mmcv.adjust_hue(red, -1 / 3 - 0.003)[0, 0].argmax() == 0  # a third back is blue, in BGR
+    assert (
+        mmcv.adjust_hue(red, -1 / 3 - 0.003)[0, 0].argmax() == 0
+    )  # a third of the circle from red is blue, in BGR
 
 
-def test_own_checkpoints_load_and_others_are_still_refused(tmp_path: Path) -> None:
+def test_only_mmengine_checkpoints_load(tmp_path: Path) -> None:
     apply_patches(torch.nn.Linear(1, 1))
-    kept = {"hub": HistoryBuffer([1.0], [1]), "n": np.float64(2), "w": torch.ones(2)}
-    torch.save(kept, tmp_path / "own.pth")
+    saved = {"hub": HistoryBuffer([1.0], [1]), "n": np.float64(2), "w": torch.ones(2)}
+    torch.save(saved, tmp_path / "own.pth")
     loaded = CheckpointLoader.load_checkpoint(str(tmp_path / "own.pth"), "cpu", logger="silent")
     assert loaded["hub"].mean() == 1.0 and loaded["n"] == 2
     torch.save({"path": Path("x")}, tmp_path / "other.pth")
@@ -120,7 +126,7 @@ def test_own_checkpoints_load_and_others_are_still_refused(tmp_path: Path) -> No
         CheckpointLoader.load_checkpoint(str(tmp_path / "other.pth"), "cpu", logger="silent")
 
 
-def test_collate_leaves_a_scope_aside() -> None:
+def test_collate_ignores_scope_argument() -> None:
     apply_patches(torch.nn.Linear(1, 1))
     collate = FUNCTIONS.get("default_collate")
     assert torch.equal(collate([torch.ones(2)] * 3, _scope_="mmselfsup"), torch.ones(3, 2))
@@ -129,7 +135,7 @@ def test_collate_leaves_a_scope_aside() -> None:
         collate([torch.ones(2)], scope="mmselfsup")
 
 
-def test_pixmims_pictures_keep_their_channels() -> None:
+def test_pixmim_images_keep_channel_order() -> None:
     from mmcls.registry import TRANSFORMS
     from sp_mmselfsup import pixmim_transforms
 
@@ -143,8 +149,7 @@ def test_pixmims_pictures_keep_their_channels() -> None:
     assert np.array_equal(results["img"], image)
 
 
-def test_a_mended_library_is_left_alone() -> None:
-    """In this process all is mended by now: what is found then is nothing."""
-    host = torch.nn.Linear(1, 1)
-    apply_patches(host)
-    assert apply_patches(host) == []
+def test_patched_library_is_not_repatched() -> None:
+    algorithm = torch.nn.Linear(1, 1)
+    apply_patches(algorithm)
+    assert apply_patches(algorithm) == []

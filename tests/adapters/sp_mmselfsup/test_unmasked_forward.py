@@ -1,4 +1,4 @@
-"""SP's crops are encoded whole: as the masked backbones themselves do where nothing is masked."""
+"""SP's crops are encoded unmasked: as the masked backbones themselves do with an empty mask."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ MIX = {
     "embed_dims": 8,
     "depths": [1, 1, 1, 1],
     "num_heads": [1, 1, 2, 2],
-    "num_layers": 4,  # mixmim.py asks for these two and uses neither
+    "num_layers": 4,  # mixmim.py requires these two and uses neither
     "feedforward_channels": 32,
 }
 SMALL = {"img_size": 32, "patch_size": 8, "arch": VIT}
-NONE = torch.zeros(4, 4, 4)  # what is masked of 4 images of 4 x 4 patches
+NO_MASK = torch.zeros(4, 4, 4)  # for 4 images of 4 x 4 patches
 
-# Backbone, its settings, and what its own forward takes besides images to mask nothing.
+# Backbones, their settings, and arguments of their own forward with which nothing is masked.
 MASKED: dict[str, dict[str, tuple[dict[str, Any], tuple[Any, ...]]]] = {
     "mmselfsup": {
-        "BEiTViT": (SMALL, (NONE,)),
-        "CAEViT": ({**SMALL, "init_values": 0.1}, (NONE.flatten(1).bool(),)),
+        "BEiTViT": (SMALL, (NO_MASK,)),
+        "CAEViT": ({**SMALL, "init_values": 0.1}, (NO_MASK.flatten(1).bool(),)),
         "MAEViT": ({**SMALL, "mask_ratio": 0.0}, ()),
         "MILANViT": ({**SMALL, "mask_ratio": 0.0}, (torch.ones(4, 16),)),
-        "MaskFeatViT": (SMALL, (NONE.bool(),)),
+        "MaskFeatViT": (SMALL, (NO_MASK.bool(),)),
         "MixMIMTransformerPretrain": (
             {"arch": MIX, "img_size": 64, "window_size": [2, 2, 2, 2]},
             (0.0,),
@@ -46,12 +46,12 @@ MASKED: dict[str, dict[str, tuple[dict[str, Any], tuple[Any, ...]]]] = {
         ),
     },
     "mmpretrain": {
-        "BEiTPretrainViT": (SMALL, (NONE,)),
-        "CAEPretrainViT": ({**SMALL, "layer_scale_init_value": 0.1}, (NONE.flatten(1).bool(),)),
+        "BEiTPretrainViT": (SMALL, (NO_MASK,)),
+        "CAEPretrainViT": ({**SMALL, "layer_scale_init_value": 0.1}, (NO_MASK.flatten(1).bool(),)),
         "MAEViT": ({**SMALL, "mask_ratio": 0.0}, ()),
         "MFFViT": ({**SMALL, "mask_ratio": 0.0, "out_indices": [1]}, ()),
         "MILANViT": ({**SMALL, "mask_ratio": 0.0}, (torch.ones(4, 16),)),
-        "MaskFeatViT": (SMALL, (NONE.flatten(1).bool(),)),
+        "MaskFeatViT": (SMALL, (NO_MASK.flatten(1).bool(),)),
         "MixMIMPretrainTransformer": (
             {"arch": MIX, "img_size": 64, "window_size": [2, 2, 2, 2], "mask_ratio": 0.0},
             (),
@@ -67,85 +67,89 @@ MASKED: dict[str, dict[str, tuple[dict[str, Any], tuple[Any, ...]]]] = {
         ),
     },
 }
-CASES = [(host, name) for host, names in MASKED.items() for name in names]
+CASES = [(framework, name) for framework, names in MASKED.items() for name in names]
 
 
-def built(host: str, name: str) -> tuple[Any, torch.Tensor, tuple[Any, ...]]:
-    settings, more = MASKED[host][name]
+def build_backbone(framework: str, name: str) -> tuple[Any, torch.Tensor, tuple[Any, ...]]:
+    settings, arguments = MASKED[framework][name]
     torch.manual_seed(0)
-    backbone = MODELS.build({"type": f"{host}.{name}", **settings})
+    backbone = MODELS.build({"type": f"{framework}.{name}", **settings})
     backbone.init_weights()
-    for parameter in backbone.parameters():  # mask tokens are not to be zeros
+    for parameter in backbone.parameters():  # mask tokens must not be zeros
         parameter.data += 0.05 * torch.randn_like(parameter)
     side = settings["img_size"]
-    backbone.eval()  # gives None in mmcls
-    return backbone, torch.randn(4, 3, side, side), more
+    backbone.eval()  # returns None in mmcls
+    return backbone, torch.randn(4, 3, side, side), arguments
 
 
-@pytest.mark.parametrize(("host", "name"), CASES)
-def test_crops_are_encoded_as_the_backbone_does_unmasked(host: str, name: str) -> None:
-    backbone, crops, more = built(host, name)
-    ours = extract_features(backbone, crops, call=unmasked_feature_fn(backbone))
-    theirs = backbone(crops, *more)
-    # Theirs has the mask and the order of tokens behind the features, in a tuple.
-    theirs = theirs[0] if isinstance(theirs, tuple) else theirs
-    torch.testing.assert_close(ours, pool_features(theirs), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize(("framework", "name"), CASES)
+def test_features_equal_unmasked_forward(framework: str, name: str) -> None:
+    backbone, crops, arguments = build_backbone(framework, name)
+    features = extract_features(backbone, crops, feature_fn=unmasked_feature_fn(backbone))
+    output = backbone(crops, *arguments)
+    # After the features, the tuple contains the mask and the order of the tokens.
+    output = output[0] if isinstance(output, tuple) else output
+    torch.testing.assert_close(features, pool_features(output), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("host", "name"), CASES)
-def test_nothing_is_masked(host: str, name: str) -> None:
-    """Twice the same crops, twice the same features, whatever the global generators say."""
-    backbone, crops, _ = built(host, name)
-    call = unmasked_feature_fn(backbone)
-    assert torch.equal(
-        extract_features(backbone, crops, call=call), extract_features(backbone, crops, call=call)
-    )
+@pytest.mark.parametrize(("framework", "name"), CASES)
+def test_repeated_calls_give_same_features(framework: str, name: str) -> None:
+    """Nothing is masked at random."""
+    backbone, crops, _ = build_backbone(framework, name)
+    feature_fn = unmasked_feature_fn(backbone)
+    first, second = (extract_features(backbone, crops, feature_fn=feature_fn) for _ in range(2))
+    assert torch.equal(first, second)
 
 
-def test_hivit_is_encoded_though_its_forward_gives_nothing() -> None:
+def test_hivit_features_are_mean_of_latent() -> None:
     torch.manual_seed(0)
     settings = {"arch": "tiny", "img_size": 64, "mask_ratio": 0.0}
     backbone = MODELS.build({"type": "mmpretrain.MAEHiViT", **settings})
     backbone.init_weights()
     crops = torch.randn(2, 3, 64, 64)
     backbone.eval()
-    features = extract_features(backbone, crops, call=unmasked_feature_fn(backbone))
+    features = extract_features(backbone, crops, feature_fn=unmasked_feature_fn(backbone))
     latent, *_ = backbone(crops)
     torch.testing.assert_close(features, latent.mean(dim=1), rtol=1e-4, atol=1e-5)
 
 
-def test_spark_is_encoded_with_every_place_active() -> None:
+def test_spark_encodes_all_positions() -> None:
     from mmpretrain.models.utils.sparse_modules import SparseHelper
 
     sparse = {"type": "SparseBatchNorm2d"}
-    with DefaultScope.overwrite_default_scope("mmpretrain"):  # its parts are named without one
+    with DefaultScope.overwrite_default_scope(
+        "mmpretrain"
+    ):  # its submodules are named without a scope
         backbone = MODELS.build({"type": "SparseResNet", "depth": 50, "norm_cfg": sparse})
 
     crops = torch.randn(2, 3, 64, 64)
     SparseHelper._cur_active = mask = torch.zeros(2, 1, 2, 2, dtype=torch.bool)
     backbone.eval()
-    ours = extract_features(backbone, crops, call=unmasked_feature_fn(backbone))
-    assert SparseHelper._cur_active is mask  # as the host's own step left it
+    features = extract_features(backbone, crops, feature_fn=unmasked_feature_fn(backbone))
+    assert SparseHelper._cur_active is mask  # as the algorithm's own step set it
     SparseHelper._cur_active = torch.ones_like(mask)
-    assert torch.allclose(ours, pool_features(backbone(crops)), atol=1e-5)
+    assert torch.allclose(features, pool_features(backbone(crops)), atol=1e-5)
     SparseHelper._cur_active = None
 
 
-def test_other_backbones_are_called_as_they_are() -> None:
+def test_other_backbones_need_no_feature_fn() -> None:
     assert unmasked_feature_fn(MODELS.build({"type": "mmselfsup.ResNet", "depth": 18})) is None
     assert unmasked_feature_fn(MODELS.build({"type": "mmselfsup.MoCoV3ViT", **SMALL})) is None
 
 
-def test_a_users_own_subclass_of_a_masked_backbone_is_unmasked_too() -> None:
+def test_masked_subclass_is_unmasked() -> None:
     from mmselfsup.models.backbones import MAEViT
 
-    class Mine(MAEViT):
+    class CustomMAEViT(MAEViT):
         def forward(self, x: Any) -> Any:
             raise AssertionError("masked")
 
     torch.manual_seed(0)
-    mine, theirs = Mine(**SMALL), MAEViT(**SMALL)
-    mine.load_state_dict(theirs.state_dict())
+    custom, original = CustomMAEViT(**SMALL), MAEViT(**SMALL)
+    custom.load_state_dict(original.state_dict())
     crops = torch.randn(2, 3, 32, 32)
-    a, b = (extract_features(net, crops, call=unmasked_feature_fn(net)) for net in (mine, theirs))
+    a, b = (
+        extract_features(net, crops, feature_fn=unmasked_feature_fn(net))
+        for net in (custom, original)
+    )
     assert torch.equal(a, b)

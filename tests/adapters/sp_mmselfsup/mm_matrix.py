@@ -1,6 +1,6 @@
-"""The table of algorithms x hosts: baseline, SP on, weight 0 identical. ``make mm-matrix``.
+"""Table of all algorithms of both frameworks: baseline, SP on, weight 0. ``make mm-matrix``.
 
-Each row is a process of its own, so that one's faults stay its own.
+Each row runs in its own process, so that an error in one does not affect the others.
 """
 
 from __future__ import annotations
@@ -75,38 +75,38 @@ CONFIGS = {
 COLUMNS = ("baseline", "SP on", "weight 0 identical")
 
 
-def row(host: str, name: str) -> dict[str, str]:
-    """What came of the three runs of one algorithm; an error with the host's file and line."""
-    import mm_hosts
+def row(framework: str, name: str) -> dict[str, str]:
+    """Results of the three runs of one algorithm; an error with its file and line."""
+    import mm_configs
 
     torch.set_num_threads(1)
-    told: dict[str, str] = {}
-    with tempfile.TemporaryDirectory() as place:
-        data = mm_hosts.images(Path(place) / "data", 2 * mm_hosts.STEPS)
+    cells: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        data = mm_configs.make_images(Path(folder) / "data", 2 * mm_configs.STEPS)
 
         def run(column: str, **sp: Any) -> dict[str, torch.Tensor]:
-            work = Path(place) / column.replace(" ", "-")
-            config = mm_hosts.shrink(mm_hosts.shipped(host, name), data, work)
+            work = Path(folder) / column.replace(" ", "-")
+            config = mm_configs.shrink(mm_configs.shipped(framework, name), data, work)
             try:
-                runner = mm_hosts.trained(mm_hosts.with_sp(config, **sp) if sp else config)
+                runner = mm_configs.trained(mm_configs.with_sp(config, **sp) if sp else config)
             except Exception as error:
-                told[column] = _cause(error)
+                cells[column] = _describe(error)
                 return {}
-            return dict(mm_hosts.model_of(runner).state_dict())
+            return dict(mm_configs.model_of(runner).state_dict())
 
         baseline = run(COLUMNS[0])
         if baseline:
-            told[COLUMNS[0]] = "yes"
-        on = run(COLUMNS[1], weight=1.0, warmup=0.0)
+            cells[COLUMNS[0]] = "yes"
+        on = run(COLUMNS[1], weight=1.0, warmup_fraction=0.0)
         if on:
-            told[COLUMNS[1]] = _trained(baseline, on)
+            cells[COLUMNS[1]] = _check_trained(baseline, on)
         off = run(COLUMNS[2], weight=0.0)
         if off and baseline:
-            told[COLUMNS[2]] = _identical(baseline, mm_hosts.without_sp(off))
-    return told
+            cells[COLUMNS[2]] = _check_identical(baseline, mm_configs.without_sp(off))
+    return cells
 
 
-def _trained(baseline: dict[str, torch.Tensor], on: dict[str, torch.Tensor]) -> str:
+def _check_trained(baseline: dict[str, torch.Tensor], on: dict[str, torch.Tensor]) -> str:
     if not all(value.isfinite().all() for value in on.values()):
         return "no: weights are not finite"
     if [key for key in on if not key.startswith("sp.")] != list(baseline):
@@ -115,55 +115,57 @@ def _trained(baseline: dict[str, torch.Tensor], on: dict[str, torch.Tensor]) -> 
     return "yes" if any(key.startswith("backbone.") for key in moved) else "no: nothing moved"
 
 
-def _identical(baseline: dict[str, torch.Tensor], off: dict[str, torch.Tensor]) -> str:
+def _check_identical(baseline: dict[str, torch.Tensor], off: dict[str, torch.Tensor]) -> str:
     if list(off) != list(baseline):
         return "no: keys differ"
     moved = [key for key in baseline if not torch.equal(baseline[key], off[key])]
     return f"no: {len(moved)} of {len(off)} differ, first {moved[0]}" if moved else "yes"
 
 
-def _cause(error: BaseException) -> str:
-    at = traceback.extract_tb(error.__traceback__)[-1]
-    where = at.filename.rpartition("site-packages/")[-1]
-    said = next(iter(str(error).splitlines()), "")
-    return f"{type(error).__name__}: {said[:120]} ({where}:{at.lineno})"
+def _describe(error: BaseException) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    file = frame.filename.rpartition("site-packages/")[-1]
+    message = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {message[:120]} ({file}:{frame.lineno})"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, help="write the table here too, in Markdown")
-    parser.add_argument("--only", default="", help="rows whose host/config holds this")
+    parser.add_argument("--out", type=Path, help="file for the table, in Markdown")
+    parser.add_argument(
+        "--only", default="", help="run the rows whose framework/config contains this"
+    )
     parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.row:
         print("\n" + json.dumps(row(*options.row)))
         return 0
-    lines = ["| host | algorithm | " + " | ".join(COLUMNS) + " |", "|---|---|---|---|---|"]
-    green = True
-    for host, names in CONFIGS.items():
+    lines = ["| framework | algorithm | " + " | ".join(COLUMNS) + " |", "|---|---|---|---|---|"]
+    all_yes = True
+    for framework, names in CONFIGS.items():
         for name in names:
-            if options.only not in f"{host}/{name}":
+            if options.only not in f"{framework}/{name}":
                 continue
-            began = time.monotonic()
-            told = row_apart(host, name)
-            cells = [told.get(column, "not run") for column in COLUMNS]
-            green &= cells == ["yes"] * len(COLUMNS)
-            lines.append(f"| {host} | {Path(name).stem} | {' | '.join(cells)} |")
-            print(lines[-1], f"{time.monotonic() - began:.0f} s", flush=True)
+            start = time.monotonic()
+            results = row_in_subprocess(framework, name)
+            cells = [results.get(column, "not run") for column in COLUMNS]
+            all_yes &= cells == ["yes"] * len(COLUMNS)
+            lines.append(f"| {framework} | {Path(name).stem} | {' | '.join(cells)} |")
+            print(lines[-1], f"{time.monotonic() - start:.0f} s", flush=True)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text("\n".join(lines) + "\n")
-    return 0 if green else 1
+    return 0 if all_yes else 1
 
 
-def row_apart(host: str, name: str) -> dict[str, str]:
-    """`row` in a process of its own."""
-    command = [sys.executable, __file__, "--row", host, name]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ended.returncode:
-        return {COLUMNS[0]: f"the process ended with {ended.returncode}: {ended.stderr[-200:]}"}
-    told: dict[str, str] = json.loads(ended.stdout.splitlines()[-1])
-    return told
+def row_in_subprocess(framework: str, name: str) -> dict[str, str]:
+    """`row` in its own process."""
+    command = [sys.executable, __file__, "--row", framework, name]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        return {COLUMNS[0]: f"exit status {process.returncode}: {process.stderr[-200:]}"}
+    cells: dict[str, str] = json.loads(process.stdout.splitlines()[-1])
+    return cells
 
 
 if __name__ == "__main__":

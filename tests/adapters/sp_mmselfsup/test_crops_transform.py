@@ -1,4 +1,4 @@
-"""SPCrops: crops of the image itself, beside the host's views, which stay what they were."""
+"""SPCrops: crops of the original image, with the host's views, which stay the same."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import random
 from pathlib import Path
 from typing import Any
 
-import mm_hosts
+import mm_configs
 import numpy as np
 import pytest
 import torch
-from mm_draws import one_of_each, seed
+from mm_rng import draw_from_each, seed
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
@@ -19,7 +19,7 @@ from sp_mmselfsup.batch import crops_from_samples
 
 from sp_plugin import ConfigError
 
-IMAGE = {"weight": 1.0, "warmup_fraction": 0.0, "source": "image"}
+IMAGE_SOURCE = {"weight": 1.0, "warmup_fraction": 0.0, "source": "image"}
 LOAD = {"type": "LoadImageFromFile"}
 PACK = {"type": "PackSelfSupInputs", "meta_keys": ["img_path"]}
 VIEWS = [
@@ -36,48 +36,51 @@ def scope() -> Any:
         yield
 
 
-def packed(image_info: dict[str, Any], number: int = 0, **sp: Any) -> Any:
+def packed_sample(image_info: dict[str, Any], number: int = 0, **sp: Any) -> Any:
     seed(number)
     return SPCrops([LOAD, *VIEWS, PACK], sp)(dict(image_info))
 
 
-def test_views_and_what_the_host_draws_stay_what_they_were(image_info: Any) -> None:
+def test_views_and_host_rng_are_unchanged(image_info: Any) -> None:
     from mmengine.dataset import Compose
 
     seed(0)
     plain = Compose([LOAD, *VIEWS, PACK])(dict(image_info))
-    drawn = one_of_each()
+    drawn = draw_from_each()
     seed(0)
-    ours = SPCrops([LOAD, *VIEWS, PACK], IMAGE)(dict(image_info))
-    assert torch.equal(ours["inputs"][0], plain["inputs"][0])
-    assert drawn == one_of_each()
+    wrapped = SPCrops([LOAD, *VIEWS, PACK], IMAGE_SOURCE)(dict(image_info))
+    assert torch.equal(wrapped["inputs"][0], plain["inputs"][0])
+    assert drawn == draw_from_each()
 
 
-def test_crops_are_of_the_size_that_suits_the_views(image_info: Any) -> None:
-    sample = packed(image_info, **IMAGE)["data_samples"]
+def test_crop_size_follows_view_size(image_info: Any) -> None:
+    sample = packed_sample(image_info, **IMAGE_SOURCE)["data_samples"]
     assert sample.sp_crops.shape == (4, 3, 32, 32) and sample.sp_boxes.shape == (4, 4)
     assert sample.sp_crops.min() >= 0 and sample.sp_crops.max() <= 1
 
 
-@pytest.mark.parametrize("moves", (random.seed, np.random.seed, torch.manual_seed))
-def test_crops_change_with_each_of_the_hosts_generators(image_info: Any, moves: Any) -> None:
-    transform = SPCrops([LOAD, *VIEWS, PACK], IMAGE)
+@pytest.mark.parametrize("reseed", (random.seed, np.random.seed, torch.manual_seed))
+def test_crops_follow_each_host_generator(image_info: Any, reseed: Any) -> None:
+    transform = SPCrops([LOAD, *VIEWS, PACK], IMAGE_SOURCE)
     seed(0)
     first = transform(dict(image_info))["data_samples"].sp_boxes
     seed(0)
-    moves(1)
+    reseed(1)
     assert not torch.equal(first, transform(dict(image_info))["data_samples"].sp_boxes)
 
 
-def test_crops_change_with_the_hosts_draws_and_only_with_them(image_info: Any) -> None:
-    boxes = [packed(image_info, seed, **IMAGE)["data_samples"].sp_boxes for seed in (0, 0, 1)]
+def test_crops_depend_on_host_rng_only(image_info: Any) -> None:
+    boxes = [
+        packed_sample(image_info, seed, **IMAGE_SOURCE)["data_samples"].sp_boxes
+        for seed in (0, 0, 1)
+    ]
     assert torch.equal(boxes[0], boxes[1]) and not torch.equal(boxes[0], boxes[2])
 
 
-def test_crops_are_the_pictures_own_in_the_models_channels(image_info: Any, tmp_path: Path) -> None:
+def test_crops_use_model_channel_order(image_info: Any, tmp_path: Path) -> None:
     red = Image.fromarray(np.full((40, 40, 3), (200, 10, 10), np.uint8))
     red.save(tmp_path / "red.png")
-    transform = SPCrops([LOAD, PACK], IMAGE)
+    transform = SPCrops([LOAD, PACK], IMAGE_SOURCE)
     transform.crops.color_transform = lambda image: image
     sample = transform({"img_path": str(tmp_path / "red.png")})["data_samples"]
     rgb = sample.sp_crops.mean(dim=(0, 2, 3)) * 255
@@ -85,15 +88,15 @@ def test_crops_are_the_pictures_own_in_the_models_channels(image_info: Any, tmp_
 
     from mmselfsup.models.utils import SelfSupDataPreprocessor
 
-    for swap, first in ((True, 200), (False, 10)):  # the backbone sees RGB, or BGR as loaded
-        host = SelfSupDataPreprocessor(mean=(5.0,) * 3, std=(2.0,) * 3, bgr_to_rgb=swap)
-        crops = crops_from_samples([sample, sample], host)
+    for swap, first in ((True, 200), (False, 10)):  # the backbone takes RGB, or BGR as loaded
+        preprocessor = SelfSupDataPreprocessor(mean=(5.0,) * 3, std=(2.0,) * 3, bgr_to_rgb=swap)
+        crops = crops_from_samples([sample, sample], preprocessor)
         assert crops.pixels.shape[0] == 8 and crops.boxes.shape == (4, 2, 4)
         assert float(crops.pixels[:, 0].mean()) == pytest.approx((first - 5) / 2, abs=0.5)
 
 
 @pytest.mark.parametrize("name", ("byol", "mae"))
-def test_it_trains_and_weight_0_is_the_baseline(train: Any, name: str) -> None:
+def test_sp_trains_and_weight_0_is_baseline(train: Any, name: str) -> None:
     def with_crops(sp: dict[str, Any]) -> Any:
         def change(config: Config) -> None:
             pipeline = config.train_dataloader.dataset.pipeline
@@ -103,46 +106,46 @@ def test_it_trains_and_weight_0_is_the_baseline(train: Any, name: str) -> None:
         return train(name, sp, change).model
 
     baseline = train(name).model.state_dict()
-    off = with_crops({**IMAGE, "weight": 0}).state_dict()
-    assert mm_hosts.same(mm_hosts.without_sp(off), dict(baseline))
-    four = with_crops({**IMAGE, "num_crops": 4, "num_pairs": 2}).state_dict()
-    assert not mm_hosts.same(mm_hosts.without_sp(four), dict(baseline))
-    on = with_crops(IMAGE)
-    assert on.sp.config.window == (0.5, 1.0)  # of a image_info, not of a view
-    from_view = train(name, {**IMAGE, "source": "view"}).model.state_dict()
-    trained = mm_hosts.without_sp(on.state_dict())
+    off = with_crops({**IMAGE_SOURCE, "weight": 0}).state_dict()
+    assert mm_configs.same(mm_configs.without_sp(off), dict(baseline))
+    four = with_crops({**IMAGE_SOURCE, "num_crops": 4, "num_pairs": 2}).state_dict()
+    assert not mm_configs.same(mm_configs.without_sp(four), dict(baseline))
+    on = with_crops(IMAGE_SOURCE)
+    assert on.sp.config.window == (0.5, 1.0)  # of an image, not of a view
+    from_view = train(name, {**IMAGE_SOURCE, "source": "view"}).model.state_dict()
+    trained = mm_configs.without_sp(on.state_dict())
     assert all(value.isfinite().all() for value in trained.values())
-    assert not mm_hosts.same(trained, dict(baseline))
-    assert not mm_hosts.same(trained, mm_hosts.without_sp(from_view))
+    assert not mm_configs.same(trained, dict(baseline))
+    assert not mm_configs.same(trained, mm_configs.without_sp(from_view))
 
 
 def test_a_batch_without_crops_is_refused(train: Any) -> None:
     with pytest.raises(ConfigError, match="source: got 'image', but no crops came with the data"):
-        train("mae", IMAGE)
+        train("mae", IMAGE_SOURCE)
 
 
 @pytest.mark.parametrize(
-    ("pipeline", "says"),
+    ("pipeline", "message"),
     [
         ([PACK], "SPCrops: the pipeline loads no image under the name 'img'"),
         ([LOAD], "SPCrops: the pipeline packs no 'data_samples'; end it with PackSelfSupInputs"),
     ],
 )
-def test_a_pipeline_it_cannot_use_is_refused(image_info: Any, pipeline: Any, says: str) -> None:
+def test_incomplete_pipeline_is_refused(image_info: Any, pipeline: Any, message: str) -> None:
     with pytest.raises(ConfigError) as error:
-        SPCrops(pipeline, IMAGE)(dict(image_info))
-    assert str(error.value) == says
+        SPCrops(pipeline, IMAGE_SOURCE)(dict(image_info))
+    assert str(error.value) == message
 
 
-def test_the_three_lines_with_crops_from_the_image(data: Path, tmp_path: Path) -> None:
+def test_config_with_image_source_trains(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(
         "_base_ = 'mmselfsup::selfsup/byol/byol_resnet50_8xb32-accum16-coslr-200e_in1k.py'\n"
         "custom_imports = dict(imports=['sp_mmselfsup'])\n"
-        "sp = dict(weight=1.0, warmup=0.0, source='image')\n"
+        "sp = dict(weight=1.0, warmup_fraction=0.0, source='image')\n"
         "model = dict(_delete_=True, type='SPAlgorithm', algorithm={{_base_.model}}, sp=sp)\n"
         "train_dataloader = dict(dataset=dict(pipeline=[\n"
         "    dict(type='SPCrops', pipeline={{_base_.train_pipeline}}, sp=sp)]))\n"
     )
-    config = mm_hosts.shrink(Config.fromfile(path), data, tmp_path / "work")
-    assert mm_hosts.trained(config).iter == mm_hosts.STEPS
+    config = mm_configs.shrink(Config.fromfile(path), data, tmp_path / "work")
+    assert mm_configs.trained(config).iter == mm_configs.STEPS

@@ -1,4 +1,4 @@
-"""SPViewBoxes: where each view of the host lies in the image; the views stay what they were."""
+"""SPViewBoxes: locations of the host's views, which stay the same."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import mm_hosts
+import mm_configs
 import mmcv
 import numpy as np
 import pytest
 import torch
-from mm_draws import one_of_each, seed
+from mm_rng import draw_from_each, seed
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -41,7 +41,7 @@ CONFIGS = {
     ("mmpretrain", "mae"): "mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py",
 }
 GEOMETRIC = ("MultiView", "RandomResizedCrop", "RandomFlip")
-VIEWS = {"swav": 8, "mae": 1}  # else two
+NUM_VIEWS = {"swav": 8, "mae": 1}  # others: two
 LOAD, PACK = {"type": "LoadImageFromFile"}, {"type": "PackSelfSupInputs"}
 
 pytestmark = pytest.mark.usefixtures("transforms")
@@ -49,15 +49,15 @@ pytestmark = pytest.mark.usefixtures("transforms")
 
 @pytest.fixture(scope="module", params=CONFIGS, ids="-".join)
 def shipped(request: Any) -> Iterator[tuple[str, list[Any]]]:
-    """A method's name and the pipeline of its shipped config, in the host's scope."""
-    host, name = request.param
-    with DefaultScope.overwrite_default_scope(host):
-        config = mm_hosts.shipped(host, CONFIGS[request.param])
+    """A method's name and the pipeline of its shipped config, in the framework's scope."""
+    framework, name = request.param
+    with DefaultScope.overwrite_default_scope(framework):
+        config = mm_configs.shipped(framework, CONFIGS[request.param])
         yield name, config.train_dataloader.dataset.pipeline
 
 
 def only_geometric(pipeline: list[Any]) -> list[Any]:
-    """Without colours and blur, so that a view is its crop, to the pixel."""
+    """Without color changes and blur, so that a view equals its crop pixel by pixel."""
     kept = []
     for step in copy.deepcopy(pipeline):
         if step["type"] == "MultiView":
@@ -68,7 +68,7 @@ def only_geometric(pipeline: list[Any]) -> list[Any]:
 
 
 def crop_of(pipeline: list[Any], view: int) -> dict[str, Any]:
-    """The settings of the RandomResizedCrop that made a view."""
+    """Settings of the RandomResizedCrop that made a view."""
     steps = pipeline
     for step in pipeline:
         if step["type"] == "MultiView":
@@ -81,14 +81,14 @@ def crop_of(pipeline: list[Any], view: int) -> dict[str, Any]:
     return crop
 
 
-def replayed(image: Any, box: torch.Tensor, flips: torch.Tensor, crop: dict[str, Any]) -> Any:
-    """The view, cut out of the original image anew by what was recorded, with mmcv."""
+def reproduce_view(image: Any, box: torch.Tensor, flips: torch.Tensor, crop: dict[str, Any]) -> Any:
+    """The view, cropped again from the original image by mmcv, with the recorded location."""
     height, width = image.shape[:2]
     cx, cy, w, h = (box.double() * torch.tensor([width, height] * 2)).tolist()
     edges = np.round([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]).astype(int) - [0, 0, 1, 1]
     side = crop.get("size", crop.get("scale"))
-    rest = {key: crop[key] for key in ("interpolation", "backend") if key in crop}
-    view = mmcv.imresize(mmcv.imcrop(image, edges), (side, side), **rest)
+    options = {key: crop[key] for key in ("interpolation", "backend") if key in crop}
+    view = mmcv.imresize(mmcv.imcrop(image, edges), (side, side), **options)
     for sign, direction in zip(flips.tolist(), ("horizontal", "vertical"), strict=True):
         view = mmcv.imflip(view, direction) if sign < 0 else view
     return torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1)))
@@ -98,54 +98,54 @@ def as_list(inputs: Any) -> list[torch.Tensor]:
     return inputs if isinstance(inputs, list) else [inputs]
 
 
-def test_views_and_what_the_host_draws_stay_what_they_were(shipped: Any, image_info: Any) -> None:
+def test_views_and_host_rng_are_unchanged(shipped: Any, image_info: Any) -> None:
     name, pipeline = shipped
-    plain, ours = Compose(copy.deepcopy(pipeline)), SPViewBoxes(pipeline)
+    plain, wrapped = Compose(copy.deepcopy(pipeline)), SPViewBoxes(pipeline)
     for number in range(2):
         seed(number)
-        theirs = as_list(plain(dict(image_info))["inputs"])
-        drawn = one_of_each()
+        plain_views = as_list(plain(dict(image_info))["inputs"])
+        drawn = draw_from_each()
         seed(number)
-        packed = ours(dict(image_info))
-        assert drawn == one_of_each()
+        packed = wrapped(dict(image_info))
+        assert drawn == draw_from_each()
         views = as_list(packed["inputs"])
-        assert len(views) == len(theirs) == VIEWS.get(name, 2)
-        assert all(torch.equal(a, b) for a, b in zip(views, theirs, strict=True))
+        assert len(views) == len(plain_views) == NUM_VIEWS.get(name, 2)
+        assert all(torch.equal(a, b) for a, b in zip(views, plain_views, strict=True))
 
 
-def test_boxes_and_flips_replay_to_the_views_themselves(shipped: Any, image_info: Any) -> None:
+def test_boxes_and_flips_reproduce_views(shipped: Any, image_info: Any) -> None:
     name, pipeline = shipped
     pipeline = only_geometric(pipeline)
     image = mmcv.imread(image_info["img_path"])
     views = SPViewBoxes(pipeline)
-    mirrored = set()
+    flips_x = set()
     for number in range(8):
         seed(number)
         packed = views(dict(image_info))
-        sample, made = packed["data_samples"], as_list(packed["inputs"])
+        sample, made_views = packed["data_samples"], as_list(packed["inputs"])
         assert (
-            sample.sp_boxes.shape == (VIEWS.get(name, 2), 4)
+            sample.sp_boxes.shape == (NUM_VIEWS.get(name, 2), 4)
             and sample.sp_boxes.dtype == torch.float32
         )
-        for index, view in enumerate(made):
+        for index, view in enumerate(made_views):
             box, flips = sample.sp_boxes[index], sample.sp_flips[index]
-            again = replayed(image, box, flips, crop_of(pipeline, index))
-            assert torch.equal(again, view)
-            mirrored.add(float(flips[0]))
-    assert mirrored == {1.0, -1.0}
+            reproduced = reproduce_view(image, box, flips, crop_of(pipeline, index))
+            assert torch.equal(reproduced, view)
+            flips_x.add(float(flips[0]))
+    assert flips_x == {1.0, -1.0}
 
 
-@pytest.mark.parametrize("host", ("mmselfsup", "mmpretrain"))
+@pytest.mark.parametrize("framework", ("mmselfsup", "mmpretrain"))
 @pytest.mark.parametrize("workers", (0, 2))
-def test_what_comes_through_a_loader_replays(host: str, workers: int, data: Path) -> None:
-    config = mm_hosts.shipped(host, CONFIGS[host, "swav"])
+def test_loader_samples_reproduce_views(framework: str, workers: int, data: Path) -> None:
+    config = mm_configs.shipped(framework, CONFIGS[framework, "swav"])
     loader = config.train_dataloader
     pipeline = only_geometric(loader.dataset.pipeline)
-    where = {"img_path": "train/"}
-    loader.dataset.update(data_root=str(data), ann_file="meta/train.txt", data_prefix=where)
+    prefix = {"img_path": "train/"}
+    loader.dataset.update(data_root=str(data), ann_file="meta/train.txt", data_prefix=prefix)
     loader.dataset.pipeline = [{"type": "SPViewBoxes", "pipeline": pipeline}]
     loader.update(batch_size=2, num_workers=workers, persistent_workers=False)
-    with DefaultScope.overwrite_default_scope(host):
+    with DefaultScope.overwrite_default_scope(framework):
         batches = list(Runner.build_dataloader(loader, seed=0))
     seen = []
     for batch in batches:
@@ -153,24 +153,24 @@ def test_what_comes_through_a_loader_replays(host: str, workers: int, data: Path
             image = mmcv.imread(sample.img_path)
             for index, views in enumerate(batch["inputs"]):
                 box, flips = sample.sp_boxes[index], sample.sp_flips[index]
-                again = replayed(image, box, flips, crop_of(pipeline, index))
-                assert torch.equal(again, views[row])
+                reproduced = reproduce_view(image, box, flips, crop_of(pipeline, index))
+                assert torch.equal(reproduced, views[row])
                 seen.append(tuple(box.tolist()))
-    assert len(seen) == len(set(seen)) == 2 * mm_hosts.STEPS * 8
+    assert len(seen) == len(set(seen)) == 2 * mm_configs.STEPS * 8
 
 
-def test_it_goes_to_a_spawned_worker(image_info: Any, shipped: Any) -> None:
+def test_transform_pickles_for_workers(image_info: Any, shipped: Any) -> None:
     _, pipeline = shipped
     views = SPViewBoxes(pipeline)
     seed(0)
-    here = views(dict(image_info))
+    original = views(dict(image_info))
     seed(0)
-    there = pickle.loads(pickle.dumps(views))(dict(image_info))
-    assert torch.equal(here["data_samples"].sp_boxes, there["data_samples"].sp_boxes)
-    assert torch.equal(here["data_samples"].sp_flips, there["data_samples"].sp_flips)
+    unpickled = pickle.loads(pickle.dumps(views))(dict(image_info))
+    assert torch.equal(original["data_samples"].sp_boxes, unpickled["data_samples"].sp_boxes)
+    assert torch.equal(original["data_samples"].sp_flips, unpickled["data_samples"].sp_flips)
 
 
-def test_views_begin_where_the_picture_stood_that_they_are_made_of(image_info: Any) -> None:
+def test_multi_view_starts_at_input_location(image_info: Any) -> None:
     flip = {"type": "RandomFlip", "prob": 1.0}
     views = {"type": "MultiView", "num_views": [1, 2], "transforms": [[], [flip]]}
     pipeline = [LOAD, flip, {"type": "mmcv.CenterCrop", "crop_size": (160, 256)}, views, PACK]
@@ -180,17 +180,17 @@ def test_views_begin_where_the_picture_stood_that_they_are_made_of(image_info: A
     assert sample.sp_flips.tolist() == [[-1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
 
 
-@pytest.mark.parametrize("host", ("mmselfsup", "mmpretrain"))
-def test_boxes_drawn_on_a_blank_are_the_pipelines_own(host: str) -> None:
+@pytest.mark.parametrize("framework", ("mmselfsup", "mmpretrain"))
+def test_blank_image_boxes_match_pipeline(framework: str) -> None:
     """In [2, 6] views of SwAV: areas of 0.14 to 1, and of 0.05 to 0.14."""
-    config = mm_hosts.shipped(host, CONFIGS[host, "swav"])
-    with DefaultScope.overwrite_default_scope(host):
+    config = mm_configs.shipped(framework, CONFIGS[framework, "swav"])
+    with DefaultScope.overwrite_default_scope(framework):
         views = SPViewBoxes(config.train_dataloader.dataset.pipeline)
     seed(0)
-    before = one_of_each()
+    before = draw_from_each()
     seed(0)
     boxes = views.sample_boxes()
-    assert one_of_each() == before
+    assert draw_from_each() == before
     assert boxes.shape == (128, 8, 4) and boxes.isfinite().all()
     area = boxes[..., 2] * boxes[..., 3]
     assert area[:, :2].min() > 0.13 and area[:, :2].max() > 0.9

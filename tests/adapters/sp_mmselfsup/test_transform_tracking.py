@@ -1,4 +1,4 @@
-"""How each kind of transform moves an image, as SPViewBoxes follows it."""
+"""What each kind of transform does to the location of an image, by SPViewBoxes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mm_draws import seed
+from mm_rng import seed
 from mmengine.registry import DefaultScope
 from PIL import Image
 from sp_mmselfsup import SPViewBoxes
@@ -46,8 +46,8 @@ STEPS = st.sampled_from(
 )
 
 
-class AsItIs:
-    """Packs the image as it is, floats and all."""
+class PackUnchanged:
+    """Packs the image as it is, in floating point."""
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         class Sample:
@@ -58,28 +58,28 @@ class AsItIs:
 
 @settings(deadline=None)
 @given(st.lists(STEPS, max_size=5), st.integers(0, 2**31))
-def test_any_chain_of_crops_flips_and_resizes_is_followed(steps: Any, number: int) -> None:
-    """An image of its own coordinates tells where each of its pixels came from."""
+def test_chained_transforms_are_tracked(steps: Any, number: int) -> None:
+    """The image contains its own coordinates, so each pixel shows where it came from."""
     y, x = np.mgrid[0:120, 0:160].astype(np.float32)
     image = np.stack([(x + 0.5) / 160, (y + 0.5) / 120, 0 * x], axis=-1)
     seed(number)
     with DefaultScope.overwrite_default_scope("mmselfsup"):
-        packed = SPViewBoxes([*steps, AsItIs()])({"img": image})
+        packed = SPViewBoxes([*steps, PackUnchanged()])({"img": image})
     view, sample = packed["inputs"], packed["data_samples"]
-    ((cx, cy, w, h),), ((across, down),) = sample.sp_boxes.tolist(), sample.sp_flips.tolist()
+    ((cx, cy, w, h),), ((flip_x, flip_y),) = sample.sp_boxes.tolist(), sample.sp_flips.tolist()
     rows, columns = view.mean(axis=1)[:, 1], view.mean(axis=0)[:, 0]
-    assert middle_and_extent(columns) == pytest.approx((cx, across * w), abs=0.005)
-    assert middle_and_extent(rows) == pytest.approx((cy, down * h), abs=0.005)
+    assert center_and_extent(columns) == pytest.approx((cx, flip_x * w), abs=0.005)
+    assert center_and_extent(rows) == pytest.approx((cy, flip_y * h), abs=0.005)
 
 
-def middle_and_extent(line: Any) -> tuple[float, float]:
-    """Of a line that rises evenly but for its ends, which a resize repeats."""
+def center_and_extent(line: Any) -> tuple[float, float]:
+    """Of values that rise linearly, except at the ends, which a resize repeats."""
     first = len(line) // 4
     a, b = line[first], line[-1 - first]
     return (a + b) / 2, (b - a) / (len(line) - 1 - 2 * first) * len(line)
 
 
-def boxes_of(image_info: Any, *steps: Any, **settings: Any) -> torch.Tensor:
+def view_boxes_of(image_info: Any, *steps: Any, **settings: Any) -> torch.Tensor:
     pipeline = [LOAD, *steps, PACK]
     with DefaultScope.overwrite_default_scope("mmselfsup"):
         return SPViewBoxes(pipeline, **settings)(dict(image_info))["data_samples"].sp_boxes
@@ -98,72 +98,80 @@ def boxes_of(image_info: Any, *steps: Any, **settings: Any) -> torch.Tensor:
     ],
     ids=lambda step: step["type"],
 )
-def test_a_picture_that_is_moved_otherwise_has_no_box(step: Any, image_info: Any) -> None:
+def test_unsupported_transform_gives_no_box(step: Any, image_info: Any) -> None:
     seed(0)
-    assert boxes_of(image_info, step).isnan().all()
+    assert view_boxes_of(image_info, step).isnan().all()
     crop = {"type": "RandomResizedCrop", "size": 64}
     seed(0)
-    assert boxes_of(image_info, step, crop).isnan().all()  # and it does not come back
+    assert view_boxes_of(image_info, step, crop).isnan().all()  # and a crop of it neither
 
 
 @pytest.mark.parametrize("name", ("Rotate", "Shear"))
-def test_a_move_that_was_not_made_is_none(name: str, image_info: Any) -> None:
+def test_skipped_transform_keeps_full_box(name: str, image_info: Any) -> None:
     setting = {"angle": 30.0} if name == "Rotate" else {"magnitude": 0.3}
     step = {"type": f"mmcls.{name}", "prob": 0.0, **setting}
-    assert boxes_of(image_info, step).tolist() == [[0.5, 0.5, 1.0, 1.0]]
+    assert view_boxes_of(image_info, step).tolist() == [[0.5, 0.5, 1.0, 1.0]]
 
 
-def mine(results: dict[str, Any]) -> dict[str, Any]:
+def halve(results: dict[str, Any]) -> dict[str, Any]:
     return {**results, "img": results["img"] // 2}
 
 
-def test_a_transform_of_the_users_own_is_asked_about(image_info: Any) -> None:
+def test_custom_transform_must_be_declared(image_info: Any) -> None:
     with pytest.raises(ConfigError) as error:
-        boxes_of(image_info, mine)
+        view_boxes_of(image_info, halve)
     assert str(error.value) == (
-        "SPViewBoxes: cannot tell how mine moves the image; if it leaves each pixel in its place, "
-        "say still=['mine']"
+        "SPViewBoxes: halve changes the image in an unknown way; if it leaves each pixel in place, "
+        "set keep_pixels=['halve']"
     )
-    assert boxes_of(image_info, mine, still=["mine"]).tolist() == [[0.5, 0.5, 1.0, 1.0]]
+    assert view_boxes_of(image_info, halve, keep_pixels=["halve"]).tolist() == [
+        [0.5, 0.5, 1.0, 1.0]
+    ]
 
 
-def test_a_subclass_is_its_host_until_it_moves_pictures_itself(image_info: Any) -> None:
+def test_subclass_override_is_refused(image_info: Any) -> None:
     from mmcv.transforms import RandomFlip
 
-    class Named(RandomFlip):
+    class Renamed(RandomFlip):
         pass
 
-    class Moves(RandomFlip):
+    class Overridden(RandomFlip):
         def transform(self, results: dict[str, Any]) -> dict[str, Any]:
             return {**results, "img": results["img"][::-1]}
 
     with DefaultScope.overwrite_default_scope("mmselfsup"):
-        pipeline = [LOAD, Named(prob=1.0), PACK]
+        pipeline = [LOAD, Renamed(prob=1.0), PACK]
         sample = SPViewBoxes(pipeline)(dict(image_info))["data_samples"]
     assert sample.sp_flips.tolist() == [[-1.0, 1.0]]
-    with pytest.raises(ConfigError, match="SPViewBoxes: cannot tell how Moves moves the image"):
-        boxes_of(image_info, Moves(prob=1.0))
+    with pytest.raises(
+        ConfigError, match="SPViewBoxes: Overridden changes the image in an unknown way"
+    ):
+        view_boxes_of(image_info, Overridden(prob=1.0))
 
 
-def test_transforms_that_were_built_already_are_left_as_they_were(image_info: Any) -> None:
+def test_built_transforms_stay_unchanged(image_info: Any) -> None:
     from mmcv.transforms import RandomApply
     from mmselfsup.datasets.transforms import RandomResizedCrop
 
     crop = RandomResizedCrop(size=64)
     built = RandomApply([crop], prob=1.0)
     before = dict(vars(crop))
-    boxes_of(image_info, built)
+    view_boxes_of(image_info, built)
     assert vars(crop) == before and built.transforms.transforms == [crop]
 
 
-def test_pictures_that_are_no_views_are_refused(image_info: Any) -> None:
-    with pytest.raises(ConfigError, match="SPViewBoxes: 9 images are made of 1 view"):
-        boxes_of(image_info, {"type": "Resize", "scale": 292}, {"type": "RandomPatchWithLabels"})
+def test_non_view_images_are_refused(image_info: Any) -> None:
+    with pytest.raises(
+        ConfigError, match="SPViewBoxes: 9 images are packed, but 1 views were made"
+    ):
+        view_boxes_of(
+            image_info, {"type": "Resize", "scale": 292}, {"type": "RandomPatchWithLabels"}
+        )
 
 
 @pytest.mark.parametrize("wrapped", (False, True))
-def test_transforms_of_torchvision_are_followed_too(image_info: Any, wrapped: bool) -> None:
-    """By MMPretrain's names for them, ``torchvision/...``; padding by 8 px loses a view."""
+def test_torchvision_transforms_are_tracked(image_info: Any, wrapped: bool) -> None:
+    """By MMPretrain's names, ``torchvision/...``; a view padded by 8 px has no box."""
     from torchvision.transforms import functional as F
 
     name = "mmpretrain.torchvision/"
@@ -177,20 +185,20 @@ def test_transforms_of_torchvision_are_followed_too(image_info: Any, wrapped: bo
         {"type": f"{name}ToTensor"},
     ]
     with DefaultScope.overwrite_default_scope("mmselfsup"):
-        views = SPViewBoxes([*steps, AsItIs()])
-        padded = SPViewBoxes([*steps[:3], {"type": f"{name}Pad", "padding": 8}, AsItIs()])
+        views = SPViewBoxes([*steps, PackUnchanged()])
+        padded = SPViewBoxes([*steps[:3], {"type": f"{name}Pad", "padding": 8}, PackUnchanged()])
     original = Image.open(image_info["img_path"]).convert("RGB")
-    mirrored = set()
+    flips = set()
     for number in range(8):
         seed(number)
         packed = views(dict(image_info))
         ((cx, cy, w, h),) = packed["data_samples"].sp_boxes.double().tolist()
         box = [(cy - h / 2) * 256, (cx - w / 2) * 320, h * 256, w * 320]
-        again = F.resized_crop(original, *map(round, box), [64, 64])
-        ((across, _),) = packed["data_samples"].sp_flips.tolist()
-        expected = F.to_tensor(F.hflip(again) if across < 0 else again)
+        crop = F.resized_crop(original, *map(round, box), [64, 64])
+        ((flip_x, _),) = packed["data_samples"].sp_flips.tolist()
+        expected = F.to_tensor(F.hflip(crop) if flip_x < 0 else crop)
         assert torch.equal(packed["inputs"], expected)
-        mirrored.add(across)
-    assert mirrored == {1.0, -1.0}
+        flips.add(flip_x)
+    assert flips == {1.0, -1.0}
     assert padded(dict(image_info))["data_samples"].sp_boxes.isnan().all()
     assert views.sample_boxes().isfinite().all()

@@ -1,8 +1,8 @@
-"""Shipped configs of the hosts, made small enough to train for a few steps on a CPU.
+"""Configs that the frameworks ship, made small enough to train for a few steps on a CPU.
 
-Only the data, the size of the views, the length of memories and the length of training change:
-the algorithm, its backbone, its optimizer and its hooks stay those of the shipped config, but for
-what `mm_stand_ins` stands in for.
+Only the data, the size of the views, the length of memories and the length of training change.
+The algorithm, its backbone, its optimizer and its hooks are those of the shipped config, except
+what `mm_stand_ins` replaces.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from PIL import Image
 
 STEPS = 3
 
-# What the tests in CI train: the shipped configs with smaller transformers. Each is the shipped
-# config, and what stands in its model otherwise.
+# Algorithms that the tests in CI train: the shipped config, and changes to its model (smaller
+# transformers).
 _TINY_VIT = {
     "_delete_": True,  # the shipped one is a name
     "embed_dims": 48,
@@ -70,12 +70,12 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
 }
 _NARROW = {224: 64, 96: 48}  # views of convolutional backbones, which take any size
 _SIZES = ("size", "scale", "crop_size")
-_count = itertools.count()
+_run_number = itertools.count()
 _SHORT = {"length": 6, "neg_num": 8, "queue_len": 64}
 
 
-def images(folder: Path, count: int) -> Path:
-    """A folder of two classes with ``count`` images between them, the same each time."""
+def make_images(folder: Path, count: int) -> Path:
+    """A folder with ``count`` images of two classes, the same each time."""
     rng = np.random.default_rng(0)
     names = []
     for index in range(count):
@@ -89,26 +89,26 @@ def images(folder: Path, count: int) -> Path:
     return folder
 
 
-def shipped(host: str, name: str) -> Config:
-    """A config that the installed host ships."""
-    spec = importlib.util.find_spec(host)
+def shipped(framework: str, name: str) -> Config:
+    """A config that the installed framework ships."""
+    spec = importlib.util.find_spec(framework)
     assert spec is not None and spec.origin is not None
     folder = Path(spec.origin).parent / ".mim" / "configs"
-    return Config.fromfile(folder / ("selfsup" if host == "mmselfsup" else "") / name)
+    return Config.fromfile(folder / ("selfsup" if framework == "mmselfsup" else "") / name)
 
 
-def small(host: str, name: str, data: Path, work: Path) -> Config:
-    """One of `SMALL`, shrunk."""
+def small(framework: str, name: str, data: Path, work: Path) -> Config:
+    """Small config of one of `SMALL`."""
     path, changes = SMALL[name]
-    config = shipped(host, path)
+    config = shipped(framework, path)
     config.merge_from_dict({"model": copy.deepcopy(changes)})
     return shrink(config, data, work)
 
 
 def shrink(config: Config, data: Path, work: Path, batch: int = 2) -> Config:
-    """The config with a tiny data set, a single epoch over it, no workers and no downloads."""
+    """The config with a tiny data set, one epoch, no workers and no downloads."""
     config.work_dir = str(work)
-    config.experiment_name = f"{work.name}-{next(_count)}"  # message hubs are kept by this name
+    config.experiment_name = f"{work.name}-{next(_run_number)}"  # names the message hub
     config.randomness = {"seed": 0}
     config.train_cfg = {"by_epoch": True, "max_epochs": 1}
     config.default_hooks.logger = {"type": "LoggerHook", "interval": 1}
@@ -134,8 +134,8 @@ def model_of(runner: Runner) -> torch.nn.Module:
 
 def _shrink_one(settings: Any, data: Path, batch: int, narrow: bool) -> None:
     if "data_root" in settings and "type" in settings:
-        place = {"img_path": "train/"} if "data_prefix" in settings else "train"
-        settings.update(data_root=str(data), ann_file="meta/train.txt", data_prefix=place)
+        prefix = {"img_path": "train/"} if "data_prefix" in settings else "train"
+        settings.update(data_root=str(data), ann_file="meta/train.txt", data_prefix=prefix)
     if "sampler" in settings and "dataset" in settings:
         settings.update(batch_size=batch, num_workers=0, persistent_workers=False)
     if settings.get("type") == "SwAVHook":
@@ -149,7 +149,7 @@ def _shrink_one(settings: Any, data: Path, batch: int, narrow: bool) -> None:
 
 
 def _dicts(value: Any) -> Iterator[Any]:
-    """Every dict in a config, the outer before the inner."""
+    """All dicts in a config, outer ones first."""
     if isinstance(value, dict):
         yield value
         value = list(value.values())
@@ -159,31 +159,31 @@ def _dicts(value: Any) -> Iterator[Any]:
 
 
 def with_sp(config: Config, **settings: Any) -> Config:
-    """The baseline's config with SP, as the three lines would make it."""
+    """The baseline's config with SP, as the three lines of a user's config make it."""
     config.model = ConfigDict(type="SPAlgorithm", algorithm=config.model, sp=settings)
     return config
 
 
 def with_views(config: Config) -> None:
-    """The baseline's pipeline inside of SPViews."""
+    """Wrap the baseline's pipeline in SPViewBoxes."""
     dataset = config.train_dataloader.dataset
     dataset.pipeline = [{"type": "SPViewBoxes", "pipeline": dataset.pipeline}]
 
 
-def trained(config: Config, watch: Any = None) -> Runner:
-    """The Runner after training. A baseline gets the repairs too: without them it trains not.
+def trained(config: Config, sp_hook: Any = None) -> Runner:
+    """The Runner after training. A baseline needs the patches too.
 
     Args:
-        config: of the run.
-        watch: a forward hook for SP, if there is SP.
+        config: config of the run.
+        sp_hook: forward hook for SP's module, if there is one.
     """
     from sp_mmselfsup.patches import apply_patches
 
     runner = Runner.from_cfg(config)
     model = model_of(runner)
     apply_patches(model)
-    if watch is not None and hasattr(model, "sp"):
-        model.sp.register_forward_hook(watch)
+    if sp_hook is not None and hasattr(model, "sp"):
+        model.sp.register_forward_hook(sp_hook)
     runner.train()
     return runner
 

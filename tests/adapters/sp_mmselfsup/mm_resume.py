@@ -1,4 +1,4 @@
-"""A run that was stopped after its first epoch and resumed, and the same one uninterrupted."""
+"""A run that is stopped after its first epoch and resumed, and the same run uninterrupted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmengine.registry import HOOKS
 
 @HOOKS.register_module(force=True)
 class Reseed(Hook):
-    """What the host itself draws must not depend on where the run was cut."""
+    """Seeds each epoch: the host's own draws must not depend on where the run was stopped."""
 
     priority = "VERY_HIGH"
 
@@ -39,21 +39,21 @@ class StopAfter(Hook):
             raise KeyboardInterrupt
 
 
-def ends(
+def resumed_and_uninterrupted(
     train: Any,
     name: str,
     settings: dict[str, Any],
     folder: Path,
     change: Callable[[Config], None] = lambda config: None,
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """The states in which the resumed run of two epochs and the uninterrupted one end."""
+    """Final states of the resumed and of the uninterrupted run, two epochs each."""
 
     def until(epoch: int, work: str, resume: bool = False) -> Callable[[Config], None]:
-        def cut(config: Config) -> None:
+        def apply(config: Config) -> None:
             change(config)
             config.custom_hooks = [*config.get("custom_hooks", []), {"type": "mmengine.Reseed"}]
             config.train_cfg.max_epochs = 2
-            config.optim_wrapper.accumulative_counts = 1  # a gradient half summed is not kept
+            config.optim_wrapper.accumulative_counts = 1  # a partial sum is not saved
             config.work_dir = str(folder / work)
             if resume:
                 config.resume, config.load_from = True, str(folder / "half" / "epoch_1.pth")
@@ -61,7 +61,7 @@ def ends(
                 config.default_hooks.checkpoint = {"type": "CheckpointHook", "interval": 1}
                 config.custom_hooks.append({"type": "mmengine.StopAfter", "epoch": 1})
 
-        return cut
+        return apply
 
     whole = train(name, settings, until(2, "whole")).model.state_dict()
     with pytest.raises(KeyboardInterrupt):

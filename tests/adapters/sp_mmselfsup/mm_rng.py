@@ -1,4 +1,4 @@
-"""The generators that the hosts' transforms draw from."""
+"""The global generators that the frameworks' transforms draw from."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 
 
 def seed(number: int) -> None:
-    """Seed all three of them."""
+    """Seed all three."""
     random.seed(number)
     np.random.seed(number)  # noqa: NPY002  # mmcv draws from it
     torch.manual_seed(number)
 
 
-def one_of_each() -> tuple[float, ...]:
-    """A number of each; the same again only where they stand as they stood."""
+def draw_from_each() -> tuple[float, ...]:
+    """A number from each generator, the same only where all states are the same."""
     return random.random(), np.random.random(), torch.rand(1).item()  # noqa: NPY002
