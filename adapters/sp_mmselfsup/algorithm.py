@@ -23,7 +23,7 @@ __all__ = ["SPAlgorithm", "SPMixin", "attach"]
 _NAME = "sp"
 
 
-def SPAlgorithm(
+def SPAlgorithm(  # noqa: N802 - a name in configs, like those of classes
     algorithm: dict[str, Any],
     sp: dict[str, Any] | None = None,
     data_preprocessor: dict[str, Any] | None = None,
@@ -43,6 +43,7 @@ def SPAlgorithm(
         sp: settings of SP by their names in `SPConfig`.
         data_preprocessor: set by the Runner from the config's entry next to ``model``; it goes to
             the algorithm, if that has none.
+        **unknown: any other setting, which is refused.
 
     Raises:
         ConfigError: an unknown or bad setting; an algorithm without a ``backbone``, or with a

@@ -33,10 +33,12 @@ def _is_from(framework: str, algorithm: Any, *class_names: str) -> bool:
 
 
 def has_missing_modules(algorithm: Any) -> bool:
+    """Whether a registry names a module that does not exist."""
     return any(missing for _, missing in _missing_modules(algorithm))
 
 
 def patch_missing_modules(algorithm: Any) -> None:
+    """Remove these modules from the registries' locations."""
     for registry, missing in _missing_modules(algorithm):
         registry._locations = [name for name in registry._locations if name not in missing]
 
@@ -55,6 +57,7 @@ def _missing_modules(algorithm: Any) -> Iterator[tuple[Any, list[str]]]:
 
 
 def has_hue_overflow(algorithm: Any) -> bool:
+    """Whether mmcv's ``adjust_hue`` fails on a negative hue."""
     mmcv = sys.modules.get("mmcv")
     if mmcv is None:
         return False
@@ -83,6 +86,7 @@ def patch_hue_overflow(algorithm: Any) -> None:
 
 
 def has_refused_checkpoints(algorithm: Any) -> bool:
+    """Whether MMEngine cannot load a checkpoint that it has saved."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "checkpoint.pth")
         torch.save({"message_hub": HistoryBuffer([0.0], [1]), "steps": np.arange(2)}, path)
@@ -94,6 +98,7 @@ def has_refused_checkpoints(algorithm: Any) -> bool:
 
 
 def patch_refused_checkpoints(algorithm: Any) -> None:
+    """Load local checkpoints with MMEngine's own classes allowed."""
     CheckpointLoader.register_scheme(prefixes="", loader=_load_from_local, force=True)
 
 
@@ -113,6 +118,7 @@ def _load_from_local(filename: str, map_location: Any = None) -> Any:
 
 
 def has_refused_scope(algorithm: Any) -> bool:
+    """Whether a collate function fails on the key ``_scope_``."""
     loader = Runner.build_dataloader(
         {
             "dataset": [0],
@@ -129,6 +135,7 @@ def has_refused_scope(algorithm: Any) -> bool:
 
 
 def patch_refused_scope(algorithm: Any) -> None:
+    """Register a ``default_collate`` that ignores the scope."""
     FUNCTIONS.register_module(name="default_collate", force=True, module=_collate_without_scope)
 
 
@@ -141,6 +148,7 @@ def _collate_without_scope(batch: Any, _scope_: str | None = None) -> Any:
 
 
 def has_missing_transforms(algorithm: Any) -> bool:
+    """Whether mmcls lacks the transforms of PixMIM's config."""
     if not _is_from("mmselfsup", algorithm, "PixMIM"):
         return False
     transforms = importlib.import_module("mmcls.datasets.transforms.formatting").TRANSFORMS
@@ -152,6 +160,7 @@ def has_missing_transforms(algorithm: Any) -> bool:
 
 
 def patch_missing_transforms(algorithm: Any) -> None:
+    """Register these transforms."""
     from sp_mmselfsup import pixmim_transforms
 
     pixmim_transforms.register()
@@ -161,6 +170,7 @@ def patch_missing_transforms(algorithm: Any) -> None:
 
 
 def has_missing_wrapper(algorithm: Any) -> bool:
+    """Whether a hook looks for a DDP wrapper that is not there."""
     return (
         not hasattr(algorithm, "module")
         and not is_distributed()

@@ -81,19 +81,19 @@ VIEW_BOXES = ("boxes", "flips")  # keys of what ViewBoxTransform adds to the vie
 
 def mm_tools() -> SimpleNamespace:
     """What the MMSelfSup cases take from the tests of that adapter; it is slow to import."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "adapters" / "mmselfsup"))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "adapters" / "sp_mmselfsup"))
     try:
-        hosts = importlib.import_module("mm_hosts")
+        configs = importlib.import_module("mm_configs")
     finally:
         sys.path.pop(0)
     return SimpleNamespace(
-        make_images=hosts.images,
-        small_config=hosts.small,
-        add_sp=hosts.with_sp,
-        add_view_boxes=hosts.with_views,
-        train=hosts.trained,
-        model_of=hosts.model_of,
-        without_sp=hosts.without_sp,
+        make_images=configs.make_images,
+        small_config=configs.small,
+        add_sp=configs.with_sp,
+        add_view_boxes=configs.with_views,
+        train=configs.trained,
+        model_of=configs.model_of,
+        without_sp=configs.without_sp,
         crops_transform="SPCrops",
     )
 
