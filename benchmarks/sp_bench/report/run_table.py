@@ -151,4 +151,5 @@ def run_table(
         names = dict.fromkeys(name for summary in summaries for name in summary.compute)
         rows += [(name, *(s.compute.get(name, "") for s in summaries)) for name in names]
     columns = [Column(summary.name, group=summary.folder) for summary in summaries]
-    return Table([Column("metric", LEFT), *columns], rows)
+    heading = "metric" if metrics else ""
+    return Table([Column(heading, LEFT), *columns], rows)

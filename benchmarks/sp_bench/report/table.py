@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import rich.table
 from markupsafe import Markup
 from rich.text import Text
 
-LEFT, RIGHT = "left", "right"
+Align = Literal["left", "right"]
+LEFT: Align = "left"
+RIGHT: Align = "right"
 
 
 class Column(NamedTuple):
@@ -24,7 +26,7 @@ class Column(NamedTuple):
     """
 
     name: str
-    align: str = RIGHT
+    align: Align = RIGHT
     group: str = ""
 
 
@@ -100,10 +102,7 @@ class Table:
         columns, rows = self._with_remark_columns()
         for column in columns:
             name = Text(" ".join(filter(None, (column.group, column.name))))
-            if column.align == LEFT:
-                table.add_column(name)
-            else:
-                table.add_column(name, justify="right", no_wrap=True)
+            table.add_column(name, justify=column.align, overflow="fold")
         for row in rows:
             # Text, not str: square brackets in a label are no markup.
             table.add_row(*(Text(cell.text, "bold" if cell.bold else "") for cell in row))
