@@ -61,9 +61,8 @@ def sp_settings(options: list[str] | None) -> SPConfig:
 
 def task_selection(data: list[str] | None, tasks: str, tasks_from: Path | None) -> TaskSelection:
     """Options ``--data``, ``--tasks`` and ``--tasks-from`` as tasks and their images."""
-    from sp_bench.task_selection import (
-        select_tasks,  # slow to import, and not needed by every command
-    )
+    # Slow to import, and not needed by every command.
+    from sp_bench.task_selection import select_tasks
 
     return select_tasks(data or [], tasks, tasks_from)
 

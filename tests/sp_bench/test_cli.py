@@ -1,4 +1,4 @@
-"""The command line: what the user has to mend is one line and exit code 2, never a traceback."""
+"""The command line: an error of the user is one line and exit code 2, without a traceback."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refusal_line(capsys: Any, *arguments: str) -> str:
-    """The one line that a command is refused with."""
+    """The error line of a command."""
     with pytest.raises(SystemExit) as stop:
         main([*arguments])
     said = capsys.readouterr()
@@ -184,7 +184,7 @@ def test_ctrl_c_prints_how_to_resume(tmp_path: Path) -> None:
 
 
 def wait_for(happened: Callable[[], Any], limit: float = 90) -> None:
-    """Ask again and again, until it has happened or the time is up."""
+    """Poll until a condition is true, at most ``limit`` seconds."""
     end = time.monotonic() + limit
     while not happened() and time.monotonic() < end:
         time.sleep(0.2)

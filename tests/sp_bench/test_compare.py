@@ -1,4 +1,4 @@
-"""A comparison from end to end, in small: it goes on where it stopped, and redoes nothing."""
+"""A small comparison from end to end: it continues after an interruption, and repeats nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sp_bench.config import Settings
 from sp_bench.data import load_data
 from sp_bench.data.dataset import Selection
 from sp_bench.errors import UsageError
-from sp_bench.evaluate import examples
+from sp_bench.pair_examples import predict_examples
 from sp_bench.pretrain import new_method
 from sp_bench.progress import Progress
 from sp_bench.results import ARMS, Results
@@ -38,11 +38,11 @@ SETTINGS = Settings(
 
 
 class Killed(Exception):
-    """As by a signal, in the middle of an epoch."""
+    """An interruption, as by a signal."""
 
 
 class KillDuringTraining(Progress):
-    """Kills the run of one arm in its second epoch."""
+    """Interrupts the run of one arm in its second epoch."""
 
     def __init__(self, arm: str) -> None:
         super().__init__(Console(quiet=True))
@@ -58,7 +58,7 @@ class KillDuringTraining(Progress):
 
 
 class KillBeforeEvaluation(Progress):
-    """Kills the run of one arm when its pre-training is over."""
+    """Interrupts the run of one arm after its pre-training."""
 
     def __init__(self, arm: str) -> None:
         super().__init__(Console(quiet=True))
@@ -174,30 +174,31 @@ def test_stopped_evaluation_resumes_at_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = dataclasses.replace(SETTINGS, tasks=("knn", "linear"))
-    asked: list[str] = []
+    task_names: list[str] = []
     measure = task_runner.run_task
 
     def stop_at_first_linear(task: Task, subject: TaskContext) -> dict[str, float]:
-        asked.append(task.name)
-        if asked == ["knn", "linear"]:
+        task_names.append(task.name)
+        if task_names == ["knn", "linear"]:
             raise Killed
         return measure(task, subject)
 
     monkeypatch.setattr(task_runner, "run_task", stop_at_first_linear)
     with pytest.raises(Killed):
         compare(settings, [0], tmp_path, quiet())
-    answers = json.loads((tmp_path / "seed0-baseline" / "tasks.json").read_text())
+    stored = json.loads((tmp_path / "seed0-baseline" / "tasks.json").read_text())
     first = compare(settings, [0], tmp_path, quiet()).runs[0]
-    assert asked == ["knn", "linear", "linear", "knn", "linear"]  # the rest are the other arm's
+    # The last two are those of the other arm.
+    assert task_names == ["knn", "linear", "linear", "knn", "linear"]
     assert list(first.metrics) == ["knn", "linear"]
-    assert first.metrics["knn"] == answers["knn"]["figures"]["knn"]
+    assert first.metrics["knn"] == stored["knn"]["metrics"]["knn"]
 
 
 def test_metrics_belong_to_their_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         compare(SETTINGS, [0], tmp_path, KillBeforeEvaluation("sp"))
     (tmp_path / "seed0-sp" / "final.ckpt").write_bytes(b"PK cut off")
-    (tmp_path / "seed0-sp" / "tasks.json").write_text('{"knn": {"figures": {"knn": 9.0}}}')
+    (tmp_path / "seed0-sp" / "tasks.json").write_text('{"knn": {"metrics": {"knn": 9.0}}}')
     *_, sp = compare(SETTINGS, [0], tmp_path, quiet()).runs
     assert sp.metrics["knn"] <= 1
 
@@ -262,26 +263,26 @@ def test_only_forward_flops_are_counted(made: tuple[Path, Results]) -> None:
     assert run.arm == "baseline"
     backbone = new_method(SETTINGS, 0).backbone
     views = 2 * run.images_seen * forward_flops(backbone, SETTINGS.side)["forward_flops"]
-    assert views < run.flops < 1.2 * views  # the projector is beside it
+    assert views < run.flops < 1.2 * views  # the rest is the projector
 
 
 @pytest.mark.parametrize("crops", (2, 3))
 def test_examples_are_first_pair_of_crops(crops: int) -> None:
     settings = dataclasses.replace(SETTINGS, sp={"num_crops": crops})
     method, splits = new_method(settings, seed=0), load_data(settings.data, limit=settings.limit)
-    asked = 7  # fewer than are shown at most
-    splits = dataclasses.replace(splits, test=Selection(splits.test, range(asked)))
+    count = 7  # fewer than are shown at most
+    splits = dataclasses.replace(splits, test=Selection(splits.test, range(count)))
     config = SPConfig.from_dict(settings.sp).resolve(settings.side)
     sp = SpatialPrediction.from_backbone(method.backbone, None, config)
-    made = examples(settings, method, sp, splits)
+    made = predict_examples(settings, method, sp, splits)
     boxes = sp.sample_crops(
-        torch.zeros(asked, 3, settings.side, settings.side), make_generator(0, 0, 0)
+        torch.zeros(count, 3, settings.side, settings.side), make_generator(0, 0, 0)
     )[0]
     assert torch.equal(made.a, boxes[0]) and torch.equal(made.b, boxes[1])
 
 
 def test_validation_refuses_own_test_images(tmp_path: Path) -> None:
-    told = {"validation": True, "tasks": ("pair",), "task_data": {"pair": "demo"}}
-    settings = Settings(**{**vars(SETTINGS), **told})
+    changes = {"validation": True, "tasks": ("pair",), "task_data": {"pair": "demo"}}
+    settings = Settings(**{**vars(SETTINGS), **changes})
     with pytest.raises(UsageError, match="validation: pair=demo would be evaluated"):
         compare(settings, [0], tmp_path / "x", quiet())

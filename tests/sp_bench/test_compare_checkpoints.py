@@ -25,7 +25,7 @@ def state(seed: int) -> dict[str, Any]:
 
 @pytest.fixture
 def framework_runs(tmp_path: Path) -> Path:
-    """Runs as solo-learn and MMSelfSup leave them, and two classes of images."""
+    """Run folders as of solo-learn and MMSelfSup, and two classes of images."""
     solo, mm = tmp_path / "solo", tmp_path / "mm"
     (solo / "x1").mkdir(parents=True)
     mm.mkdir()
@@ -73,9 +73,9 @@ def test_runs_of_two_frameworks_are_compared(framework_runs, capsys):
     results = Results.load(framework_runs / "out" / "results.json")
     assert [run.checkpoint for run in results.runs] == ["epoch_9.pth", "simclr-x1-ep=99.ckpt"]
     (row,) = results.rows
-    told = [json.loads((framework_runs / "out" / f"seed0-{arm}" / "eval.json").read_text())
+    evaluations = [json.loads((framework_runs / "out" / f"seed0-{arm}" / "eval.json").read_text())
             for arm in ("baseline", "sp")]  # fmt: skip
-    assert row.difference == told[1]["metrics"]["knn"] - told[0]["metrics"]["knn"]
+    assert row.difference == evaluations[1]["metrics"]["knn"] - evaluations[0]["metrics"]["knn"]
     assert "<table>" in (framework_runs / "out" / "report.html").read_text()
 
 

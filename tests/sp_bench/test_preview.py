@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from sp_bench.errors import UsageError
 from sp_bench.preview import read_views, sample_preview, show_pairs
-from sp_bench.report.answers import answer
-from sp_bench.report.pair_preview import draw_asked, footnote
+from sp_bench.report.pair_description import describe_pair
+from sp_bench.report.pair_preview import draw_preview, footnote
 
 from sp_plugin import SpatialPrediction, SPConfig
 from sp_plugin.crops.boxes import cxcywh_to_xyxy
@@ -74,7 +74,7 @@ def test_unreadable_images_are_counted(
     preview = sample_preview(image_paths, config=SPConfig(), side=32, count=8)
     assert len(preview.frames) == 6 and preview.unreadable == 2
     assert "2 unreadable images" in caplog.text
-    assert "passed over: 2" in footnote(preview)
+    assert "skipped: 2" in footnote(preview)
 
 
 def test_nothing_to_draw_is_one_line_error(image_paths: list[Path]) -> None:
@@ -102,12 +102,12 @@ def test_nothing_to_draw_is_one_line_error(image_paths: list[Path]) -> None:
 )  # fmt: skip
 def test_answer_describes_b_relative_to_a(b: tuple[float, ...], encoding: str, said: str) -> None:
     a = torch.tensor([0.5, 0.3, 0.2, 0.2])
-    assert said in answer(a, torch.tensor(b), encoding)
+    assert said in describe_pair(a, torch.tensor(b), encoding)
 
 
 def test_figure_shows_boxes_crops_and_answer(image_paths: list[Path]) -> None:
     preview = sample_preview(image_paths[:6], config=SPConfig(source="image"), side=32, count=3)
-    axes = draw_asked(preview).axes
+    axes = draw_preview(preview).axes
     assert len(axes) == 9  # an image and two crops for each
     for i in range(3):
         image, crop_a, crop_b = axes[3 * i : 3 * i + 3]
@@ -115,10 +115,10 @@ def test_figure_shows_boxes_crops_and_answer(image_paths: list[Path]) -> None:
         assert preview.windows is not None
         expected = cxcywh_to_xyxy(torch.stack([preview.windows[i], *preview.boxes[:, i]]))
         assert np.allclose(drawn, expected)
-        assert answer(*preview.boxes[:, i], "symmetric") in image.texts[0].get_text()
+        assert describe_pair(*preview.boxes[:, i], "symmetric") in image.texts[0].get_text()
         assert f"x {preview.targets[i, 0]:+.2f}" in image.texts[0].get_text()
         for crop, shown in zip(preview.crops[:, i], (crop_a, crop_b), strict=True):
-            pixels = shown.image_paths[0].get_array()
+            pixels = shown.images[0].get_array()
             assert np.abs(pixels / 255.0 - crop.permute(1, 2, 0).numpy()).max() < 0.51 / 255
 
 

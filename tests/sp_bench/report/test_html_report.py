@@ -16,7 +16,7 @@ VOID = {"meta", "img", "br", "link", "hr", "input"}
 
 
 class HtmlReader(HTMLParser):
-    """Checks that tags balance; keeps tags with their attributes, and the text."""
+    """Checks that tags balance; stores tags with their attributes, and the text."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -76,14 +76,14 @@ def test_page_is_valid_and_self_contained(results: Results, pair_examples: PairE
     page = render(results, pair_examples)
     reader = HtmlReader(page)
     assert {tag for tag, _ in reader.tags}.isdisjoint({"script", "link", "iframe", "object"})
-    asked = [
+    addresses = [
         value or ""
         for _, attributes in reader.tags
         for name, value in attributes.items()
         if name in {"src", "href", "xlink:href", "data", "srcset", "action"}
     ]
-    assert any(value.startswith("data:image/png;base64,") for value in asked)
-    assert all(value.startswith(("data:", "#")) for value in asked)
+    assert any(value.startswith("data:image/png;base64,") for value in addresses)
+    assert all(value.startswith(("data:", "#")) for value in addresses)
     names = re.compile(r'xmlns(:\w+)?="[^"]*"')
     assert "http" not in names.sub("", page) and "@import" not in page
 
@@ -139,3 +139,23 @@ def test_one_seed_is_marked_preliminary(results: Results) -> None:
     text = HtmlReader(render(results)).text
     assert "a lead, not a result" in text and text.count("one seed") >= 3
     assert "nan" not in text.lower()
+
+
+@pytest.mark.parametrize(
+    ("sp", "note"),
+    [
+        ({"num_crops": 4, "source": "view"}, "SP encodes 4 more crops of each image."),
+        ({"num_crops": 4, "source": "host_views"}, "encodes no further crops."),
+    ],
+)
+def test_cost_note_states_crops_and_compute(
+    results: Results, sp: dict[str, object], note: str
+) -> None:
+    results.settings["sp"] = sp
+    text = HtmlReader(render(results)).text
+    assert note in text and "does not train longer" in text
+    assert "SP and the longer baseline" not in text
+    results.longer = results.rows
+    text = HtmlReader(render(results)).text
+    assert note in text and "does not train longer" not in text
+    assert "SP and the longer baseline" in text

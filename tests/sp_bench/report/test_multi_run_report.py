@@ -1,4 +1,4 @@
-"""Runs side by side: what is in a cell, what is left empty, and folders that are no runs."""
+"""Runs side by side: values, empty cells, and folders without a run."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from sp_bench.tasks import all_tasks
 
 from tests.sp_bench.report.test_html_report import HtmlReader
 
-ALL_METRICS = [metric for task in all_tasks().values() for metric in task.figures]
+ALL_METRICS = [metric for task in all_tasks().values() for metric in task.metrics]
 
 
 def write_evaluation(folder: Path, **metrics: float) -> Path:
     folder.mkdir()
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "settings": {"backbone": "tiny_resnet"},
         "checkpoint": {"path": "a.ckpt"},
         "metrics": metrics,
         "seconds": {"knn": 2.0, "jigsaw": 3.0},
         "compute": {"forward_flops": 1.5e8, "parameters": 1.2e6, "side": 64.0},
     }
-    (folder / "eval.json").write_text(json.dumps(told))
+    (folder / "eval.json").write_text(json.dumps(result))
     return folder
 
 
@@ -60,14 +60,14 @@ def test_columns_hold_arms_and_backbones(tmp_path, comparison):
     assert shown[2].metrics["knn"] == pytest.approx(0.91)
     assert shown[0].compute["forward FLOPs of pre-training"] == "2.00e+12"
     page, table = write_runs([comparison, alone], tmp_path / "report")
-    told = table.read_text()
-    assert "| kNN (top-1) | 79.0 | 79.3 | 91.0 | 25.0 |" in told
+    text = table.read_text()
+    assert "| kNN (top-1) | 79.0 | 79.3 | 91.0 | 25.0 |" in text
     assert (
         "| jigsaw 3x3: patches put right (chance 11.1) | – | – | – | 11.1 |"  # noqa: RUF001
-        in told
+        in text
     )
-    assert "pair, SP less baseline:" in told
-    assert "pair, SP less the baseline that trained longer:" in told
+    assert "pair, SP less baseline:" in text
+    assert "pair, SP less the baseline that trained longer:" in text
     reader = HtmlReader(page.read_text())
     assert "79.3" in reader.text and "2.00e+12" in reader.text
     ids = [attributes["id"] for _, attributes in reader.tags if attributes.get("id")]

@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 from sp_bench.errors import UsageError
+from sp_bench.report.comparison_table import known_metrics
 from sp_bench.results import Run
 from sp_bench.results_page.goals import goals
 from sp_bench.results_page.page import BEGIN, END, insert_table, page, write_figures
-from sp_bench.results_page.reading import headlines, read_suites
+from sp_bench.results_page.reading import headlines, measured_keys, read_suites
 from sp_bench.sweeps.collect import Evidence
 
 from sp_plugin import SPConfig
 
+COMMITTED = Path(__file__).parents[3] / "benchmarks" / "results"
 PAIR_METRICS = {
     f"pair_{name}_{key}": value
     for name in ("dx", "dy", "scale")
@@ -23,7 +25,7 @@ PAIR_METRICS = {
 
 
 def make_evidence(suite: str, method: str, change: float, arms: tuple[str, ...] = ()) -> Evidence:
-    """Three seeds whose differences are ``change`` less a hundredth, itself, and one more."""
+    """Three seeds, whose differences are ``change`` - 0.01, ``change`` and ``change`` + 0.01."""
     runs = []
     for seed in range(3):
         spread = 0.01 * (seed - 1)
@@ -32,12 +34,12 @@ def make_evidence(suite: str, method: str, change: float, arms: tuple[str, ...] 
         better = {"knn": base["knn"] + change + spread, "robustness": 0.4 + change}
         equal = {f"pair_{name}_equal": 0.45 for name in ("dx", "dy", "scale")}
         runs += [Run(arm, seed, {**PAIR_METRICS, **better, **equal}) for arm in ("sp", *arms)]
-    told: dict[str, Any] = {"epochs": 3, "pretext": "sp", "prediction": ""}
+    settings: dict[str, Any] = {"epochs": 3, "pretext": "sp", "prediction": ""}
     usual = SPConfig().asdict()
-    own = {arm: {**told, "sp": usual} for arm in ("baseline", "sp")}
+    own = {arm: {**settings, "sp": usual} for arm in ("baseline", "sp")}
     for arm in arms:
         sp = {**usual, "weight": 5.0, "max_iou": [1.0, 0.1]}
-        own[arm] = {**told, "prediction": f"{arm} is far better.", "sp": sp}
+        own[arm] = {**settings, "prediction": f"{arm} is far better.", "sp": sp}
     return Evidence(
         suite=suite,
         command="sp-bench suite x.yaml",
@@ -57,30 +59,30 @@ def folder(tmp_path: Path) -> Path:
         make_evidence("scenes", method, change).save(tmp_path / "scenes" / f"{method}.json")
     trials = make_evidence("tune", "simclr", 0.01, ("w3",))
     trials.save(tmp_path / "tune" / "simclr.json")
-    (tmp_path / "tune" / "notes.md").write_text("What was learnt: little.\n")
+    (tmp_path / "tune" / "notes.md").write_text("Little improved.\n")
     return tmp_path
 
 
 def test_methods_are_sorted_with_intervals(folder: Path) -> None:
-    told = page(read_suites(folder), folder)
+    text = page(read_suites(folder), folder)
     # t of 2 degrees of freedom, 4.303, times 0.01 / sqrt 3: 2.48 points either way.
     # Over two hosts, -5 and +2, it is t of 1, 12.706, times 4.95 / sqrt 2.
     mean = "-1.5 [-46.0, +43.0]"
-    assert f"| kNN (top-1) | **-5.0** [-7.5, -2.5] | +2.0 [-0.5, +4.5] | {mean} |" in told
-    assert "| task | simclr, tiny_resnet | byol, tiny_resnet | mean over methods |" in told
+    assert f"| kNN (top-1) | **-5.0** [-7.5, -2.5] | +2.0 [-0.5, +4.5] | {mean} |" in text
+    assert "| task | simclr, tiny_resnet | byol, tiny_resnet | mean over methods |" in text
     equalised = "sharpness equalised, gain over one view (R2) | **+0.150** [+0.150, +0.150]"
-    assert equalised in told
+    assert equalised in text
 
 
 def test_cost_follows_gains(folder: Path) -> None:
-    told = page(read_suites(folder), folder)
-    assert "FLOPs" not in told, "none were counted"
+    text = page(read_suites(folder), folder)
+    assert "FLOPs" not in text, "none were counted"
     counted = make_evidence("scenes", "byol", 0.02)
     for run in counted.runs:
         run.flops = 3e12 if run.arm == "sp" else 2e12
     counted.save(folder / "scenes" / "byol.json")
-    told = page(read_suites(folder), folder)
-    assert "| cost: forward FLOPs of pre-training, as a ratio |  | 1.50 |  |" in told
+    text = page(read_suites(folder), folder)
+    assert "| cost: forward FLOPs of pre-training, as a ratio |  | 1.50 |  |" in text
 
 
 def test_one_method_has_no_mean(folder: Path) -> None:
@@ -111,9 +113,9 @@ def test_seed_count_is_shown_per_column(folder: Path) -> None:
     fewer = make_evidence("scenes", "byol", 0.02)
     fewer.runs = [run for run in fewer.runs if run.arm == "baseline" or run.seed == 1]
     fewer.save(folder / "scenes" / "byol.json")
-    told = page(read_suites(folder), folder)
-    assert "| seeds | 3 | 1 |  |" in told
-    assert "| kNN (top-1) | **-5.0** [-7.5, -2.5] | +2.0 |" in told
+    text = page(read_suites(folder), folder)
+    assert "| seeds | 3 | 1 |  |" in text
+    assert "| kNN (top-1) | **-5.0** [-7.5, -2.5] | +2.0 |" in text
 
 
 def test_one_seed_gives_no_verdict(folder: Path) -> None:
@@ -138,22 +140,22 @@ def test_goals_name_the_worst_method(folder: Path) -> None:
 
 
 def test_no_goal_table_without_goal_metrics(folder: Path) -> None:
-    asked = make_evidence("pair_interaction", "byol", 0.02)
-    for run in asked.runs:
+    other = make_evidence("pair_interaction", "byol", 0.02)
+    for run in other.runs:
         run.metrics = {"pair_interaction_gain": 0.2 if run.arm == "sp" else 0.1}
-    asked.save(folder / "pair_interaction" / "byol.json")
+    other.save(folder / "pair_interaction" / "byol.json")
     whole = page(read_suites(folder), folder)
-    told = whole.split("## What two crops predict jointly")[1].split("## Trials")[0]
-    assert "gain over one view (R2) | **+0.100**" in told
-    assert "### Goals" not in told and "not measured" not in told
+    text = whole.split("## What two crops predict jointly")[1].split("## Trials")[0]
+    assert "gain over one view (R2) | **+0.100**" in text
+    assert "### Goals" not in text and "not measured" not in text
     assert "### Goals" in whole
 
 
 def test_trial_shows_settings_and_prediction(folder: Path) -> None:
-    told = page(read_suites(folder), folder)
-    assert "| w3 | weight 5 of the host's gradient, max_iou=[1.0,0.1] | +1.0 [-1.5, +3.5] |" in told
-    assert "- **w3**: w3 is far better." in told
-    assert "What was learnt: little." in told
+    text = page(read_suites(folder), folder)
+    assert "| w3 | weight 5 of the host's gradient, max_iou=[1.0,0.1] | +1.0 [-1.5, +3.5] |" in text
+    assert "- **w3**: w3 is far better." in text
+    assert "Little improved." in text
 
 
 def test_trial_shows_pretext_task_and_cost(folder: Path) -> None:
@@ -205,3 +207,17 @@ def test_only_measured_metrics_are_shown(folder: Path) -> None:
 def test_missing_json_is_one_line_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"results: no SUITE/METHOD\.json"):
         read_suites(tmp_path)
+
+
+def test_committed_results_use_todays_names() -> None:
+    suites = read_suites(COMMITTED)
+    assert list(suites) == ["pair_interaction", "scenes", "tune", "tune-first"]
+    derived = {f"pair_{name}_equal_gain" for name in ("dx", "dy", "scale")} | {"pair_equal_gain"}
+    for methods in suites.values():
+        assert measured_keys(methods) <= known_metrics().keys() | derived
+        for evidence in methods:
+            for arm in evidence.arms.values():
+                SPConfig.from_dict(arm["sp"])
+    (first, *_) = suites["pair_interaction"]
+    assert first.command == "sp-bench suite configs/bench/pair_interaction.yaml"
+    assert first.settings["tasks"] == ["pair_interaction"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from sp_bench.flops import counted
+from sp_bench.flops import count_flops
 from sp_bench.speed.cases import (
     ALONE,
     HOST_VIEWS,
@@ -57,7 +57,7 @@ def test_lower_bound_of_one_layer_by_hand() -> None:
 @pytest.mark.parametrize("crops", [2, 5])
 def test_lower_bound_grows_with_num_crops(crops: int) -> None:
     floor = make_lower_bound(nn.Conv2d(3, 8, 1, bias=False), crop_size=8, num_crops=crops)
-    assert counted(floor.run_crops) == 96 * crops * 2 * 8 * 8
+    assert count_flops(floor.run_crops) == 96 * crops * 2 * 8 * 8
 
 
 def test_sp_parts_exclude_backbone_passes() -> None:
@@ -67,7 +67,7 @@ def test_sp_parts_exclude_backbone_passes() -> None:
     )
     calls: list[Any] = []
     backbone.register_forward_hook(lambda *_: calls.append(_))
-    total, drawing = counted(floor.run_parts), counted(floor.sample_crops)
+    total, drawing = count_flops(floor.run_parts), count_flops(floor.sample_crops)
     assert not calls and drawing > 0
     # The head's three layers see a pair both ways: (16 + 16 + 3) x 16 products for each of 4 rows;
     # backward for the weights and for the inputs.
@@ -79,7 +79,7 @@ def flops_per_step(arm: Arm) -> float:
     """Operations of one step of an arm, without those of the setup."""
     fitted = timed_arm(CASE, arm, SETTINGS)
     fitted.fit(1)  # finds the input size of the backbone
-    once, twice = (counted(lambda n=n: fitted.fit(n)) for n in (1, 2))  # type: ignore[misc]
+    once, twice = (count_flops(lambda n=n: fitted.fit(n)) for n in (1, 2))  # type: ignore[misc]
     return twice - once
 
 
@@ -109,7 +109,7 @@ def test_sp_step_adds_only_crop_passes(relative: bool) -> None:
         flops_per_step(with_settings(SP, relative_weight=relative, warmup_fraction=0)),
     )
     backbone: Any = timed_arm(CASE, ALONE, SETTINGS).method
-    crops = counted(CostLowerBound(CASE, SETTINGS, backbone, SP.sp or {}).run_crops)
+    crops = count_flops(CostLowerBound(CASE, SETTINGS, backbone, SP.sp or {}).run_crops)
     # A weight that were still 0 would leave the backward pass out: a third would be there.
     assert crops <= with_sp - host <= 1.15 * crops
 

@@ -12,6 +12,8 @@ from sp_bench.speed.page import markdown
 from sp_bench.speed.run import run_speed
 from sp_bench.speed.settings import PARTS, SpeedSettings
 
+from sp_plugin import SPConfig
+
 QUICK = ["--quick", "--repeats", "1", "--device", "cpu"]
 
 
@@ -51,6 +53,12 @@ def test_each_step_has_time_flops_and_memory(speed_run_dir: Path) -> None:
         assert set(measured["seconds"]) >= {"host alone", "SP", "crops alone", "SP's own parts"}
         assert measured["flops"]["lower_bound"] > 1
         assert measured["peak_bytes"]["SP"] > measured["peak_bytes"]["host alone"] > 0
+
+
+def test_pixel_share_counts_all_crops(speed_run_dir: Path) -> None:
+    (data,) = json.loads((speed_run_dir / "speed.json").read_text())["parts"]["data"].values()
+    config = SPConfig().resolve(32)
+    assert data["pixels"] == config.num_crops * config.crop_size**2 / (2 * 32**2)
 
 
 def test_finished_run_is_not_repeated(speed_run_dir: Path, capsys: Any) -> None:

@@ -1,4 +1,4 @@
-"""Arms take turns, and what is said of their times: on a clock that the tests move."""
+"""Arms that take turns, and their times, on a clock that the tests control."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 
 class FakeClock:
-    """Time that passes when work is done, the slower the later."""
+    """A clock that advances with work, by a growing amount if ``slows`` is above 1."""
 
     def __init__(self, slows: float = 1.0) -> None:
         self.now, self.pace, self.slows = 0.0, 1.0, slows

@@ -1,4 +1,4 @@
-"""Suites that a host's own program runs: what they would run, and that the host takes it."""
+"""Suites that other programs run: their commands, and that the programs accept them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_failed_command_is_one_line_error(
     assert list((tmp_path / "runs").glob("**/done.txt")) == []
 
 
-@pytest.mark.skipif(not os.environ.get("SOLO_LEARN"), reason="takes a checkout of solo-learn")
+@pytest.mark.skipif(not os.environ.get("SOLO_LEARN"), reason="needs a checkout of solo-learn")
 def test_solo_learn_accepts_each_command(
     sp_bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

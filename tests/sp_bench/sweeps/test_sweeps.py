@@ -1,4 +1,4 @@
-"""Suites: a job is a run as `compare` would make it, made once, and gathered whole."""
+"""Suites: a job is the same run as in `compare`, is made once, and is collected completely."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def test_finished_run_is_not_repeated(sp_bench: Any, sweep_dir: Path) -> None:
 
 
 def test_longer_baseline_matches_sp_compute(sweep_dir: Path) -> None:
-    told = {
+    runs = {
         arm: json.loads((sweep_dir / "simclr" / f"seed0-{arm}" / "run.json").read_text())
         for arm in ("baseline", "sp", "longer")
     }
-    epochs = told["longer"]["images_seen"] / told["baseline"]["images_seen"] * 2
-    assert epochs == round(2 * told["sp"]["flops"] / told["baseline"]["flops"])
+    epochs = runs["longer"]["images_seen"] / runs["baseline"]["images_seen"] * 2
+    assert epochs == round(2 * runs["sp"]["flops"] / runs["baseline"]["flops"])
     assert epochs > 2
 
 
@@ -77,9 +77,9 @@ def test_collected_evidence_is_complete(sweep_dir: Path, tmp_path: Path) -> None
     assert evidence.arms["sp"]["sp"]["weight"] == 1.0
     assert evidence.arms["relative_location"]["pretext"] == "relative_location"
     assert evidence.arms["longer"]["epochs"] > evidence.arms["baseline"]["epochs"] == 2
-    told = json.loads((sweep_dir / "simclr" / "seed0-sp" / "run.json").read_text())
+    saved = json.loads((sweep_dir / "simclr" / "seed0-sp" / "run.json").read_text())
     (kept,) = (run for run in evidence.runs if run.arm == "sp")
-    assert kept.metrics["knn"] == pytest.approx(told["metrics"]["knn"], abs=1e-5)
+    assert kept.metrics["knn"] == pytest.approx(saved["metrics"]["knn"], abs=1e-5)
     assert str(sweep_dir) not in path.read_text()
 
 
@@ -87,9 +87,9 @@ def test_mixed_settings_are_refused(sweep_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "mixed"
     shutil.copytree(sweep_dir, out)
     origin = out / "simclr" / "seed0-sp" / "origin.json"
-    told = json.loads(origin.read_text())
-    told["settings"]["batch_size"] = 16
-    origin.write_text(json.dumps(told))
+    content = json.loads(origin.read_text())
+    content["settings"]["batch_size"] = 16
+    origin.write_text(json.dumps(content))
     with pytest.raises(UsageError, match="runs of simclr differ in settings"):
         collect(out, tmp_path, "quick")
 
@@ -140,16 +140,16 @@ def test_missing_suite_is_one_line_error(sp_bench: Any, capsys: pytest.CaptureFi
 
 
 def test_baseline_settings_ignore_sp() -> None:
-    told = {"arm": "baseline", "seed": 0, "data": "demo", "sp": {"weight": 5}}
-    assert job_settings(told) == job_settings({**told, "sp": {}})
-    assert job_settings({**told, "arm": "sp"}).sp["weight"] == 5
+    config = {"arm": "baseline", "seed": 0, "data": "demo", "sp": {"weight": 5}}
+    assert job_settings(config) == job_settings({**config, "sp": {}})
+    assert job_settings({**config, "arm": "sp"}).sp["weight"] == 5
 
 
 @pytest.mark.parametrize("trial", sorted((BENCH / "arm" / "trial").glob("*.yaml")))
 def test_trial_states_its_prediction(trial: Path) -> None:
     from omegaconf import OmegaConf
 
-    told: Any = OmegaConf.to_container(OmegaConf.load(trial))
-    assert told["arm"] == trial.stem
-    assert len(told["prediction"].split()) > 3
-    job_settings({**told, "seed": 0})
+    config: Any = OmegaConf.to_container(OmegaConf.load(trial))
+    assert config["arm"] == trial.stem
+    assert len(config["prediction"].split()) > 3
+    job_settings({**config, "seed": 0})
