@@ -15,6 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("sp_plugin", "adapters", "benchmarks", "configs", "examples", "tests")
 
+TEXTS = (".py", ".md", ".yaml", ".jinja", ".toml")
+
 # Words that say something else here than in the field, with the field's word.
 RETIRED = {
     "asked": "requested, selected, evaluated",
@@ -31,8 +33,8 @@ RETIRED = {
     "surely": "significant",
     "told": "the noun: metrics, message, settings",
 }
-# Names and texts that are not ours: quoted output, and names of data sets and of other libraries.
-ALLOWED = {"tests/test_vocabulary.py"}
+# This list, and predictions, which stay word for word as they were written before the runs.
+ALLOWED = ("tests/test_vocabulary.py", "configs/bench/arm/trial/", "docs/results.md")
 
 
 def python_files() -> list[Path]:
@@ -63,7 +65,7 @@ def test_identifiers_have_no_retired_words(folder: str) -> None:
         name = str(path.relative_to(ROOT))
         for line, identifier in identifiers(path):
             for word in words_of(identifier) & RETIRED.keys():
-                if name not in ALLOWED:
+                if not name.startswith(ALLOWED):
                     uses.append(f"{name}:{line}: {identifier}: say {RETIRED[word]}")
     assert not uses, "\n".join(uses)
 
@@ -76,7 +78,9 @@ def test_prose_has_no_retired_words() -> None:
     ).stdout.split()  # fmt: skip
     uses = []
     for name in files:
-        if name in ALLOWED or not name.endswith((".py", ".md", ".yaml", ".jinja", ".toml")):
+        if name.startswith(ALLOWED) or not name.endswith(
+            (".py", ".md", ".yaml", ".jinja", ".toml")
+        ):
             continue
         for number, line in enumerate((ROOT / name).read_text().splitlines(), 1):
             if found := pattern.search(line):

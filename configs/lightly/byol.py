@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import torch
-from common import Host, arguments, fit
+from common import LitMethod, arguments, fit
 from lightly.loss import NegativeCosineSimilarity
 from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
 from lightly.models.utils import deactivate_requires_grad, update_momentum
@@ -15,7 +15,7 @@ from sp_lightning import SPCallback
 from torch import Tensor, nn
 
 
-class BYOL(Host):
+class LitBYOL(LitMethod):
     def __init__(self) -> None:
         super().__init__()
         self.projector = BYOLProjectionHead(512, 1024, 256)
@@ -40,4 +40,4 @@ if __name__ == "__main__":
     given = arguments()
     transform = views(given.side)
     callbacks = [] if given.sp is None else [SPCallback(weight=given.sp, source=given.source)]
-    fit(BYOL(), transform, given, callbacks)
+    fit(LitBYOL(), transform, given, callbacks)

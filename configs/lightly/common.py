@@ -29,7 +29,7 @@ def arguments() -> argparse.Namespace:
     return given
 
 
-class Host(pl.LightningModule):
+class LitMethod(pl.LightningModule):
     """A ResNet-18 as ``backbone``, trained by SGD with a cosine schedule."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Host(pl.LightningModule):
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
 
-def fit(module: Host, transform: Any, given: argparse.Namespace, callbacks: list[Any]) -> None:
+def fit(module: LitMethod, transform: Any, given: argparse.Namespace, callbacks: list[Any]) -> None:
     """Train on an image folder; Lightning saves the checkpoint in ``lightning_logs``."""
     loader = DataLoader(
         ImageFolder(given.data, transform), given.batch_size, shuffle=True, drop_last=True,

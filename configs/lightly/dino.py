@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import torch
-from common import Host, arguments, fit
+from common import LitMethod, arguments, fit
 from lightly.loss import DINOLoss
 from lightly.models.modules import DINOProjectionHead
 from lightly.models.utils import deactivate_requires_grad, update_momentum
@@ -15,7 +15,7 @@ from sp_lightning import SPCallback
 from torch import Tensor
 
 
-class DINO(Host):
+class LitDINO(LitMethod):
     def __init__(self) -> None:
         super().__init__()
         self.projector = DINOProjectionHead(512, 512, 64, 2048, freeze_last_layer=1)
@@ -43,4 +43,4 @@ if __name__ == "__main__":
     given = arguments()
     transform = DINOTransform(global_crop_size=given.side, local_crop_size=given.side * 3 // 7)
     callbacks = [] if given.sp is None else [SPCallback(weight=given.sp, source=given.source)]
-    fit(DINO(), transform, given, callbacks)
+    fit(LitDINO(), transform, given, callbacks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from common import Host, arguments, fit
+from common import LitMethod, arguments, fit
 from lightly.models import utils
 from lightly.models.modules import (
     MaskedVisionTransformerDecoderTIMM,
@@ -17,7 +17,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 
-class MAE(Host):
+class LitMAE(LitMethod):
     def __init__(self, side: int) -> None:
         super().__init__()
         # Position embeddings of any size, so that SP's crops stay small.
@@ -52,4 +52,4 @@ if __name__ == "__main__":
     given = arguments()
     transform = MAETransform(input_size=given.side)
     callbacks = [] if given.sp is None else [SPCallback(weight=given.sp, source=given.source)]
-    fit(MAE(given.side), transform, given, callbacks)
+    fit(LitMAE(given.side), transform, given, callbacks)

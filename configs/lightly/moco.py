@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import torch
-from common import Host, arguments, fit
+from common import LitMethod, arguments, fit
 from lightly.loss import NTXentLoss
 from lightly.models.modules import MoCoProjectionHead
 from lightly.models.utils import deactivate_requires_grad, update_momentum
@@ -15,7 +15,7 @@ from sp_lightning import SPCallback
 from torch import Tensor, nn
 
 
-class MoCo(Host):
+class LitMoCo(LitMethod):
     def __init__(self) -> None:
         super().__init__()
         self.projector = MoCoProjectionHead(512, 512, 128)
@@ -35,4 +35,4 @@ if __name__ == "__main__":
     given = arguments()
     transform = MoCoV2Transform(input_size=given.side)
     callbacks = [] if given.sp is None else [SPCallback(weight=given.sp, source=given.source)]
-    fit(MoCo(), transform, given, callbacks)
+    fit(LitMoCo(), transform, given, callbacks)

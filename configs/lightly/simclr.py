@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common import Host, arguments, fit
+from common import LitMethod, arguments, fit
 from lightly.loss import NTXentLoss
 from lightly.models.modules import SimCLRProjectionHead
 from lightly.transforms import SimCLRTransform
@@ -12,7 +12,7 @@ from sp_lightning import SPCallback
 from torch import Tensor
 
 
-class SimCLR(Host):
+class LitSimCLR(LitMethod):
     def __init__(self) -> None:
         super().__init__()
         self.projector = SimCLRProjectionHead(512, 512, 128)
@@ -27,4 +27,4 @@ if __name__ == "__main__":
     given = arguments()
     transform = SimCLRTransform(input_size=given.side)
     callbacks = [] if given.sp is None else [SPCallback(weight=given.sp, source=given.source)]
-    fit(SimCLR(), transform, given, callbacks)
+    fit(LitSimCLR(), transform, given, callbacks)

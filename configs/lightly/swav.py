@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common import Host, arguments, fit
+from common import LitMethod, arguments, fit
 from lightly.loss import SwaVLoss
 from lightly.models.modules import SwaVProjectionHead, SwaVPrototypes
 from lightly.transforms import SwaVTransform
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 
-class SwAV(Host):
+class LitSwAV(LitMethod):
     def __init__(self) -> None:
         super().__init__()
         self.projector = SwaVProjectionHead(512, 512, 128)
@@ -31,4 +31,4 @@ if __name__ == "__main__":
     given = arguments()
     transform = SwaVTransform(crop_sizes=(given.side, given.side * 3 // 7))
     callbacks = [] if given.sp is None else [SPCallback(weight=given.sp, source=given.source)]
-    fit(SwAV(), transform, given, callbacks)
+    fit(LitSwAV(), transform, given, callbacks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common import Host, arguments, fit
+from common import LitMethod, arguments, fit
 from lightly.loss import VICRegLoss
 from lightly.models.modules.heads import VICRegProjectionHead
 from lightly.transforms import VICRegTransform
@@ -12,7 +12,7 @@ from sp_lightning import SPCallback
 from torch import Tensor
 
 
-class VICReg(Host):
+class LitVICReg(LitMethod):
     def __init__(self) -> None:
         super().__init__()
         self.projector = VICRegProjectionHead(512, 2048, 2048, num_layers=3)
@@ -27,4 +27,4 @@ if __name__ == "__main__":
     given = arguments()
     transform = VICRegTransform(input_size=given.side)
     callbacks = [] if given.sp is None else [SPCallback(weight=given.sp, source=given.source)]
-    fit(VICReg(), transform, given, callbacks)
+    fit(LitVICReg(), transform, given, callbacks)

@@ -340,7 +340,7 @@ def plain_run(
     feature_fn: Any = None,
     **settings: Any,
 ) -> Record:
-    """SpatialPrediction in a loop of one's own, beside a loss that needs no second network.
+    """SpatialPrediction in a plain loop, added to a loss that needs no second network.
 
     Args:
         backbone: makes the backbone.

@@ -40,7 +40,7 @@ _CONTROLS = {
 def _metrics() -> tuple[MetricSpec, ...]:
     gains = {
         "gain": "mean, gain over one view",
-        "beyond": "mean, gain over both views separately",
+        "beyond": "mean, beyond separate views",
         **{f"{name}_gain": f"{name}, gain over one view" for name in COMPONENTS},
     }
     headlines = [

@@ -224,7 +224,7 @@ def test_registered_encoding_is_decoded(fourth_encoding):
     torch.testing.assert_close(targets.decode(targets.encode(a, b), a), b, atol=1e-4, rtol=1e-4)
 
 
-def test_registered_encoding_has_its_flip_rule(fourth_encoding):
+def test_new_encoding_has_its_flip_rule(fourth_encoding):
     target = torch.tensor([[2.0, 3.0, 4.0]])
     flips = torch.tensor([[[-1.0, 1.0]], [[1.0, -1.0]]])
     flipped, mask = apply_flips(target, flips, fourth_encoding)
