@@ -121,7 +121,7 @@ def test_collated_samples_are_split(wrapper, kind):
         assert torch.equal(sp_batch.boxes[:, index], sample["sp"]["boxes"])
 
 
-def test_first_view_is_the_first_float_tensor():
+def test_first_view_skips_other_tensors():
     view = torch.zeros(2, 3, 8, 8)
     integers = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     assert first_view({"label": torch.zeros(2), "a": [integers, (view, view + 1)]}) is view
