@@ -45,7 +45,7 @@ def test_batch_without_sp_is_the_same_object(batch: Any):
     assert rest is batch and sp_batch is None
 
 
-def test_views_and_labels_are_same_objects():
+def test_views_and_labels_keep_identity():
     views, labels, meta = [torch.zeros(2), torch.ones(2)], torch.arange(2), {"path": ["a", "b"]}
     batch = [{"views": views, "sp": crops_part()}, labels, meta]
     rest, _ = split_batch(batch)
@@ -84,7 +84,7 @@ def test_sp_part_is_found_in_any_container(part, wrap, unwrap):
     assert again is rest and none is None
 
 
-def test_containers_keep_types_and_order():
+def test_containers_keep_type_and_order():
     sample = {"views": "v", "sp": crops_part()}
     untouched = [1, (2,)]
     rest, _ = split_batch({"b": (sample, 1), "a": untouched, "c": [[sample]]})
@@ -92,7 +92,7 @@ def test_containers_keep_types_and_order():
     assert rest["b"] == ("v", 1) and rest["c"] == [["v"]] and rest["a"] is untouched
 
 
-def test_first_of_several_sp_parts_wins():
+def test_first_of_several_parts_is_returned():
     first, second = crops_part(), crops_part()
     rest, sp_batch = split_batch([{"views": 1, "sp": first}, {"views": 2, "sp": second}])
     assert rest == [1, 2] and torch.equal(sp_batch.boxes, Crops.from_batch(first).boxes)
@@ -121,7 +121,7 @@ def test_collated_samples_are_split(wrapper, kind):
         assert torch.equal(sp_batch.boxes[:, index], sample["sp"]["boxes"])
 
 
-def test_first_view_is_first_float_images():
+def test_first_view_skips_other_tensors():
     view = torch.zeros(2, 3, 8, 8)
     integers = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     assert first_view({"label": torch.zeros(2), "a": [integers, (view, view + 1)]}) is view

@@ -184,7 +184,7 @@ def test_sync_bn_tracking_is_off_inside():
         assert norm.track_running_stats
 
 
-def test_blocks_nest():
+def test_guards_nest():
     net = _net(NORMS["BatchNorm2d"])
     before = _buffers(net)
     with frozen_running_stats(net):

@@ -302,7 +302,7 @@ def test_resumed_run_equals_uninterrupted(source: str, stop: int):
     assert_equal(resumed.state(), expected.state())
 
 
-def test_steps_are_counted_explicit_wins():
+def test_explicit_step_overrides_the_count():
     images = torch.rand(4, 3, 40, 40)
     settings = {**SETTINGS, "relative_weight": False}
     backbone = make_backbone()
@@ -379,7 +379,7 @@ def test_missing_capture_is_refused():
 
 
 @pytest.mark.parametrize("source", ["view", "image"])
-def test_capture_is_idle_for_other_sources(source: str):
+def test_other_sources_capture_nothing(source: str):
     session = SPSession(make_backbone(), source=source)
     with session.capture():
         pass
@@ -510,7 +510,7 @@ def test_parameters_are_those_of_the_head():
     assert all(a is b for a, b in zip(parameters, session.sp.head.parameters(), strict=True))
 
 
-def test_creation_draws_no_global_numbers():
+def test_session_leaves_global_rng():
     backbone = make_backbone()
     before = torch.get_rng_state()
     session = SPSession(backbone, hidden_dim=16)
@@ -532,12 +532,12 @@ def test_feature_fn_is_called():
     assert_equal(vars(out), vars(direct(backbone[0], images, step=0)))
 
 
-def test_feature_fn_refused_for_host_views():
+def test_host_views_refuse_feature_fn():
     with pytest.raises(ConfigError, match=r"^feature_fn: got .* takes none where source is"):
         SPSession(make_backbone(), source="host_views", feature_fn=nn.Module.__call__)
 
 
-def test_subclass_of_module_is_used():
+def test_sp_class_is_used():
     class Doubled(SpatialPrediction):
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             return super().forward(*args, **kwargs).scaled(2.0)

@@ -101,7 +101,7 @@ def test_dropout_on_crops_ignores_global_rng():
     assert torch.equal(*predictions)
 
 
-def test_the_loss_reaches_backbone_and_head():
+def test_loss_reaches_backbone_and_head():
     net, sp = _net(), _sp(weight=0.5)
     sp(net, IMAGES, step=0).loss.backward()
     for module in (net, sp):

@@ -29,7 +29,7 @@ def _with_prefix(count: int) -> Tensor:
     return torch.cat([torch.randn(3, count, 7), TOKENS], dim=1)
 
 
-def test_vectors_stay_as_they_are():
+def test_vectors_are_returned_unchanged():
     assert pool_features(VECTOR) is VECTOR
     assert pool_features(VECTOR, "cls") is VECTOR
 
@@ -59,7 +59,7 @@ def test_class_tokens_alone_are_finite(prefix):
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_the_class_token_is_the_first(count):
+def test_first_token_is_the_class_token(count):
     tokens = _with_prefix(count)
     assert torch.equal(pool_features(tokens, "cls"), tokens[:, 0])
 

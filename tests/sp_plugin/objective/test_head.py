@@ -40,7 +40,7 @@ def test_plain_head_is_not_antisymmetric():
 
 
 @given(_seeds)
-def test_the_difference_head_is_additive(seed):
+def test_difference_head_is_additive(seed):
     (a, b), (c, _) = _features(seed), _features(seed + 1)
     head = SPHead(12, 32, "difference")
     torch.testing.assert_close(head(a, c), head(a, b) + head(b, c), atol=1e-5, rtol=1e-4)
@@ -94,7 +94,7 @@ def test_every_weight_gets_a_gradient(head_type):
 
 
 @each_head
-def test_the_output_has_no_bias(head_type):
+def test_output_layer_has_no_bias(head_type):
     *_, last = (part for part in SPHead(12, 32, head_type).modules() if isinstance(part, nn.Linear))
     assert last.out_features == 3 and last.bias is None
 

@@ -45,7 +45,7 @@ def test_loss_matches_torch(loss_type, seed):
 
 
 @pytest.mark.parametrize("loss_type", LOSSES)
-def test_position_and_scale_count_the_same(loss_type):
+def test_position_and_scale_weigh_equally(loss_type):
     position_error = SPLoss(loss_type)(torch.tensor([[2.0, -2.0, 0.0]]), torch.zeros(1, 3))
     scale_error = SPLoss(loss_type)(torch.tensor([[0.0, 0.0, 2.0]]), torch.zeros(1, 3))
     assert position_error == scale_error > 0

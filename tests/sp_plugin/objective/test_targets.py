@@ -123,7 +123,7 @@ def test_hflip_of_the_frame_negates_dx_only(encoding, seed):
 
 SAMPLERS = {
     "default": {},
-    "whole frame": {"window": (1, 1), "max_iou": 1.0},
+    "full frame": {"window": (1, 1), "max_iou": 1.0},
     "small images": {"crop_scale": (0.15, 0.32), "window": (1, 1)},
     "elongated": {"crop_ratio": (0.5, 3.0), "max_iou": 0.5},
 }
@@ -224,7 +224,7 @@ def test_registered_encoding_is_decoded(fourth_encoding):
     torch.testing.assert_close(targets.decode(targets.encode(a, b), a), b, atol=1e-4, rtol=1e-4)
 
 
-def test_new_encoding_has_its_flip_rule(fourth_encoding):
+def test_registered_flip_rule_is_applied(fourth_encoding):
     target = torch.tensor([[2.0, 3.0, 4.0]])
     flips = torch.tensor([[[-1.0, 1.0]], [[1.0, -1.0]]])
     flipped, mask = apply_flips(target, flips, fourth_encoding)
