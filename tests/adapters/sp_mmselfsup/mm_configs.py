@@ -117,7 +117,7 @@ def shrink(config: Config, data: Path, work: Path, batch: int = 2) -> Config:
     narrow = model.backbone.type.startswith("ResNet")
     for settings in _dicts(config._cfg_dict):
         _shrink_one(settings, data, batch, narrow)
-    if config.optim_wrapper.type == "AmpOptimWrapper":  # refuses to be built without a GPU
+    if config.optim_wrapper.type == "AmpOptimWrapper":  # cannot be built without a GPU
         config.optim_wrapper.type = "OptimWrapper"
         config.optim_wrapper.pop("loss_scale", None)
         config.optim_wrapper.pop("dtype", None)

@@ -100,19 +100,17 @@ def test_adjust_hue_wraps_around() -> None:
     apply_patches(torch.nn.Linear(1, 1))
     image = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
     for backend in ("cv2", "pillow"):
+        # 127 of 256 hues, in both directions.
         backward = mmcv.adjust_hue(image, -0.5, backend=backend)
-        forward = mmcv.adjust_hue(
-            image, 0.5, backend=backend
-        )  # 127 of 256 hues, one way and the other
+        forward = mmcv.adjust_hue(image, 0.5, backend=backend)
         assert backward.dtype == np.uint8 and not np.array_equal(backward, image)
         assert np.abs(backward.astype(int) - forward.astype(int)).mean() < 6
     grey = np.full((2, 2, 3), 90, np.uint8)
     assert np.array_equal(mmcv.adjust_hue(grey, -0.3), grey)
     red = np.zeros((1, 1, 3), np.uint8)
     red[..., 2] = 255
-    assert (
-        mmcv.adjust_hue(red, -1 / 3 - 0.003)[0, 0].argmax() == 0
-    )  # a third of the circle from red is blue, in BGR
+    blue = mmcv.adjust_hue(red, -1 / 3 - 0.003)  # a third of the circle away, in BGR
+    assert blue[0, 0].argmax() == 0
 
 
 def test_only_mmengine_checkpoints_load(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_sp_trains_and_weight_0_is_baseline(train: Any, name: str) -> None:
     assert not mm_configs.same(trained, mm_configs.without_sp(from_view))
 
 
-def test_a_batch_without_crops_is_refused(train: Any) -> None:
+def test_batch_without_crops_is_refused(train: Any) -> None:
     with pytest.raises(ConfigError, match="source: got 'image', but no crops came with the data"):
         train("mae", IMAGE_SOURCE)
 

@@ -16,8 +16,8 @@ from sp_plugin import ConfigError, EncodedViews, SPConfig
 ON = {"weight": 1.0, "warmup_fraction": 0.0, "source": "host_views"}
 
 
-class OneBackbone(torch.nn.Module):
-    """An algorithm whose backbone encodes each view; it draws nothing and has no preprocessor."""
+class PlainAlgorithm(torch.nn.Module):
+    """An algorithm whose backbone encodes each view, without a data preprocessor."""
 
     data_preprocessor = None
 
@@ -63,7 +63,7 @@ def test_batch_without_view_boxes_is_refused(train: Any) -> None:
 def test_without_pipeline_targets_keep_std() -> None:
     """A data loader that was built before its Runner: SP trains all the same."""
     MessageHub.get_instance("a run that begins here")
-    algorithm = attach(OneBackbone(), SPConfig(source="host_views"))
+    algorithm = attach(PlainAlgorithm(), SPConfig(source="host_views"))
     before = algorithm.sp.targets.std.clone()
     inputs: list[EncodedViews] = []
     algorithm.sp.register_forward_pre_hook(lambda _, args: inputs.append(args[1]))

@@ -117,9 +117,8 @@ def test_spark_encodes_all_positions() -> None:
     from mmpretrain.models.utils.sparse_modules import SparseHelper
 
     sparse = {"type": "SparseBatchNorm2d"}
-    with DefaultScope.overwrite_default_scope(
-        "mmpretrain"
-    ):  # its submodules are named without a scope
+    # Its submodules are named without a scope.
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
         backbone = MODELS.build({"type": "SparseResNet", "depth": 50, "norm_cfg": sparse})
 
     crops = torch.randn(2, 3, 64, 64)
