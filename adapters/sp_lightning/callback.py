@@ -7,10 +7,11 @@ import importlib
 import logging
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
+from sp_lightning.callback_base import loaded_packages, with_packages
 from sp_lightning.checkpoint import exclude_from_state_dict, extend_optimizer_state
 from sp_lightning.data import TransformPatcher, wrap_with_crops
 from sp_lightning.host_views import ViewBoxWrapper
@@ -58,6 +59,11 @@ class SPCallbackMixin:
 
     sp_class: type[SpatialPrediction] = SpatialPrediction
     announce: Callable[[str], None] | None = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> SPCallbackMixin:
+        # A Trainer expects the Callback of its own package, which may be loaded by now only.
+        owner: Any = cls
+        return cast(SPCallbackMixin, object.__new__(with_packages(owner, loaded_packages())))
 
     def __init__(
         self,

@@ -40,13 +40,28 @@ def callback_class(packages: tuple[str, ...]) -> type:
     """`SPCallback` as a subclass of the ``Callback`` of each of these packages."""
     from sp_lightning.callback import SPCallbackMixin
 
-    bases = tuple(importlib.import_module(name).Callback for name in packages)
+    if len(packages) > 1:
+        bases = tuple(callback_class((name,)) for name in packages)
+    else:
+        bases = (SPCallbackMixin, importlib.import_module(packages[0]).Callback)
     attributes = {
         "__module__": "sp_lightning",
         "__qualname__": CLASS_NAMES[packages],
         "__doc__": SPCallbackMixin.__doc__,
     }
-    return type("SPCallback", (SPCallbackMixin, *bases), attributes)
+    return type("SPCallback", bases, attributes)
+
+
+@functools.cache
+def with_packages(cls: type, packages: tuple[str, ...]) -> type:
+    """A callback class, or its subclass for packages that were loaded after it was made."""
+    missing = tuple(p for p in packages if not issubclass(cls, callback_class((p,))))
+    if not missing:
+        return cls
+    if cls.__module__ == "sp_lightning":
+        return callback_class(packages)
+    bases = (cls, *(callback_class((name,)) for name in missing))
+    return type(cls.__name__, bases, {"__module__": cls.__module__})
 
 
 def _is_installed(name: str) -> bool:

@@ -209,3 +209,20 @@ def test_imports_only_lightning_in_use(package: str) -> None:
         f"assert {other.pop()!r} not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_instance_fits_packages_loaded_later() -> None:
+    code = (
+        "import pickle, pytorch_lightning\n"
+        "from sp_lightning import SPCallback\n"
+        "class Mine(SPCallback): pass\n"
+        "import lightning.pytorch\n"
+        "for cls in (SPCallback, Mine):\n"
+        "    callback = cls(weight=1)\n"
+        "    assert isinstance(callback, (cls, SPCallback))\n"
+        "    for package in (pytorch_lightning, lightning.pytorch):\n"
+        "        assert isinstance(callback, package.Callback)\n"
+        "callback = SPCallback(weight=1)\n"
+        "assert type(pickle.loads(pickle.dumps(callback))) is type(callback)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
