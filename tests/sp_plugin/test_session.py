@@ -215,9 +215,12 @@ def test_first_view_of_any_nesting_is_used(nest: Callable[[list[Tensor]], Any]):
 @pytest.mark.parametrize(
     ("source", "line"),
     [
-        ("view", "SP is on: weight 0.5 of the host's gradient, 4 crops of 12 px of the view"),
-        ("image", "SP is on: weight 0.5 of the host's gradient, 4 crops of 12 px of the image"),
-        ("host_views", "SP is on: weight 0.5 of the host's gradient, 2 views of 24 px of the host"),
+        ("view", "SP is on: weight 0.5 of the host's gradient, 4 crops of 12 px from the view"),
+        ("image", "SP is on: weight 0.5 of the host's gradient, 4 crops of 12 px from the image"),
+        (
+            "host_views",
+            "SP is on: weight 0.5 of the host's gradient, 2 views of 24 px from the host",
+        ),
     ],
 )
 def test_first_step_announces_once(source: str, line: str):
@@ -236,7 +239,7 @@ def test_announcement_is_logged_by_default(caplog):
         for _ in range(2):
             session(torch.rand(2, 3, 40, 60))
     assert [record.getMessage() for record in caplog.records] == [
-        "SP is on: weight 2, 3 crops of 20 px of the view"
+        "SP is on: weight 2, 3 crops of 20 px from the view"
     ]
 
 
@@ -431,7 +434,7 @@ def test_host_views_are_the_smallest_ones():
     with session.capture():
         features = torch.stack([backbone(view).mean((2, 3)) for view in views[2:]])
         out = session(views, sp_batch, step=1)
-    assert lines[0].endswith("3 views of 16 px of the host")
+    assert lines[0].endswith("3 views of 16 px from the host")
 
     config = SPConfig(source="host_views", relative_weight=False, **SETTINGS)
     direct = SpatialPrediction(8, config)
@@ -537,11 +540,13 @@ def test_host_views_refuse_feature_fn():
         SPSession(make_backbone(), source="host_views", feature_fn=nn.Module.__call__)
 
 
-def test_sp_class_is_used():
+def test_given_module_is_used():
     class Doubled(SpatialPrediction):
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             return super().forward(*args, **kwargs).scaled(2.0)
 
-    session = SPSession(make_backbone(), sp_class=Doubled, **SETTINGS)
-    assert type(session.sp) is Doubled
+    backbone = make_backbone()
+    module = Doubled.from_backbone(backbone, None, SETTINGS)
+    session = SPSession(backbone, sp=module)
+    assert session.sp is module
     assert session(torch.rand(4, 3, 40, 40), step=1).metrics["weight"] == 2
