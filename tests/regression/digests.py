@@ -306,8 +306,6 @@ BACKBONES: dict[str, tuple[Callable[[], nn.Module], int]] = {
 
 def lightning_run(method: str, backbone: str, **settings: Any) -> Record:
     """A method of sp_bench with SPCallback in a Trainer: four epochs of three steps."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "sp_plugin"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     seed_all(0)
     make, dim = BACKBONES[backbone]
     host = METHODS[method](make(), dim, SIDE, 0.03, 1e-4, BATCH)
@@ -744,6 +742,8 @@ def main() -> int:
     todo.add_argument("--compare", type=Path, help="file of digests to compare with")
     parser.add_argument("--only", nargs="+", choices=CASES, metavar="CASE", help="these cases")
     options = parser.parse_args()
+    for name in ("pytorch_lightning", "lightning.pytorch", "sp_plugin"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     print(f"sp_plugin from {Path(sys.modules['sp_plugin'].__file__ or '').parent}")
     computed = {}
     for case in options.only or CASES:
