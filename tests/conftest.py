@@ -1,4 +1,4 @@
-"""One thread for each test process, and summary tables that matrices of tests fill in."""
+"""One thread for each test process, the same examples in each run, and tables of matrices."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 
 # Test processes run in parallel, and small tensors gain nothing from threads.
 torch.set_num_threads(1)
+
+# Each run of the tests draws the same examples, whatever files it collects.
+hypothesis.settings.register_profile(
+    "sp_plugin", deadline=None, max_examples=40, derandomize=True, database=None
+)
+hypothesis.settings.load_profile("sp_plugin")
 
 
 def pytest_configure(config: pytest.Config) -> None:

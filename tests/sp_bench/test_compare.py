@@ -147,6 +147,7 @@ def test_resumed_run_equals_uninterrupted(made: tuple[Path, Results], tmp_path: 
     assert [{**vars(run), "seconds": 0} for run in resumed.runs] == strip
 
 
+@pytest.mark.slow
 def test_killed_evaluation_does_not_retrain(
     made: tuple[Path, Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +195,7 @@ def test_stopped_evaluation_resumes_at_task(
     assert first.metrics["knn"] == stored["knn"]["metrics"]["knn"]
 
 
+@pytest.mark.slow
 def test_metrics_belong_to_their_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         compare(SETTINGS, [0], tmp_path, KillBeforeEvaluation("sp"))
@@ -241,6 +243,7 @@ def test_seeds_can_be_added(made: tuple[Path, Results], tmp_path: Path) -> None:
     assert json.loads((copy / "results.json").read_text())["settings"]["seeds"] == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_longer_baseline_matches_sp_flops(tmp_path: Path) -> None:
     sp = {**SETTINGS.sp, "num_crops": 2}
     settings = dataclasses.replace(SETTINGS, longer=True, epochs=2, sp=sp)

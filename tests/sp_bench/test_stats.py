@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 from sp_bench.results import MetricSpec, Run
@@ -30,7 +30,6 @@ def test_interval_matches_scipy_paired_t(confidence):
     assert found.difference == pytest.approx(sp.mean() - baseline.mean())
 
 
-@settings(deadline=None)
 @given(PAIRS)
 def test_swapped_arms_negate_the_interval(pairs):
     baseline, sp = zip(*pairs, strict=True)
@@ -38,7 +37,6 @@ def test_swapped_arms_negate_the_interval(pairs):
     assert (one.difference, one.low, one.high) == (-other.difference, -other.high, -other.low)
 
 
-@settings(deadline=None)
 @given(PAIRS, st.floats(-50, 50))
 def test_shared_seed_effects_cancel(pairs, shift):
     baseline, sp = (np.array(arm) for arm in zip(*pairs, strict=True))
@@ -47,7 +45,6 @@ def test_shared_seed_effects_cancel(pairs, shift):
     assert shifted == pytest.approx(paired(list(baseline), list(sp)), abs=1e-9)
 
 
-@settings(deadline=None)
 @given(PAIRS)
 def test_more_confidence_widens_the_interval(pairs):
     baseline, sp = zip(*pairs, strict=True)

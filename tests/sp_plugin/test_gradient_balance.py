@@ -61,7 +61,7 @@ def _host_gradient(net: nn.Module) -> Tensor:
     return torch.cat([p.grad.flatten() for p in net.parameters()])
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.floats(1e-4, 1e4), st.floats(0.01, 10))
 def test_gradient_share_equals_weight(times, weight):
     net, sp = _net(), _sp(weight)

@@ -107,7 +107,10 @@ def test_resumed_run_equals_uninterrupted(train: Any, name: str, tmp_path: Any) 
     assert mm_configs.same(resumed, whole)
 
 
-@pytest.mark.parametrize(("name", "source"), (("mae", "view"), ("simclr", "host_views")))
+@pytest.mark.parametrize(
+    ("name", "source"),
+    (pytest.param("mae", "view", marks=pytest.mark.slow), ("simclr", "host_views")),
+)
 def test_ddp_ranks_stay_in_sync(name: str, source: str, data: Path, tmp_path: Path) -> None:
     """DDP without unused parameters: weight 0 is the baseline; with 1 the ranks are equal."""
     states = {

@@ -16,7 +16,7 @@ def labels_of(counts: list[int]) -> np.ndarray:
 
 
 @given(counts=COUNTS, seed=SEEDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_split_keeps_class_shares(counts, seed):
     labels = labels_of(counts)
     kept, out = split_off(labels, 0.2, seed)
@@ -28,7 +28,7 @@ def test_split_keeps_class_shares(counts, seed):
 
 
 @given(counts=COUNTS, seed=SEEDS, data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_subset_keeps_shares_and_classes(counts, seed, data):
     labels = labels_of(counts)
     count = data.draw(st.integers(len(counts), len(labels)))
@@ -41,7 +41,7 @@ def test_subset_keeps_shares_and_classes(counts, seed, data):
 
 
 @given(counts=COUNTS, seed=SEEDS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_smaller_subset_is_nested(counts, seed):
     labels = labels_of(counts)
     larger = set(take(labels, len(labels) - 1, seed).tolist())

@@ -38,6 +38,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return dict(saved["state_dict"])
 
 
+@pytest.mark.slow
 def test_sweep_runs_match_compare(sweep_dir: Path, tmp_path: Path) -> None:
     settings = Settings(
         limit=40, epochs=2, side=32, batch_size=8, tasks=("knn",), sp={"weight": 1.0}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 from sp_bench.tasks import knn
@@ -55,7 +55,6 @@ def test_batch_size_does_not_matter(monkeypatch):
     assert torch.equal(predict_knn(bank, labels, queries, 5), whole)
 
 
-@settings(deadline=None)
 @given(st.permutations(range(30)), st.floats(0.01, 100))
 def test_bank_order_and_scale_do_not_matter(order, length):
     (bank, labels), (queries, _) = clouds(30, 4, 3), clouds(10, 4, 3, seed=1)

@@ -56,7 +56,7 @@ def test_ties_take_the_strongest_penalty():
     assert choose_strength(far_apart, labels) == STRENGTHS[0]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.floats(0.01, 1000), st.floats(-1000, 1000))
 def test_feature_units_do_not_matter(scale, shift):
     fit, labels = clouds(90, 4)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
@@ -119,7 +119,6 @@ def test_probe_is_best_leave_one_out_ridge():
         assert found[:, column].tolist() == pytest.approx(expected.tolist(), abs=1e-6)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 20), min_size=2, max_size=60))
 def test_partner_is_from_another_image(images):
     image = torch.tensor(images)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.tasks.pair_sampling import SampledCrops, extract_crop_features, sample_crop_groups
@@ -50,7 +50,6 @@ def test_extra_crops_have_pairwise_targets():
         assert torch.allclose(target[:, 2], sigma, atol=1e-5)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 150))
 def test_images_are_used_evenly(images, most):
     draws = sample_crop_groups(images, most, 64, 32, part=0)
