@@ -5,17 +5,54 @@ A bad setting gets one line: which setting, what it got, what it takes.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Callable, Iterable
+import importlib.util
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-__all__ = ["ConfigError", "did_you_mean", "invalid_value"]
+__all__ = ["ConfigError", "MissingPackageError", "did_you_mean", "invalid_value", "needs_packages"]
 
 Check = Callable[[str, Any], Any]
 
 
 class ConfigError(ValueError):
     """A setting that SP cannot use. The message is one line: key, value, expected values."""
+
+
+class MissingPackageError(ConfigError, ModuleNotFoundError):
+    """A package that is not installed. The message is one line: who needs it, what to install."""
+
+
+@contextlib.contextmanager
+def needs_packages(name: str, install: str) -> Iterator[None]:
+    """Imports that need packages which may not be installed.
+
+    Args:
+        name: module or setting that imports them, for the message.
+        install: what ``pip install`` takes to bring them.
+
+    Raises:
+        MissingPackageError: one is not installed. A module that an installed package lacks is a
+            fault of that package, and its error stays as it is.
+
+    >>> with needs_packages("sp_lightly", "sp-plugin[lightly]"):
+    ...     import not_there
+    Traceback (most recent call last):
+    sp_plugin.validation.MissingPackageError: sp_lightly: takes the package 'not_there', ...
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if not package or importlib.util.find_spec(package) is not None:
+            raise
+        missing = MissingPackageError(
+            f"{name}: takes the package {package!r}, which is not installed; "
+            f'pip install "{install}"'
+        )
+        missing.name = package
+        raise missing from None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -8,6 +8,9 @@
 (2, torch.Size([4, 3, 16, 16]))
 """
 
-from sp_plugin import ImageCrops, SPTransform, ViewBoxTransform
+from sp_plugin.validation import needs_packages
+
+with needs_packages("sp_lightly", "sp-plugin[lightly]"):
+    from sp_plugin import ImageCrops, SPTransform, ViewBoxTransform
 
 __all__ = ["ImageCrops", "SPTransform", "ViewBoxTransform"]

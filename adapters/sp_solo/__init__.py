@@ -7,7 +7,10 @@ from pathlib import Path
 
 from sp_plugin import ConfigError
 from sp_plugin.bundled_configs import folder
-from sp_solo.method_factory import MethodFactory, register
+from sp_plugin.validation import needs_packages
+
+with needs_packages("sp_solo", "sp-plugin[solo]"):
+    from sp_solo.method_factory import MethodFactory, register
 
 __all__ = ["ConfigError", "MethodFactory", "configs", "register"]
 

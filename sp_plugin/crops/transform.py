@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
 
 from sp_plugin.config import DEFAULT_VIEW_SIZE, ResolvedConfig, SPConfig
 from sp_plugin.crops.boxes import hflip_boxes
@@ -25,7 +24,10 @@ from sp_plugin.crops.resize import matched_resolution
 from sp_plugin.crops.sampler import rand_cpu
 from sp_plugin.isolation import hash_seed, make_generator, private_rng, rng_fingerprint
 from sp_plugin.nested import tree_leaves
-from sp_plugin.validation import ConfigError
+from sp_plugin.validation import ConfigError, needs_packages
+
+with needs_packages("sp_plugin.SPTransform", "torchvision"):
+    from torchvision.transforms import v2
 
 __all__ = ["ImageCrops", "SPTransform", "find_normalize"]
 
