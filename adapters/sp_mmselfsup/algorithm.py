@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from sp_mmselfsup.batch import sp_batch_from_samples
-from sp_mmselfsup.patches import apply_patches
+from sp_mmselfsup.patch_list import apply_patches
 from sp_mmselfsup.progress import current_progress
 from sp_mmselfsup.unmasked_forward import unmasked_feature_fn
 from sp_mmselfsup.view_boxes_transform import SPViewBoxes
@@ -46,13 +46,19 @@ def SPAlgorithm(  # noqa: N802 - a name in configs, like those of classes
         **unknown: any other setting, which is refused.
 
     Raises:
-        ConfigError: an unknown or bad setting; an algorithm without a ``backbone``, or with a
+        ConfigError: an unknown or bad setting; settings of the inherited model, for lack of
+            ``_delete_=True``; an algorithm without a ``backbone``, or with a
             submodule ``sp`` already.
 
     >>> SPAlgorithm(algorithm=dict(type="BYOL"), sp=dict(wieght=0.3))
     Traceback (most recent call last):
     sp_plugin.validation.ConfigError: wieght: no such setting of SP; did you mean 'weight'?
     """
+    if inherited := sorted(unknown.keys() & algorithm.keys()):
+        raise ConfigError(
+            f"model: SPAlgorithm got {', '.join(inherited)} of the inherited model; "
+            "write model = dict(_delete_=True, type='SPAlgorithm', ...)"
+        )
     for key in unknown:
         hint = did_you_mean(key, ("algorithm", _NAME))
         raise ConfigError(f"{key}: SPAlgorithm has no such setting; {hint}")

@@ -1,4 +1,4 @@
-"""Rules of the patches in `sp_mmselfsup.patches`: for each fault, a check and a patch."""
+"""Rules of the patches in `sp_mmselfsup.patch_list`: for each fault, a check and a patch."""
 
 from __future__ import annotations
 

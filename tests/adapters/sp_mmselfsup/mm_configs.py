@@ -177,7 +177,7 @@ def trained(config: Config, sp_hook: Any = None) -> Runner:
         config: config of the run.
         sp_hook: forward hook for SP's module, if there is one.
     """
-    from sp_mmselfsup.patches import apply_patches
+    from sp_mmselfsup.patch_list import apply_patches
 
     runner = Runner.from_cfg(config)
     model = model_of(runner)

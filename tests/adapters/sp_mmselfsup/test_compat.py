@@ -16,7 +16,7 @@ from mmengine.logging import HistoryBuffer, MMLogger
 from mmengine.registry import FUNCTIONS
 from mmengine.runner import CheckpointLoader
 from sp_mmselfsup import patch_rules
-from sp_mmselfsup.patches import PATCHES, apply_patches
+from sp_mmselfsup.patch_list import PATCHES, apply_patches
 
 
 def run_in_subprocess(code: str) -> str:
@@ -30,7 +30,7 @@ def run_in_subprocess(code: str) -> str:
 
 BUILD = (
     "import sys; from mmengine.registry import MODELS, DefaultScope\n"
-    "import sp_mmselfsup; from sp_mmselfsup.patches import apply_patches\n"
+    "import sp_mmselfsup; from sp_mmselfsup.patch_list import apply_patches\n"
     "net = dict(type='ResNet', depth=18)\n"
     "scope = {scope!r}; DefaultScope.get_instance('x', scope_name=scope)\n"
     "algorithm = MODELS.build(dict(type={kind!r}, backbone=net, neck=None, head=None))\n"
@@ -47,6 +47,19 @@ def test_each_patch_applies_once() -> None:
     for fault in ("name modules", "adjust_hue", "checkpoints", "default_collate"):
         assert first.count(fault) == 1, fault
     assert "PixMIM" not in first and "DeepCluster" not in first
+
+
+@pytest.mark.parametrize("scope", ["mmselfsup", "mmpretrain"])
+def test_import_alone_patches_a_baseline(scope: str) -> None:
+    output = run_in_subprocess(
+        BUILD.format(scope=scope, kind="SimCLR").replace(
+            "import sp_mmselfsup;", "import mmcv, sp_mmselfsup.patches;"
+        )
+        + "patched = 'SPSimCLR' not in type(algorithm).__name__ and apply_patches(algorithm) == []\n"
+        "print(patched, 'mmselfsup' in sys.modules)"
+    )
+    assert output.splitlines()[-1] == f"True {scope == 'mmselfsup'}"
+    assert output.count("adjust_hue takes no negative hue") == 1
 
 
 def test_patches_draw_no_random_numbers() -> None:
@@ -71,7 +84,7 @@ def test_unloaded_framework_is_not_patched() -> None:
 
 def test_each_patch_logs_one_line(monkeypatch: Any) -> None:
     patch = PATCHES[0]._replace(is_needed=lambda _: True, apply=lambda _: None)
-    monkeypatch.setattr("sp_mmselfsup.patches.PATCHES", (patch,))
+    monkeypatch.setattr("sp_mmselfsup.patch_list.PATCHES", (patch,))
     lines: list[str] = []
     logger = MMLogger.get_instance("compat-test")
     monkeypatch.setattr(logger, "handle", lambda record: lines.append(record.getMessage()))

@@ -100,6 +100,16 @@ def test_bad_settings_give_one_line_error(settings: dict[str, Any], message: str
     assert str(error.value) == message
 
 
+def test_missing_delete_key_is_named() -> None:
+    model = {"base_momentum": 0.01, "backbone": {}}
+    with pytest.raises(ConfigError) as error:
+        SPAlgorithm(algorithm={"type": "BYOL", **model}, **model)
+    assert str(error.value) == (
+        "model: SPAlgorithm got backbone, base_momentum of the inherited model; "
+        "write model = dict(_delete_=True, type='SPAlgorithm', ...)"
+    )
+
+
 def test_no_backbone_or_second_sp_is_refused() -> None:
     with pytest.raises(ConfigError, match="Linear has no 'backbone', which SP trains"):
         attach(torch.nn.Linear(2, 2), SPConfig())
