@@ -1,5 +1,6 @@
 # make demo   a comparison with and without SP on the demo world, a few minutes on 2 cores
 # make test   lint, types, tests; with SOLO_LEARN=/path/to/solo-learn its tests too
+# make release-check   wheel and sdist, and each extra alone in an environment of its own
 # make lightning-features   the table of what a Trainer can do, with SP
 # make lightly-examples LIGHTLY=/path/to/lightly   the table of its own example files
 # make solo-matrix SOLO_LEARN=/path/to/solo-learn   the table of every method of solo-learn
@@ -9,7 +10,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo speed test test-all solo-matrix mm-matrix lightly-examples lightning-features format clean
+.PHONY: demo speed test test-all release-check solo-matrix mm-matrix lightly-examples lightning-features format clean
 
 export SOLO_LEARN LIGHTLY
 
@@ -29,6 +30,9 @@ test: $(VENV)/installed
 
 test-all: $(VENV)/installed
 	$(BIN)/pytest -q -n 2
+
+release-check:
+	$(PYTHON) tests/packaging/release_check.py
 
 solo-matrix: $(VENV)/installed
 	$(BIN)/pytest -q -n 2 tests/adapters/sp_solo/test_matrix.py

@@ -1,8 +1,8 @@
-"""The patches alone, for a baseline without SP: ``custom_imports=dict(imports=[THIS MODULE])``.
+"""The patches alone, for a baseline without SP.
 
-With ``sp_mmselfsup.patch_list`` in ``custom_imports`` each algorithm that a Runner builds is patched as
-one with SP is (`sp_mmselfsup.patch_list`), and nothing of SP is in it. `SPAlgorithm` patches by
-itself and does not need this module.
+With ``custom_imports = dict(imports=["sp_mmselfsup.patches"])`` each algorithm that a Runner builds
+gets the patches that it needs (`sp_mmselfsup.patch_list`), and nothing of SP. `SPAlgorithm` applies
+them by itself and does not need this module.
 """
 
 from __future__ import annotations
