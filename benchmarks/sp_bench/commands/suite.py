@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +12,7 @@ HYDRA = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
 def suite(
-    file: Annotated[Path, typer.Argument(help="YAML, such as configs/bench/quick.yaml.")],
+    file: Annotated[str, typer.Argument(help="YAML file, or the name of a suite such as quick.")],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(

@@ -26,7 +26,10 @@ from sp_plugin import SPConfig
 from sp_plugin.validation import did_you_mean
 
 ORIGIN = "origin.json"
-_OF_THE_JOB = ("arm", "seed", "out", "prediction", "threads", "data_root", "host", "dry_run")
+_OF_THE_JOB = (
+    *("arm", "seed", "out", "prediction", "threads", "data_root", "host", "dry_run"),
+    *("suite_name", "configs_dir"),
+)
 _OF_THE_RUN = tuple(f.name for f in dataclasses.fields(Settings) if f.name != "longer")
 
 

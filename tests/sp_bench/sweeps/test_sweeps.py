@@ -16,6 +16,7 @@ from sp_bench.errors import UsageError
 from sp_bench.progress import Progress
 from sp_bench.sweeps.collect import Evidence, collect
 from sp_bench.sweeps.job import job_settings
+from sp_bench.sweeps.launch import bundled_suites
 
 BENCH = Path(__file__).parents[3] / "configs" / "bench"
 SMALL = ["limit=40", "epochs=2", "side=32", "batch_size=8", "tasks=[knn]", "precision=32-true"]
@@ -134,10 +135,75 @@ def test_misspelled_setting_is_refused(
     assert expected in capsys.readouterr().err
 
 
-def test_missing_suite_is_one_line_error(sp_bench: Any, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("sceens", "did you mean 'scenes'?"),
+        ("configs/bench/quick.yaml", "did you mean 'quick'?"),  # from another folder
+        ("common", "known are cifar, imagenet"),
+    ],
+)
+def test_unknown_suite_names_the_nearest(
+    sp_bench: Any,
+    given: str,
+    hint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        sp_bench("suite", given)
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"suite: no file {given}" in line
+    assert hint in line
+
+
+@pytest.mark.parametrize("suite", bundled_suites())
+def test_each_suite_starts_by_its_name(
+    sp_bench: Any,
+    suite: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # Without out=, as README and docs write it. A misspelled setting stops the first job.
+    monkeypatch.chdir(tmp_path)
+    one_job = ["seed=0", "method=simclr", "arm=baseline"]
+    external = suite.startswith("imagenet")
+    extra = ["host.checkout=nowhere"] if external else ["+epoch=3"]
     with pytest.raises(SystemExit):
-        sp_bench("suite", "configs/nothing.yaml")
-    assert "suite: no file configs/nothing.yaml" in capsys.readouterr().err
+        sp_bench("suite", suite, *one_job, *extra)
+    expected = "in nowhere: No such file" if external else "epoch: no such setting of a suite"
+    assert expected in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [suite]
+
+
+def test_missing_checkout_is_one_line_error(
+    sp_bench: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        sp_bench("suite", "imagenet100", "seed=0", "method=simclr", "arm=baseline")
+    assert stop.value.code == 2
+    line = "sp-bench: host.checkout: got nothing, takes a value: host.checkout=VALUE"
+    assert line in capsys.readouterr().err.splitlines()
+
+
+def test_default_folder_has_name_of_file(
+    sp_bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "it's a, folder=x"
+    shutil.copytree(BENCH, folder)
+    monkeypatch.chdir(folder)
+    arguments = [*SMALL, "epochs=1", "seed=0", "method=simclr", "arm=baseline"]
+    sp_bench("suite", "quick.yaml", *arguments)
+    assert (folder / "runs/quick/simclr/seed0-baseline/run.json").is_file()
 
 
 def test_baseline_settings_ignore_sp() -> None:
