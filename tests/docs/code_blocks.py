@@ -1,6 +1,6 @@
 """The code blocks of README and docs, and what a block of Python finds there to run with.
 
-``python code_blocks.py PAGE WORD`` runs the Python block of a page that has this word in it.
+``python code_blocks.py PAGE WORDS`` runs the Python block of a page that has these words.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ class Block:
     language: str
     text: str
 
+    def has(self, words: str) -> bool:
+        """Whether it contains these words, or starts with them if they start with "^"."""
+        return self.text.startswith(words[1:]) if words[:1] == "^" else words in self.text
+
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
 
@@ -35,10 +39,10 @@ def blocks(page: str) -> list[Block]:
     return [Block(page, text[: at.start()].count("\n") + 1, at[1], at[2]) for at in found]
 
 
-def block(page: str, word: str) -> Block:
-    """The one block of a page with this text in it."""
-    found = [one for one in blocks(page) if word in one.text]
-    assert len(found) == 1, f"{page}: {len(found)} blocks with {word!r}"
+def block(page: str, words: str) -> Block:
+    """The one block of a page, but for output and listings, that has these words."""
+    found = [one for one in blocks(page) if one.language != "text" and one.has(words)]
+    assert len(found) == 1, f"{page}: {len(found)} blocks with {words!r}"
     return found[0]
 
 
@@ -72,9 +76,9 @@ def lightning_run() -> dict[str, Any]:
     }
 
 
-def main(page: str, word: str) -> None:
-    names = plain_loop() if "SPSession" in word else lightning_run()
-    exec(block(page, word).text, names)
+def main(page: str, words: str) -> None:
+    names = plain_loop() if "SPSession" in words else lightning_run()
+    exec(block(page, words).text, names)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,292 @@
+"""Every code block of README and docs runs as it stands, or is listed with the reason.
+
+Data, checkpoints and checkouts are small and lie where a block looks for them. Blocks marked
+``text`` are output and listings.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import typer
+from code_blocks import PAGES, ROOT, Block, block, blocks, lightning_run, plain_loop
+from mm_tools import put_checkout
+from small_data import make_imagenet, make_images
+from solo_checkout import put_solo
+
+Run = Callable[[Block, Path], None]
+
+
+@dataclass(frozen=True)
+class Example:
+    """How the block of a page with a word in it is run, and how long that takes."""
+
+    page: str
+    word: str
+    run: Run
+    slow: bool = False
+
+
+def python(names: Callable[[], dict[str, Any]]) -> Run:
+    def run(one: Block, folder: Path) -> None:
+        del folder
+        exec(one.text, names())
+
+    return run
+
+
+def trainer(one: Block, folder: Path) -> None:
+    """The block makes a Trainer or a callback; one step of a module with it is trained."""
+    import lightning_module
+
+    names = {**lightning_run(), **lightning_module.names(folder)}
+    exec(one.text, names)
+    if "Trainer(" in one.text:
+        lightning_module.fit(names)
+        assert any(key.startswith("train_sp") for key in names["trainer"].callback_metrics)
+
+
+def bash(*prepare: Callable[[Path], None], outputs: tuple[str, ...] = ()) -> Run:
+    def run(one: Block, folder: Path) -> None:
+        for step in prepare:
+            step(folder)
+        run_bash(one.text, folder)
+        for name in outputs:
+            assert list(folder.glob(name)), name
+
+    return run
+
+
+def run_bash(text: str, folder: Path) -> str:
+    paths = [ROOT, ROOT / "adapters", ROOT / "benchmarks"]
+    bin_folder = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+        "WANDB_MODE": "offline",
+        "OMP_NUM_THREADS": "1",
+    }
+    ran = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text], cwd=folder, env=environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert not ran.returncode, f"{text}\n{ran.stdout[-3000:]}\n{ran.stderr[-3000:]}"
+    return ran.stdout + ran.stderr
+
+
+def images(folder: Path) -> None:
+    make_images(folder / "FOLDER")
+
+
+def scripts(folder: Path) -> None:
+    """The scripts of configs/lightly, made small, and images."""
+    images(folder)
+    shutil.copytree(ROOT / "configs" / "lightly", folder / "configs" / "lightly")
+    common = folder / "configs" / "lightly" / "common.py"
+    text = common.read_text()
+    for default, small in {"224": "64", "256": "8", "100": "1", "8": "0"}.items():
+        assert f"default={default}," in text or f"default={default})" in text
+        text = text.replace(f"default={default},", f"default={small},", 1)
+    common.write_text(text)
+
+
+def task_file(one: Block, folder: Path) -> None:
+    """The file of tasks, as sp-bench reads it: its folders are relative to it."""
+    from sp_bench.task_selection import select_tasks
+
+    for name in ("scenes-96", "camvid-240x180"):
+        (folder / name).mkdir()
+    path = folder / "tasks.toml"
+    path.write_text(one.text)
+    selection = select_tasks([], "", path)
+    assert selection.data == str(folder / "scenes-96")
+    assert {"segmentation", "depth"} <= selection.task_data.keys() and "knn" in selection.tasks
+
+
+def checkpoints(backbone: str) -> Callable[[Path], None]:
+    """``FILE``, and two runs of one seed each, as ``compare --from`` takes them."""
+
+    def put(folder: Path) -> None:
+        import timm
+        import torchvision
+
+        name = backbone.removeprefix("timm:")
+        model = timm.create_model(name) if ":" in backbone else getattr(torchvision.models, name)()
+        torch.save(model.state_dict(), folder / "FILE")
+        other = torchvision.models.resnet18()
+        for arm in "ab":
+            (folder / "ckpts" / arm).mkdir(parents=True)
+            torch.save(other.state_dict(), folder / "ckpts" / arm / "last.pth")
+
+    return put
+
+
+def mm_config(one: Block, folder: Path) -> None:
+    """A file of MMEngine is parsed, and its model and data set are built.
+
+    A block without its own base continues the page's first file.
+    """
+    from mmengine.config import Config
+    from mmengine.registry import DATASETS, MODELS, DefaultScope
+    from mmengine.utils import import_modules_from_strings
+
+    head = [] if "_base_ =" in one.text else HEAD
+    (folder / "config.py").write_text("\n".join([*head, one.text]))
+    make_imagenet(folder / "data" / "imagenet")
+    images(folder)
+    config = Config.fromfile(folder / "config.py")
+    import_modules_from_strings(["mmselfsup.datasets", "mmselfsup.models"])
+    DefaultScope.get_instance(f"{one}", scope_name=config.default_scope)
+    assert MODELS.build(config.model).backbone is not None
+    assert DATASETS.build(config.train_dataloader.dataset)[0]
+
+
+def same_as_page(one: Block, folder: Path) -> None:
+    """README's lines are those that MMSelfSup's page starts with."""
+    del folder
+    assert one.text == block(MM, "algorithm={{_base_.model}}, sp=dict())").text
+
+
+HEAD = [
+    '_base_ = "mmselfsup::selfsup/byol/byol_resnet50_8xb32-accum16-coslr-200e_in1k.py"',
+    'custom_imports = dict(imports=["sp_mmselfsup"])',
+]
+
+
+def mm_checkout(folder: Path) -> None:
+    """A checkout of MMSelfSup with the files that the page has its reader write."""
+    put_checkout(folder)
+    make_imagenet(folder / "data" / "imagenet")
+    (folder / "byol_sp.py").write_text(block(MM, "algorithm={{_base_.model}}, sp=dict())").text)
+    (folder / "byol.py").write_text(block(MM, '["sp_mmselfsup.patches"]').text)
+    (folder / "imagenet").symlink_to(folder / "data" / "imagenet")
+
+
+def mm_pretrained(folder: Path) -> None:
+    """The same, after pre-training."""
+    mm_checkout(folder)
+    run_bash(block(MM, "train.py byol_sp.py").text, folder)
+    (folder / "work_dirs/byol_sp/epoch_1.pth").rename(folder / "work_dirs/byol_sp/epoch_200.pth")
+
+
+def solo_pretrained(folder: Path) -> None:
+    """A checkout of solo-learn with a checkpoint under the name that the page gives it."""
+    put_solo(folder)
+    run_bash(block(README, "main_pretrain.py").text, folder)
+    (made,) = folder.glob("trained_models/simclr/*/*.ckpt")
+    name = folder / "trained_models/simclr/VERSION/NAME-VERSION-ep=399.ckpt"
+    name.parent.mkdir()
+    made.rename(name)
+    (made.parent / "args.json").rename(name.parent / "args.json")
+
+
+README, MM, SOLO = "README.md", "docs/mmselfsup.md", "docs/solo-learn.md"
+LIGHTNING, EVALUATION, SUITES = "docs/lightning.md", "docs/evaluation.md", "docs/suites.md"
+SOLO_RUN = "trained_models/*/*/*.ckpt"
+SHOW = bash(images, outputs=("pairs.png", "runs/first/*.html"))
+EVAL = bash(images, checkpoints("resnet18"), outputs=("runs/report/*.html",))
+EVAL_VIT = bash(images, checkpoints("timm:vit_small_patch16_224"), outputs=("runs/report/*.html",))
+
+EXAMPLES = [
+    Example(README, "main_pretrain.py", bash(put_solo, outputs=(SOLO_RUN,)), slow=True),
+    Example(SOLO, "name=simclr-cifar10-sp", bash(put_solo, outputs=(SOLO_RUN,)), slow=True),
+    Example(SOLO, "main_linear.py", bash(solo_pretrained), slow=True),
+    Example(SOLO, "imagenet-100/byol_sp.yaml", bash(put_solo, outputs=(SOLO_RUN,)), slow=True),
+    Example(README, "SPCallback", trainer),
+    Example(README, "_base_", same_as_page),
+    Example(README, "SPSession", python(plain_loop)),
+    Example(
+        README, "sp-bench show", bash(images, outputs=("pairs.png", "runs/first/*.html")), True
+    ),
+    Example(README, "sp-bench eval", EVAL, slow=True),
+    Example(EVALUATION, "sp-bench eval", EVAL_VIT, slow=True),
+    Example(EVALUATION, "[task_data]", task_file),
+    Example(SUITES, "suite quick", bash(outputs=("runs/quick/*/*/results.json",)), slow=True),
+    Example(LIGHTNING, "configs/lightly", bash(scripts), slow=True),
+    Example(LIGHTNING, "max_epochs=100", trainer),
+    Example(LIGHTNING, '^trainer = Trainer(callbacks=[SPCallback(source="image")])', trainer),
+    Example(LIGHTNING, "sp_lightly", trainer),
+    Example(LIGHTNING, 'SPCallback(source="host_views")', trainer),
+    Example(LIGHTNING, "feature_fn", trainer),
+    Example(MM, "algorithm={{_base_.model}}, sp=dict())", mm_config),
+    Example(MM, 'imports=["sp_mmselfsup.patches"]', mm_config),
+    Example(MM, "mmcls.CustomDataset", mm_config),
+    Example(MM, "baseline(", mm_config),
+    Example(MM, "SPCrops", mm_config),
+    Example(MM, "SPViewBoxes", mm_config),
+    Example(MM, "train.py byol_sp.py", bash(mm_checkout, outputs=("work_dirs/byol_sp/*",)), True),
+    Example(MM, "train.py byol.py", bash(mm_checkout, outputs=("work_dirs/byol/*",)), True),
+    Example(MM, "python -m sp_mmselfsup", bash(mm_checkout, outputs=("work_dirs/*/*",)), True),
+    Example(MM, "extract_backbone_weights", bash(mm_pretrained, outputs=("backbone.pth",)), True),
+]
+# Blocks that do not run here: a word in each, and why.
+NOT_RUN = {
+    (README, "make demo"): "makes the environment that the tests run in, and trains for minutes",
+    (README, "pip install"): "downloads; `make release-check` does it for each extra",
+    (README, "sp-bench speed"): "measures for an hour; tests/sp_bench/speed runs it small",
+    (README, "suite scenes"): "thirty trainings; docs/suites.md has the suite that is quick",
+    (SUITES, "suite scenes"): "thirty trainings, and what is made of their results",
+    (LIGHTNING, "make lightning-features"): "these are tests of their own",
+    (MM, "git clone"): "downloads; `make release-check` installs the extra",
+    (MM, "make mm-matrix"): "these are tests of their own, an hour",
+    (SOLO, "git clone"): "downloads; `make release-check` installs the extra",
+    (SOLO, "make test"): "these are tests of their own",
+}
+
+
+def matches(one: Block) -> list[tuple[str, str]]:
+    words = [(example.page, example.word) for example in EXAMPLES] + list(NOT_RUN)
+    return [(page, word) for page, word in words if page == one.page and one.has(word)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_block_is_run_or_listed(page: str) -> None:
+    for one in blocks(page):
+        if one.language != "text":
+            assert len(matches(one)) == 1, f"{one}: {matches(one)}"
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(one, id=f"{one.page}-{one.word}", marks=[pytest.mark.slow] * one.slow)
+        for one in EXAMPLES
+    ],
+)
+def test_block_runs(example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    example.run(block(example.page, example.word), tmp_path)
+
+
+def sp_bench_lines(page: str) -> list[str]:
+    """Lines of sp-bench in the blocks of a page, and those with options in its text."""
+    text = (ROOT / page).read_text()
+    code = [one.text for one in blocks(page)] + re.findall(r"`(sp-bench [^`]+ --[^`]+)`", text)
+    lines = "\n".join(code).replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.startswith("sp-bench ")]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if sp_bench_lines(page)])
+def test_sp_bench_lines_are_accepted(page: str) -> None:
+    """Commands and options exist; the slow tests run the lines."""
+    from sp_bench.cli import app
+    from sp_bench.cli_options import expand_list_options
+
+    group: Any = typer.main.get_command(app)
+    with group.make_context("sp-bench", ["--help"], resilient_parsing=True) as context:
+        for line in sp_bench_lines(page):
+            arguments = expand_list_options(shlex.split(line, comments=True)[1:])
+            name, command, rest = group.resolve_command(context, arguments)
+            command.make_context(name, rest)
