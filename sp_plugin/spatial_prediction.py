@@ -35,6 +35,7 @@ from sp_plugin.objective.pair_loss import compute_pair_loss
 from sp_plugin.objective.pairs import sample_pairs
 from sp_plugin.objective.targets import TargetEncoder, target_std_of_views
 from sp_plugin.structures import Crops, EncodedViews, SPOutput
+from sp_plugin.validation import ConfigError, first_line
 
 __all__ = ["SpatialPrediction"]
 
@@ -222,7 +223,12 @@ class SpatialPrediction(nn.Module):
             images: (B, C, H, W).
             generator: private CPU generator.
             progress: progress of training in [0, 1].
+
+        Raises:
+            ConfigError: there are no images.
         """
+        if not len(images):
+            raise ConfigError(f"batch: got no images, of shape {tuple(images.shape)}")
         is_equal = self.config.sharpness == "equal"
         crop_size = self.config.crop_size
         return sample_crops(images, self.sampler, crop_size, generator, progress, is_equal)
@@ -237,17 +243,29 @@ class SpatialPrediction(nn.Module):
             crops: k crops of each of B images.
             seed: seed of dropout and the like inside the backbone.
             needs_gradient: whether a graph is kept.
+
+        Raises:
+            ConfigError: the backbone fails on the crops; with its own message.
         """
-        pixels = self._resize_to_input(crops.pixels)
+        pixels = self._match_dtype(self._resize_to_input(crops.pixels), backbone)
         updates_bn = self.config.update_bn
         with contextlib.ExitStack() as guards:
             guards.enter_context(torch.set_grad_enabled(needs_gradient and torch.is_grad_enabled()))
             guards.enter_context(private_rng(seed, pixels.device))
             if not updates_bn:
                 guards.enter_context(frozen_running_stats(backbone))
-            features = extract_features(
-                backbone, pixels, self.config.pool, self.config.layer, self.feature_fn
-            )
+            try:
+                features = extract_features(
+                    backbone, pixels, self.config.pool, self.config.layer, self.feature_fn
+                )
+            except (ConfigError, torch.OutOfMemoryError):
+                raise
+            except Exception as error:  # whatever the backbone raises
+                shape = tuple(pixels.shape)
+                raise ConfigError(
+                    f"backbone: {type(backbone).__name__} fails on SP's crops of shape {shape}: "
+                    f"{first_line(error)}"
+                ) from error
         return EncodedViews(features.reshape(*crops.boxes.shape[:2], -1), crops.boxes)
 
     def pair_loss(
@@ -269,15 +287,29 @@ class SpatialPrediction(nn.Module):
             step: as for `forward`.
             rank: as for `forward`.
 
+        Raises:
+            ConfigError: the features have another width than at the start.
+
         >>> sp = SpatialPrediction(16, SPConfig(num_pairs=2, num_crops=3))
         >>> boxes = sp.sampler(5, torch.Generator().manual_seed(0))
         >>> sp.pair_loss(torch.randn(3, 5, 16), boxes, step=0).prediction.shape
         torch.Size([10, 3])
         """
+        if features.shape[-1] != self.feature_dim:
+            raise ConfigError(
+                f"backbone: gives features of width {features.shape[-1]}, where "
+                f"{self.feature_dim} were found at the start"
+            )
         keys = (self.config.seed, rank, step, _PAIR_DRAWS)
         pairs = sample_pairs(len(boxes), self.config.num_pairs, *keys)
         pairs = pairs.to(features.device, non_blocking=True)
         return compute_pair_loss(features, boxes, pairs, self.head, self.targets, self.loss, flips)
+
+    @staticmethod
+    def _match_dtype(crops: Tensor, backbone: nn.Module) -> Tensor:
+        """Crops in the backbone's dtype, where images of another one came from the data."""
+        dtypes = [p.dtype for p in backbone.parameters() if p.is_floating_point()]
+        return crops if not dtypes or crops.dtype in dtypes else crops.to(dtypes[0])
 
     def _resize_to_input(self, crops: Tensor) -> Tensor:
         size = (self.config.crop_size, self.config.crop_size)

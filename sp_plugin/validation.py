@@ -71,6 +71,15 @@ def invalid_value(key: str, got: Any, expected: str) -> ConfigError:
     return ConfigError(f"{key}: got {got!r}, takes {expected}")
 
 
+def first_line(error: BaseException) -> str:
+    """First line of an error's message; the name of its class where it has none.
+
+    >>> first_line(ValueError("bad shape")), first_line(AssertionError())
+    ('bad shape', 'AssertionError')
+    """
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def choice(*names: str) -> Check:
     def check(key: str, value: Any) -> Any:
         if value in names:

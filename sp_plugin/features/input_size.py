@@ -17,7 +17,7 @@ from torch import nn
 from sp_plugin.features.extraction import FeatureFn, extract_features
 from sp_plugin.isolation import eval_mode, frozen_running_stats, private_rng
 from sp_plugin.structures import IMAGE_CHANNELS
-from sp_plugin.validation import ConfigError
+from sp_plugin.validation import ConfigError, first_line
 
 __all__ = ["BackboneSpec", "find_input_size"]
 
@@ -76,10 +76,10 @@ def find_input_size(
                 continue
             _warn_once(backbone, size, preferred_size)
             return BackboneSpec(size, int(features.shape[1]))
-    # A bare `assert` has no message.
-    reason = next(iter(str(first_error).splitlines()), type(first_error).__name__)
+    assert first_error is not None
     raise ConfigError(
-        f"backbone: {type(backbone).__name__} takes no crops of {preferred_size} px: {reason}"
+        f"backbone: {type(backbone).__name__} takes no crops of {preferred_size} px: "
+        f"{first_line(first_error)}"
     ) from first_error
 
 
