@@ -39,6 +39,7 @@ def loaded_packages() -> tuple[str, ...]:
 def callback_class(packages: tuple[str, ...]) -> type:
     """`SPCallback` as a subclass of the ``Callback`` of each of these packages."""
     from sp_lightning.callback import SPCallbackMixin
+    from sp_lightning.settings_signature import describe_settings
 
     if len(packages) > 1:
         bases = tuple(callback_class((name,)) for name in packages)
@@ -47,7 +48,7 @@ def callback_class(packages: tuple[str, ...]) -> type:
     attributes = {
         "__module__": "sp_lightning",
         "__qualname__": CLASS_NAMES[packages],
-        "__doc__": SPCallbackMixin.__doc__,
+        "__doc__": describe_settings(SPCallbackMixin.__doc__ or ""),
     }
     return type("SPCallback", bases, attributes)
 

@@ -10,7 +10,7 @@ from sp_plugin import ViewBoxTransform
 
 
 class ViewBoxWrapper:
-    """For `sp_lightning.data.TransformPatcher`: wraps transforms in a `ViewBoxTransform`.
+    """For `sp_lightning.data.TrainingData`: wraps transforms in a `ViewBoxTransform`.
 
     Attributes:
         sampled_boxes: (n, V, 4), boxes of runs of the first transform; None: there is none yet.

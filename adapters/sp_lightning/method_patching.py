@@ -1,6 +1,7 @@
 """Patches of methods of one LightningModule instance during fit; all are undone afterwards.
 
-Never of a class: another module of the same class stays as it is.
+Never of a class: another module of the same class stays as it is. Copies and pickles of the
+instance have no patches, so workers of a data loader and weight averaging get a plain module.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ LossFn = Callable[[], Tensor]
 class PatchedMethods:
     """Patched methods of one instance; ``remove()`` restores all of them.
 
+    The instance is pickled and copied as if it had none.
+
     >>> class Module:
     ...     def training_step(self, batch): return batch
     >>> module = Module()
@@ -34,6 +37,8 @@ class PatchedMethods:
     def __init__(self, instance: Any) -> None:
         self._instance = instance
         self._instance_methods: dict[str, Any] = {}  # set on the instance by the user before
+        if hasattr(instance, "__getstate__"):  # every LightningModule; pickle and copy call it
+            self.patch("__getstate__", self._state_without_patches)
 
     def patch(self, name: str, around: Callable[..., Any]) -> None:
         """Replace calls of ``name`` by ``around(original, *args, **kwargs)``."""
@@ -48,6 +53,11 @@ class PatchedMethods:
             if method is not None:
                 setattr(self._instance, name, method)
         self._instance_methods = {}
+
+    def _state_without_patches(self, original: Callable[[], Any]) -> dict[str, Any]:
+        own = {name: method for name, method in self._instance_methods.items() if method}
+        state = {k: v for k, v in original().items() if k not in self._instance_methods}
+        return {**state, **own}
 
 
 class LossInjector:

@@ -1,12 +1,10 @@
-"""The student: which part of a module SP trains, and which optimizer group its head joins."""
+"""The student: which part of a module SP trains."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Collection
 
 from torch import nn
-from torch.optim import Optimizer
 
 from sp_plugin import ConfigError
 from sp_plugin.validation import did_you_mean
@@ -18,15 +16,12 @@ _STUDENT_NAMES = ("student_backbone", "anchor_backbone", "online_backbone", "stu
 _BACKBONE_NAMES = ("backbone",)
 
 
-class ParamGroupIndex(NamedTuple):
-    """Index of an optimizer, and of a parameter group in it."""
-
-    optimizer: int
-    group: int
-
-
-def find_student_name(module: nn.Module) -> str:
+def find_student_name(module: nn.Module, may_be_frozen: bool = False) -> str:
     """Name of the student in a module, by common names; never that of an EMA teacher.
+
+    Args:
+        module: LightningModule.
+        may_be_frozen: whether a callback for finetuning freezes and unfreezes parts.
 
     Raises:
         ConfigError: there is none, or more than one; the line names them.
@@ -35,106 +30,93 @@ def find_student_name(module: nn.Module) -> str:
     >>> find_student_name(nn.ModuleDict(parts))
     'student_backbone'
     """
-    trained = [
-        path
-        for path, part in module.named_modules()
-        if path and any(p.requires_grad for p in part.parameters())
-    ]
+    kind = type(module).__name__
+    parts = {path: part for path, part in module.named_modules() if path}
+    trained = [path for path, part in parts.items() if is_trained(part)]
+    found = _find_outermost(trained)
+    frozen = [] if found else _find_outermost([path for path in parts if path not in trained])
+    if may_be_frozen:
+        found = found or frozen
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = ", ".join(found)
+        reason = f"{kind} has several that it may be: {several}; name one"
+    elif frozen:
+        reason = f"{frozen[0]!r} of {kind} is frozen; name it, if it is unfrozen during training"
+    else:
+        children = [name for name, _ in module.named_children() if name in trained]
+        names = ", ".join((*_BACKBONE_NAMES, *_STUDENT_NAMES))
+        reason = (
+            f"no part of {kind} has one of the names {names}; it trains "
+            f"{', '.join(children) or 'nothing'}: name one of these"
+        )
+    raise ConfigError(f"backbone: got 'auto', but {reason}")
+
+
+def _find_outermost(paths: list[str]) -> list[str]:
+    """Those with the first common names that occur; not parts of each other."""
     for names in (_STUDENT_NAMES, _BACKBONE_NAMES):
-        matches = [path for path in trained if path.rpartition(".")[2] in names]
+        matches = [path for path in paths if path.rpartition(".")[2] in names]
         outer = [path for path in matches if not any(path.startswith(f"{o}.") for o in matches)]
-        if len(outer) == 1:
-            return outer[0]
         if outer:
-            raise ConfigError(
-                f"backbone: got 'auto', and {type(module).__name__} has several that it may be: "
-                f"{', '.join(outer)}; name one"
-            )
-    parts = [name for name, _ in module.named_children() if name in trained]
-    raise ConfigError(
-        f"backbone: got 'auto', which finds {', '.join((*_BACKBONE_NAMES, *_STUDENT_NAMES))}; "
-        f"{type(module).__name__} trains {', '.join(parts) or 'nothing'}: name one of these"
-    )
+            return outer
+    return []
 
 
 def find_backbone(module: nn.Module, name: str) -> nn.Module:
     """Submodule of that (dotted) name.
 
     Raises:
-        ConfigError: there is none, with the nearest name; or none of its parameters is trained.
+        ConfigError: there is none, with the nearest name; or it is the EMA teacher of a part that
+            is trained. One that is frozen at first is allowed.
     """
     parts = {path: part for path, part in module.named_modules() if path}
     if name not in parts:
         near = [path for path in parts if path.count(".") <= name.count(".")]
         hint = did_you_mean(name, near or parts)
         raise ConfigError(f"backbone: {type(module).__name__} has no {name!r}; {hint}")
-    backbone = parts[name]
-    if not any(p.requires_grad for p in backbone.parameters()):
-        raise _not_trained(module, name, [p for p in module.parameters() if p.requires_grad])
+    backbone, trained = parts[name], {id(p) for p in module.parameters() if p.requires_grad}
+    if not is_trained(backbone) and (
+        not list(backbone.parameters()) or trained_twin(module, name, trained)
+    ):
+        raise untrained_error(module, name, trained)
     return backbone
 
 
-def add_to_param_group(
-    module: nn.Module, name: str, head: nn.Module, configured: Any
-) -> ParamGroupIndex:
-    """Add the head's parameters to an optimizer group that trains the backbone.
+def is_trained(part: nn.Module) -> bool:
+    """Whether any of its parameters requires a gradient."""
+    return any(p.requires_grad for p in part.parameters())
 
-    An existing group: a new one would break schedulers such as LambdaLR and OneCycle, which were
-    built for a number of groups. Of the groups with backbone parameters it is the one with the
-    most weight decay (LARS skips its trust ratio where there is none), then the highest learning
-    rate (the last layer, where rates fall with depth).
+
+def trained_twin(module: nn.Module, name: str, trained: Collection[int]) -> str | None:
+    """Name of another part with the same parameters, of which some are trained; None: no such.
+
+    The part ``name`` is then a copy that follows it: an EMA teacher.
 
     Args:
-        module: LightningModule.
-        name: name of the backbone in it.
-        head: module whose parameters are added.
-        configured: what ``configure_optimizers`` returned, in any of its forms.
-
-    Returns:
-        Index of the group.
-
-    Raises:
-        ConfigError: no parameter of the backbone is in any optimizer: an EMA teacher.
+        module: module with both.
+        name: name of a part that is not trained.
+        trained: ids of the parameters that are trained.
     """
-    backbone_ids = {id(p) for p in module.get_submodule(name).parameters()}
-    head_params = list(head.parameters())
-    candidates: list[tuple[float, float, ParamGroupIndex, dict[str, Any]]] = []
-    trained: list[Any] = []
-    for i, optimizer in enumerate(optimizers_in(configured)):
-        for j, group in enumerate(optimizer.param_groups):
-            group_ids = {id(p) for p in group["params"]}
-            if id(head_params[0]) in group_ids:  # ``self.parameters()`` included it
-                return ParamGroupIndex(i, j)
-            trained += group["params"]
-            if group_ids & backbone_ids:
-                decay, lr = float(group.get("weight_decay", 0)), float(group.get("lr", 0))
-                candidates.append((decay, lr, ParamGroupIndex(i, j), group))
-    if not candidates:
-        raise _not_trained(module, name, trained)
-    _, _, index, group = max(candidates, key=lambda candidate: candidate[:2])
-    group["params"].extend(head_params)
-    return index
+    shapes = [p.shape for p in module.get_submodule(name).parameters()]
+    for path, part in module.named_modules():
+        parameters = list(part.parameters())
+        if any(id(p) in trained for p in parameters) and [p.shape for p in parameters] == shapes:
+            return path
+    return None
 
 
-def optimizers_in(configured: Any) -> Iterator[Optimizer]:
-    """Every optimizer in what ``configure_optimizers`` may return, in Lightning's order."""
-    if isinstance(configured, Optimizer):
-        yield configured
-    elif isinstance(configured, dict):
-        yield from optimizers_in(configured.get("optimizer"))
-    elif isinstance(configured, (list, tuple)):
-        for item in configured:
-            yield from optimizers_in(item)
-
-
-def _not_trained(module: nn.Module, name: str, trained: list[Any]) -> ConfigError:
-    trained_ids = {id(p) for p in trained}
+def untrained_error(module: nn.Module, name: str, trained: Collection[int]) -> ConfigError:
+    """The error for a student that is not trained; it names what is trained instead."""
+    twin = trained_twin(module, name, trained)
     children = [
         path
         for path, child in module.named_children()
-        if path not in ("sp", name) and any(id(p) in trained_ids for p in child.parameters())
+        if path not in ("sp", name) and any(id(p) in trained for p in child.parameters())
     ]
+    reason = f" (an EMA teacher of {twin!r}?)" if twin else ""
     return ConfigError(
-        f"backbone: {name!r} is not trained by any optimizer (an EMA teacher?); "
+        f"backbone: {name!r} is not trained by any optimizer{reason}; "
         f"trained are {', '.join(children) or 'no parts of the module'}"
     )

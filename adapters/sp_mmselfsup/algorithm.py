@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import torch
 from mmengine.dist import get_rank
 from mmengine.logging import print_log
 from mmengine.registry import MODELS
@@ -121,10 +122,13 @@ class SPMixin:
     sp: SpatialPrediction
     backbone: nn.Module
     data_preprocessor: nn.Module
+    training: bool
     # From the first step on: copies that were made before (EMA) do not share it.
     _session: SPSession | None = None
 
     def loss(self, inputs: Any, data_samples: Any = None, **kwargs: Any) -> dict[str, Any]:
+        if not (self.training and torch.is_grad_enabled()):  # a hook that measures it in validation
+            return super().loss(inputs, data_samples, **kwargs)  # type: ignore[misc]
         session = self._get_session()
         with session.capture():
             losses: dict[str, Any] = super().loss(  # type: ignore[misc]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from sp_lightning import SPCallback
-from sp_lightning.student import add_to_param_group, optimizers_in
+from sp_lightning.param_groups import add_to_param_groups, optimizers_in
 
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig
 from sp_plugin.batch import first_view
@@ -107,14 +107,14 @@ def test_validate_alone_adds_nothing(kit: Any) -> None:
     assert "sp" not in module._modules and "training_step" not in vars(module)
 
 
-def test_head_joins_weight_decay_group(kit: Any) -> None:
+def test_head_joins_groups_of_its_kind(kit: Any) -> None:
     module = kit.new("teacher")
     configured = module.configure_optimizers()
     head = torch.nn.Linear(2, 2)
-    where = add_to_param_group(module, "student", head, configured)
-    groups = configured["optimizer"].param_groups
-    assert where == (0, 1) and len(groups) == 2
-    assert [id(p) for p in groups[1]["params"][-2:]] == [id(p) for p in head.parameters()]
+    places = add_to_param_groups(module, "student", head, configured)
+    biases, matrices = configured["optimizer"].param_groups
+    assert places == [(0, 1), (0, 0)] and matrices["weight_decay"] > biases["weight_decay"]
+    assert matrices["params"][-1] is head.weight and biases["params"][-1] is head.bias
 
 
 def test_optimizers_found_in_every_format() -> None:
@@ -128,7 +128,10 @@ def test_optimizers_found_in_every_format() -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("backbone", "'backbone' is not trained by any optimizer (an EMA teacher?); trained are"),
+        (
+            "backbone",
+            "'backbone' is not trained by any optimizer (an EMA teacher of 'student'?); ",
+        ),
         ("studnet", "Teacher has no 'studnet'; did you mean 'student'?"),
     ],
 )

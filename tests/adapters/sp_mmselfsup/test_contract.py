@@ -70,6 +70,17 @@ def test_total_loss_is_host_plus_sp(runs: Any, monkeypatch: Any) -> None:
     } <= logged.keys()
 
 
+def test_sp_acts_in_training_alone(runs: Any) -> None:
+    _, _, runner, _ = runs
+    on, step = runner.model, runner.model._session.step
+    batch = on.data_preprocessor(next(iter(runner.train_dataloader)), True)
+    for is_training, has_grad in ((False, True), (True, False)):
+        with torch.set_grad_enabled(has_grad):
+            losses = on.train(is_training).loss(*batch)
+        assert losses and not any(key.startswith("sp_") for key in losses)
+    assert on.train()._session.step == step
+
+
 def test_teacher_contains_no_sp(runs: Any) -> None:
     _, _, on, _ = runs
     parts = [path for path, part in on.model.named_modules() if isinstance(part, SpatialPrediction)]
