@@ -55,7 +55,7 @@ def test_student_of_a_hook(kit: Any, hook: str, exists: bool, build: Any, tmp_pa
     assert kit.same(states[0], states[1]) and not kit.same(states[0], states[2])
     assert callbacks[0].step == 2 and "sp" not in module._modules
     assert callbacks[0].sp.feature_dim == (24 if build is wide else 16)
-    if hook == "configure_optimizers" or build is wide:
+    if build is wide or (exists and hook != "setup"):
         return  # Lightning may load a checkpoint before, into a student of the wrong width
     # And resumes: the state of the head comes back, whenever Lightning loads it.
     trainer.save_checkpoint(tmp_path / "last.ckpt")
@@ -69,7 +69,7 @@ def test_student_of_a_hook(kit: Any, hook: str, exists: bool, build: Any, tmp_pa
 
 def test_replaced_too_late_is_one_line(kit: Any) -> None:
     module = host_that_builds(kit, "on_fit_start", True, wide)
-    with pytest.raises(ConfigError, match="backbone: gives features of width 24, where 16") as error:
+    with pytest.raises(ConfigError, match="backbone: gives features of width 24") as error:
         kit.fit(module, SPCallback())
     assert "\n" not in str(error.value) and "sp" not in module._modules
 
