@@ -11,7 +11,6 @@ from typing import Any
 
 from sp_bench.checkpoints import find_checkpoint
 from sp_bench.config import Settings, claim_output_dir
-from sp_bench.data import load_data
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
 from sp_bench.evaluation import EvalSettings, run_evaluation
@@ -23,7 +22,7 @@ from sp_bench.results import ARMS, BASELINE, LONGER, SP, Results, Run
 from sp_bench.run import EXAMPLES, RUN, load_images, load_or_run, resolved_settings, run_name
 from sp_bench.stats import rows
 from sp_bench.sweeps.compute_matched import matched_epochs
-from sp_bench.task_data import Sources
+from sp_bench.task_data import Sources, load_main
 from sp_bench.tasks import Task, find_tasks
 from sp_plugin.validation import did_you_mean
 
@@ -142,7 +141,9 @@ def compare_checkpoints(
         arm: [find_checkpoint(Path(path)) for path in paths]
         for arm, paths in settings.checkpoints.items()
     }
-    main = load_data(evaluation.data, limit=evaluation.limit) if evaluation.data else None
+    main = None
+    if evaluation.data:
+        main = load_main(evaluation.data, tasks, evaluation.task_data, limit=evaluation.limit)
     sources = Sources(main, evaluation.task_data)
     claim_output_dir(out, settings)
     runs = []

@@ -15,7 +15,7 @@ from torch import nn
 from sp_bench.backbones import SMALL, make_backbone
 from sp_bench.checkpoints import load_checkpoint
 from sp_bench.config import Settings, claim_output_dir
-from sp_bench.data import DataError, load_data
+from sp_bench.data import DataError
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
 from sp_bench.flops import forward_flops
@@ -23,7 +23,7 @@ from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.methods import Method
 from sp_bench.pretrain import new_method
 from sp_bench.results import write_json
-from sp_bench.task_data import Sources
+from sp_bench.task_data import Sources, load_main
 from sp_bench.task_runner import merge_metrics, run_tasks
 from sp_bench.tasks import Task, find_tasks
 from sp_plugin import SPConfig
@@ -119,7 +119,7 @@ def run_evaluation(
         return finished
     backbone, checkpoint = _load_backbone(settings)
     log(checkpoint["summary"])
-    sources = sources or _load_sources(settings)
+    sources = sources or _load_sources(settings, tasks)
     splits = {task.name: sources.of(task) for task in tasks}
     claim_output_dir(out, settings)
     frozen, untrained = _freeze(settings, backbone), _freeze(settings, _random(settings))
@@ -183,10 +183,10 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _load_sources(settings: EvalSettings) -> Sources:
+def _load_sources(settings: EvalSettings, tasks: Sequence[Task]) -> Sources:
     main = None
     if settings.data is not None:
-        main = load_data(settings.data, limit=settings.limit)
+        main = load_main(settings.data, tasks, settings.task_data, limit=settings.limit)
     elif settings.limit is not None:
         raise DataError("limit: takes images of all tasks, --data DATA, to choose from")
     return Sources(main, settings.task_data)

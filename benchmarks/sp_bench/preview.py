@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as image_ops
 
-from sp_bench.data.image_files import open_image, resize_and_center_crop
+from sp_bench.data.image_files import find_problem, open_image, resize_and_center_crop
 from sp_bench.errors import UsageError
 from sp_bench.report.pair_preview import PairPreview, draw_preview
 from sp_plugin import SpatialPrediction, SPConfig
@@ -108,5 +108,8 @@ def read_views(paths: Sequence[Path], side: int, count: int, seed: int) -> tuple
             continue
         views.append(image_ops.pil_to_tensor(resize_and_center_crop(image, side)))
     if not views:
-        raise UsageError(f"data: none of the {len(paths)} files can be read as an image")
+        raise UsageError(
+            f"data: none of the {len(paths)} files can be read; the first is {str(paths[0])!r}: "
+            f"{find_problem(paths[0])}"
+        )
     return torch.stack(views), unreadable

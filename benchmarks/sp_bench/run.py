@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from sp_bench.config import Settings
-from sp_bench.data import Splits, load_data
+from sp_bench.data import Splits
 from sp_bench.errors import UsageError
 from sp_bench.evaluation import evaluate_method
 from sp_bench.pair_examples import predict_examples
 from sp_bench.pretrain import FINAL, pretrain
 from sp_bench.progress import Progress
 from sp_bench.results import Run, write_json
-from sp_bench.task_data import Sources
+from sp_bench.task_data import Sources, load_main
 from sp_bench.tasks import Task
 from sp_plugin import SPConfig
 
@@ -40,7 +40,13 @@ def load_images(settings: Settings, tasks: Sequence[Task]) -> tuple[Splits, Sour
             f"validation: {name}={source} would be evaluated on its test images; takes tasks on "
             "--data alone"
         )
-    splits = load_data(settings.data, limit=settings.limit, validation=settings.validation)
+    splits = load_main(
+        settings.data,
+        tasks,
+        settings.task_data,
+        limit=settings.limit,
+        validation=settings.validation,
+    )
     sources = Sources(splits, settings.task_data)
     for task in tasks:
         sources.of(task)  # an error in a task's data comes before any training

@@ -5,10 +5,43 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sp_bench.data import DataError, Splits
+from sp_bench.data import DataError, Splits, load_data
+from sp_bench.data.depth import load_depths
+from sp_bench.data.load import load_labelled, load_unlabelled
+from sp_bench.data.segmentation_masks import load_masks
 from sp_bench.errors import UsageError
 from sp_bench.tasks import Task, all_tasks
 from sp_plugin.validation import did_you_mean
+
+# Tasks with these loaders do not use the images of all tasks if they have their own.
+_INDEPENDENT = (load_labelled, load_masks, load_depths)
+
+
+def load_main(
+    source: str,
+    tasks: Sequence[Task],
+    task_data: Mapping[str, str],
+    *,
+    limit: int | None = None,
+    validation: bool = False,
+) -> Splits:
+    """The images of all tasks; a folder without classes will do if no task uses its classes.
+
+    Args:
+        source: as for `load_data`.
+        tasks: tasks that will be run.
+        task_data: source of each task that has its own.
+        limit: largest number of training images.
+        validation: as for `load_data`.
+
+    Raises:
+        DataError: the source cannot be used.
+    """
+    labelled = not all(
+        task.load is load_unlabelled or (task.name in task_data and task.load in _INDEPENDENT)
+        for task in tasks
+    )
+    return load_data(source, limit=limit, validation=validation, labelled=labelled)
 
 
 class Sources:

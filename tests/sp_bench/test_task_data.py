@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from sp_bench.data import DataError, load_data
 from sp_bench.errors import UsageError
-from sp_bench.task_data import Sources, parse_sources
+from sp_bench.task_data import Sources, load_main, parse_sources
 from sp_bench.tasks import all_tasks
 
 TASKS = all_tasks()
@@ -35,6 +35,22 @@ def test_fifth_of_flat_folder_is_held_out(flat_folder):
     shades = [part.image(i).getpixel((0, 0))[0] for part in (splits.train, splits.test)
               for i in range(len(part))]  # fmt: skip
     assert sorted(shades) == list(range(20))
+
+
+@pytest.mark.parametrize("limit", [None, 10])
+def test_flat_folder_serves_unlabelled_tasks(flat_folder, limit):
+    tasks = [TASKS[name] for name in ("pair", "jigsaw", "pair_interaction")]
+    splits = load_main(str(flat_folder), tasks, {}, limit=limit)
+    assert (len(splits.train), len(splits.test)) == (limit or 16, 4)
+    own = {"knn": "demo", "depth": "demo"}
+    others = [TASKS[name] for name in own]
+    assert len(load_main(str(flat_folder), [*tasks, *others], own).train) == 16
+    for more, of_task in (
+        (others, {"depth": "demo"}),
+        ([TASKS["robustness"]], {"robustness": "x"}),
+    ):
+        with pytest.raises(DataError, match="images but no classes"):
+            load_main(str(flat_folder), [*tasks, *more], of_task)
 
 
 def test_missing_data_error_names_the_task(flat_folder):

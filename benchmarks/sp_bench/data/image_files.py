@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms.v2 import functional as image_ops
 
 from sp_bench.data.dataset import DataError
+from sp_bench.data.image_modes import to_rgb
 
 MAX_UNREADABLE = 0.01  # fraction of all files; more indicates a broken copy
 
@@ -25,6 +27,8 @@ def open_image(path: str | Path) -> Image.Image:
 
     Raises:
         OSError: the file is missing, is no image, or is truncated.
+        DataError: its mode has no known range, as for `to_rgb`.
+        Image.DecompressionBombError: it has more pixels than PIL takes.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -33,7 +37,8 @@ def open_image(path: str | Path) -> Image.Image:
     'RGB'
     """
     with Image.open(path) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
+        image.load()  # a TIFF is rotated by PIL when it is loaded, and must not be rotated again
+        return to_rgb(ImageOps.exif_transpose(image), image.format)
 
 
 def resize_and_center_crop(image: Any, side: int) -> Any:
@@ -81,11 +86,39 @@ def list_images(folder: Path) -> list[Path]:
     return [Path(path) for path in paths]
 
 
-def find_files(folder: Path) -> list[str]:
-    """Sorted image files in a folder and its subfolders, possibly none."""
-    walk = os.walk(folder, followlinks=True)
-    paths = [Path(parent, name) for parent, _, names in walk for name in names]
+def find_files(folder: str | Path, beside: Iterable[str | Path] = ()) -> list[str]:
+    """Sorted image files in a folder and its subfolders, possibly none.
+
+    Symbolic links are followed, but each folder is entered once, and none of those above this one.
+
+    Args:
+        folder: folder to search.
+        beside: further folders that are not entered, such as those of other classes.
+    """
+    folder = Path(folder)
+    entered = folder_ids([*folder.absolute().parents, *folder.resolve().parents, *beside])
+    paths = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        entered |= folder_ids([parent])
+        new = []
+        for name in sorted(folders):
+            (identity,) = folder_ids([Path(parent, name)]) or (None,)
+            if identity is not None and identity not in entered:
+                entered.add(identity)
+                new.append(name)
+        folders[:] = new
+        paths += [Path(parent, name) for name in names]
     return [str(path) for path in sorted(paths) if is_image_name(path.name)]
+
+
+def folder_ids(folders: Iterable[str | Path]) -> set[tuple[int, int]]:
+    """Device and inode of each folder that exists, which are the same through any link."""
+    identities = set()
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            status = Path(folder).stat()
+            identities.add((status.st_dev, status.st_ino))
+    return identities
 
 
 def find_unreadable(paths: Sequence[str]) -> list[int]:
@@ -104,24 +137,32 @@ def find_unreadable(paths: Sequence[str]) -> list[int]:
     []
     """
     with ThreadPoolExecutor() as pool:
-        readable = list(pool.map(_is_readable, paths))
-    unreadable = [index for index, good in enumerate(readable) if not good]
+        problems = list(pool.map(find_problem, paths))
+    unreadable = [index for index, problem in enumerate(problems) if problem]
     if len(unreadable) > MAX_UNREADABLE * len(paths):
+        first = unreadable[0]
         raise DataError(
             f"{len(unreadable)} of {len(paths)} images cannot be read, more than "
-            f"{MAX_UNREADABLE:.0%}; the first is {str(paths[unreadable[0]])!r}: "
-            "copy them again or remove them"
+            f"{MAX_UNREADABLE:.0%}; the first is {str(paths[first])!r}: {problems[first]}"
         )
     return unreadable
 
 
-def _is_readable(path: str) -> bool:
+def find_problem(path: str | Path) -> str:
+    """Why a file cannot be used as an image, and the remedy; empty if it can."""
     # PIL's decoders raise errors of many types on damaged files (OSError, SyntaxError, ValueError,
-    # struct.error, zlib.error ...); all mean the same here.
+    # struct.error, zlib.error ...).
     try:
         with Image.open(path) as image:
             image.draft("RGB", (1, 1))
             image.load()
-    except Exception:
-        return False
-    return True
+            if image.mode in ("I", "F", "LAB"):
+                to_rgb(image.resize((1, 1)), image.format)
+    except DataError as error:
+        return str(error)
+    except Image.DecompressionBombError as error:
+        return f"it is too large ({error}); make it smaller, or remove it"
+    except Exception as error:
+        reason = str(error).replace(repr(str(path)), "").strip(" :") or type(error).__name__
+        return f"{' '.join(reason.split())}; copy it again or remove it"
+    return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,13 @@ import torch
 from PIL import Image
 
 from sp_bench.data.dataset import DataError, ImageDataset, Selection, Splits
-from sp_bench.data.image_files import find_files, find_unreadable, is_image_name, open_image
+from sp_bench.data.image_files import (
+    find_files,
+    find_unreadable,
+    folder_ids,
+    is_image_name,
+    open_image,
+)
 from sp_bench.data.stratify import split_off
 
 TEST_NAMES = ("test", "val", "validation")
@@ -138,8 +145,17 @@ def _load_and_split(folder: Path, seed: int) -> Splits:
 
 
 def _list_files(folder: Path) -> Files:
-    """Image files in the class folders of ``folder``."""
-    return [(name, path) for name in _subfolders(folder) for path in find_files(folder / name)]
+    """Image files in the class folders of ``folder``.
+
+    Names are in Unicode's composed form (NFC); macOS writes decomposed ones (NFD), so that a name
+    with an accent can be spelled in two ways.
+    """
+    folders = [folder / name for name in _subfolders(folder)]
+    return [
+        (unicodedata.normalize("NFC", of_class.name), path)
+        for of_class in folders
+        for path in find_files(of_class, beside=folders)
+    ]
 
 
 def _unreadable(files: Files) -> tuple[str, ...]:
@@ -159,7 +175,11 @@ def _class_names(folder: Path, files: Files) -> tuple[str, ...]:
     if classes:
         raise DataError.of(folder, f"one class only, {classes[0]!r}; it takes at least 2")
     if any(is_image_name(file.name) for file in folder.iterdir()):
-        raise DataError.of(folder, "images but no classes; put them in a folder for each class")
+        raise DataError.of(
+            folder,
+            "images but no classes; put them in a folder for each class (tasks without labels, "
+            "such as pair and jigsaw, take the folder as it is)",
+        )
     raise DataError.of(folder, "no images in it; it takes folders of images, one for each class")
 
 
@@ -170,8 +190,16 @@ def _build(files: Files, classes: tuple[str, ...]) -> FolderDataset:
 
 
 def _subfolders(folder: Path) -> list[str]:
-    """Sorted names of the subfolders that are not hidden; none if the folder is missing."""
+    """Sorted names of the subfolders; none if the folder is missing.
+
+    Without hidden ones, and without links to the folder itself or to one above it.
+    """
     if not folder.is_dir():
         return []
+    above = folder_ids([folder, *folder.absolute().parents, *folder.resolve().parents])
     names = [path.name for path in folder.iterdir() if path.is_dir()]
-    return sorted(name for name in names if not name.startswith("."))
+    return sorted(
+        name
+        for name in names
+        if not name.startswith(".") and above.isdisjoint(folder_ids([folder / name]))
+    )

@@ -24,6 +24,7 @@ def load_data(
     size: int | None = None,
     limit: int | None = None,
     validation: bool = False,
+    labelled: bool = True,
     download_root: Path = DOWNLOAD_ROOT,
 ) -> Splits:
     """Load the training images and the test images of a source.
@@ -37,6 +38,8 @@ def load_data(
         limit: largest number of training images, with the share of each class kept.
         validation: whether a fifth of the training images is held out in place of the test
             images, for the choice of settings; the same fifth for every limit.
+        labelled: whether the images need classes; False: a folder of images without classes will
+            do, of which a fifth is held out.
         download_root: folder of torchvision's downloads.
 
     Raises:
@@ -58,7 +61,7 @@ def load_data(
     if spec == "demo":
         splits = load_demo(seed=seed, size=size)
     else:
-        splits = _load_folder_or_name(spec, seed, download_root)
+        splits = _load_folder_or_name(spec, seed, labelled, download_root)
     if validation:
         splits = _hold_out_validation(splits, seed)
     return _limit_training(splits, limit, seed)
@@ -93,10 +96,11 @@ def load_unlabelled(source: str | None, shared: Splits | None) -> Splits:
     """
     if source is None and shared is None:
         raise DataError("it takes a folder of images")
-    folder = Path(source or "").expanduser()
-    if source and folder.is_dir() and any(is_image_name(path.name) for path in folder.iterdir()):
-        return load_flat_folder(folder)
-    return load_labelled(source, shared)
+    return load_labelled(None, shared) if source is None else load_data(source, labelled=False)
+
+
+def _is_image(path: Path) -> bool:
+    return is_image_name(path.name)
 
 
 def _hold_out_validation(splits: Splits, seed: int) -> Splits:
@@ -105,10 +109,11 @@ def _hold_out_validation(splits: Splits, seed: int) -> Splits:
     return replace(splits, name=f"{splits.name}, validation", train=train, test=test)
 
 
-def _load_folder_or_name(spec: str, seed: int, download_root: Path) -> Splits:
+def _load_folder_or_name(spec: str, seed: int, labelled: bool, download_root: Path) -> Splits:
     folder = Path(spec).expanduser()
     if spec and folder.exists():
-        return load_folder(folder, seed=seed)
+        is_flat = not labelled and folder.is_dir() and any(map(_is_image, folder.iterdir()))
+        return load_flat_folder(folder) if is_flat else load_folder(folder, seed=seed)
     name = spec.lower().replace("-", "").replace("_", "")
     if name in CATALOGUE:
         return load_torchvision(name, root=Path(download_root).expanduser())

@@ -19,6 +19,7 @@ from sp_bench.data.dense_dataset import (
     find_demo,
     find_pairs,
 )
+from sp_bench.data.image_modes import to_rgb
 from sp_bench.data.load import DOWNLOAD_ROOT
 from sp_bench.data.torchvision_datasets import download_to
 
@@ -61,7 +62,7 @@ class VOCMasks(DenseDataset):
 
     def image(self, index: int) -> Image.Image:
         image: Image.Image = self._dataset[index][0]
-        return image.convert("RGB")
+        return to_rgb(image)
 
     def values(self, index: int) -> np.ndarray:
         return np.asarray(self._dataset[index][1], np.uint8)

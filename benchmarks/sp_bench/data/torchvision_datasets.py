@@ -14,6 +14,7 @@ from PIL import Image
 from torchvision import datasets
 
 from sp_bench.data.dataset import DataError, ImageDataset, Splits
+from sp_bench.data.image_modes import to_rgb
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class TorchvisionDataset(ImageDataset):
         part = int(np.searchsorted(self._ends, index, side="right"))
         start = int(self._ends[part - 1]) if part else 0
         image: Image.Image = self._parts[part][index - start][0]
-        return image.convert("RGB")
+        return to_rgb(image)
 
 
 def load_torchvision(name: str, *, root: Path) -> Splits:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sp_bench.data import DataError, list_images, load_data, open_image
-from sp_bench.data.image_files import find_unreadable
+from sp_bench.data.image_files import find_files, find_problem, find_unreadable
 
 
 def truncate_file(path) -> None:
@@ -42,10 +42,44 @@ def test_2_percent_damaged_is_refused(make_folder):
         truncate_file(folder / "cat" / name)
     with pytest.raises(DataError) as error:
         load_data(str(folder))
-    assert str(error.value) == (
-        "4 of 200 images cannot be read, more than 1%; the first is "
-        f"{str(folder / 'cat' / '0003.jpg')!r}: copy them again or remove them"
+    text = str(error.value)
+    first = str(folder / "cat" / "0003.jpg")
+    assert text.startswith(
+        f"4 of 200 images cannot be read, more than 1%; the first is {first!r}: "
     )
+    assert "truncated" in text.lower()
+    assert text.endswith("; copy it again or remove it")
+
+
+def test_too_large_image_is_named_as_such(make_folder, monkeypatch):
+    folder = make_folder({"cat": 2, "dog": 2})
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # images have 768
+    with pytest.raises(DataError, match=r"it is too large \(.*768 pixels.*make it smaller"):
+        load_data(str(folder))
+    assert "copy it again" not in find_problem(folder / "cat" / "0000.jpg")
+
+
+def test_links_to_folders_above_add_no_images(make_folder):
+    folder = make_folder({"cat": 3, "dog": 2, "dog/old": 2})
+    whole = load_data(str(folder))
+    (folder / "loop").symlink_to(folder)
+    (folder / "cat" / "up").symlink_to("..")
+    (folder / "dog" / "old" / "top").symlink_to(folder.parent)
+    (folder / "cat" / "other").symlink_to("../dog")
+    (folder / "dog" / "self").symlink_to("old")
+    linked = load_data(str(folder))
+    assert linked.train.classes == ("cat", "dog")
+    for part in ("train", "test"):
+        assert getattr(linked, part).labels.tolist() == getattr(whole, part).labels.tolist()
+    assert len(find_files(folder)) == 7
+
+
+def test_link_to_photographs_is_followed(make_folder, tmp_path):
+    folder = make_folder({"cat": 3})
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "cats").symlink_to(folder / "cat")
+    (tmp_path / "mine" / "gone").symlink_to(folder / "gone")
+    assert len(find_files(tmp_path / "mine")) == 3
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "bmp", "webp"])

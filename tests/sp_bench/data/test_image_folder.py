@@ -123,7 +123,8 @@ def test_dataset_pickle_holds_no_images(make_folder):
         ({"cat": 3}, "data='FOLDER': one class only, 'cat'; it takes at least 2"),
         (
             {".": 3},
-            "data='FOLDER': images but no classes; put them in a folder for each class",
+            "data='FOLDER': images but no classes; put them in a folder for each class "
+            "(tasks without labels, such as pair and jigsaw, take the folder as it is)",
         ),
         (
             {"cat": 0, "dog": 0},
@@ -161,3 +162,15 @@ def test_dataset_pickle_holds_no_images(make_folder):
 )
 def test_folder_errors_are_one_line(make_folder, counts, text):
     assert error_message(make_folder(counts)) == text
+
+
+def test_class_spelled_in_two_ways_is_one(make_folder):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    folder = make_folder(
+        {f"train/{composed}": 2, f"train/{decomposed}": 1, "train/bar": 2}
+        | {f"test/{decomposed}": 1, "test/bar": 1}
+    )
+    splits = load_data(str(folder))
+    assert splits.train.classes == splits.test.classes == ("bar", composed)
+    assert splits.train.labels.tolist().count(1) == 3
+    assert splits.test.labels.tolist() == [0, 1]
