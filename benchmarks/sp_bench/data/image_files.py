@@ -36,8 +36,8 @@ def open_image(path: str | Path) -> Image.Image:
     ...     open_image(f"{folder}/grey.png").mode
     'RGB'
     """
-    with Image.open(path) as image:
-        image.load()  # a TIFF is rotated by PIL when it is loaded, and must not be rotated again
+    # By its path, PIL maps a file into memory, and a rotated TIFF then has its pixels mixed up.
+    with Path(path).open("rb") as file, Image.open(file) as image:
         return to_rgb(ImageOps.exif_transpose(image), image.format)
 
 
@@ -86,17 +86,17 @@ def list_images(folder: Path) -> list[Path]:
     return [Path(path) for path in paths]
 
 
-def find_files(folder: str | Path, beside: Iterable[str | Path] = ()) -> list[str]:
+def find_files(folder: str | Path, excluded: Iterable[str | Path] = ()) -> list[str]:
     """Sorted image files in a folder and its subfolders, possibly none.
 
     Symbolic links are followed, but each folder is entered once, and none of those above this one.
 
     Args:
         folder: folder to search.
-        beside: further folders that are not entered, such as those of other classes.
+        excluded: further folders that are not entered, such as those of other classes.
     """
     folder = Path(folder)
-    entered = folder_ids([*folder.absolute().parents, *folder.resolve().parents, *beside])
+    entered = folder_ids([*folder.absolute().parents, *folder.resolve().parents, *excluded])
     paths = []
     for parent, folders, names in os.walk(folder, followlinks=True):
         entered |= folder_ids([parent])

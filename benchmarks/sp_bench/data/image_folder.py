@@ -154,7 +154,7 @@ def _list_files(folder: Path) -> Files:
     return [
         (unicodedata.normalize("NFC", of_class.name), path)
         for of_class in folders
-        for path in find_files(of_class, beside=folders)
+        for path in find_files(of_class, excluded=folders)
     ]
 
 

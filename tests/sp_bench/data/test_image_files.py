@@ -59,7 +59,7 @@ def test_too_large_image_is_named_as_such(make_folder, monkeypatch):
     assert "copy it again" not in find_problem(folder / "cat" / "0000.jpg")
 
 
-def test_links_to_folders_above_add_no_images(make_folder):
+def test_links_upwards_add_no_images(make_folder):
     folder = make_folder({"cat": 3, "dog": 2, "dog/old": 2})
     whole = load_data(str(folder))
     (folder / "loop").symlink_to(folder)
