@@ -54,6 +54,7 @@ def plain_loop() -> dict[str, Any]:
     backbone = nn.Conv2d(3, 16, 3)
     return {
         "torch": torch,
+        "device": "cpu",
         "backbone": backbone,
         "loader": [torch.rand(4, 3, 32, 32) for _ in range(4)],
         "optimizer": torch.optim.SGD(backbone.parameters(), lr=0.1),

@@ -38,12 +38,15 @@ class Example:
     slow: bool = False
 
 
-def python(names: Callable[[], dict[str, Any]]) -> Run:
-    def run(one: Block, folder: Path) -> None:
-        del folder
-        exec(one.text, names())
-
-    return run
+def plain(one: Block, folder: Path) -> None:
+    """A loop of one's own: it trains the head, or saves and loads it."""
+    del folder
+    names = plain_loop()
+    exec(one.text, names)
+    sp = names["sp"]
+    trained = [id(p) for group in names["optimizer"].param_groups for p in group["params"]]
+    assert {id(p) for p in sp.parameters()} <= set(trained)
+    assert "for step" not in one.text or sp.step == names["steps"]
 
 
 def trainer(one: Block, folder: Path) -> None:
@@ -193,6 +196,7 @@ def solo_pretrained(folder: Path) -> None:
 
 
 README, MM, SOLO = "README.md", "docs/mmselfsup.md", "docs/solo-learn.md"
+LOOP = "docs/plain-loop.md"
 LIGHTNING, EVALUATION, SUITES = "docs/lightning.md", "docs/evaluation.md", "docs/suites.md"
 SOLO_RUN = "trained_models/*/*/*.ckpt"
 SHOW = bash(images, outputs=("pairs.png", "runs/first/*.html"))
@@ -206,12 +210,15 @@ EXAMPLES = [
     Example(SOLO, "imagenet-100/byol_sp.yaml", bash(put_solo, outputs=(SOLO_RUN,)), slow=True),
     Example(README, "SPCallback", trainer),
     Example(README, "_base_", same_as_page),
-    Example(README, "SPSession", python(plain_loop)),
+    Example(README, "SPSession", plain),
     Example(
         README, "sp-bench show", bash(images, outputs=("pairs.png", "runs/first/*.html")), True
     ),
     Example(README, "sp-bench eval", EVAL, slow=True),
     Example(EVALUATION, "sp-bench eval", EVAL_VIT, slow=True),
+    Example(LOOP, "out = sp(", plain),
+    Example(LOOP, "GradScaler", plain),
+    Example(LOOP, "last.pth", plain),
     Example(EVALUATION, "[task_data]", task_file),
     Example(SUITES, "suite quick", bash(outputs=("runs/quick/*/*/results.json",)), slow=True),
     Example(LIGHTNING, "configs/lightly", bash(scripts), slow=True),
