@@ -27,7 +27,10 @@ TasksOption = Annotated[
     str, typer.Option(help="Names separated by commas, or all; default knn,linear,pair.")
 ]
 PrefixOption = Annotated[
-    str | None, typer.Option(help="Prefix of its keys in a checkpoint, such as momentum_backbone.")
+    str | None, typer.Option(help="Prefix of its keys in a checkpoint, such as teacher.backbone.")
+]
+PartialOption = Annotated[
+    bool, typer.Option("--allow-partial", help="Allow a checkpoint to lack some of its weights.")
 ]
 TrustOption = Annotated[
     bool, typer.Option("--trust-checkpoint", help="Allow a checkpoint to run its author's code.")

@@ -40,8 +40,9 @@ class EvalSettings:
     Attributes:
         backbone: name, as for `make_backbone`.
         checkpoint: checkpoint file; empty: random weights.
-        prefix: prefix of the backbone's keys in the checkpoint; None: the one with the most
-            matches.
+        prefix: part of the prefix of the backbone's keys in the checkpoint; None: the one with
+            the most matches.
+        allow_partial: whether some of the backbone's weights may be missing in the checkpoint.
         trust: whether the checkpoint may run code, as for `read_weights`.
         data: source of all tasks; None: each task has its own.
         task_data: source of each task that has its own.
@@ -57,6 +58,7 @@ class EvalSettings:
     backbone: str
     checkpoint: str = ""
     prefix: str | None = None
+    allow_partial: bool = False
     trust: bool = False
     data: str | None = None
     task_data: dict[str, str] = field(default_factory=dict)
@@ -198,7 +200,13 @@ def _load_backbone(settings: EvalSettings) -> tuple[nn.Module, dict[str, Any]]:
     if not settings.checkpoint:
         return backbone, {"path": "", "summary": "no checkpoint: random weights"}
     path = Path(settings.checkpoint)
-    report = load_checkpoint(backbone, path, prefix=settings.prefix, trust=settings.trust)
+    report = load_checkpoint(
+        backbone,
+        path,
+        prefix=settings.prefix,
+        allow_partial=settings.allow_partial,
+        trust=settings.trust,
+    )
     summary = {"path": path.name, "summary": report.summary()}
     return backbone, {**summary, **dataclasses.asdict(report)}
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sp_bench.errors import UsageError
 
-_ENDINGS = (".ckpt", ".pth", ".pt", ".safetensors")
+_ENDINGS = (".ckpt", ".pth", ".pt", ".pth.tar", ".bin", ".safetensors", ".index.json")
+_NO_MODELS = ("optimizer", "scheduler", "rng_state", "training_args", "random_states")
 _POINTER = "last_checkpoint"  # file in which MMEngine writes the path of the last one
 _FINAL = "final.ckpt"  # written by sp-bench
 
@@ -37,10 +38,21 @@ def find_checkpoint(path: Path) -> Path:
         named = path / Path(pointer.read_text().strip()).name
         if named.is_file():
             return named
-    checkpoints = [file for file in path.rglob("*") if file.suffix in _ENDINGS and file.is_file()]
+    checkpoints = [file for file in path.rglob("*") if _is_checkpoint(file)]
     if not checkpoints:
         raise UsageError(f"checkpoint: none in {path}; takes {', '.join(_ENDINGS)}")
-    return max(checkpoints, key=lambda file: (_numbers(file.stem), file.name))
+    # The shards of an index are numbered, and are no checkpoints by themselves.
+    sharded = {file.parent for file in checkpoints if file.name.endswith(".index.json")}
+    whole = [
+        file
+        for file in checkpoints
+        if file.parent not in sharded or file.name.endswith(".index.json")
+    ]
+    return max(whole, key=lambda file: (_numbers(file.stem), file.name))
+
+
+def _is_checkpoint(file: Path) -> bool:
+    return file.name.endswith(_ENDINGS) and not file.name.startswith(_NO_MODELS) and file.is_file()
 
 
 def _numbers(name: str) -> list[int]:

@@ -1,13 +1,16 @@
 """Keys of the same backbone in the checkpoints of different frameworks.
 
 The backbones here use the keys of torchvision's ResNets and of timm. Frameworks add a prefix, and
-two of them rename the keys.
+some rename the keys.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
 
 Renames = tuple[tuple[re.Pattern[str], str], ...]
 
@@ -34,10 +37,45 @@ RENAMES: dict[str, Renames] = {
         (r"^layers\.(\d+)\.", r"blocks.\1."),
         (r"^(?:ln1|norm1)\.", "norm."),
     ),
+    # transformers 4, models/vit, vit_mae and dinov2.
+    "Hugging Face's ViT": _compile(
+        (r"^embeddings\.cls_token$", "cls_token"),
+        (r"^embeddings\.position_embeddings$", "pos_embed"),
+        (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+        (r"^encoder\.layer\.(\d+)\.layernorm_before\.", r"blocks.\1.norm1."),
+        (r"^encoder\.layer\.(\d+)\.layernorm_after\.", r"blocks.\1.norm2."),
+        (r"^encoder\.layer\.(\d+)\.attention\.attention\.query\.", r"blocks.\1.attn.q."),
+        (r"^encoder\.layer\.(\d+)\.attention\.attention\.key\.", r"blocks.\1.attn.k."),
+        (r"^encoder\.layer\.(\d+)\.attention\.attention\.value\.", r"blocks.\1.attn.v."),
+        (r"^encoder\.layer\.(\d+)\.attention\.output\.dense\.", r"blocks.\1.attn.proj."),
+        (r"^encoder\.layer\.(\d+)\.intermediate\.dense\.", r"blocks.\1.mlp.fc1."),
+        (r"^encoder\.layer\.(\d+)\.output\.dense\.", r"blocks.\1.mlp.fc2."),
+        (r"^encoder\.layer\.(\d+)\.layer_scale([12])\.lambda1$", r"blocks.\1.ls\2.gamma"),
+        (r"^encoder\.layer\.(\d+)\.", r"blocks.\1."),
+        (r"^layernorm\.", "norm."),
+    ),
+    # torchvision 0.29, models/vision_transformer.py; mlp.0 and mlp.3 in earlier versions.
+    "torchvision's ViT": _compile(
+        (r"^class_token$", "cls_token"),
+        (r"^conv_proj\.", "patch_embed.proj."),
+        (r"^encoder\.pos_embedding$", "pos_embed"),
+        (r"^encoder\.ln\.", "norm."),
+        (r"^encoder\.layers\.encoder_layer_(\d+)\.ln_([12])\.", r"blocks.\1.norm\2."),
+        (
+            r"^encoder\.layers\.encoder_layer_(\d+)\.self_attention\.in_proj_",
+            r"blocks.\1.attn.qkv.",
+        ),
+        (
+            r"^encoder\.layers\.encoder_layer_(\d+)\.self_attention\.out_proj\.",
+            r"blocks.\1.attn.proj.",
+        ),
+        (r"^encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:linear_1|0)\.", r"blocks.\1.mlp.fc1."),
+        (r"^encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:linear_2|3)\.", r"blocks.\1.mlp.fc2."),
+    ),
+    # dinov2's training code with block_chunks: blocks.CHUNK.BLOCK.
+    "DINOv2 in chunks": _compile((r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.")),
 }
-
-# Words in the prefix of an EMA teacher or another copy of the backbone.
-_COPIES = ("momentum", "teacher", "target", "ema", "key")
+_SEPARATE = re.compile(r"^(.*\.attn)\.q\.(weight|bias)$")
 
 
 def rename_key(key: str, renames: Renames) -> str:
@@ -53,29 +91,27 @@ def rename_key(key: str, renames: Renames) -> str:
     return key
 
 
+def rename_weights(weights: Mapping[str, Tensor], renames: Renames) -> dict[str, Tensor]:
+    """Weights by timm's keys, with separate query, key and value joined as timm has them."""
+    renamed = {rename_key(key, renames): value for key, value in weights.items()}
+    for key in list(renamed):
+        if match := _SEPARATE.match(key):
+            names = [f"{match[1]}.{part}.{match[2]}" for part in "qkv"]
+            if all(name in renamed for name in names):
+                joined = torch.cat([renamed.pop(name) for name in names])
+                renamed[f"{match[1]}.qkv.{match[2]}"] = joined
+    return renamed
+
+
 def is_counter(key: str) -> bool:
     """Whether it is BatchNorm's counter of batches, which some frameworks omit and none needs."""
     return key.endswith("num_batches_tracked")
 
 
-def candidate_prefixes(keys: Iterable[str]) -> list[str]:
-    """All prefixes of the keys that end in a dot, and the empty one: short first, copies last.
+def is_classifier(key: str) -> bool:
+    """Whether it is a weight of a classifier, which is no part of a pre-trained backbone.
 
-    >>> candidate_prefixes(["backbone.fc.bias", "momentum_backbone.fc.bias"])[:3]
-    ['', 'backbone.', 'backbone.fc.']
+    >>> is_classifier("fc.bias"), is_classifier("fc_norm.bias")
+    (True, False)
     """
-    prefixes = {""}
-    for key in keys:
-        parts = key.split(".")
-        prefixes.update(".".join(parts[:end]) + "." for end in range(1, len(parts)))
-    return sorted(prefixes, key=lambda prefix: (is_copy(prefix), prefix.count("."), prefix))
-
-
-def is_copy(prefix: str) -> bool:
-    """Whether a prefix is that of an EMA teacher or another copy.
-
-    >>> is_copy("momentum_backbone."), is_copy("student_backbone."), is_copy("backbone.")
-    (True, False, False)
-    """
-    words = re.split(r"[._]", prefix.lower())
-    return any(word in _COPIES for word in words)
+    return key.split(".")[0] in ("fc", "head", "heads", "classifier")

@@ -1,25 +1,34 @@
 """`load_checkpoint`: the weights of a backbone from a checkpoint of any framework.
 
 The steps are: read the tensors; list the candidate prefixes; match the keys below each prefix, by
-each naming, with the backbone's; check that enough match; load. Nothing is written before the
-last step.
+each naming, with the backbone's; choose the student; check that all weights match; load. Nothing
+is written before the last step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import torch
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from sp_bench.checkpoints.key_mapping import RENAMES, candidate_prefixes, is_counter, rename_key
+from sp_bench.checkpoints.key_mapping import RENAMES, is_classifier, is_counter, rename_weights
+from sp_bench.checkpoints.prefixes import (
+    candidate_prefixes,
+    drop_wrappers,
+    is_copy,
+    select_prefixes,
+)
 from sp_bench.checkpoints.read import read_weights
 from sp_bench.errors import UsageError
-from sp_plugin.validation import did_you_mean
 
-MIN_MATCHED = 0.5  # fraction of the backbone's weights
+PARTIAL_OPTION = "--allow-partial"
+_MANY = 0.5  # a student with a smaller fraction of the backbone's weights is none
 _MAX_NAMES = 3
 _POSITIONS = "pos_embed"
 
@@ -72,70 +81,108 @@ class LoadReport:
         return "; ".join(parts)
 
 
+class _Candidate(NamedTuple):
+    report: LoadReport
+    weights: dict[str, Tensor]
+
+
 def load_checkpoint(
-    backbone: nn.Module, path: Path, *, prefix: str | None = None, trust: bool = False
+    backbone: nn.Module,
+    path: Path,
+    *,
+    prefix: str | None = None,
+    allow_partial: bool = False,
+    trust: bool = False,
 ) -> LoadReport:
     """Load a checkpoint of any framework into a backbone, in place.
 
-    The prefix of the keys, such as ``backbone.`` or ``module.student_backbone.``, is the one with
-    the most matches; in a tie the student is preferred to its teacher.
+    The prefix of the keys, such as ``backbone.`` or ``student.backbone.``, is the one with the
+    most matches; the student is preferred to its teacher or another copy of it.
 
     Args:
         backbone: module whose weights are replaced.
         path: checkpoint file.
-        prefix: prefix of the keys, such as ``momentum_backbone.``; None: the one with the most
-            matches.
+        prefix: part of the keys' prefix, at any place, such as ``momentum_backbone.`` or
+            ``teacher``; None: the one with the most matches.
+        allow_partial: whether some of the backbone's weights may be missing.
         trust: as for `read_weights`.
 
     Raises:
-        UsageError: the file cannot be read, has no such prefix, or has less than half of the
-            backbone's weights.
+        UsageError: the file cannot be read, has no such prefix, lacks weights of the backbone, or
+            has two backbones of which none is known as a copy.
 
-    >>> import tempfile, torch
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     torch.save({"net.bias": torch.ones(1)}, f"{folder}/a.pt")
-    ...     load_checkpoint(nn.Linear(1, 1), Path(f"{folder}/a.pt")).summary()
+    ...     path = Path(f"{folder}/a.pt")
+    ...     load_checkpoint(nn.Linear(1, 1), path, allow_partial=True).summary()
     "1 of 2 weights matched below 'net.'; 1 missing (weight)"
     """
-    weights = read_weights(path, trust)
+    weights = drop_wrappers(read_weights(path, trust))
     prefixes = candidate_prefixes(weights)
     if prefix is not None:
-        prefix = prefix if prefix.endswith(".") or not prefix else f"{prefix}."
-        if prefix not in prefixes:
-            nearest = did_you_mean(prefix, prefixes)
-            raise UsageError(f"checkpoint: nothing below {prefix!r}; {nearest}")
-        prefixes = [prefix]
-    report, matched = _best_match(backbone, weights, prefixes)
-    if report.share < MIN_MATCHED:
-        raise UsageError(
-            f"checkpoint: {path}: {report.summary()}; it takes half of them: is it of another "
-            "architecture than --backbone?"
-        )
+        prefixes = select_prefixes(prefix, prefixes)
+    report, matched = _choose_student(_match_all(backbone, weights, prefixes), path)
+    missing = [key for key in report.missing if not is_classifier(key)]
+    if not matched or ((missing or report.mismatched) and not allow_partial):
+        raise UsageError(_why_incomplete(path, report, missing))
     backbone.load_state_dict(matched, strict=False)
     return report
 
 
-def _best_match(
+def _match_all(
     backbone: nn.Module, weights: Mapping[str, Tensor], prefixes: Iterable[str]
-) -> tuple[LoadReport, dict[str, Tensor]]:
-    """Report and weights of the prefix and naming with the most matches; in a tie the first."""
+) -> list[_Candidate]:
+    """Best naming below each prefix, in the order of the prefixes; in a tie the first."""
     own = {key: value for key, value in backbone.state_dict().items() if not is_counter(key)}
-    best, best_weights = None, {}
+    candidates = []
     for prefix in prefixes:
         below = {
             key.removeprefix(prefix): value
             for key, value in weights.items()
             if key.startswith(prefix) and not is_counter(key)
         }
-        for naming, renames in RENAMES.items():
-            candidate = {rename_key(key, renames): value for key, value in below.items()}
-            if best and len(candidate.keys() & own.keys()) <= len(best.matched):
-                continue  # it cannot be better
-            report, matched = _match(backbone, own, candidate, prefix, naming)
-            if best is None or len(matched) > len(best.matched):
-                best, best_weights = report, matched
-    assert best is not None  # there is at least one prefix
-    return best, best_weights
+        namings = {name: rename_weights(below, renames) for name, renames in RENAMES.items()}
+        best = max(namings, key=lambda name: len(namings[name].keys() & own.keys()))
+        candidates.append(_match(backbone, own, namings[best], prefix, best))
+    return candidates
+
+
+def _choose_student(candidates: Sequence[_Candidate], path: Path) -> _Candidate:
+    """The candidate with the most matches, of those that are no copies if these match at all.
+
+    Raises:
+        UsageError: two have as many matches and other weights.
+    """
+    students = [
+        candidate
+        for candidate in candidates
+        if candidate.report.share >= _MANY and not is_copy(candidate.report.prefix)
+    ]
+    first, *others = sorted(
+        students or candidates, key=lambda candidate: -len(candidate.report.matched)
+    )
+    for other in others:
+        if len(other.report.matched) < len(first.report.matched) or first.report.share < _MANY:
+            break
+        if not all(torch.equal(first.weights[key], other.weights[key]) for key in first.weights):
+            names = f"{first.report.prefix!r} and {other.report.prefix!r}"
+            raise UsageError(
+                f"checkpoint: {path}: {names} match equally well and differ; which is meant? "
+                "--prefix PREFIX names it"
+            )
+    return first
+
+
+def _why_incomplete(path: Path, report: LoadReport, missing: Sequence[str]) -> str:
+    """One line: what matched, what is missing, the nearest keys, and what to do."""
+    line = f"checkpoint: {path}: {report.summary()}"
+    if report.share < _MANY:
+        return f"{line}; is it of another architecture than --backbone?"
+    for key in missing[:1]:
+        near = difflib.get_close_matches(key, report.unexpected, n=1, cutoff=0.5)
+        line += f"; nearest to {key} is {near[0]}" if near else ""
+    return f"{line}; it takes all of them, or {PARTIAL_OPTION}"
 
 
 def _match(
@@ -144,7 +191,7 @@ def _match(
     candidate: Mapping[str, Tensor],
     prefix: str,
     naming: str,
-) -> tuple[LoadReport, dict[str, Tensor]]:
+) -> _Candidate:
     """Weights of a candidate whose key and shape are the backbone's, and their report."""
     matched: dict[str, Tensor] = {}
     mismatched, resampled = [], []
@@ -166,7 +213,7 @@ def _match(
         unexpected=tuple(sorted(candidate.keys() - own.keys())),
         resampled=tuple(key for key in resampled if key in matched),
     )
-    return report, matched
+    return _Candidate(report, matched)
 
 
 def _resample_positions(value: Tensor, like: Tensor, backbone: nn.Module) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,15 +17,17 @@ from sp_bench.errors import UsageError
 TRUST_OPTION = "--trust-checkpoint"
 
 # Keys of the weights in a checkpoint: Lightning, solo-learn and OpenMMLab use state_dict, the
-# scripts of timm and MAE model, DINO's student and teacher.
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "student", "teacher")
+# scripts of MAE model. Others, such as DINO's student and teacher, are part of the keys.
+_CONTAINERS = ("state_dict", "model_state_dict", "model")
+_INDEX = ".index.json"  # of a sharded checkpoint of Hugging Face
+_PICKLES = (b"PK", b"\x80")  # how torch's files begin, today's and those before torch 1.6
 
 
 def read_weights(path: Path, trust: bool = False) -> dict[str, Tensor]:
-    """Tensors of a checkpoint by key, taken out of the dict that wraps them.
+    """Tensors of a checkpoint by key, taken out of the dicts that contain them.
 
     Args:
-        path: file of torch or of safetensors.
+        path: file of torch or of safetensors, or the index of a sharded one.
         trust: whether the file may run code of its own while it is read.
 
     Raises:
@@ -39,18 +42,29 @@ def read_weights(path: Path, trust: bool = False) -> dict[str, Tensor]:
     if not path.is_file():
         problem = "is a folder; takes a file" if path.is_dir() else "is not there"
         raise UsageError(f"checkpoint: {path} {problem}")
-    weights = _unwrap(_read_file(path, trust))
+    weights = _tensors(_read_file(path, trust))
     if weights:
         return weights
     raise UsageError(f"checkpoint: {path} holds no weights")
 
 
 def _read_file(path: Path, trust: bool) -> Any:
-    if path.suffix == ".safetensors":
+    if path.name.endswith(_INDEX):
+        return _read_shards(path, trust)
+    with path.open("rb") as file:
+        start = file.read(64)
+    if not start:
+        raise UsageError(f"checkpoint: {path} cannot be read: it is empty")
+    if path.suffix == ".safetensors" or start[8:9] == b"{":
         try:
             return load_file(path)
         except Exception as error:  # SafetensorError has no base class but Exception
             raise _unreadable(path, error) from error
+    if not start.startswith(_PICKLES):
+        raise UsageError(
+            f"checkpoint: {path} cannot be read: no file of torch or safetensors, it begins with "
+            f"{start[:20]!r}"
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:
@@ -66,26 +80,42 @@ def _read_file(path: Path, trust: bool) -> Any:
         raise _unreadable(path, error) from error
 
 
+def _read_shards(path: Path, trust: bool) -> dict[str, Tensor]:
+    """Weights of all files that an index names, which lie next to it."""
+    try:
+        names = set(json.loads(path.read_text())["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"checkpoint: {path} cannot be read: no index of a sharded checkpoint"
+        ) from error
+    weights: dict[str, Tensor] = {}
+    for name in sorted(names):
+        # Only the name: an index cannot reach files of other folders.
+        weights |= read_weights(path.parent / Path(str(name)).name, trust)
+    return weights
+
+
 def _unreadable(path: Path, error: Exception) -> UsageError:
     reason = " ".join((str(error) or type(error).__name__).split())[:200]
     return UsageError(f"checkpoint: {path} cannot be read: {reason}")
 
 
-def _unwrap(content: Any) -> dict[str, Tensor]:
-    """Tensors of the first wrapper that has any, or of the content itself."""
-    content = _state_dict(content)
-    for wrapper in _WRAPPERS:
-        if weights := _tensors(_state_dict(content.get(wrapper))):
-            return weights
-    return _tensors(content)
+def _tensors(content: Any) -> dict[str, Tensor]:
+    """Tensors by dotted key, without the key of the container that holds the model's."""
+    content = _mapping(content)
+    main = next((key for key in _CONTAINERS if _mapping(content.get(key))), None)
+    tensors: dict[str, Tensor] = {}
+    for key, value in content.items():
+        if isinstance(value, Tensor):
+            tensors[str(key)] = value
+        elif "optim" not in str(key):
+            prefix = "" if key == main else f"{key}."
+            tensors |= {prefix + name: tensor for name, tensor in _tensors(value).items()}
+    return tensors
 
 
-def _state_dict(content: Any) -> Mapping[Any, Any]:
+def _mapping(content: Any) -> Mapping[Any, Any]:
     """The mapping itself, or the state dict of a whole module, which a trusted file can have."""
     if not isinstance(content, Mapping) and callable(getattr(content, "state_dict", None)):
         content = content.state_dict()
     return content if isinstance(content, Mapping) else {}
-
-
-def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
-    return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from sp_bench.cli_options import (
     DataOption,
+    PartialOption,
     PrefixOption,
     SPOption,
     TasksFromOption,
@@ -65,6 +66,7 @@ def compare(
         ),
     ] = None,
     prefix: PrefixOption = None,
+    allow_partial: PartialOption = False,
     trust_checkpoint: TrustOption = False,
 ) -> None:
     """Pre-train with and without SP, seed by seed, and print the difference."""
@@ -86,6 +88,7 @@ def compare(
         evaluation = EvalSettings(
             backbone=backbone or "tiny_resnet",
             prefix=prefix,
+            allow_partial=allow_partial,
             trust=trust_checkpoint,
             data=selection.data,
             task_data=selection.task_data,

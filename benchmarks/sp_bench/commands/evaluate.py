@@ -10,6 +10,7 @@ from rich.console import Console
 
 from sp_bench.cli_options import (
     DataOption,
+    PartialOption,
     PrefixOption,
     TasksFromOption,
     TasksOption,
@@ -29,6 +30,7 @@ def evaluate(
         Path | None, typer.Option(help="File, or a run's folder; default: random weights.")
     ] = None,
     prefix: PrefixOption = None,
+    allow_partial: PartialOption = False,
     trust_checkpoint: TrustOption = False,
     data: DataOption = None,
     tasks: TasksOption = "",
@@ -53,6 +55,7 @@ def evaluate(
         backbone=backbone,
         checkpoint=str(find_checkpoint(checkpoint.expanduser()).resolve()) if checkpoint else "",
         prefix=prefix,
+        allow_partial=allow_partial,
         trust=trust_checkpoint,
         data=selection.data,
         task_data=selection.task_data,
