@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 import timm
 import torch
 import torchvision
@@ -103,7 +105,12 @@ def _torchvision_resnet(name: str, side: int) -> nn.Module:
 def _timm(name: str, side: int) -> nn.Module:
     if not timm.is_model(name):
         known = [*SMALL, *_TORCHVISION, *timm.list_models()]
-        raise UsageError(f"backbone: no {name!r}; {did_you_mean(name, known)}")
+        hint = (
+            did_you_mean(name, known)
+            if difflib.get_close_matches(name, known, n=1)
+            else f"takes {', '.join((*SMALL, *_TORCHVISION))}, or a model name of timm"
+        )
+        raise UsageError(f"backbone: no {name!r}; {hint}")
     for options in ({"img_size": side, "dynamic_img_size": True}, {"img_size": side}, {}):
         try:
             return timm.create_model(name, pretrained=False, num_classes=0, **options)

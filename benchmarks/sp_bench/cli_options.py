@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 
 from sp_bench.errors import UsageError
-from sp_plugin import SPConfig
 
 if TYPE_CHECKING:
     from sp_bench.task_selection import TaskSelection
+    from sp_plugin import SPConfig
 
 DataOption = Annotated[
     list[str] | None,
@@ -50,6 +50,9 @@ def sp_settings(options: list[str] | None) -> SPConfig:
     >>> sp_settings(["weight=0.5"]).weight
     0.5
     """
+    # Slow to import, and not needed for --help.
+    from sp_plugin import SPConfig
+
     settings: dict[str, Any] = {}
     for option in options or []:
         key, sign, value = option.partition("=")

@@ -141,6 +141,8 @@ def compare_checkpoints(
         arm: [find_checkpoint(Path(path)) for path in paths]
         for arm, paths in settings.checkpoints.items()
     }
+    evaluation = dataclasses.replace(evaluation, side=shared_side(evaluation, by_arm))
+    settings = dataclasses.replace(settings, evaluation=evaluation)
     main = None
     if evaluation.data:
         main = load_main(evaluation.data, tasks, evaluation.task_data, limit=evaluation.limit)
@@ -165,6 +167,23 @@ def compare_checkpoints(
         precision="32-true",
         examples=None,
     )
+
+
+def shared_side(evaluation: EvalSettings, by_arm: Mapping[str, Sequence[Path]]) -> int:
+    """The one image size of all checkpoints.
+
+    Raises:
+        UsageError: they were trained at several sizes, and none was chosen.
+    """
+    sides = {
+        str(path): dataclasses.replace(evaluation, checkpoint=str(path)).resolved_side
+        for paths in by_arm.values()
+        for path in paths
+    }
+    if len(set(sides.values())) > 1:
+        each = ", ".join(f"{side} px of {path}" for path, side in sides.items())
+        raise UsageError(f"side: got {each}; takes one size for all: --side PIXELS")
+    return next(iter(sides.values()))
 
 
 def _known_of_run(folder: Path) -> dict[str, Any]:

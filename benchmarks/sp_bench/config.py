@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from sp_plugin.validation import did_you_mean
 
 METHOD_NAMES = ("simclr", "moco", "byol", "dino", "mae", "vicreg", "barlowtwins")
 PRETEXT_NAMES = ("sp", "augself", "relative_location")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 _MINIMA = {"epochs": 1, "side": 16, "batch_size": 2, "limit": 10, "workers": 1}
 
 
@@ -64,7 +66,11 @@ class Settings:
     pretext: str = "sp"
 
     def __post_init__(self) -> None:
-        for name, known in (("method", METHOD_NAMES), ("pretext", PRETEXT_NAMES)):
+        for name, known in (
+            ("method", METHOD_NAMES),
+            ("pretext", PRETEXT_NAMES),
+            ("precision", PRECISIONS),
+        ):
             value = getattr(self, name)
             if value not in known:
                 raise UsageError(f"{name}: no {value!r}; {did_you_mean(value, known)}")
@@ -72,13 +78,26 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < minimum:
                 raise UsageError(f"{name}: got {value}, takes a whole number from {minimum} up")
-        if self.learning_rate <= 0:
+        if not 0 < self.learning_rate < math.inf:
             raise UsageError(f"learning_rate: got {self.learning_rate}, takes a number above 0")
+        if not 0 <= self.weight_decay < math.inf:
+            raise UsageError(f"weight_decay: got {self.weight_decay}, takes a number from 0 up")
 
     def plain(self) -> dict[str, Any]:
         """The settings as JSON values, with lists for tuples."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return values
+
+
+def check_seed(seed: int) -> int:
+    """The seed itself.
+
+    Raises:
+        UsageError: it is negative or has more than 32 bits.
+    """
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"seeds: got {seed}, takes whole numbers from 0 to 2**32 - 1")
+    return seed
 
 
 def default_backbone(method: str) -> str:

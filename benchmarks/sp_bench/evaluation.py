@@ -14,7 +14,7 @@ from torch import nn
 
 from sp_bench.backbones import SMALL, make_backbone
 from sp_bench.checkpoints import load_checkpoint
-from sp_bench.config import Settings, claim_output_dir
+from sp_bench.config import Settings, check_seed, claim_output_dir
 from sp_bench.data import DataError
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
@@ -47,8 +47,8 @@ class EvalSettings:
         data: source of all tasks; None: each task has its own.
         task_data: source of each task that has its own.
         tasks: names of the tasks.
-        side: side of the images in pixels, at least 16; None: 64 for the small backbones, 224 for
-            others.
+        side: side of the images in pixels, at least 16; None: that of the checkpoint's run if
+            sp-bench made it, else 64 for the small backbones and 224 for others.
         pool: pooling of token outputs, ``mean`` or ``cls``.
         layer: dotted name of the submodule whose output is taken; None: the last.
         limit: largest number of training images of ``data``.
@@ -74,16 +74,32 @@ class EvalSettings:
             raise UsageError(f"pool: got {self.pool!r}, takes mean or cls")
         if self.side is not None and self.side < 16:
             raise UsageError(f"side: got {self.side}, takes a whole number from 16 up")
+        check_seed(self.seed)
 
     @property
     def resolved_side(self) -> int:
         """``side``, or its default."""
-        return self.side or (_SMALL_SIDE if self.backbone in SMALL else _SIDE)
+        default = _SMALL_SIDE if self.backbone in SMALL else _SIDE
+        trained = side_of_run(Path(self.checkpoint)) if self.checkpoint else None
+        return self.side or trained or default
 
     def plain(self) -> dict[str, Any]:
         """Plain values for JSON: lists for tuples, ``side`` resolved."""
         settings: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return {**settings, "side": self.resolved_side}
+
+
+def side_of_run(checkpoint: Path) -> int | None:
+    """Side of the views with which sp-bench trained a checkpoint; None for other checkpoints.
+
+    ``compare`` writes its settings above the folders of its runs, ``suite`` into them.
+    """
+    for folder in checkpoint.parents[:2]:
+        path = folder / "settings.json"
+        settings = _read_json(path) if path.is_file() else {}
+        if "method" in settings and isinstance(settings.get("side"), int):
+            return int(settings["side"])
+    return None
 
 
 def run_evaluation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as image_ops
 
+from sp_bench.data.demo import DemoDataset
 from sp_bench.data.image_files import find_problem, open_image, resize_and_center_crop
 from sp_bench.errors import UsageError
 from sp_bench.report.pair_preview import PairPreview, draw_preview
@@ -47,6 +49,18 @@ def show_pairs(
     figure = draw_preview(sample_preview(paths, config=config, side=side, count=count, seed=seed))
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, format="png", dpi=_DPI)
+
+
+def show_demo_pairs(
+    out: Path, *, config: SPConfig, side: int, count: int = 8, seed: int = 0
+) -> None:
+    """`show_pairs` on images of the demo."""
+    images = DemoDataset(max(count, 1) * 2, seed=seed)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, f"{index}.png") for index in range(len(images))]
+        for index, path in enumerate(paths):
+            images.image(index).save(path)
+        show_pairs(paths, out, config=config, side=side, count=count, seed=seed)
 
 
 def sample_preview(

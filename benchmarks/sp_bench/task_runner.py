@@ -34,16 +34,17 @@ def run_tasks(
         sources: images of the tasks.
         seed: seed of the pre-training.
         folder: folder of one backbone; its ``tasks.json`` stores the metrics.
-        log: function that gets a line with the seconds of each task.
+        log: function that gets a line when a task starts, and one with its seconds.
 
     Returns:
         ``metrics`` by key, and the ``seconds`` that they took, by task.
     """
     path = folder / TASKS_FILE
     stored = json.loads(path.read_text()) if path.exists() else {}
-    for task in tasks:
+    for position, task in enumerate(tasks, 1):
         if task.name in stored:
             continue
+        log(f"{task.name}: task {position} of {len(tasks)} runs")
         start = time.perf_counter()
         context = TaskContext(backbone, untrained, sources.of(task), seed)
         metrics = run_task(task, context)

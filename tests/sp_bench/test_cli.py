@@ -51,6 +51,12 @@ def refusal_line(capsys: Any, *arguments: str) -> str:
         (["--epochs", "0"], "epochs: got 0, takes a whole number from 1 up"),
         (["--batch-size", "4000"], "batch_size: got 4000, takes at most the 40 images"),
         (["--method", "mae", "--backbone", "tiny_resnet"], "backbone: mae takes a ViT"),
+        (["--seeds", "-1"], "seeds: got -1, takes whole numbers from 0"),
+        (["--precision", "bf17-mixed"], "precision: no 'bf17-mixed'; did you mean 'bf16-mixed'?"),
+        (["--weight-decay", "-1"], "weight_decay: got -1.0, takes a number from 0 up"),
+        (["--weight-decay", "nan"], "weight_decay: got nan, takes a number from 0 up"),
+        (["--learning-rate", "inf"], "learning_rate: got inf, takes a number above 0"),
+        (["--backbone", "xqzw"], "takes tiny_resnet, tiny_vit, resnet18, "),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -81,6 +87,30 @@ def test_speed_refuses_in_one_line(
 
 def test_speed_takes_a_folder(capsys: Any) -> None:
     assert "out: takes a folder" in refusal_line(capsys, "speed")
+
+
+def test_unusable_output_is_one_line_error(capsys: Any, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("x")
+    show = ["show", "--data", str(folder), "--out"]
+    assert "is a folder; takes a PNG file" in refusal_line(capsys, *show, str(tmp_path))
+    below = str(file / "b" / "c.png")
+    assert "Not a directory" in refusal_line(capsys, *show, below)
+    line = refusal_line(capsys, "report", str(tmp_path), "--out", str(file))
+    assert line == f"out: {file} is a file; takes a folder for report.html and report.md"
+
+
+@pytest.mark.parametrize("command", ["", "compare", "eval", "show", "suite", "report", "speed"])
+def test_help_imports_no_torch(command: str) -> None:
+    program = (
+        "import sys; from sp_bench.cli import app\n"
+        f"try: app({[*command.split(), '--help']})\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"Usage" in done.stdout
 
 
 def test_refused_command_leaves_no_files(capsys: Any, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from sp_bench import task_runner
 from sp_bench.backbones import make_backbone
 from sp_bench.cli import main
+from sp_bench.compare import shared_side
 from sp_bench.data import load_data
 from sp_bench.errors import UsageError
 from sp_bench.evaluation import EvalSettings, run_evaluation
@@ -50,6 +51,30 @@ def settings(**given: Any) -> EvalSettings:
 
 def run(out: Path, sources: Sources, **given: Any) -> dict[str, Any]:
     return run_evaluation(settings(**given), out, lambda line: None, sources)
+
+
+@pytest.mark.parametrize("place", ["compare", "suite"])
+def test_size_is_that_of_the_run(place, tmp_path, checkpoint):
+    run_dir = tmp_path / "out" / "seed0-sp"
+    run_dir.mkdir(parents=True)
+    path = checkpoint.rename(run_dir / "final.ckpt")
+    of_run = {"method": "simclr", "side": 48}
+    above = {"compare": run_dir.parent, "suite": run_dir}[place]
+    (above / "settings.json").write_text(json.dumps(of_run))
+    other = tmp_path / "other" / "final.ckpt"
+    assert settings(side=None, checkpoint=str(path)).resolved_side == 48
+    assert settings(side=32, checkpoint=str(path)).resolved_side == 32
+    assert settings(side=None, checkpoint=str(other)).resolved_side == 64
+    assert settings(side=None).resolved_side == 64
+    assert settings(side=None, backbone="resnet18").resolved_side == 224
+    with pytest.raises(UsageError, match=r"side: got 64 px of .*other.*, 48 px of .*--side"):
+        shared_side(settings(side=None), {"baseline": [other], "sp": [path]})
+    assert shared_side(settings(side=None), {"baseline": [path], "sp": [path]}) == 48
+
+
+def test_negative_seed_is_refused():
+    with pytest.raises(UsageError, match="seeds: got -1"):
+        settings(seed=-1)
 
 
 def test_checkpoint_backbone_is_evaluated(tmp_path, sources, checkpoint):

@@ -36,7 +36,10 @@ def compare(
     seeds: Annotated[
         list[int] | None, typer.Option(help="Seeds, each with and without SP: --seeds 0 1 2.")
     ] = None,
-    side: Annotated[int, typer.Option(help="Side of the views in pixels.")] = 64,
+    side: Annotated[
+        int | None,
+        typer.Option(help="Side of the views in pixels; default 64, with --from as for eval."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = 128,
     learning_rate: Annotated[float, typer.Option(help="Learning rate for a batch of 256.")] = 2e-3,
     weight_decay: Annotated[float, typer.Option(help="Weight decay of AdamW.")] = 1e-4,
@@ -77,7 +80,13 @@ def compare(
         parse_checkpoints,
     )
     from sp_bench.compare import compare as run
-    from sp_bench.config import Settings, default_backbone, default_workers, fast_precision
+    from sp_bench.config import (
+        Settings,
+        check_seed,
+        default_backbone,
+        default_workers,
+        fast_precision,
+    )
     from sp_bench.evaluation import EvalSettings
     from sp_bench.progress import Progress
     from sp_bench.report.comparison_table import print_comparison
@@ -105,7 +114,7 @@ def compare(
             backbone=backbone or default_backbone(method),
             data=selection.data or "demo",
             epochs=epochs,
-            side=side,
+            side=Settings.side if side is None else side,
             batch_size=batch_size,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
@@ -118,7 +127,7 @@ def compare(
             sp=sp_settings(sp).asdict(),
             longer=longer,
         )
-        unique_seeds = list(dict.fromkeys(seeds or [0, 1, 2]))
+        unique_seeds = [check_seed(seed) for seed in dict.fromkeys(seeds or [0, 1, 2])]
         with stoppable():
             results = run(settings, unique_seeds, out, Progress(console))
     print_comparison(results, console)

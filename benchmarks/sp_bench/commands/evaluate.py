@@ -35,7 +35,10 @@ def evaluate(
     data: DataOption = None,
     tasks: TasksOption = "",
     side: Annotated[
-        int | None, typer.Option(help="Image size in pixels; default: 224, for tiny ones 64.")
+        int | None,
+        typer.Option(
+            help="Image size in pixels; default that of the run, else 224, or 64 for tiny ones."
+        ),
     ] = None,
     pool: Annotated[str, typer.Option(help="Pooling of token outputs: mean or cls.")] = "mean",
     layer: Annotated[

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from sp_bench.cli_options import SPOption, sp_settings
+from sp_bench.errors import UsageError
 
 
 def show(
-    data: Annotated[Path, typer.Option(help="Folder of images, with or without class folders.")],
+    data: Annotated[
+        str, typer.Option(help="demo, or a folder of images, with or without class folders.")
+    ],
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("pairs.png"),
     side: Annotated[int, typer.Option(help="Side of the view in pixels.")] = 224,
     count: Annotated[int, typer.Option(help="Number of images.")] = 8,
@@ -20,9 +23,20 @@ def show(
     sp: SPOption = None,
 ) -> None:
     """Draw SP's crops and targets on your own images, before any training."""
-    from sp_bench.data import list_images
-    from sp_bench.preview import show_pairs
+    from sp_bench.preview import show_demo_pairs, show_pairs
 
-    config = sp_settings(sp)
-    show_pairs(list_images(data), out, config=config, side=side, count=count, seed=seed)
+    options: dict[str, Any] = {
+        "config": sp_settings(sp),
+        "side": side,
+        "count": count,
+        "seed": seed,
+    }
+    if out.is_dir():
+        raise UsageError(f"out: {out} is a folder; takes a PNG file, such as {out / 'pairs.png'}")
+    if data == "demo":
+        show_demo_pairs(out, **options)
+    else:
+        from sp_bench.data import list_images
+
+        show_pairs(list_images(Path(data)), out, **options)
     Console().print(f"written: {out}", soft_wrap=True, highlight=False)

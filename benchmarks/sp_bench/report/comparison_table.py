@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
@@ -78,8 +79,12 @@ def goals_table(goals: Sequence[Goal]) -> Table:
 
 
 def print_comparison(results: Results, console: Console) -> None:
-    """Print the headline rows of a comparison."""
-    console.print(comparison_table(headline_rows(results.rows)).to_console())
+    """Print the headline rows of a comparison, and those with the longer baseline if it has one."""
+    comparison_table(headline_rows(results.rows)).print_to(console)
+    if results.longer:
+        title = "SP and the longer baseline (here in the column baseline)"
+        table = comparison_table(headline_rows(results.longer))
+        dataclasses.replace(table, title=title, note="").print_to(console)
 
 
 def print_metrics(metrics: Mapping[str, float], console: Console) -> None:
@@ -96,4 +101,4 @@ def print_metrics(metrics: Mapping[str, float], console: Console) -> None:
         chance = "" if metric.chance is None else format_value(metric, metric.chance)
         rows.append((metric_name(metric), format_value(metric, metrics[key]), chance))
     columns = [Column("metric", LEFT), Column("value"), Column("chance")]
-    console.print(Table(columns, rows).to_console())
+    Table(columns, rows).print_to(console)

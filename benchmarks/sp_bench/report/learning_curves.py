@@ -46,11 +46,11 @@ def mean_curve(curves: Sequence[Points]) -> Points:
 
 
 def curve_charts(runs: Sequence[Run]) -> dict[str, Figure]:
-    """One figure per quantity that the runs recorded, by title."""
+    """One figure per quantity that the runs recorded in two epochs or more, by title."""
     figures = {}
     for key, title in PANELS.items():
         arms = {arm: [points(run, key) for run in runs if run.arm == arm] for arm in ARMS}
-        arms = {arm: [curve for curve in curves if curve] for arm, curves in arms.items()}
+        arms = {arm: [curve for curve in curves if len(curve) > 1] for arm, curves in arms.items()}
         if any(arms.values()):
             figures[title] = _draw(key, arms)
     _share_y_axis([figure for title, figure in figures.items() if title.startswith("R²")])

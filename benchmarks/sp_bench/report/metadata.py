@@ -129,17 +129,19 @@ def seed_table(results: Results) -> Table:
     """Headline metrics of every run: one group of columns per seed."""
     runs = {(run.arm, run.seed): run.metrics for run in results.runs}
     seeds = sorted({seed for _, seed in runs})
+    names = {BASELINE: "baseline", SP: "SP"}
+    if any(run.arm == LONGER for run in results.runs):
+        names[LONGER] = "longer"
     columns = [Column("", LEFT)]
     for seed in seeds:
-        group = f"seed {seed}"
-        columns += [Column("baseline", group=group), Column("SP", group=group)]
+        columns += [Column(name, group=f"seed {seed}") for name in names.values()]
     rows = []
     for row in results.rows:
         if row.metric.headline:
             values = [
                 runs.get((arm, seed), {}).get(row.metric.key, float("nan"))
                 for seed in seeds
-                for arm in (BASELINE, SP)
+                for arm in names
             ]
             texts = [format_value(row.metric, value) for value in values]
             rows.append((metric_name(row.metric), *texts))

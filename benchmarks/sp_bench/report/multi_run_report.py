@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sp_bench.errors import UsageError
 from sp_bench.report.comparison_table import comparison_table, headline_rows
 from sp_bench.report.forest_plot import forest_charts
 from sp_bench.report.html_report import inline_charts, render_template
@@ -15,6 +16,7 @@ from sp_bench.report.number_format import format_difference, format_interval, me
 from sp_bench.report.run_table import (
     RunFolder,
     measured_metrics,
+    mixture_note,
     read_run_folder,
     run_table,
     summarize,
@@ -34,8 +36,10 @@ def write_runs(paths: Sequence[Path], out: Path) -> list[Path]:
         The two files.
 
     Raises:
-        UsageError: a folder does not hold a finished run.
+        UsageError: a folder does not hold a finished run, or ``out`` is a file.
     """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"out: {out} is a file; takes a folder for report.html and report.md")
     folders = [read_run_folder(path) for path in paths]
     out.mkdir(parents=True, exist_ok=True)
     page, table = out / "report.html", out / "report.md"
@@ -56,6 +60,7 @@ def render_runs(folders: Sequence[RunFolder]) -> str:
     return render_template(
         "runs.html.jinja",
         runs=[folder.name for folder in folders],
+        mixture=mixture_note(summaries),
         headline=run_table(summaries, [metric for metric in metrics if metric.headline]),
         others=run_table(summaries, [metric for metric in metrics if not metric.headline]),
         compute=run_table(summaries, [], compute=True),
@@ -67,6 +72,8 @@ def markdown_runs(folders: Sequence[RunFolder]) -> str:
     """All metrics of all runs in one Markdown table, then the differences of each comparison."""
     summaries = summarize(folders)
     parts = [run_table(summaries, measured_metrics(summaries), compute=True).to_markdown()]
+    if note := mixture_note(summaries):
+        parts.append(f"\n**{note}**\n")
     for folder in folders:
         if folder.results is None:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,8 @@ _CELL = _IMAGE + _GAP + _CROP + _TEXT
 _COLUMNS = 4
 _INSIDE = (0.5, 0.5, 0.95, 0.95)  # a box just inside a crop, so that its line is visible
 _CHARACTERS = 13  # per inch of the footnote
+_TITLE_CHARACTERS = 11  # per inch of the title
+_TITLE_LINE = 0.22
 
 
 @dataclass
@@ -53,13 +56,15 @@ def draw_preview(preview: PairPreview) -> Figure:
     columns = min(_COLUMNS, max(2, len(preview.frames)))
     rows = math.ceil(len(preview.frames) / columns)
     width = 2 * _EDGE + columns * _IMAGE + (columns - 1) * _SPACE
-    height = _HEAD + rows * _CELL + _FOOT
+    title = textwrap.wrap(headline(preview.config), round(_TITLE_CHARACTERS * (width - 2 * _EDGE)))
+    head = _HEAD + _TITLE_LINE * (len(title) - 1)
+    height = head + rows * _CELL + _FOOT
     figure = Figure((width, height), facecolor="white")
     for i in range(len(preview.frames)):
         left = _EDGE + (i % columns) * (_IMAGE + _SPACE)
-        top = height - _HEAD - (i // columns) * _CELL
+        top = height - head - (i // columns) * _CELL
         _draw_pair(figure, preview, i, left, top)
-    _draw_head(figure, preview, width, height)
+    _draw_head(figure, preview, title, head)
     note = textwrap.fill(footnote(preview), round(_CHARACTERS * (width - 2 * _EDGE)))
     figure.text(_EDGE / width, 0.16 / height, note, size=9, color=FAINT, va="bottom")
     return figure
@@ -89,16 +94,17 @@ def footnote(preview: PairPreview) -> str:
     return " ".join(notes)
 
 
-def _draw_head(figure: Figure, preview: PairPreview, width: float, height: float) -> None:
+def _draw_head(figure: Figure, preview: PairPreview, title: Sequence[str], head: float) -> None:
+    width, height = figure.get_size_inches()
     left = _EDGE / width
-    figure.text(left, 1 - 0.16 / height, headline(preview.config), size=12, color=INK, va="top")
+    figure.text(left, 1 - 0.16 / height, "\n".join(title), size=12, color=INK, va="top")
     labels = {"a": "crop a", "b": "crop b", "window": "window of both crops"}
     if preview.windows is None:
         del labels["window"]
     figure.legend(
         handles=legend_lines(labels),
         loc="upper left",
-        bbox_to_anchor=(left, 1 - 0.42 / height),
+        bbox_to_anchor=(left, 1 - (0.42 + head - _HEAD) / height),
         borderaxespad=0,
         borderpad=0,
         ncols=3,

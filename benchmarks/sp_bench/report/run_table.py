@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sp_bench.errors import UsageError
@@ -15,6 +16,7 @@ from sp_bench.report.number_format import format_value, name_with_chance
 from sp_bench.report.table import LEFT, Column, Table
 from sp_bench.results import BASELINE, LONGER, SP, MetricSpec, Results, Run
 
+SIZE, DATA, CHECKPOINT = "image size", "data", "checkpoint"
 _EVALUATION, _COMPARISON = "eval.json", "results.json"
 _ARMS = {BASELINE: "baseline", SP: "SP", LONGER: "longer baseline"}
 
@@ -42,12 +44,14 @@ class RunSummary(NamedTuple):
         name: name of the arm, or of the backbone.
         metrics: values by key.
         compute: its cost where known, as text by name.
+        conditions: image size, data and checkpoint where known, as text by name.
     """
 
     folder: str
     name: str
     metrics: Mapping[str, float]
     compute: dict[str, str]
+    conditions: Mapping[str, str] = MappingProxyType({})
 
 
 def read_run_folder(path: Path) -> RunFolder:
@@ -92,7 +96,14 @@ def _summarize_evaluation(folder: str, evaluation: Mapping[str, Any]) -> RunSumm
         flops_name: f"{compute['forward_flops']:.2e}",
         "seconds of evaluation": f"{sum(evaluation['seconds'].values()):,.0f}",
     }
-    return RunSummary(folder, name, evaluation["metrics"], cost)
+    settings = evaluation["settings"]
+    sources = [settings.get("data") or "", *settings.get("task_data", {}).values()]
+    conditions = {
+        SIZE: f"{settings['side']} px" if settings.get("side") else "",
+        DATA: ", ".join(dict.fromkeys(Path(source).name for source in sources if source)),
+        CHECKPOINT: evaluation["checkpoint"]["path"] or "none",
+    }
+    return RunSummary(folder, name, evaluation["metrics"], cost, conditions)
 
 
 def _summarize_comparison(folder: str, results: Results) -> list[RunSummary]:
@@ -100,8 +111,31 @@ def _summarize_comparison(folder: str, results: Results) -> list[RunSummary]:
     for arm in dict.fromkeys(run.arm for run in results.runs):
         runs = [run for run in results.runs if run.arm == arm]
         name = _ARMS.get(arm, arm)
-        summaries.append(RunSummary(folder, name, _mean_metrics(runs), _mean_cost(runs)))
+        checkpoints = dict.fromkeys(Path(run.checkpoint).name for run in runs if run.checkpoint)
+        conditions = {
+            SIZE: f"{results.settings['side']} px" if results.settings.get("side") else "",
+            DATA: str(results.data.get("name", "")),
+            CHECKPOINT: ", ".join(checkpoints),
+        }
+        summaries.append(
+            RunSummary(folder, name, _mean_metrics(runs), _mean_cost(runs), conditions)
+        )
     return summaries
+
+
+def mixture_note(summaries: Sequence[RunSummary]) -> str:
+    """A warning where columns differ in image size or data; empty if they agree.
+
+    >>> one = RunSummary("a", "SP", {}, {}, {"image size": "48 px"})
+    >>> mixture_note([one, one._replace(conditions={"image size": "224 px"})])
+    'Not comparable across columns: they differ in image size (48 px and 224 px).'
+    """
+    parts = []
+    for name in (SIZE, DATA):
+        values = dict.fromkeys(s.conditions[name] for s in summaries if s.conditions.get(name))
+        if len(values) > 1:
+            parts.append(f"{name} ({' and '.join(values)})")
+    return f"Not comparable across columns: they differ in {', '.join(parts)}." if parts else ""
 
 
 def _mean_metrics(runs: Sequence[Run]) -> dict[str, float]:
@@ -147,6 +181,11 @@ def run_table(
         )
         for metric in metrics
     ]
+    if metrics:
+        for name in (SIZE, DATA, CHECKPOINT):
+            texts = [s.conditions.get(name, "") for s in summaries]
+            if any(texts):
+                rows.append((name, *texts))
     if compute:
         names = dict.fromkeys(name for summary in summaries for name in summary.compute)
         rows += [(name, *(s.compute.get(name, "") for s in summaries)) for name in names]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import rich.table
 from markupsafe import Markup
+from rich.console import Console
+from rich.measure import Measurement
 from rich.text import Text
 
 Align = Literal["left", "right"]
 LEFT: Align = "left"
 RIGHT: Align = "right"
+_WIDEST = 10_000  # characters
 
 
 class Column(NamedTuple):
@@ -102,11 +107,24 @@ class Table:
         columns, rows = self._with_remark_columns()
         for column in columns:
             name = Text(" ".join(filter(None, (column.group, column.name))))
-            table.add_column(name, justify=column.align, overflow="fold")
+            table.add_column(name, justify=column.align, no_wrap=True)
         for row in rows:
             # Text, not str: square brackets in a label are no markup.
             table.add_row(*(Text(cell.text, "bold" if cell.bold else "") for cell in row))
         return table
+
+    def print_to(self, console: Console) -> None:
+        """Print the table in its full width: a pipe or a narrow terminal cuts no number off."""
+        table = self.to_console()
+        probe = console.options.update(max_width=_WIDEST)
+        natural = Measurement.get(console, probe, table).maximum
+        table.caption = textwrap.fill(self.note, max(console.width, 40)) or None
+        wide = Console(width=max(natural, 40), force_terminal=True, file=io.StringIO())
+        with wide.capture() as drawn:
+            wide.print(table)
+        # rich limits what it prints to the width of the console, unless it is text.
+        text = Text.from_ansi(drawn.get().rstrip("\n"))
+        console.print(text, soft_wrap=True, highlight=False)
 
     def to_html(self, css_class: str = "") -> Markup:
         """A ``<table>`` in a box that scrolls, with all text escaped, without title and note.

@@ -60,7 +60,7 @@ def _section(result: Mapping[str, Any]) -> str:
 def print_result(result: Mapping[str, Any], console: Console) -> None:
     """Print the tables of a measurement, with the goals below them."""
     for table, goals in tables(result):
-        console.print(table.to_console())
+        table.print_to(console)
         for goal in goals:
             console.print(f"{goal.verdict}: {goal.text}: {goal.worst}", highlight=False)
         console.print()

@@ -11,7 +11,13 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from sp_bench.config import Settings, claim_output_dir, default_backbone, fast_precision
+from sp_bench.config import (
+    Settings,
+    check_seed,
+    claim_output_dir,
+    default_backbone,
+    fast_precision,
+)
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
 from sp_bench.pretrain import check
@@ -42,7 +48,7 @@ def run_job(config: dict[str, Any]) -> Run:
     Raises:
         UsageError, DataError, ConfigError: one line that says what to change.
     """
-    settings, arm, seed = job_settings(config), str(config["arm"]), int(config["seed"])
+    settings, arm, seed = job_settings(config), str(config["arm"]), check_seed(int(config["seed"]))
     if config.get("threads"):
         torch.set_num_threads(int(config["threads"]))
     folder = run_folder(config)

@@ -60,6 +60,11 @@ def test_mean_curve_uses_common_epochs() -> None:
     assert mean_curve([]) == {}
 
 
+def test_single_epoch_has_no_curves() -> None:
+    runs = [Run(arm, 0, curve=[{"epoch": 0, "loss": 2.0}]) for arm in ("baseline", "sp")]
+    assert curve_charts(runs) == {}
+
+
 def test_curves_show_each_arm_and_seed(results: Results) -> None:
     charts = curve_charts(results.runs)
     assert "R² of dy" not in charts  # no run recorded it

@@ -21,10 +21,10 @@ from tests.sp_bench.report.test_html_report import HtmlReader
 ALL_METRICS = [metric for task in all_tasks().values() for metric in task.metrics]
 
 
-def write_evaluation(folder: Path, **metrics: float) -> Path:
+def write_evaluation(folder: Path, side: int = 64, data: str = "", **metrics: float) -> Path:
     folder.mkdir()
     result: dict[str, Any] = {
-        "settings": {"backbone": "tiny_resnet"},
+        "settings": {"backbone": "tiny_resnet", "side": side, "data": data or None},
         "checkpoint": {"path": "a.ckpt"},
         "metrics": metrics,
         "seconds": {"knn": 2.0, "jigsaw": 3.0},
@@ -73,6 +73,24 @@ def test_columns_hold_arms_and_backbones(tmp_path, comparison):
     ids = [attributes["id"] for _, attributes in reader.tags if attributes.get("id")]
     assert len(ids) == len(set(ids))
     assert "http" not in page.read_text().replace("http://www.w3.org", "")
+
+
+def test_conditions_are_rows_of_the_table(tmp_path):
+    small = write_evaluation(tmp_path / "a", side=48, data="x/scenes", knn=0.25)
+    large = write_evaluation(tmp_path / "b", side=224, data="y/scenes", knn=0.5)
+    same = write_evaluation(tmp_path / "c", side=48, data="x/scenes", knn=0.5)
+    page, table = write_runs([small, large], tmp_path / "report")
+    text = table.read_text()
+    assert "| image size | 48 px | 224 px |" in text
+    assert "| data | scenes | scenes |" in text
+    assert "| checkpoint | a.ckpt | a.ckpt |" in text
+    warning = "Not comparable across columns: they differ in image size (48 px and 224 px)."
+    assert warning in text and warning in HtmlReader(page.read_text()).text
+    page, table = write_runs([small, same], tmp_path / "report")
+    assert "Not comparable" not in table.read_text() + page.read_text()
+    other = write_evaluation(tmp_path / "d", side=48, data="flowers", knn=0.5)
+    _, table = write_runs([small, other], tmp_path / "report")
+    assert "differ in data (scenes and flowers)." in table.read_text()
 
 
 def test_second_table_uses_longer_baseline(comparison):

@@ -101,3 +101,17 @@ def test_markdown_table_exact_text(results: Results) -> None:
         "| depth \\| RMSE, lower is better | 0.412 | 0.400 | **-0.012** (better) "
         "| [-0.020, -0.004] | 3 |\n"
     )
+
+
+@pytest.mark.parametrize("width", [30, 80, 200])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_printed_table_is_never_cut(results: Results, width: int, terminal: bool) -> None:
+    results = dataclasses.replace(results, longer=results.rows[:1])
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=terminal, no_color=True)
+    print_comparison(results, console)
+    lines = file.getvalue().splitlines()
+    (gain,) = [line for line in lines if "gain over one view" in line]
+    assert "0.131" in gain and "-0.040" in gain and "[-0.061, -0.019]" in gain
+    assert sum("kNN (top-1)" in line for line in lines) == 2
+    assert any("the longer baseline" in line for line in lines)
