@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from sp_plugin.nested import tree_leaves
-from sp_plugin.structures import IMAGE_CHANNELS, Crops, ViewBoxes
+from sp_plugin.nested import container_items, replace_items, tree_items
+from sp_plugin.structures import Crops, ViewBoxes
 from sp_plugin.validation import ConfigError
+from sp_plugin.view_search import find_views, first_view
 
 __all__ = ["SPBatch", "find_views", "first_view", "split_batch", "to_device", "validate_source"]
 
@@ -18,46 +18,12 @@ SPBatch = Crops | ViewBoxes
 """What SP's transforms add to a batch: crops of its images, or the locations of its views."""
 
 
-def first_view(batch: Any) -> Tensor:
-    """The method's first full view: the first floating point (B, C, H, W), depth first.
-
-    Lists of views hold the full ones first, local crops (multi-crop) after them.
-
-    Raises:
-        ConfigError: there is none; the line names the type of the batch.
-
-    >>> full, local = torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 4, 4)
-    >>> first_view([full, local]) is full, first_view(full) is full
-    (True, True)
-    """
-    view: Tensor | None = next(tree_leaves(batch, _is_images), None)
-    if view is None:
-        raise ConfigError(
-            f"batch: a {type(batch).__name__} without images; SP takes floating point (B, 3, H, W)"
-        )
-    return view
-
-
-def find_views(batch: Any) -> list[Tensor]:
-    """All views of a batch, depth first: floating point (B, 3, H, W).
-
-    >>> [view.shape[-1] for view in find_views([[torch.zeros(2, 3, 8, 8)], torch.zeros(2, 3)])]
-    [8]
-    """
-    return list(
-        tree_leaves(batch, lambda item: _is_images(item) and item.shape[1] == IMAGE_CHANNELS)
-    )
-
-
-def _is_images(item: Any) -> bool:
-    return isinstance(item, Tensor) and item.ndim == 4 and item.is_floating_point()
-
-
 def split_batch(batch: Any) -> tuple[Any, SPBatch | None]:
     """Separate the method's own batch from what `SPTransform` or `ViewBoxTransform` has added.
 
     Args:
-        batch: collated samples of a data loader, in any nesting of dicts, lists and tuples.
+        batch: collated samples of a data loader, in any nesting of containers
+            (`sp_plugin.nested`), which are rebuilt as what they are.
 
     Returns:
         The batch that the method would get without SP, and SP's part; None where there is none.
@@ -72,21 +38,20 @@ def split_batch(batch: Any) -> tuple[Any, SPBatch | None]:
     return batch, parts[0] if parts else None
 
 
-def _without_sp(item: Any, parts: list[SPBatch]) -> Any:
+def _without_sp(item: Any, parts: list[SPBatch], outer: tuple[int, ...] = ()) -> Any:
     """The item without SP's samples, which go to ``parts``; the same object where it has none."""
-    if isinstance(item, Mapping):
-        if set(item) == {"views", "sp"}:
-            kind = Crops if "crops" in item["sp"] else ViewBoxes
-            parts.append(kind.from_batch(item["sp"]))
-            return item["views"]
-        entries = {key: _without_sp(value, parts) for key, value in item.items()}
-        changed = any(entries[key] is not value for key, value in item.items())
-        return entries if changed else item
-    if type(item) in (list, tuple):
-        items = [_without_sp(value, parts) for value in item]
-        changed = any(new is not old for new, old in zip(items, item, strict=True))
-        return type(item)(items) if changed else item
-    return item
+    if isinstance(item, Mapping) and set(item.keys()) == {"views", "sp"}:
+        kind = Crops if "crops" in item["sp"] else ViewBoxes
+        parts.append(kind.from_batch(item["sp"]))
+        return item["views"]
+    if id(item) in outer:  # an object that holds itself
+        return item
+    changed = {}
+    for key, value in container_items(item):
+        rest = _without_sp(value, parts, (*outer, id(item)))
+        if rest is not value:
+            changed[key] = rest
+    return replace_items(item, changed) if changed else item
 
 
 def to_device(sp_batch: SPBatch, device: torch.device) -> SPBatch:
@@ -104,14 +69,24 @@ _PARTS: dict[str, tuple[type[SPBatch] | None, str]] = {
 }
 
 
-def validate_source(source: str, sp_batch: SPBatch | None) -> None:
+def validate_source(source: str, sp_batch: SPBatch | None, batch: Any = None) -> None:
     """Check that a batch brings what ``source`` needs.
+
+    Args:
+        source: setting of SP.
+        sp_batch: SP's part of the batch.
+        batch: the rest of it, in which a part that was not recognised is looked for.
 
     Raises:
         ConfigError: the batch lacks it, or brings what another source needs.
     """
     kind, missing = _PARTS[source]
     if sp_batch is None and kind is not None:
+        if (path := _path_of_sp(batch)) is not None:
+            raise ConfigError(
+                f"source: got {source!r}, but SP's part of the batch is at {path!r} by itself; "
+                "keep the sample of SP's transform, {'views': ..., 'sp': ...}, as it is"
+            )
         raise ConfigError(
             f"source: got {source!r}, but the batch brings no {missing}, or take source='view'"
         )
@@ -124,3 +99,10 @@ def validate_source(source: str, sp_batch: SPBatch | None) -> None:
             f"source: got {source!r}, but the data set's {transform} is for source={fitting!r}; "
             f"set source={fitting!r}"
         )
+
+
+def _path_of_sp(batch: Any) -> str | None:
+    """Path of what SP's transforms have added, in a batch whose containers were changed since."""
+    keys = ({"crops", "boxes"}, {"boxes", "flips"})
+    items = tree_items(batch, lambda item: isinstance(item, Mapping) and set(item.keys()) in keys)
+    return next((path for path, _ in items), None)

@@ -6,9 +6,10 @@ The same names are used in YAML, in MMEngine configs, on the command line and in
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sp_plugin.crops.sampler import CropSampler, Range
 from sp_plugin.objective.head import HEADS
@@ -46,6 +47,12 @@ def _num_pairs(key: str, value: Any) -> Any:
     return value if value == ALL else integer(1, _NUM_PAIRS)(key, value)
 
 
+def _view(key: str, value: Any) -> Any:
+    expected = "the place of a view in the batch, its name or path, such as 'images.0', or null"
+    check = non_empty_str(expected) if isinstance(value, str) else integer(0, expected)
+    return check(key, value)
+
+
 def _is_one_range(value: Any) -> bool:
     return not (isinstance(value, tuple) and all(isinstance(end, tuple) for end in value))
 
@@ -56,6 +63,7 @@ _CHECKS: dict[str, Check] = {
     "warmup_fraction": number(0, 1, "a fraction of training in [0, 1]"),
     "cooldown_fraction": number(0, 1, "a fraction of training in [0, 1]"),
     "source": choice(*SOURCES),
+    "view": optional(_view),
     "num_crops": integer(2, "a whole number from 2 to 8", high=8),
     "num_pairs": _num_pairs,
     "crop_size": optional(integer(4, "a number of pixels from 4 up, or null")),
@@ -78,6 +86,8 @@ _CHECKS: dict[str, Check] = {
     "seed": integer(0, "a whole number from 0 up"),
 }
 
+_Config = TypeVar("_Config")
+
 # Other names of a setting that its spelling does not lead to.
 _SYNONYMS = {
     "area": "crop_scale",
@@ -93,6 +103,27 @@ _SYNONYMS = {
 }
 
 
+def _check_names(settings: Mapping[str, Any], extra_names: Sequence[str] = ()) -> None:
+    for key in settings:
+        if key not in _CHECKS:
+            hint = did_you_mean(_SYNONYMS.get(key, key), (*_CHECKS, *extra_names))
+            raise ConfigError(f"{key}: no such setting of SP; {hint}")
+
+
+def _with_checked_names(cls: type[_Config]) -> type[_Config]:
+    """Let the constructor of a dataclass refuse an unknown name as `SPConfig.from_dict` does."""
+    generated = cls.__init__
+
+    @functools.wraps(generated)
+    def __init__(self: _Config, *args: Any, **settings: Any) -> None:  # noqa: N807
+        _check_names(settings)
+        generated(self, *args, **settings)
+
+    setattr(cls, "__init__", __init__)  # noqa: B010 - a generated method
+    return cls
+
+
+@_with_checked_names
 @dataclass(frozen=True)
 class SPConfig:
     """Settings of Spatial Prediction. All are our choice: the paper's values could not be read.
@@ -109,6 +140,9 @@ class SPConfig:
         source: where crops come from. ``view``: the method's first full view, on the device;
             ``image``: the original image, by a transform of the data set; ``host_views``: the views
             that the method makes and encodes itself (then the settings of crops do not apply).
+        view: which tensor of the batch is that view: its place among the batch's views, from 0, or
+            its name or path, such as ``image`` or ``images.0``; null: the largest, the first of
+            equals.
         num_crops: number of crops of each image, 2 to 8; each is encoded once.
         num_pairs: ``all`` pairs of these crops, or a number that is drawn in each step, the same
             ones for the whole batch.
@@ -139,6 +173,9 @@ class SPConfig:
 
     >>> SPConfig(weight=0.5).weight
     0.5
+    >>> SPConfig(wieght=0.5)
+    Traceback (most recent call last):
+    sp_plugin.validation.ConfigError: wieght: no such setting of SP; did you mean 'weight'?
     >>> SPConfig(sharpness="equel")
     Traceback (most recent call last):
     sp_plugin.validation.ConfigError: sharpness: got 'equel', takes one of equal, native
@@ -149,6 +186,7 @@ class SPConfig:
     warmup_fraction: float = 0.07
     cooldown_fraction: float = 0.0
     source: str = "view"
+    view: int | str | None = None
     num_crops: int = 4
     num_pairs: str | int = ALL
     crop_size: int | None = None
@@ -172,6 +210,7 @@ class SPConfig:
         self._check_num_pairs()
         self._check_head()
         self._check_schedules()
+        self._check_fractions()
 
     def _check_num_pairs(self) -> None:
         if self.source == "host_views" or self.num_pairs == ALL:
@@ -196,6 +235,12 @@ class SPConfig:
         for key, does_move in moves.items():
             if does_move:  # the transform of a data set does not know the progress of training
                 raise invalid_value(key, getattr(self, key), "one value where source is 'image'")
+
+    def _check_fractions(self) -> None:
+        most = 1 - self.warmup_fraction
+        if self.cooldown_fraction > most + 1e-9:
+            expected = f"at most {most:.3g} with warmup_fraction {self.warmup_fraction:g}"
+            raise invalid_value("cooldown_fraction", self.cooldown_fraction, expected)
 
     @property
     def _is_antisymmetric(self) -> bool:
@@ -231,10 +276,7 @@ class SPConfig:
         if settings is not None and not isinstance(settings, Mapping):
             raise invalid_value("config", settings, "a mapping of settings or an SPConfig")
         merged = {str(key): value for key, value in {**(settings or {}), **overrides}.items()}
-        for key in merged:
-            if key not in _CHECKS:
-                hint = did_you_mean(_SYNONYMS.get(key, key), (*_CHECKS, *extra_names))
-                raise ConfigError(f"{key}: no such setting of SP; {hint}")
+        _check_names(merged, extra_names)
         return cls(**merged)
 
     def resolve(self, view_size: int) -> ResolvedConfig:

@@ -10,19 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sp_plugin.batch import (
-    SPBatch,
-    find_views,
-    first_view,
-    split_batch,
-    to_device,
-    validate_source,
-)
+from sp_plugin.batch import SPBatch, split_batch, to_device, validate_source
 from sp_plugin.config import SPConfig
 from sp_plugin.features.extraction import FeatureFn
+from sp_plugin.input_check import InputCheck
 from sp_plugin.spatial_prediction import SpatialPrediction
 from sp_plugin.structures import Crops, EncodedViews, SPOutput, ViewBoxes
 from sp_plugin.validation import ConfigError, invalid_value
+from sp_plugin.view_search import find_view, find_views, input_channels, named_views
 from sp_plugin.views.capture import FeatureCapture
 
 __all__ = ["SPSession"]
@@ -89,6 +84,8 @@ class SPSession:
         self._announce = announce
         self._is_configured = False
         self._capture: FeatureCapture | None = None
+        self._input_check: InputCheck | None = None
+        self._channels = input_channels(backbone)
         if self._uses_host_views:
             # The method's own calls are calls of the module, whatever else its backbone offers.
             feature_fn = nn.Module.__call__
@@ -114,27 +111,36 @@ class SPSession:
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy belongs to no backbone: set it before the next call.
-        attached = ("backbone", "_capture", "_sample_view_boxes", "_announce")
+        attached = (
+            "backbone", "_capture", "_input_check", "_sample_view_boxes", "_announce"
+        )  # fmt: skip
         return {**self.__dict__, **dict.fromkeys(attached)}
 
     def install(self) -> None:
-        """Put the hooks of `capture` on the backbone, where ``source`` needs them."""
+        """Put hooks on the backbone: those of `capture`, or of the first steps' `InputCheck`."""
         if self._uses_host_views and self._capture is None:
             self._capture = FeatureCapture(self.backbone, self.config.pool, self.config.layer)
+        if not self._uses_host_views and self._input_check is None:
+            self._input_check = InputCheck(self.backbone)
 
     def remove(self) -> None:
         """Remove these hooks."""
         if self._capture is not None:
             self._capture.remove()
             self._capture = None
+        if self._input_check is not None:
+            self._input_check.remove()
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[None]:
         """Block in which the method encodes its views and SP is called.
 
-        Needed for ``source="host_views"``, without effect for other sources.
+        Needed for ``source="host_views"``. For other sources it limits to the block what is
+        compared with SP's view in the first steps.
         """
         self.install()
+        if self._input_check is not None:
+            self._input_check.forget()
         with self._capture.recording() if self._capture else contextlib.nullcontext():
             yield
 
@@ -150,7 +156,7 @@ class SPSession:
         """SP's output for one training step.
 
         Args:
-            batch: the method's batch on its device: a view (B, 3, H, W), or any nesting of views.
+            batch: the method's batch on its device: a view (B, C, H, W), or any nesting of views.
             sp_batch: SP's part of the batch, from `split`; needed unless ``source`` is ``view``.
             progress: progress of training in [0, 1], for warm-up and cool-down; 1: constant weight.
             step: number of the step, which determines all draws; None: the steps are counted.
@@ -162,8 +168,8 @@ class SPSession:
         """
         if sp_batch is None:
             batch, sp_batch = split_batch(batch)
-        validate_source(self.config.source, sp_batch)
-        view = first_view(batch)
+        validate_source(self.config.source, sp_batch, batch)
+        view = self.find_view(batch)
         if sp_batch is not None:
             sp_batch = to_device(sp_batch, view.device)
         images: Tensor | Crops | EncodedViews
@@ -172,12 +178,23 @@ class SPSession:
         else:
             self._configure(view)
             images = view if sp_batch is None else sp_batch
+            self._check_input(batch, sp_batch)
         if step is not None:
             self.step = step
         rank = _distributed_rank() if rank is None else rank
         out: SPOutput = self.sp(self.backbone, images, step=self.step, rank=rank, progress=progress)
         self.step += 1
+        if self._input_check is not None:
+            self._input_check.forget()  # SP's own calls
         return out
+
+    def find_view(self, batch: Any) -> Tensor:
+        """The method's view (B, C, H, W) that SP takes from a batch.
+
+        Raises:
+            ConfigError: there is none, or none that the setting ``view`` names.
+        """
+        return find_view(batch, self.config.view, self._channels).images
 
     @property
     def _uses_host_views(self) -> bool:
@@ -192,13 +209,21 @@ class SPSession:
         size = self.sp.config.crop_size
         self._say_on(f"{self.config.num_crops} crops of {size} px from the {self.config.source}")
 
+    def _check_input(self, batch: Any, crops: Crops | None) -> None:
+        """In the first steps: compare the view with what the method gives its student."""
+        if self._input_check is None or self._input_check.is_done:
+            return
+        view = find_view(batch, self.config.view, self._channels)
+        views = named_views(batch, self._channels)
+        self._input_check.compare(view, views, crops and crops.pixels)
+
     def _encoded_views(self, batch: Any, view_boxes: ViewBoxes) -> EncodedViews:
         if self._capture is None or not self._capture.is_recording:
             raise ConfigError(
                 "source: got 'host_views', but no calls of the backbone were recorded; run the "
                 "method's step and SP within `with session.capture():`"
             )
-        views = find_views(batch)
+        views = find_views(batch, self._channels)
         encoded = self._capture.collect(views, view_boxes)
         if not self._is_configured:
             selected = self._capture.selected_views

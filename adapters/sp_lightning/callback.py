@@ -24,7 +24,7 @@ from sp_lightning.progress import training_progress
 from sp_lightning.settings_signature import explicit_settings
 from sp_lightning.student import AUTO, find_backbone, find_student_name
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig, SPSession
-from sp_plugin.batch import SPBatch, first_view, split_batch
+from sp_plugin.batch import SPBatch, split_batch
 from sp_plugin.features.extraction import FeatureFn
 from sp_plugin.validation import invalid_value
 
@@ -314,7 +314,7 @@ class SPCallbackMixin:
             batch, self._sp_batch, progress=training_progress(trainer), rank=trainer.global_rank
         )
         metrics = out.loggable_metrics("train_sp_")
-        batch_size = len(first_view(batch))
+        batch_size = len(session.find_view(batch))
         pl_module.log_dict(metrics, on_step=False, on_epoch=True, batch_size=batch_size)
         return out.loss
 

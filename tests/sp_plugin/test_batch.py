@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+import dataclasses
+from collections import OrderedDict, UserDict, namedtuple
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch.utils.data import default_collate
 from torchvision import transforms
 
 from sp_plugin import ConfigError, Crops, SPTransform, ViewBoxes, ViewBoxTransform
-from sp_plugin.batch import find_views, first_view, split_batch, to_device, validate_source
+from sp_plugin.batch import split_batch, to_device, validate_source
 
 Sample = namedtuple("Sample", ["image", "label"])
 
@@ -43,6 +44,47 @@ def boxes_part() -> dict[str, torch.Tensor]:
 def test_batch_without_sp_is_the_same_object(batch: Any):
     rest, sp_batch = split_batch(batch)
     assert rest is batch and sp_batch is None
+
+
+@dataclasses.dataclass
+class LabelledViews:
+    image: Any
+    label: Any
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Sample,
+        LabelledViews,
+        lambda image, label: UserDict(image=image, label=label),
+        lambda image, label: OrderedDict(image=image, label=label),
+    ],
+    ids=["NamedTuple", "dataclass", "UserDict", "OrderedDict"],
+)
+def test_sp_part_leaves_container_type(make):
+    part = crops_part()
+    batch = make({"views": "v", "sp": part}, 1)
+    rest, sp_batch = split_batch(batch)
+    assert type(rest) is type(batch) and rest == make("v", 1)
+    assert torch.equal(sp_batch.boxes, Crops.from_batch(part).boxes)
+
+
+def test_collated_named_tuples_are_split():
+    transform = SPTransform(lambda image: image)
+    samples = [Sample(transform(torch.rand(3, 40, 40)), label) for label in range(3)]
+    rest, sp_batch = split_batch(default_collate(samples))
+    assert type(rest) is Sample and rest.image.shape == (3, 3, 40, 40)
+    assert type(sp_batch) is Crops
+
+
+@pytest.mark.parametrize("source", ["image", "host_views"])
+def test_sp_part_in_changed_sample_is_named(source):
+    for part in (crops_part(), boxes_part()):
+        batch = [{"views": torch.zeros(2), "sp": part, "label": 1}]
+        rest, sp_batch = split_batch(batch)
+        with pytest.raises(ConfigError, match=r"SP's part of the batch is at '0.sp' by itself"):
+            validate_source(source, sp_batch, rest)
 
 
 def test_views_and_labels_keep_identity():
@@ -119,22 +161,6 @@ def test_collated_samples_are_split(wrapper, kind):
     assert type(sp_batch) is kind
     for index, (sample, _) in enumerate(samples):
         assert torch.equal(sp_batch.boxes[:, index], sample["sp"]["boxes"])
-
-
-def test_first_view_skips_other_tensors():
-    view = torch.zeros(2, 3, 8, 8)
-    integers = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
-    assert first_view({"label": torch.zeros(2), "a": [integers, (view, view + 1)]}) is view
-    for batch in ([], {"label": torch.zeros(2)}, integers, torch.zeros(3, 8, 8)):
-        with pytest.raises(ConfigError, match=f"^batch: a {type(batch).__name__} without images"):
-            first_view(batch)
-
-
-def test_find_views_leaves_out_other_tensors():
-    views = [torch.zeros(2, 3, side, side) for side in (8, 4, 6)]
-    mask, labels, integers = torch.zeros(2, 1, 8, 8), torch.zeros(2), torch.zeros(2, 3, 8, 8).int()
-    found = find_views([views[0], {"a": (views[1], mask), "b": labels}, integers, [[views[2]]]])
-    assert len(found) == 3 and all(a is b for a, b in zip(found, views, strict=True))
 
 
 @pytest.mark.parametrize("kind", [Crops, ViewBoxes])

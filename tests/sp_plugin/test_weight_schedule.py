@@ -30,7 +30,8 @@ def _sp(**settings) -> SpatialPrediction:
 
 
 @given(st.floats(0.01, 100), st.floats(0, 1), st.floats(0, 1))
-def test_weight_is_bounded_and_continuous(weight, warmup, cooldown):
+def test_weight_is_bounded_and_continuous(weight, warmup, rest):
+    cooldown = rest * (1 - warmup)
     sp = SpatialPrediction.__new__(SpatialPrediction)
     nn.Module.__init__(sp)
     config = SPConfig(weight=weight, warmup_fraction=warmup, cooldown_fraction=cooldown)
