@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from sp_plugin.batch import SPBatch, split_batch, to_device, validate_source
 from sp_plugin.config import SPConfig
 from sp_plugin.features.extraction import FeatureFn
+from sp_plugin.head_sync import HeadSync, world_size
 from sp_plugin.input_check import InputCheck
+from sp_plugin.progress_check import ProgressCheck
 from sp_plugin.spatial_prediction import SpatialPrediction
 from sp_plugin.structures import Crops, EncodedViews, SPOutput, ViewBoxes
 from sp_plugin.validation import ConfigError, invalid_value
@@ -41,6 +43,9 @@ class SPSession:
             their standard deviations.
         sp: module that was built already, with its own settings; None: built here.
         announce: function that gets the line "SP is on: ..."; None: logged at level INFO.
+        sync_head: whether the head's gradients are averaged over the ranks of torch.distributed, in
+            the backward pass; False where a wrapper does it that holds the head, such as DDP round
+            a module that contains it.
         **settings: settings by name, over those of ``config``.
 
     Attributes:
@@ -72,6 +77,7 @@ class SPSession:
         sample_view_boxes: Callable[[], Tensor | None] | None = None,
         sp: SpatialPrediction | None = None,
         announce: Callable[[str], None] | None = None,
+        sync_head: bool = True,
         **settings: Any,
     ) -> None:
         self.config = sp.user_config if sp else SPConfig.from_dict(config, **settings)
@@ -82,6 +88,8 @@ class SPSession:
         self.step = 0
         self._sample_view_boxes = sample_view_boxes
         self._announce = announce
+        self._sync_head = sync_head
+        self._head_sync: HeadSync | None = None
         self._is_configured = False
         self._capture: FeatureCapture | None = None
         self._input_check: InputCheck | None = None
@@ -92,6 +100,7 @@ class SPSession:
         if sp is None:
             sp = SpatialPrediction.from_backbone(backbone, None, self.config, feature_fn)
         self.sp = sp
+        self._progress_check = ProgressCheck(sp)
         self.install()
 
     split = staticmethod(split_batch)
@@ -112,7 +121,7 @@ class SPSession:
     def __getstate__(self) -> dict[str, Any]:
         # A copy belongs to no backbone: set it before the next call.
         attached = (
-            "backbone", "_capture", "_input_check", "_sample_view_boxes", "_announce"
+            "backbone", "_capture", "_head_sync", "_input_check", "_sample_view_boxes", "_announce"
         )  # fmt: skip
         return {**self.__dict__, **dict.fromkeys(attached)}
 
@@ -130,6 +139,9 @@ class SPSession:
             self._capture = None
         if self._input_check is not None:
             self._input_check.remove()
+        if self._head_sync is not None:
+            self._head_sync.remove()
+            self._head_sync = None
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[None]:
@@ -149,7 +161,7 @@ class SPSession:
         batch: Any,
         sp_batch: SPBatch | None = None,
         *,
-        progress: float = 1.0,
+        progress: float | None = None,
         step: int | None = None,
         rank: int | None = None,
     ) -> SPOutput:
@@ -158,14 +170,16 @@ class SPSession:
         Args:
             batch: the method's batch on its device: a view (B, C, H, W), or any nesting of views.
             sp_batch: SP's part of the batch, from `split`; needed unless ``source`` is ``view``.
-            progress: progress of training in [0, 1], for warm-up and cool-down; 1: constant weight.
+            progress: progress of training in [0, 1], for warm-up and cool-down; None:
+                constant weight.
             step: number of the step, which determines all draws; None: the steps are counted.
             rank: rank of this process; None: from torch.distributed, 0 without it.
 
         Raises:
-            ConfigError: a batch without views or without what ``source`` needs; or a method whose
-                views cannot be used.
+            ConfigError: a batch without views or without what ``source`` needs; a method whose
+                views cannot be used; or a progress that is none.
         """
+        progress = self._progress_check(progress, self.step if step is None else step)
         if sp_batch is None:
             batch, sp_batch = split_batch(batch)
         validate_source(self.config.source, sp_batch, batch)
@@ -181,6 +195,8 @@ class SPSession:
             self._check_input(batch, sp_batch)
         if step is not None:
             self.step = step
+        if self._sync_head and self._head_sync is None and world_size() > 1:
+            self._head_sync = HeadSync(self.sp)
         rank = _distributed_rank() if rank is None else rank
         out: SPOutput = self.sp(self.backbone, images, step=self.step, rank=rank, progress=progress)
         self.step += 1

@@ -54,6 +54,9 @@ class SpatialPrediction(nn.Module):
         feature_fn: ``feature_fn(backbone, crops)`` for a backbone whose features are not what
             calling it gives; see `sp_plugin.features.extraction.extract_features`.
 
+    Attributes:
+        is_loaded: whether a state dict was loaded, as in a resumed run.
+
     Raises:
         ConfigError: an unknown setting or a bad value.
 
@@ -85,6 +88,8 @@ class SpatialPrediction(nn.Module):
         # A head of weight 0 must have no gradient at all: zeros would still enter the sum of a
         # clipped norm, and move its last bit.
         self.head.requires_grad_(self.config.weight > 0)
+        self.is_loaded = False
+        self.register_load_state_dict_post_hook(_mark_loaded)
 
     @classmethod
     def from_backbone(
@@ -316,3 +321,7 @@ class SpatialPrediction(nn.Module):
         if crops.shape[-2:] == size:  # else: cut before it was known what the backbone takes
             return crops
         return F.interpolate(crops, size, mode="bilinear", antialias=True)
+
+
+def _mark_loaded(sp: SpatialPrediction, _: Any) -> None:
+    sp.is_loaded = True

@@ -229,6 +229,7 @@ class SPCallbackMixin:
             sp=sp,
             sample_view_boxes=self._sampled_view_boxes,
             announce=self.announce or _rank_zero_info(pl_module),
+            sync_head=False,  # a part of the module, which the Trainer wraps
         )
         self.session.step = before.step if before else 0
         self._owner = weakref.ref(pl_module)

@@ -153,6 +153,7 @@ class SPMixin:
                 sp=self.sp,
                 sample_view_boxes=_sample_view_boxes,
                 announce=functools.partial(print_log, logger="current"),
+                sync_head=False,  # a part of the module that the framework wraps
             )
         return self._session
 

@@ -331,6 +331,7 @@ def test_distributed_rank_is_the_default(monkeypatch):
     expected = session(images, step=5, rank=3).boxes
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 3)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 1)
     assert torch.equal(session(images, step=5).boxes, expected)
 
 
