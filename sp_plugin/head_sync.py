@@ -40,7 +40,9 @@ class HeadSync:
                 if not _is_sharded(value):
                     distributed.broadcast(value.data, src=0)
         self._handles = [
-            parameter.register_post_accumulate_grad_hook(_average_gradient)
+            parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+                _average_gradient
+            )
             for parameter in module.parameters()
             if parameter.requires_grad
         ]

@@ -60,12 +60,13 @@ class ProgressCheck:
         return value
 
     def _in_range(self, progress: Any) -> float:
-        if isinstance(progress, bool) or not isinstance(progress, Real) or math.isnan(progress):
+        is_number = isinstance(progress, Real) and not isinstance(progress, bool)
+        if not is_number or math.isnan(value := float(progress)):
             raise invalid_value("progress", progress, _EXPECTED)
-        if not -1e-6 <= progress <= 1 + 1e-6 and not self._is_out_of_range:
+        if not -1e-6 <= value <= 1 + 1e-6 and not self._is_out_of_range:
             self._is_out_of_range = True
-            log.warning("SP: progress is %.3g, and counts as 0 or 1; it is %s", progress, _EXPECTED)
-        return min(1.0, max(0.0, float(progress)))
+            log.warning("SP: progress is %.3g, and counts as 0 or 1; it is %s", value, _EXPECTED)
+        return min(1.0, max(0.0, value))
 
     def _note(self, value: float, step: int) -> None:
         if self._num_same > STILL_STEPS:

@@ -89,7 +89,7 @@ class SpatialPrediction(nn.Module):
         # clipped norm, and move its last bit.
         self.head.requires_grad_(self.config.weight > 0)
         self.is_loaded = False
-        self.register_load_state_dict_post_hook(_mark_loaded)
+        self.register_load_state_dict_post_hook(_mark_loaded)  # type: ignore[no-untyped-call]
 
     @classmethod
     def from_backbone(

@@ -142,7 +142,7 @@ def test_error_message_exact_text(settings, line):
 
 
 @pytest.mark.parametrize("build", [SPConfig, lambda **settings: SPConfig.from_dict(settings)])
-def test_misspelled_argument_suggests_nearest(build):
+def test_misspelled_argument_gets_nearest(build):
     with pytest.raises(ConfigError, match=r"^wieght: no such setting of SP; did you mean 'weight'"):
         build(wieght=1)
     with pytest.raises(ConfigError, match=r"^decay: .*did you mean 'cooldown_fraction'\?$"):

@@ -74,7 +74,7 @@ def test_replaced_container_keeps_its_type(name):
         assert changed["missing"] == []
 
 
-def test_mapping_without_assignment_becomes_dict():
+def test_read_only_mapping_becomes_dict():
     changed = replace_items(types.MappingProxyType({"a": 1, "b": 2}), {"a": 3})
     assert changed == {"a": 3, "b": 2}
 
