@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sp_plugin.config import SPConfig
 from sp_plugin.crops.resize import crop_resize
 from sp_plugin.crops.sampler import CropSampler
+from sp_plugin.nonfinite_steps import Replay, replay
 from sp_plugin.objective.head import SPHead
 from sp_plugin.objective.loss import SPLoss
 from sp_plugin.objective.targets import TARGET_ENCODINGS, TargetEncoder, TargetEncoding
@@ -29,6 +30,7 @@ __all__ = [
     "Crops",
     "EncodedViews",
     "ImageCrops",
+    "Replay",
     "SPConfig",
     "SPHead",
     "SPLoss",
@@ -41,6 +43,7 @@ __all__ = [
     "ViewBoxTransform",
     "ViewBoxes",
     "crop_resize",
+    "replay",
 ]
 
 

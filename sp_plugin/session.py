@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,10 +16,11 @@ from sp_plugin.config import SPConfig
 from sp_plugin.features.extraction import FeatureFn
 from sp_plugin.head_sync import HeadSync, world_size
 from sp_plugin.input_check import InputCheck
+from sp_plugin.nonfinite_steps import NonfiniteRecorder
 from sp_plugin.progress_check import ProgressCheck
 from sp_plugin.spatial_prediction import SpatialPrediction
 from sp_plugin.structures import Crops, EncodedViews, SPOutput, ViewBoxes
-from sp_plugin.validation import ConfigError, invalid_value
+from sp_plugin.validation import ConfigError, choice, invalid_value
 from sp_plugin.view_search import find_view, find_views, input_channels, named_views
 from sp_plugin.views.capture import FeatureCapture
 
@@ -46,6 +48,10 @@ class SPSession:
         sync_head: whether the head's gradients are averaged over the ranks of torch.distributed, in
             the backward pass; False where a wrapper does it that holds the head, such as DDP round
             a module that contains it.
+        on_nonfinite: where SP's loss or features are not finite the step goes on without SP;
+            ``skip``: it is counted in ``skipped_fraction``; ``record``: also kept in a file, see
+            `sp_plugin.nonfinite_steps`.
+        record_folder: folder of these files.
         **settings: settings by name, over those of ``config``.
 
     Attributes:
@@ -78,6 +84,8 @@ class SPSession:
         sp: SpatialPrediction | None = None,
         announce: Callable[[str], None] | None = None,
         sync_head: bool = True,
+        on_nonfinite: str = "skip",
+        record_folder: str | Path = "sp_nonfinite",
         **settings: Any,
     ) -> None:
         self.config = sp.user_config if sp else SPConfig.from_dict(config, **settings)
@@ -101,6 +109,8 @@ class SPSession:
             sp = SpatialPrediction.from_backbone(backbone, None, self.config, feature_fn)
         self.sp = sp
         self._progress_check = ProgressCheck(sp)
+        records = choice("skip", "record")("on_nonfinite", on_nonfinite) == "record"
+        self._recorder = NonfiniteRecorder(record_folder) if records else None
         self.install()
 
     split = staticmethod(split_batch)
@@ -121,7 +131,8 @@ class SPSession:
     def __getstate__(self) -> dict[str, Any]:
         # A copy belongs to no backbone: set it before the next call.
         attached = (
-            "backbone", "_capture", "_head_sync", "_input_check", "_sample_view_boxes", "_announce"
+            "backbone", "_capture", "_head_sync", "_input_check", "_recorder",
+            "_sample_view_boxes", "_announce",
         )  # fmt: skip
         return {**self.__dict__, **dict.fromkeys(attached)}
 
@@ -133,7 +144,9 @@ class SPSession:
             self._input_check = InputCheck(self.backbone)
 
     def remove(self) -> None:
-        """Remove these hooks."""
+        """Remove these hooks; what is to be recorded of the last steps is written."""
+        if self._recorder is not None:
+            self._recorder.flush()
         if self._capture is not None:
             self._capture.remove()
             self._capture = None
@@ -199,6 +212,9 @@ class SPSession:
             self._head_sync = HeadSync(self.sp)
         rank = _distributed_rank() if rank is None else rank
         out: SPOutput = self.sp(self.backbone, images, step=self.step, rank=rank, progress=progress)
+        if self._recorder is not None:
+            call = {"step": self.step, "rank": rank, "progress": progress}
+            self._recorder.note(out, images, self.sp.config, **call)
         self.step += 1
         if self._input_check is not None:
             self._input_check.forget()  # SP's own calls
