@@ -81,7 +81,7 @@ class InputCheck:
         self._stem_calls: list[Tensor] = []
         self._sp_comes_first: bool | None = None  # in a step; known from the second call on
         self._previous: _Taken | None = None
-        self._lines: list[str] = []
+        self._differences: list[tuple[str, str, str]] = []
         self._num_compared = self._num_steps = 0
         self._handles = [_add_hook(backbone, self._calls)]
         # A method may call its student by a method of its own (timm's forward_features): then its
@@ -122,11 +122,11 @@ class InputCheck:
         self._num_steps += 1
         if inputs and taken:
             self._num_compared += 1
-            if line := _difference(inputs, taken):
-                self._lines.append(line)
+            if difference := _difference(inputs, taken):
+                self._differences.append(difference)
         if self._num_compared == STEPS or self._num_steps > STEPS:
-            if len(self._lines) == STEPS:
-                log.warning("%s", self._lines[0])
+            if len(self._differences) == STEPS:
+                log.warning("SP: the student gets %s, but SP %s; %s", *self._differences[0])
             self.remove()
 
 
@@ -143,8 +143,8 @@ def _add_hook(module: nn.Module, calls: list[Tensor]) -> RemovableHandle:
 
 
 @torch.no_grad()
-def _difference(inputs: list[Tensor], taken: _Taken) -> str | None:
-    """The line to log where no input of the student is like what SP takes; None where one is."""
+def _difference(inputs: list[Tensor], taken: _Taken) -> tuple[str, str, str] | None:
+    """What the student gets, what SP takes, and what to do; None where an input is like SP's."""
     (path, view), views, crops = taken
     pixels = view if crops is None else crops
     for images in inputs:
