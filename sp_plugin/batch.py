@@ -40,7 +40,8 @@ def split_batch(batch: Any) -> tuple[Any, SPBatch | None]:
 
 def _without_sp(item: Any, parts: list[SPBatch], outer: tuple[int, ...] = ()) -> Any:
     """The item without SP's samples, which go to ``parts``; the same object where it has none."""
-    if isinstance(item, Mapping) and set(item.keys()) == {"views", "sp"}:
+    is_sample = isinstance(item, Mapping) and set(item.keys()) == {"views", "sp"}
+    if is_sample and isinstance(item["sp"], Mapping):
         kind = Crops if "crops" in item["sp"] else ViewBoxes
         parts.append(kind.from_batch(item["sp"]))
         return item["views"]

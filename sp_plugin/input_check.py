@@ -167,9 +167,7 @@ def _difference(inputs: list[Tensor], taken: _Taken) -> tuple[str, str, str] | N
             else "name another view by view=, or resize, normalise and augment the batch before "
             "the training step, or take source='image'"
         )
-    return (
-        f"SP: the student gets {_described(images)}, but SP {source} {_described(pixels)}; {hint}"
-    )
+    return _described(images), f"{source} {_described(pixels)}", hint
 
 
 def _has_pixels_of(images: Tensor, view: Tensor) -> bool:

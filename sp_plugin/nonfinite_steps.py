@@ -131,7 +131,7 @@ def _crops_of(record: dict[str, Any], config: ResolvedConfig) -> Crops | None:
 def _select(crops: Crops, indices: Tensor) -> Crops:
     """The crops of some images."""
     k, count = crops.boxes.shape[:2]
-    pixels = crops.pixels.unflatten(0, (k, count))[:, indices].flatten(0, 1)
+    pixels = crops.pixels.reshape(k, count, *crops.pixels.shape[1:])[:, indices].flatten(0, 1)
     return Crops(crops.boxes[:, indices], pixels)
 
 
@@ -182,8 +182,8 @@ class NonfiniteRecorder:
             event = None
             if is_left_out.is_cuda:
                 is_left_out = is_left_out.to("cpu", non_blocking=True)
-                event = torch.cuda.Event()
-                event.record()  # type: ignore[no-untyped-call]
+                event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                event.record()
         record = {"format": FORMAT, **call, "config": config.asdict(), "source": config.source}
         self._steps.append(_Step(is_left_out, event, {**record, **values}))
         while self._steps and self._is_known(self._steps[0]):
@@ -205,7 +205,7 @@ class NonfiniteRecorder:
     def _write(self, step: _Step) -> None:
         if not step.is_left_out or len(self.files) >= MAX_FILES:
             return
-        record = {
+        record: dict[str, Any] = {
             key: value.cpu() if isinstance(value, Tensor) else value
             for key, value in step.record.items()
         }
@@ -236,7 +236,8 @@ def _kept(given: Tensor | Crops | EncodedViews) -> dict[str, Any]:
         return _values(indices, size, boxes=kept)
     if isinstance(given, Crops):
         k, size = given.boxes.shape[:2]
-        indices = _largest(given.pixels.unflatten(0, (k, size)).transpose(0, 1))
+        by_crop = given.pixels.reshape(k, size, -1)
+        indices = _largest(by_crop.transpose(0, 1))
         crops = _select(given, indices)
         return _values(indices, size, boxes=crops.boxes, pixels=crops.pixels)
     indices = _largest(given)
