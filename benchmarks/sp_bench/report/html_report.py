@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from sp_bench.report.comparison_table import comparison_table, headline_rows
 from sp_bench.report.forest_plot import forest_charts
 from sp_bench.report.learning_curves import curve_charts
 from sp_bench.report.mpl_style import png, svg
+from sp_bench.report.number_format import metric_name
 from sp_bench.report.pair_controls import is_control, pair_controls
 from sp_bench.report.prediction_figure import PairExamples, draw_examples
-from sp_bench.results import Results, write_text
+from sp_bench.results import Results, Row, write_text
 
 
 def write_report(results: Results, examples: PairExamples | None, path: Path) -> None:
@@ -46,6 +47,7 @@ def render(results: Results, examples: PairExamples | None = None) -> str:
         longer_epochs=metadata.longer_epochs(results.runs),
         controls=pair_controls(results),
         others=comparison_table(others, with_chance=True),
+        failed=failed_probes(others),
         forests=inline_charts(forest_charts(results, rows)),
         curves=inline_charts(curve_charts(results.runs)),
         examples=png(draw_examples(examples)) if examples is not None else None,
@@ -59,6 +61,18 @@ def render(results: Results, examples: PairExamples | None = None) -> str:
         versions=metadata.facts_table(results.versions),
         machine=metadata.facts_table(results.machine),
     )
+
+
+def failed_probes(rows: Iterable[Row]) -> list[str]:
+    """Names of the metrics whose probe predicts far worse than the mean of the targets.
+
+    An MLP that is fitted on few pairs can have an R2 far below -1.
+    """
+    return [
+        metric_name(row.metric)
+        for row in rows
+        if not row.metric.percent and row.metric.higher_is_better and min(row.baseline, row.sp) < -1
+    ]
 
 
 def render_template(name: str, **values: Any) -> str:

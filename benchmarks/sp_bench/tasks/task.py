@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
@@ -111,7 +113,10 @@ def run_task(task: Task, context: TaskContext) -> dict[str, float]:
         with (
             private_rng(EVALUATION_SEED, context.backbone.device),
             threadpool_limits(torch.get_num_threads()),
+            warnings.catch_warnings(),
         ):
+            # Probes stop at a fixed number of iterations, for all backbones alike.
+            warnings.simplefilter("ignore", ConvergenceWarning)
             metrics = task.run(context)
     except UnmeasurableError as error:
         log.warning("task %s, seed %d: not measured: %s", task.name, context.seed, error)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 from html import escape
 from html.parser import HTMLParser
@@ -10,7 +11,7 @@ import torch
 from sp_bench.report.comparison_table import comparison_table, headline_rows
 from sp_bench.report.html_report import render, write_report
 from sp_bench.report.prediction_figure import PairExamples
-from sp_bench.results import Results
+from sp_bench.results import MetricSpec, Results, Row
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
@@ -159,3 +160,13 @@ def test_cost_note_states_crops_and_compute(
     text = HtmlReader(render(results)).text
     assert note in text and "does not train longer" not in text
     assert "SP and the longer baseline" in text
+
+
+def test_failed_probe_has_a_note(results: Results) -> None:
+    note = "The probe failed, with R² below -1"
+    assert note not in render(results)
+    mlp = MetricSpec("pair_dx_mlp", "pair: dx, MLP", headline=False)
+    rows = [*results.rows, Row(mlp, -58.0, -1.5, 57.0, -675.0, 789.0, 2)]
+    page = render(dataclasses.replace(results, rows=rows))
+    assert f"{note}, so that these differences mean nothing" in page
+    assert "more images: pair: dx, MLP." in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -46,6 +47,19 @@ def test_task_leaves_backbone_and_rng(task, net, splits_for_task, make_context, 
     assert [part.training for part in net.modules()] == modes
     assert all(torch.equal(state[key], value) for key, value in net.state_dict().items())
     assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_short_fits_give_no_warnings(net, splits_for_task, make_context):
+    from sklearn.exceptions import ConvergenceWarning
+
+    def fit(context):
+        warnings.warn("lbfgs failed to converge", ConvergenceWarning, stacklevel=1)
+        return {"x": 1.0}
+
+    task = Task("short", (MetricSpec("x", "x"),), fit)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert run_task(task, make_context(net, splits_for_task(TASKS[0]))) == {"x": 1.0}
 
 
 def test_names_keys_and_labels_are_unique():
