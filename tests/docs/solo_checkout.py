@@ -13,7 +13,7 @@ from small_data import make_images
 _SMALL = {
     "max_epochs": 1,
     "accelerator": "cpu",
-    "devices": [0],
+    "devices": "1",  # text: solo-learn takes its length
     "strategy": "auto",
     "precision": 32,
     "sync_batchnorm": False,
@@ -37,14 +37,9 @@ def put_solo(folder: Path) -> None:
     for split in ("train", "val"):
         make_images(folder / "images" / split, classes=5, count=4)
     images = {"train_path": f"{folder}/images/train", "val_path": f"{folder}/images/val"}
-    for name in (
-        "pretrain/cifar/simclr",
-        "pretrain/imagenet-100/byol",
-        "linear/imagenet-100/simclr",
-    ):
+    for name in _FILES:
         path = folder / "scripts" / f"{name}.yaml"
         own = OmegaConf.load(path)
         small = {**_SMALL, "data": {**_SMALL["data"], **images}}
         own.update(OmegaConf.merge(own, small))
-        own.devices = [0]
         OmegaConf.save(own, path)
