@@ -143,7 +143,8 @@ def find_layer(backbone: nn.Module, layer: str) -> nn.Module:
     """
     parts: dict[str, nn.Module] = dict(backbone.named_modules())
     if layer not in parts:
-        raise ConfigError(f"layer: the backbone has no {layer!r}; {did_you_mean(layer, parts)}")
+        names = filter(None, parts)  # the backbone itself has the name ""
+        raise ConfigError(f"layer: the backbone has no {layer!r}; {did_you_mean(layer, names)}")
     return parts[layer]
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sp_plugin import ConfigError
-from sp_plugin.features.extraction import extract_features
+from sp_plugin.features.extraction import extract_features, find_layer
 
 
 class _Net(nn.Module):
@@ -61,6 +61,12 @@ def test_misspelled_layer_suggests_nearest():
     with pytest.raises(ConfigError) as caught:
         extract_features(_Net(), IMAGES, layer="stage.0")
     assert str(caught.value) == "layer: the backbone has no 'stage.0'; did you mean 'stages.0'?"
+
+
+def test_known_layers_have_names() -> None:
+    with pytest.raises(ConfigError) as caught:
+        find_layer(nn.Sequential(nn.ReLU()), "far from all")
+    assert str(caught.value) == "layer: the backbone has no 'far from all'; known are 0"
 
 
 def test_layer_never_called_is_refused():
