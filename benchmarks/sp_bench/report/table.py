@@ -118,8 +118,9 @@ class Table:
         table = self.to_console()
         probe = console.options.update(max_width=_WIDEST)
         natural = Measurement.get(console, probe, table).maximum
-        table.caption = textwrap.fill(self.note, max(console.width, 40)) or None
-        wide = Console(width=max(natural, 40), force_terminal=True, file=io.StringIO())
+        natural = max(natural, 40)
+        table.caption = textwrap.fill(self.note, min(natural, max(console.width, 40))) or None
+        wide = Console(width=natural, force_terminal=True, file=io.StringIO())
         with wide.capture() as drawn:
             wide.print(table)
         # rich limits what it prints to the width of the console, unless it is text.
