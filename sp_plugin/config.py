@@ -188,7 +188,7 @@ class SPConfig:
     source: str = "view"
     view: int | str | None = None
     num_crops: int = 4
-    num_pairs: str | int = ALL
+    num_pairs: int | str = ALL
     crop_size: int | None = None
     crop_scale: Range | tuple[Range, Range] | None = None
     crop_ratio: Range = (3 / 4, 4 / 3)

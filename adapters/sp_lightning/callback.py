@@ -9,7 +9,7 @@ import importlib
 import logging
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -67,10 +67,17 @@ class SPCallbackMixin:
     sp_class: type[SpatialPrediction] = SpatialPrediction
     announce: Callable[[str], None] | None = None
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> SPCallbackMixin:
+    @explicit_settings
+    def __new__(
+        cls,
+        backbone: str = AUTO,
+        config: SPConfig | Mapping[str, Any] | None = None,
+        feature_fn: FeatureFn | None = None,
+        **settings: Any,
+    ) -> Any:
         # A Trainer expects the Callback of its own package, which may be loaded by now only.
         owner: Any = cls
-        return cast(SPCallbackMixin, object.__new__(with_packages(owner, loaded_packages())))
+        return object.__new__(with_packages(owner, loaded_packages()))
 
     @explicit_settings
     def __init__(

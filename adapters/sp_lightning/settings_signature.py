@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from sp_plugin import SPConfig
 
-_Init = TypeVar("_Init", bound=Callable[..., None])
+_Init = TypeVar("_Init", bound=Callable[..., Any])
 
 
 def explicit_settings(init: _Init) -> _Init:

@@ -171,3 +171,24 @@ def test_ddp_ranks_stay_in_sync(kit: Any, weight: float, tmp_path: Any) -> None:
     assert all(torch.equal(first["state"][key], second["state"][key]) for key in parameters)
     assert kit.same(first["head"], second["head"])
     assert kit.same(run(), trained) is (weight == 0)
+
+
+@pytest.mark.parametrize("change", ("groups", "optimizers"))
+def test_changed_optimizers_are_the_frameworks_matter(kit: Any, change: str, tmp_path: Any) -> None:
+    """A plain checkpoint that does not fit raises what it raises without SP."""
+    kit.fit(kit.new("teacher"), max_epochs=1).save_checkpoint(tmp_path / "plain.ckpt")
+    checkpoint = torch.load(tmp_path / "plain.ckpt", weights_only=False)
+    if change == "groups":
+        del checkpoint["optimizer_states"][0]["param_groups"][0]
+    else:
+        checkpoint["optimizer_states"] = []
+    torch.save(checkpoint, tmp_path / "plain.ckpt")
+    messages = []
+    for callbacks in ([], [SPCallback("student", weight=0)]):
+        try:
+            kit.fit(kit.new("teacher"), *callbacks, ckpt_path=tmp_path / "plain.ckpt")
+            messages.append("")
+        except Exception as error:
+            messages.append(f"{type(error).__name__}: {error}")
+    assert messages[0] == messages[1]
+    assert change != "groups" or "parameter group" in messages[0]
