@@ -174,7 +174,7 @@ def test_ddp_ranks_stay_in_sync(kit: Any, weight: float, tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize("change", ("groups", "optimizers"))
-def test_changed_optimizers_are_the_frameworks_matter(kit: Any, change: str, tmp_path: Any) -> None:
+def test_changed_groups_raise_as_without_sp(kit: Any, change: str, tmp_path: Any) -> None:
     """A plain checkpoint that does not fit raises what it raises without SP."""
     kit.fit(kit.new("teacher"), max_epochs=1).save_checkpoint(tmp_path / "plain.ckpt")
     checkpoint = torch.load(tmp_path / "plain.ckpt", weights_only=False)
