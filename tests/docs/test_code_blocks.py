@@ -161,6 +161,17 @@ def mm_config(one: Block, folder: Path) -> None:
     assert DATASETS.build(config.train_dataloader.dataset)[0]
 
 
+def cli_entry(one: Block, folder: Path) -> None:
+    """A callback in LightningCLI's file; the tests of the callback pass one to the CLI itself."""
+    del folder
+    import sp_lightning
+    from omegaconf import OmegaConf
+
+    (entry,) = OmegaConf.create(one.text).trainer.callbacks
+    name = entry.class_path.removeprefix("sp_lightning.")
+    assert getattr(sp_lightning, name)(**entry.init_args).config.weight == 0.3
+
+
 def same_as_page(one: Block, folder: Path) -> None:
     """README's lines are those that MMSelfSup's page starts with."""
     del folder
@@ -232,6 +243,7 @@ EXAMPLES = [
     Example(LIGHTNING, "sp_lightly", trainer),
     Example(LIGHTNING, 'SPCallback(source="host_views")', trainer),
     Example(LIGHTNING, "feature_fn", trainer),
+    Example(LIGHTNING, "class_path", cli_entry),
     Example(MM, "algorithm={{_base_.model}}, sp=dict())", mm_config),
     Example(MM, 'imports=["sp_mmselfsup.patches"]', mm_config),
     Example(MM, "mmcls.CustomDataset", mm_config),
