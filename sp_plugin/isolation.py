@@ -31,6 +31,7 @@ __all__ = [
     "hash_seed",
     "make_generator",
     "private_rng",
+    "restored_modes",
     "rng_fingerprint",
 ]
 
@@ -171,11 +172,17 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
     >>> [part.training for part in net]
     [True, False]
     """
+    with restored_modes(module), torch.no_grad():
+        module.eval()
+        yield
+
+
+@contextlib.contextmanager
+def restored_modes(module: nn.Module) -> Iterator[None]:
+    """Block after which each submodule is in training or evaluation mode as it was before."""
     modes = [(part, part.training) for part in module.modules()]
     try:
-        module.eval()
-        with torch.no_grad():
-            yield
+        yield
     finally:
         # By `train`, which may do more than set a flag: timm's LeViT and similar models cache the
         # position biases of evaluation until then, and would evaluate with stale ones.

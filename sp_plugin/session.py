@@ -107,6 +107,10 @@ class SPSession:
             feature_fn = nn.Module.__call__
         if sp is None:
             sp = SpatialPrediction.from_backbone(backbone, None, self.config, feature_fn)
+        if self._uses_host_views and sp.layout is not None and sp.layout.is_masked:
+            name = type(backbone).__name__
+            expected = f"'view' or 'image' with {name}, which masks what it is called on"
+            raise invalid_value("source", self.config.source, expected)
         self.sp = sp
         self._progress_check = ProgressCheck(sp)
         records = choice("skip", "record")("on_nonfinite", on_nonfinite) == "record"
@@ -139,7 +143,9 @@ class SPSession:
     def install(self) -> None:
         """Put hooks on the backbone: those of `capture`, or of the first steps' `InputCheck`."""
         if self._uses_host_views and self._capture is None:
-            self._capture = FeatureCapture(self.backbone, self.config.pool, self.config.layer)
+            self._capture = FeatureCapture(
+                self.backbone, self.config.pool, self.config.layer, self.sp.layout
+            )
         if not self._uses_host_views and self._input_check is None:
             self._input_check = InputCheck(self.backbone)
 
@@ -282,8 +288,10 @@ class SPSession:
             self.sp.calibrate_targets(boxes[:, selected])
 
     def _say_on(self, crops: str) -> None:
-        announce = self._announce or log.info
-        announce(f"SP is on: {self.config.describe_weight()}, {crops}")
+        line = f"SP is on: {self.config.describe_weight()}, {crops}"
+        if self.sp.layout is not None:
+            line += f"; {self.sp.layout.describe(type(self.backbone).__name__, self.config.pool)}"
+        (self._announce or log.info)(line)
 
 
 def _distributed_rank() -> int:

@@ -26,7 +26,8 @@ from torch.nn import functional as F
 from sp_plugin.config import DEFAULT_VIEW_SIZE, ResolvedConfig, SPConfig
 from sp_plugin.crops.sampler import sample_crops
 from sp_plugin.features.extraction import FeatureFn, extract_features
-from sp_plugin.features.input_size import find_input_size
+from sp_plugin.features.input_size import BackboneSpec, find_input_size
+from sp_plugin.features.layout import FeatureLayout
 from sp_plugin.gradient_balance import GradientBalance, is_measurement_step
 from sp_plugin.isolation import frozen_running_stats, hash_seed, make_generator, private_rng
 from sp_plugin.objective.head import SPHead
@@ -78,6 +79,7 @@ class SpatialPrediction(nn.Module):
         super().__init__()
         self.feature_dim = feature_dim
         self.feature_fn = feature_fn
+        self.layout: FeatureLayout | None = None  # of the backbone, once it was run
         self.user_config = SPConfig.from_dict(config)
         self._apply_config(self.user_config.resolve(DEFAULT_VIEW_SIZE))
         self.targets = TargetEncoder(self.sampler, self.config.target_encoding)
@@ -120,7 +122,7 @@ class SpatialPrediction(nn.Module):
         preferred = config.resolve(view_size).crop_size
         spec = find_input_size(backbone, preferred, config.pool, config.layer, feature_fn)
         sp = cls(spec.feature_dim, config, feature_fn)
-        sp._set_view_size(view_size, spec.input_size)
+        sp._apply_spec(view_size, spec)
         return sp.to(next((p.device for p in backbone.parameters()), torch.device("cpu")))
 
     def configure_for(self, backbone: nn.Module, view_size: int) -> SpatialPrediction:
@@ -132,11 +134,12 @@ class SpatialPrediction(nn.Module):
         config = self.user_config
         preferred = config.resolve(view_size).crop_size
         spec = find_input_size(backbone, preferred, config.pool, config.layer, self.feature_fn)
-        return self._set_view_size(view_size, spec.input_size)
+        return self._apply_spec(view_size, spec)
 
-    def _set_view_size(self, view_size: int, crop_size: int) -> SpatialPrediction:
+    def _apply_spec(self, view_size: int, spec: BackboneSpec) -> SpatialPrediction:
+        self.layout = spec.layout
         resolved = self.user_config.resolve(view_size)
-        self._apply_config(dataclasses.replace(resolved, crop_size=crop_size))
+        self._apply_config(dataclasses.replace(resolved, crop_size=spec.input_size))
         std = TargetEncoder(self.sampler, self.config.target_encoding).std
         self.targets.set_std(std)
         return self
@@ -261,7 +264,12 @@ class SpatialPrediction(nn.Module):
                 guards.enter_context(frozen_running_stats(backbone))
             try:
                 features = extract_features(
-                    backbone, pixels, self.config.pool, self.config.layer, self.feature_fn
+                    backbone,
+                    pixels,
+                    self.config.pool,
+                    self.config.layer,
+                    self.feature_fn,
+                    self.layout,
                 )
             except (ConfigError, torch.OutOfMemoryError):
                 raise

@@ -72,8 +72,12 @@ class FrozenBackbone:
     ) -> None:
         self.device = torch.device(device)
         self.backbone = _to_device(self.device, backbone)
-        self.side, self.feature_dim = find_input_size(self.backbone, side, pool, layer)
-        self.crop_size = find_input_size(self.backbone, crop_size, pool, layer).input_size
+        spec, crop_spec = (
+            find_input_size(self.backbone, size, pool, layer, in_training=False)
+            for size in (side, crop_size)
+        )
+        self.side, self.feature_dim = spec.input_size, spec.feature_dim
+        self.crop_size, self._layout = crop_spec.input_size, spec.layout
         self.pool, self.layer = pool, layer
         self.batch_size, self.workers = batch_size, workers
         self._cache: WeakKeyDictionary[ImageDataset, dict[str, Any]] = WeakKeyDictionary()
@@ -119,7 +123,10 @@ class FrozenBackbone:
             UnmeasurableError: a feature is not finite.
         """
         return self._run(
-            images, lambda batch: extract_features(self.backbone, batch, self.pool, self.layer)
+            images,
+            lambda batch: extract_features(
+                self.backbone, batch, self.pool, self.layer, layout=self._layout
+            ),
         )
 
     def extract_maps(self, images: Tensor, layer: str | None = None) -> Tensor:

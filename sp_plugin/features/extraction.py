@@ -1,32 +1,30 @@
-"""Extraction: pooled features (B, D) from whatever a backbone returns.
+"""Extraction: pooled features (B, D) of images, from any backbone.
 
-Backbones return vectors (B, D), tokens (B, N, D) with or without class and register tokens, maps
-(B, C, H, W) or (B, H, W, C), tuples and lists of these, or dicts. SP's crops are square, which
-tells these apart: the patch tokens of a square are a square number, and the two equal sides of a
-map are its height and width. The features are those before the method's projector.
+The features are those before the method's projector. Where they are in the backbone's output is a
+`sp_plugin.features.layout.FeatureLayout`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
-from sp_plugin.nested import tree_leaves
+from sp_plugin.features.layout import NO_CLASS_TOKEN, FeatureLayout, layout_of
+from sp_plugin.features.prefix_tokens import declared_prefix
 from sp_plugin.validation import ConfigError, did_you_mean
 
-__all__ = ["FeatureFn", "extract_feature_map", "extract_features", "find_layer", "pool_features"]
-
-# Keys of the features in the outputs of well-known models, most spatial first: Hugging Face's
-# ModelOutput, DINOv2's forward_features, solo-learn's forward, torchvision's and timm's extractors.
-_FEATURE_KEYS = (
-    "last_hidden_state", "x_norm_patchtokens", "x_prenorm", "feats", "features", "out", "x",
-)  # fmt: skip
-_CLASS_TOKEN_KEYS = ("x_norm_clstoken", "pooler_output")
-
-_NO_CLASS_TOKEN = "pool: got 'cls', but the backbone has no class token, takes 'mean'"
+__all__ = [
+    "FeatureFn",
+    "call_backbone",
+    "extract_feature_map",
+    "extract_features",
+    "find_layer",
+    "pool_features",
+    "unmasked",
+]
 
 FeatureFn = Callable[[nn.Module, Tensor], Any]
 """``feature_fn(backbone, images)``, for a backbone whose features are not what calling it gives."""
@@ -42,6 +40,7 @@ def extract_features(
     pool: str = "mean",
     layer: str | None = None,
     feature_fn: FeatureFn | None = None,
+    layout: FeatureLayout | None = None,
 ) -> Tensor:
     """Pooled features of square images.
 
@@ -55,6 +54,8 @@ def extract_features(
         layer: dotted name of a submodule whose output is used; None: the last output.
         feature_fn: replaces the call, for a backbone that needs more than images (a mask, the
             number of a layer); its output is pooled likewise.
+        layout: where the features are, from `sp_plugin.features.input_size.find_input_size`; None:
+            as far as this output shows it.
 
     Returns:
         (B, D).
@@ -67,9 +68,11 @@ def extract_features(
     torch.Size([2, 8])
     """
     if pool == "cls" and getattr(backbone, "cls_token", ...) is None:
-        raise ConfigError(_NO_CLASS_TOKEN)  # the first token may be a register
-    output = _call_backbone(backbone, images, layer, feature_fn)
-    return pool_features(output, pool, prefix=getattr(backbone, "num_prefix_tokens", None))
+        raise ConfigError(NO_CLASS_TOKEN)  # the first token may be a register
+    output = _call_whole(backbone, images, layer, feature_fn, layout)
+    if layout is None:
+        return pool_features(output, pool, declared_prefix(backbone))
+    return layout.pool(output, pool, backbone.training)
 
 
 def extract_feature_map(
@@ -77,6 +80,7 @@ def extract_feature_map(
     images: Tensor,
     layer: str | None = None,
     feature_fn: FeatureFn | None = None,
+    layout: FeatureLayout | None = None,
 ) -> Tensor:
     """Spatial features of square images: the map of a CNN, the patch tokens of a ViT.
 
@@ -85,6 +89,7 @@ def extract_feature_map(
         images: (B, 3, S, S).
         layer: as for `extract_features`.
         feature_fn: as for `extract_features`.
+        layout: as for `extract_features`.
 
     Returns:
         (B, D, h, w).
@@ -96,15 +101,9 @@ def extract_feature_map(
     >>> extract_feature_map(nn.Conv2d(3, 8, 3), torch.randn(2, 3, 16, 16)).shape
     torch.Size([2, 8, 14, 14])
     """
-    features = _select_features(_call_backbone(backbone, images, layer, feature_fn), "mean")
-    if features.ndim == 2:
-        raise ConfigError("layer: the backbone pools its features, takes a layer that gives a map")
-    if features.ndim == 4:
-        return features.permute(0, 3, 1, 2) if _is_nhwc(features) else features
-    prefix = _num_prefix_tokens(features.shape[1], getattr(backbone, "num_prefix_tokens", None))
-    side = math.isqrt(features.shape[1] - prefix)
-    patches = features[:, prefix:].transpose(1, 2)
-    return patches.reshape(*patches.shape[:2], side, side)
+    output = _call_whole(backbone, images, layer, feature_fn, layout)
+    layout = layout or layout_of(output, "mean", declared_prefix(backbone))
+    return layout.to_map(output)
 
 
 def pool_features(output: Any, pool: str = "mean", prefix: int | None = None) -> Tensor:
@@ -127,12 +126,7 @@ def pool_features(output: Any, pool: str = "mean", prefix: int | None = None) ->
     >>> pool_features((torch.ones(2, 8, 4, 4), None)).shape
     torch.Size([2, 8])
     """
-    features = _select_features(output, pool)
-    if features.ndim == 2:
-        return features
-    if features.ndim == 4:
-        return features.mean(dim=(1, 2) if _is_nhwc(features) else (2, 3))
-    return _pool_tokens(features, pool, prefix)
+    return layout_of(output, pool, prefix).pool(output, pool)
 
 
 def find_layer(backbone: nn.Module, layer: str) -> nn.Module:
@@ -148,9 +142,49 @@ def find_layer(backbone: nn.Module, layer: str) -> nn.Module:
     return parts[layer]
 
 
-def _call_backbone(
+@contextlib.contextmanager
+def unmasked(backbone: nn.Module) -> Iterator[bool]:
+    """Set every ``mask_ratio`` of a backbone to 0 in the block, and back after it.
+
+    It is an attribute of a part, or of its config (Hugging Face's ViTMAE). The patches may still be
+    shuffled.
+
+    Yields:
+        Whether there was one above 0.
+
+    >>> mae = nn.Identity()
+    >>> mae.mask_ratio = 0.75
+    >>> with unmasked(mae):
+    ...     mae.mask_ratio
+    0.0
+    >>> mae.mask_ratio
+    0.75
+    """
+    owners: list[Any] = []
+    for part in backbone.modules():
+        owners += [part, getattr(part, "config", None)]
+    ratios = [(owner, getattr(owner, "mask_ratio", None)) for owner in owners]
+    ratios = [(owner, ratio) for owner, ratio in ratios if isinstance(ratio, float) and ratio > 0]
+    try:
+        for owner, _ in ratios:
+            owner.mask_ratio = 0.0
+        yield bool(ratios)
+    finally:
+        for owner, ratio in ratios:
+            owner.mask_ratio = ratio
+
+
+def call_backbone(
     backbone: nn.Module, images: Tensor, layer: str | None, feature_fn: FeatureFn | None
 ) -> Any:
+    """Output of a backbone, or of one of its layers, for images (B, 3, S, S).
+
+    Args:
+        backbone: any module.
+        images: (B, 3, S, S).
+        layer: as for `extract_features`.
+        feature_fn: as for `extract_features`.
+    """
     if layer is not None:
         return _call_up_to(backbone, images, layer, feature_fn or nn.Module.__call__)
     if feature_fn is not None:
@@ -158,6 +192,19 @@ def _call_backbone(
     if callable(forward_features := getattr(backbone, "forward_features", None)):
         return forward_features(images)
     return backbone(images)
+
+
+def _call_whole(
+    backbone: nn.Module,
+    images: Tensor,
+    layer: str | None,
+    feature_fn: FeatureFn | None,
+    layout: FeatureLayout | None,
+) -> Any:
+    """Output for images of which nothing is masked."""
+    is_masked = layout is not None and layout.is_masked
+    with unmasked(backbone) if is_masked else contextlib.nullcontext():
+        return call_backbone(backbone, images, layer, feature_fn)
 
 
 def _call_up_to(backbone: nn.Module, images: Tensor, layer: str, feature_fn: FeatureFn) -> Any:
@@ -178,60 +225,3 @@ def _call_up_to(backbone: nn.Module, images: Tensor, layer: str, feature_fn: Fea
     if not outputs:
         raise ConfigError(f"layer: the backbone's forward pass never calls {layer!r}")
     return outputs[0]
-
-
-def _select_features(output: Any, pool: str) -> Tensor:
-    """The one tensor of an output that is to be pooled."""
-    if isinstance(output, Mapping):
-        output = _select_entry(output, pool)
-        return _select_features(output, pool)
-    if isinstance(output, Tensor) and not _is_feature_tensor(output):
-        raise ConfigError(f"backbone: cannot pool an output of shape {tuple(output.shape)}")
-    tensors: list[Tensor] = list(tree_leaves(output, _is_feature_tensor))
-    if not tensors:
-        raise ConfigError(f"backbone: no features in an output of type {type(output).__name__}")
-    # The most spatial tensor, and of several the last: the deepest of a list of stages, the
-    # latent of MAE's (latent, mask, ids), the tokens of (tokens, class token).
-    ndim = max(t.ndim for t in tensors)
-    spatial = [t for t in tensors if t.ndim == ndim][-1]
-    if pool == "mean":
-        return spatial
-    # A class token is as wide as the patches' features; MAE's mask (B, N) is not.
-    widths = spatial.shape[1::2] if ndim == 4 else spatial.shape[-1:]
-    class_tokens = [t for t in tensors if t.ndim == 2 and t.shape[1] in widths]
-    return class_tokens[-1] if class_tokens else spatial
-
-
-def _select_entry(output: Mapping[str, Any], pool: str) -> Any:
-    """The entry of a dict that holds the features; all of its values where no key is known."""
-    keys = (*_FEATURE_KEYS, *_CLASS_TOKEN_KEYS)
-    if pool == "cls":
-        keys = (*_CLASS_TOKEN_KEYS, *_FEATURE_KEYS)
-    known = [output[key] for key in keys if output.get(key) is not None]
-    return known[0] if known else list(output.values())
-
-
-def _is_feature_tensor(item: Any) -> bool:
-    return isinstance(item, Tensor) and item.is_floating_point() and 2 <= item.ndim <= 4
-
-
-def _is_nhwc(features: Tensor) -> bool:
-    """Whether a map is (B, H, W, C), as Swin's and some others are in timm."""
-    _, first, second, third = features.shape
-    return first == second != third
-
-
-def _pool_tokens(tokens: Tensor, pool: str, prefix: int | None) -> Tensor:
-    prefix = _num_prefix_tokens(tokens.shape[1], prefix)
-    if pool == "cls":
-        if prefix == 0:
-            raise ConfigError(_NO_CLASS_TOKEN)
-        return tokens[:, 0]
-    return tokens[:, prefix:].mean(dim=1)
-
-
-def _num_prefix_tokens(count: int, prefix: int | None) -> int:
-    """Number of tokens before the patch tokens, whose count is a square."""
-    if prefix is None or prefix >= count or math.isqrt(count - prefix) ** 2 != count - prefix:
-        return count - math.isqrt(count) ** 2
-    return prefix

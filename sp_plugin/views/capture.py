@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from sp_plugin.features.extraction import find_layer, pool_features
+from sp_plugin.features.layout import FeatureLayout
+from sp_plugin.features.prefix_tokens import declared_prefix
 from sp_plugin.structures import IMAGE_CHANNELS, EncodedViews, ViewBoxes
 from sp_plugin.validation import ConfigError
 from sp_plugin.views.matching import ViewAssignment, match_views, rows_equal, smallest_views
@@ -43,6 +45,7 @@ class FeatureCapture:
         backbone: student of the host.
         pool: as for `sp_plugin.features.extraction.extract_features`.
         layer: likewise.
+        layout: where the features are in the student's output; None: as far as the output shows it.
 
     Attributes:
         selected_views: indices of the views that SP uses, chosen in the first step.
@@ -58,10 +61,17 @@ class FeatureCapture:
     >>> capture.remove()
     """
 
-    def __init__(self, backbone: nn.Module, pool: str = "mean", layer: str | None = None) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        pool: str = "mean",
+        layer: str | None = None,
+        layout: FeatureLayout | None = None,
+    ) -> None:
         self.selected_views: list[int] = []
+        self._backbone = backbone
         self._pool = pool
-        self._prefix = getattr(backbone, "num_prefix_tokens", None)
+        self._layout = layout
         self._feature_dim = 0  # of the last step, for views that are not encoded in this one
         self._assignments: dict[Any, ViewAssignment] = {}
         self._calls: list[_Call] = []
@@ -146,7 +156,7 @@ class FeatureCapture:
                 "a method of its own calls the backbone; name the layer that gives the features"
             )
         self.selected_views = self.selected_views or _select_views(assignment, views, boxes)
-        features = [pool_features(call.output, self._pool, self._prefix) for call in calls]
+        features = [self._pooled(call.output) for call in calls]
         selected_features, selected_boxes = [], []
         for index in self.selected_views:
             view, rows = views[index], assignment.get(index)
@@ -163,6 +173,11 @@ class FeatureCapture:
         return EncodedViews(
             torch.stack(selected_features), torch.stack(selected_boxes), selected_flips
         )
+
+    def _pooled(self, output: Any) -> Tensor:
+        if self._layout is None:
+            return pool_features(output, self._pool, declared_prefix(self._backbone))
+        return self._layout.pool(output, self._pool, self._backbone.training)
 
     def _assignment(self, calls: list[_Call], views: list[Tensor]) -> ViewAssignment:
         inputs = [call.images for call in calls]

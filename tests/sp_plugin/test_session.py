@@ -228,9 +228,9 @@ def test_first_step_announces_once(source: str, line: str):
     run = Run(source, announce=lines.append)
     assert lines == []
     run.train(range(1))
-    assert lines == [line]
+    assert lines == [f"{line}; Sequential: mean of a map, width 8"]
     run.train(range(1, 3))
-    assert lines == [line]
+    assert lines == [f"{line}; Sequential: mean of a map, width 8"]
 
 
 def test_announcement_is_logged_by_default(caplog):
@@ -239,7 +239,7 @@ def test_announcement_is_logged_by_default(caplog):
         for _ in range(2):
             session(torch.rand(2, 3, 40, 60))
     assert [record.getMessage() for record in caplog.records] == [
-        "SP is on: weight 2, 3 crops of 20 px from the view"
+        "SP is on: weight 2, 3 crops of 20 px from the view; Sequential: mean of a map, width 8"
     ]
 
 
@@ -436,7 +436,7 @@ def test_host_views_are_the_smallest_ones():
     with session.capture():
         features = torch.stack([backbone(view).mean((2, 3)) for view in views[2:]])
         out = session(views, sp_batch, step=1)
-    assert lines[0].endswith("3 views of 16 px from the host")
+    assert ", 3 views of 16 px from the host; " in lines[0]
 
     config = SPConfig(source="host_views", relative_weight=False, **SETTINGS)
     direct = SpatialPrediction(8, config)

@@ -72,7 +72,9 @@ def dense_features(backbone: FrozenBackbone, dataset: DenseDataset) -> DenseFeat
     """
     indices = subsample(len(dataset), MAX_IMAGES)
     preferred = min(_MAX_SIDE, max(dataset.source[0][0].size))
-    side = find_input_size(backbone.backbone, preferred, backbone.pool, backbone.layer).input_size
+    side = find_input_size(
+        backbone.backbone, preferred, backbone.pool, backbone.layer, in_training=False
+    ).input_size
 
     def compute() -> Tensor:
         layer = backbone.layer or find_map_layer(backbone, side)
