@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["IMAGE_CHANNELS", "Crops", "EncodedViews", "SPOutput", "ViewBoxes"]
+__all__ = ["IMAGE_CHANNELS", "Crops", "EncodedViews", "SPOutput", "ViewBoxes", "add_sp_part"]
 
 IMAGE_CHANNELS = 3  # of every image, view and crop
 
@@ -66,6 +66,29 @@ class ViewBoxes(NamedTuple):
         torch.Size([8, 5, 4])
         """
         return cls(sample["boxes"].transpose(0, 1), sample["flips"].transpose(0, 1))
+
+
+def add_sp_part(views: Any, sp: Mapping[str, Any], has_target: bool) -> Any:
+    """What a method's transform returned, with SP's part of the sample next to the views.
+
+    `sp_plugin.batch.split_batch` separates both again.
+
+    Args:
+        views: what the transform returned.
+        sp: SP's part.
+        has_target: whether the transform was called with more than an image; of a tuple the first
+            entry then has the views.
+
+    >>> add_sp_part("views", {}, False)
+    {'views': 'views', 'sp': {}}
+    >>> add_sp_part(("views", "target"), {}, True)
+    ({'views': 'views', 'sp': {}}, 'target')
+    """
+    if not (has_target and isinstance(views, tuple) and views):
+        return {"views": views, "sp": sp}
+    items = ({"views": views[0], "sp": sp}, *views[1:])
+    make = getattr(type(views), "_make", type(views))  # of a NamedTuple
+    return make(items)
 
 
 class EncodedViews(NamedTuple):

@@ -81,9 +81,20 @@ def packed_sample(packed: dict[str, Any], transform: str) -> Any:
 
 
 def _to_pil(image: Any) -> Any:
-    """PIL image in RGB, of what LoadImageFromFile returns: an array (H, W, 3) in BGR."""
+    """PIL image of what LoadImageFromFile returns: an array (H, W), or (H, W, C) in BGR.
+
+    ``to_float32`` keeps the numbers from 0 to 255. Deeper ones stay an array.
+    """
     from PIL import Image
 
     if not isinstance(image, np.ndarray):
         return image
-    return Image.fromarray(np.ascontiguousarray(image[..., ::-1])).convert("RGB")
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[..., 0]
+    elif image.ndim == 3:
+        image = image[..., [2, 1, 0, *range(3, image.shape[2])]]
+    if image.dtype.kind == "f" and image.min() >= 0 and image.max() <= 255:
+        image = image.round().astype(np.uint8)
+    if image.dtype != np.uint8:
+        return image
+    return Image.fromarray(np.ascontiguousarray(image))

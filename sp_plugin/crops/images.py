@@ -1,6 +1,6 @@
-"""Images of data sets: PIL images, and tensors (C, H, W) of uint8 or float.
+"""Images of data sets: PIL images, arrays (H, W, C), and tensors (C, H, W), of integers or floats.
 
-One interface for both. PIL is not imported: only the methods of its images are called.
+One interface for all. PIL and NumPy are not imported: only methods of their objects are called.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from torch import Tensor
 from sp_plugin.crops.resize import crop_resize
 from sp_plugin.validation import ConfigError
 
-__all__ = ["crop_image", "image_hash", "image_size", "is_image"]
+__all__ = ["array_to_tensor", "convert_image", "crop_image", "image_hash", "image_size", "is_image"]
 
 _BILINEAR, _NEAREST = 2, 0  # Pillow's numbers for its filters
+_DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # Pillow's modes of more than 8 bits
+_MAX_OF_DTYPE = {torch.bool: 1, torch.uint8: 255, torch.uint16: 65535}
+_LUMA = (0.299, 0.587, 0.114)  # of RGB, as in ITU-R 601-2, which Pillow uses
 
 
 def is_image(item: Any) -> bool:
@@ -47,6 +50,98 @@ def image_size(image: Any) -> tuple[int, int]:
     raise ConfigError(
         f"source: 'image' takes PIL images and tensors (C, H, W), got {type(image).__name__} {form}"
     )
+
+
+def array_to_tensor(image: Any) -> Any:
+    """An array (H, W) or (H, W, C) as a tensor (C, H, W); anything else as it is.
+
+    >>> import numpy as np
+    >>> array_to_tensor(np.zeros((20, 30, 3))).shape
+    torch.Size([3, 20, 30])
+    """
+    if isinstance(image, Tensor) or not hasattr(image, "__array_interface__") or _is_pil(image):
+        return image
+    if len(image.shape) not in (2, 3):
+        return image
+    # A copy: an array may be read-only, or have negative strides.
+    pixels = torch.as_tensor(image.copy())
+    return pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+
+
+def convert_image(image: Any, channels: int | None = None) -> Any:
+    """The image as a method sees it whose views have ``channels`` channels.
+
+    Args:
+        image: a PIL image of any mode, or a tensor (C, H, W). Floating point numbers are in [0, 1]
+            or, where one is above 1, in [0, 255].
+        channels: 3: grey, palette and other modes become RGB, and alpha is dropped; 1: grey.
+            None: grey stays grey, and all else becomes RGB.
+
+    Returns:
+        A PIL image of mode L or RGB, or a tensor (C, H, W) of float in [0, 1].
+
+    Raises:
+        ConfigError: numbers of an unknown range, or channels that cannot be converted.
+
+    >>> convert_image(torch.full((1, 2, 2), 255, dtype=torch.uint8), 3)[:, 0, 0]
+    tensor([1., 1., 1.])
+    """
+    image_size(image)  # raises where it is no image
+    if not isinstance(image, Tensor):
+        if image.mode not in _DEEP_MODES:
+            is_grey = channels == 1 or (channels is None and image.mode in ("1", "L"))
+            mode = "L" if is_grey else "RGB"
+            return image if image.mode == mode else image.convert(mode)
+        image = _deep_to_tensor(image)
+    return _with_channels(_to_unit_range(image), channels)
+
+
+def _deep_to_tensor(image: Any) -> Tensor:
+    """Pixels (1, H, W) of a PIL image of more than 8 bits."""
+    is_int = image.mode != "F"
+    # Pillow has every integer mode as 32 bits in its mode I, with no loss.
+    data = image.convert("I").tobytes() if is_int else image.tobytes()
+    dtype = torch.int32 if is_int else torch.float32
+    width, height = image.size
+    pixels = torch.frombuffer(bytearray(data), dtype=dtype).reshape(1, height, width)
+    if not is_int:
+        return pixels
+    low, high = int(pixels.min()), int(pixels.max())
+    if low < 0 or high > 65535:
+        raise ConfigError(
+            f"source: 'image' takes images of mode {image.mode} with values from 0 to 65535, "
+            f"got {low} to {high}"
+        )
+    return pixels / 65535
+
+
+def _to_unit_range(image: Tensor) -> Tensor:
+    if not image.is_floating_point():
+        if image.dtype not in _MAX_OF_DTYPE:
+            raise ConfigError(
+                f"source: 'image' takes images of uint8, uint16 or floats, got {image.dtype}"
+            )
+        return image / _MAX_OF_DTYPE[image.dtype]
+    low, high = float(image.min()), float(image.max())
+    if not (low >= 0 and high <= 255):
+        raise ConfigError(
+            "source: 'image' takes images of floats in [0, 1] or [0, 255], "
+            f"got {low:g} to {high:g}; are they normalised already? Then take 'view'"
+        )
+    return image / 255 if high > 1 else image
+
+
+def _with_channels(image: Tensor, channels: int | None) -> Tensor:
+    own = len(image)
+    if own == channels or (channels is None and own in (1, 3)):
+        return image
+    is_grey = own <= 2
+    color = image[:1] if is_grey else image[:3]  # without alpha
+    if own in (1, 2, 3, 4) and channels in (None, 3):
+        return color.expand(1 if is_grey and channels is None else 3, -1, -1)
+    if own in (1, 2, 3, 4) and channels == 1:
+        return color if is_grey else torch.tensordot(image.new_tensor(_LUMA), color, 1)[None]
+    raise ConfigError(f"source: 'image' got an image of {own} channels for views of {channels}")
 
 
 def crop_image(image: Any, box: Tensor, size: int, resolution: Tensor | None = None) -> Any:

@@ -19,11 +19,18 @@ from torch import Tensor
 
 from sp_plugin.config import DEFAULT_VIEW_SIZE, ResolvedConfig, SPConfig
 from sp_plugin.crops.boxes import hflip_boxes
-from sp_plugin.crops.images import crop_image, image_hash, image_size
+from sp_plugin.crops.images import (
+    array_to_tensor,
+    convert_image,
+    crop_image,
+    image_hash,
+    image_size,
+)
 from sp_plugin.crops.resize import matched_resolution
 from sp_plugin.crops.sampler import rand_cpu
 from sp_plugin.isolation import hash_seed, make_generator, private_rng, rng_fingerprint
 from sp_plugin.nested import tree_leaves
+from sp_plugin.structures import add_sp_part
 from sp_plugin.validation import ConfigError, needs_packages
 
 with needs_packages("sp_plugin.SPTransform", "torchvision"):
@@ -42,6 +49,8 @@ class ImageCrops:
 
     The draws depend on the seed, the image and the state of the global generators, which is read
     and not changed: where the method's transform draws alike, so does SP.
+
+    The image is converted as the method's views show it: to RGB where they have three channels.
 
     Args:
         config: settings; ``source`` is taken to be ``image``.
@@ -73,6 +82,7 @@ class ImageCrops:
         self.normalize = normalize
         self.color_transform = color_transform
         self.flip = flip
+        self._channels: int | None = None  # of the method's views, once one was made
         self.set_config(SPConfig.from_dict(config), view_size)
 
     def set_config(self, config: SPConfig, view_size: int | None = None) -> None:
@@ -84,25 +94,32 @@ class ImageCrops:
         self._color_transform = self.color_transform or _simclr_colors(self.config.crop_size)
 
     def infer_view_size(self, views: Any) -> None:
-        """Resolve open settings by the method's first views, a tensor or any nesting of them."""
-        if self._view_size is None:
-            first = next(tree_leaves(views, lambda item: isinstance(item, Tensor)), None)
+        """Resolve what is open by the method's first views, a tensor or any nesting of them.
+
+        That is the size of the crops, and how many channels they have.
+        """
+        if self._view_size is None or self._channels is None:
+            first = next(tree_leaves(views, _is_view), None)
             if first is None:
                 raise ConfigError(
                     "source: 'image' takes a transform that returns tensors, "
                     f"got {type(views).__name__}"
                 )
-            self.set_config(self._user_config, min(first.shape[-2:]))
+            self._channels = int(first.shape[-3])
+            if self._view_size is None:
+                self.set_config(self._user_config, min(first.shape[-2:]))
 
     def rng_key(self, image: Any) -> int:
         """Seed of the draws for an image; reads the global generators and does not change them."""
+        image = array_to_tensor(image)
         return hash_seed(self.config.seed, *rng_fingerprint(), image_hash(image))
 
     def __call__(self, image: Any, key: int | None = None) -> dict[str, Tensor]:
         """Draw and cut the crops of one image.
 
         Args:
-            image: a PIL image, or a tensor (C, H, W), floating point in [0, 1] or uint8.
+            image: a PIL image of any mode, an array (H, W, C) or a tensor (C, H, W); see
+                `sp_plugin.crops.images.convert_image`.
             key: from `rng_key`, where that was called before the method's transform drew.
 
         Returns:
@@ -110,6 +127,7 @@ class ImageCrops:
             k = ``num_crops`` and S = ``crop_size``.
         """
         key = self.rng_key(image) if key is None else key
+        image = convert_image(array_to_tensor(image), self._channels)
         generator = make_generator(key)
         boxes = self._sampler(1, generator)[:, 0]
         width, height = image_size(image)
@@ -167,20 +185,30 @@ class SPTransform:
         """Replace the settings, before the first image is read."""
         self.crops.set_config(config)
 
-    def __call__(self, image: Any) -> dict[str, Any]:
+    def __call__(self, image: Any, *args: Any, **kwargs: Any) -> Any:
         """Make the views of an image, and crops of it.
+
+        Args:
+            image: as for `ImageCrops`.
+            *args: more for the method's transform, such as a target.
+            **kwargs: likewise.
 
         Returns:
             ``views``, and under ``sp``: ``crops`` (k, C, S, S) and ``boxes`` (k, 4); see
-            `ImageCrops`.
+            `ImageCrops`. Where the method's transform gets more than an image and returns a tuple,
+            such as (views, target), that tuple with its first entry replaced by this.
         """
         key = self.crops.rng_key(image)  # before the method's transform draws
-        views = self.transform(image)
+        views = self.transform(image, *args, **kwargs)
         self.crops.infer_view_size(views)
-        return {"views": views, "sp": self.crops(image, key)}
+        return add_sp_part(views, self.crops(image, key), bool(args or kwargs))
 
     def __repr__(self) -> str:
         return f"SPTransform({self.transform!r})"
+
+
+def _is_view(item: Any) -> bool:
+    return isinstance(item, Tensor) and item.ndim >= 3
 
 
 def _simclr_colors(crop_size: int) -> Callable[[Any], Any]:

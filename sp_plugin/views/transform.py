@@ -6,6 +6,7 @@ makes and encodes anyway. The transform of the data set then has to provide wher
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from sp_plugin.crops.images import is_image
 from sp_plugin.isolation import private_rng
 from sp_plugin.nested import tree_leaves
-from sp_plugin.structures import IMAGE_CHANNELS
+from sp_plugin.structures import IMAGE_CHANNELS, add_sp_part
 from sp_plugin.validation import ConfigError
 from sp_plugin.views.location import UNKNOWN
 from sp_plugin.views.location_tracker import track_image
@@ -55,14 +56,22 @@ class ViewBoxTransform:
         if self._tracker is not None:
             self._tracker.remove()
 
-    def __call__(self, image: Any) -> dict[str, Any]:
+    def __call__(self, image: Any, *args: Any, **kwargs: Any) -> Any:
         """Make views of an image.
+
+        Args:
+            image: a PIL image or a tensor (C, H, W).
+            *args: more for the method's transform, such as a target.
+            **kwargs: likewise.
 
         Returns:
             ``views``, and under ``sp``: ``boxes`` (V, 4) and ``flips`` (V, 2); see
-            `sp_plugin.structures.ViewBoxes`.
+            `sp_plugin.structures.ViewBoxes`. Where the method's transform gets more than an image
+            and returns a tuple, such as (views, target), that tuple with its first entry replaced
+            by this.
         """
-        return self._run(image)
+        views, sp = self._run(image, *args, **kwargs)
+        return add_sp_part(views, sp, bool(args or kwargs))
 
     def sample_boxes(self, n: int = _NUM_RUNS, seed: int = 0) -> Tensor:
         """Boxes of ``n`` runs on a blank square image; the host's generators stay as they were.
@@ -78,16 +87,20 @@ class ViewBoxTransform:
         blank = torch.zeros(3, 1, 1, device="cpu").expand(3, _BLANK_SIDE, _BLANK_SIDE)
         with private_rng(seed):
             try:
-                runs = [self._run(blank, geometry_only=True) for _ in range(n)]
-                return torch.stack([run["sp"]["boxes"] for run in runs])
+                targets = [None] * _num_required(self.original)
+                runs = [self._run(blank, *targets, geometry_only=True) for _ in range(n)]
+                return torch.stack([sp["boxes"] for _, sp in runs])
             except ConfigError:
                 raise
             except Exception as error:  # any exception of a transform that takes no such image
                 raise ConfigError(f"{self._refusal}: {error}; {_HINT}") from error
 
-    def _run(self, image: Any, geometry_only: bool = False) -> dict[str, Any]:
+    def _run(
+        self, image: Any, *args: Any, geometry_only: bool = False, **kwargs: Any
+    ) -> tuple[Any, dict[str, Tensor]]:
+        """What the transform returns, and the locations of the views in it."""
         with track_image(image, geometry_only) as tracker:
-            views = self.transform(image)
+            views = self.transform(image, *args, **kwargs)
         locations = [
             tracker.location(view) for view in tree_leaves(views, is_image) if _is_view(view)
         ]
@@ -96,7 +109,7 @@ class ViewBoxTransform:
         known = [location or UNKNOWN for location in locations]
         boxes = torch.tensor([each.box for each in known], dtype=torch.float32, device="cpu")
         flips = torch.tensor([each.flips for each in known], dtype=torch.float32, device="cpu")
-        return {"views": views, "sp": {"boxes": boxes, "flips": flips}}
+        return views, {"boxes": boxes, "flips": flips}
 
     @property
     def _refusal(self) -> str:
@@ -108,6 +121,17 @@ class ViewBoxTransform:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.original!r})"
+
+
+def _num_required(transform: Any) -> int:
+    """Number of positional arguments after the image that a transform must get."""
+    try:
+        parameters = inspect.signature(transform).parameters.values()
+    except (TypeError, ValueError):  # no signature
+        return 0
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [p for p in parameters if p.kind in positional and p.default is p.empty]
+    return max(0, len(required) - 1)
 
 
 def _is_view(image: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import pickle
 import random
 from typing import Any
@@ -15,6 +16,7 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from sp_plugin import ConfigError, Crops, SpatialPrediction, SPConfig, crop_resize
+from sp_plugin.batch import split_batch
 from sp_plugin.crops.transform import ImageCrops, SPTransform, find_normalize
 
 PLAIN = {"sharpness": "native", "crop_size": 16}
@@ -204,4 +206,33 @@ def test_moving_ranges_are_refused(settings: dict[str, Any]) -> None:
 
 def test_non_image_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"source: 'image' takes PIL images and tensors"):
-        ImageCrops()(np.zeros((8, 8, 3)))
+        ImageCrops()([1, 2])
+
+
+class JointTransform:
+    """Gets an image and a target, as a data set with boxes or labels calls it."""
+
+    def __init__(self, container: Any = tuple) -> None:
+        self.container = container
+
+    def __call__(self, image: Any, target: Any, scale: int = 1) -> Any:
+        return self.container((as_float(image)[:, :32, :32] * scale, target))
+
+
+Pair = collections.namedtuple("Pair", ("image", "target"))
+
+
+@pytest.mark.parametrize("container", (tuple, Pair._make), ids=("tuple", "NamedTuple"))
+def test_target_is_passed_on(container: Any) -> None:
+    host, image = JointTransform(container), make_image()
+    sample, target = SPTransform(host, PLAIN)(image, 7, scale=2)
+    assert target == 7 and sample["sp"]["crops"].shape == (4, 3, 16, 16)
+    assert torch.equal(sample["views"], host(image, 7, scale=2)[0])
+    batch, sp_batch = split_batch(default_collate([SPTransform(host, PLAIN)(image, 7)]))
+    assert torch.equal(batch[0][0], host(image, 7)[0]) and batch[1].tolist() == [7]
+    assert sp_batch.pixels.shape == (4, 3, 16, 16)
+
+
+def test_result_that_is_no_tuple_is_the_views() -> None:
+    sample = SPTransform(JointTransform(list), PLAIN)(make_image(), target=7)
+    assert sample["views"][1] == 7 and set(sample) == {"views", "sp"}

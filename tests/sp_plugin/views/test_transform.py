@@ -289,3 +289,23 @@ def test_fork_and_spawn_workers_record_boxes(start: str) -> None:
         assert boxes.isfinite().all() and boxes[0, :, 2].max() < 1.01
         assert not torch.equal(boxes[0, 0], boxes[0, 1])
         assert [view.shape for view in find_views(batch["views"])] == [(3, 3, 24, 24)]
+
+
+@BOTH
+def test_target_is_passed_on(T: Any) -> None:
+    class Joint:
+        def __init__(self) -> None:
+            self.augment = T.Compose([T.RandomResizedCrop(16), T.RandomHorizontalFlip()])
+            self.to_tensor = to_tensor(T)
+
+        def __call__(self, image: Any, target: Any) -> tuple[Any, Any]:
+            return self.to_tensor(self.augment(image)), target
+
+    transform = ViewBoxTransform(Joint())
+    assert transform.sample_boxes(3).shape == (3, 1, 4)
+    seed_all()
+    sample, target = transform(make_image(), "cat")
+    transform.remove()
+    seed_all()
+    assert target == "cat" and sample["sp"]["boxes"].shape == (1, 4)
+    assert torch.equal(sample["views"], Joint()(make_image(), "cat")[0])
