@@ -109,8 +109,10 @@ class SPSession:
             sp = SpatialPrediction.from_backbone(backbone, None, self.config, feature_fn)
         if self._uses_host_views and sp.layout is not None and sp.layout.is_masked:
             name = type(backbone).__name__
-            expected = f"'view' or 'image' with {name}, which masks what it is called on"
-            raise invalid_value("source", self.config.source, expected)
+            raise ConfigError(
+                f"source: got 'host_views', takes 'view' or 'image' with {name}, which masks what "
+                "it is called on"
+            )
         self.sp = sp
         self._progress_check = ProgressCheck(sp)
         records = choice("skip", "record")("on_nonfinite", on_nonfinite) == "record"
@@ -288,10 +290,10 @@ class SPSession:
             self.sp.calibrate_targets(boxes[:, selected])
 
     def _say_on(self, crops: str) -> None:
-        line = f"SP is on: {self.config.describe_weight()}, {crops}"
-        if self.sp.layout is not None:
-            line += f"; {self.sp.layout.describe(type(self.backbone).__name__, self.config.pool)}"
-        (self._announce or log.info)(line)
+        name, layout = type(self.backbone).__name__, self.sp.layout
+        features = name if layout is None else layout.describe(name, self.config.pool)
+        announce = self._announce or log.info
+        announce(f"SP is on: {self.config.describe_weight()}, {crops}; {features}")
 
 
 def _distributed_rank() -> int:

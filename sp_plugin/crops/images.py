@@ -90,8 +90,9 @@ def convert_image(image: Any, channels: int | None = None) -> Any:
     if not isinstance(image, Tensor):
         if image.mode not in _DEEP_MODES:
             is_grey = channels == 1 or (channels is None and image.mode in ("1", "L"))
-            mode = "L" if is_grey else "RGB"
-            return image if image.mode == mode else image.convert(mode)
+            if image.mode != "RGB" and not (is_grey and image.mode in ("1", "L", "LA")):
+                image = image.convert("RGB")  # the one mode that Pillow converts all others to
+            return image.convert("L") if is_grey and image.mode != "L" else image
         image = _deep_to_tensor(image)
     return _with_channels(_to_unit_range(image), channels)
 

@@ -16,6 +16,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 from sp_mmselfsup import SPCrops
 from sp_mmselfsup.batch import crops_from_samples
+from sp_mmselfsup.crops_transform import _to_pil
 
 from sp_plugin import ConfigError
 
@@ -51,6 +52,28 @@ def test_views_and_host_rng_are_unchanged(image_info: Any) -> None:
     wrapped = SPCrops([LOAD, *VIEWS, PACK], IMAGE_SOURCE)(dict(image_info))
     assert torch.equal(wrapped["inputs"][0], plain["inputs"][0])
     assert drawn == draw_from_each()
+
+
+def test_loaded_floats_give_the_same_crops(image_info: Any) -> None:
+    samples = []
+    for load in (LOAD, {**LOAD, "to_float32": True}):
+        seed(0)
+        views = {"type": "RandomResizedCrop", "size": 64}
+        packed = SPCrops([load, views, PACK], IMAGE_SOURCE)(dict(image_info))
+        samples.append(packed["data_samples"])
+    assert torch.equal(samples[0].sp_crops, samples[1].sp_crops)
+    assert torch.equal(samples[0].sp_boxes, samples[1].sp_boxes)
+
+
+@pytest.mark.parametrize("dtype", (np.uint8, np.float32))
+def test_arrays_become_images_of_their_mode(dtype: Any) -> None:
+    blue = np.zeros((4, 6, 4), dtype)
+    blue[..., 0] = 200
+    for channels, mode, color in ((3, "RGB", (0, 0, 200)), (4, "RGBA", (0, 0, 200, 0))):
+        image = _to_pil(blue[..., :channels])
+        assert (image.mode, image.size, image.getpixel((0, 0))) == (mode, (6, 4), color)
+    for grey in (blue[..., 0], blue[..., :1]):
+        assert (_to_pil(grey).mode, _to_pil(grey).getpixel((0, 0))) == ("L", 200)
 
 
 def test_crop_size_follows_view_size(image_info: Any) -> None:

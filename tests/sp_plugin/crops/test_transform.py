@@ -228,6 +228,10 @@ def test_target_is_passed_on(container: Any) -> None:
     sample, target = SPTransform(host, PLAIN)(image, 7, scale=2)
     assert target == 7 and sample["sp"]["crops"].shape == (4, 3, 16, 16)
     assert torch.equal(sample["views"], host(image, 7, scale=2)[0])
+
+
+def test_target_is_collated_as_without_sp() -> None:
+    host, image = JointTransform(), make_image()
     batch, sp_batch = split_batch(default_collate([SPTransform(host, PLAIN)(image, 7)]))
     assert torch.equal(batch[0][0], host(image, 7)[0]) and batch[1].tolist() == [7]
     assert sp_batch.pixels.shape == (4, 3, 16, 16)

@@ -163,7 +163,7 @@ def test_features_are_mean_of_patch_tokens(case):
     case.model.eval()
     with torch.no_grad():
         features, expected = (
-            extract_features(case.model, case.crops),
+            extract_features(case.model, case.crops, layout=case.sp.layout),
             case.expected_features(case.model),
         )
     width = WIDTH.get(case.name, case.model.num_features)
