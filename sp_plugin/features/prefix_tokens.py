@@ -94,14 +94,12 @@ def solve_prefix(count: int, count_of_double: int) -> int | None:
     multiple of the patch's.
 
     Returns:
-        None: no number of prefix tokens explains both counts. The whole count where both are one:
-        then there are no patch tokens.
+        None: no number of prefix tokens explains both counts, as with a model that resizes its
+        images itself (timm's CrossViT).
 
-    >>> solve_prefix(5 + 4, 5 + 16), solve_prefix(9, 36), solve_prefix(8, 8)
-    (5, 0, 8)
+    >>> solve_prefix(5 + 4, 5 + 16), solve_prefix(9, 36), solve_prefix(9, 9)
+    (5, 0, None)
     """
-    if count == count_of_double:
-        return count
     grids = range(1, math.isqrt(count) + 1)
     for extra in (0, 1):
         for grid in grids:

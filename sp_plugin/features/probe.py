@@ -203,8 +203,7 @@ class Probe:
         if declared == by_patches:
             num_prefix = declared
         elif (solved := self._solve_prefix(layout, size, count)) is not None:
-            # No patch tokens: all are of one kind, such as class tokens alone.
-            num_prefix = 0 if solved == count else solved
+            num_prefix = solved
         elif by_patches is not None:
             num_prefix = by_patches
         registers = min(declared_registers(self.backbone), num_prefix)

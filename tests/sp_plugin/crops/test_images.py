@@ -70,7 +70,7 @@ def crops_of(image: Any, channels: int = 3) -> Tensor:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_crops_of_any_mode_look_like_the_image(mode: str):
+def test_crops_of_any_mode_look_alike(mode: str):
     image = make_image(mode)
     crops, expected = crops_of(image), crops_of(as_rgb(image))
     assert crops.shape == (4, 3, 8, 8)

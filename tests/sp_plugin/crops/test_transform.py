@@ -237,6 +237,6 @@ def test_target_is_collated_as_without_sp() -> None:
     assert sp_batch.pixels.shape == (4, 3, 16, 16)
 
 
-def test_result_that_is_no_tuple_is_the_views() -> None:
+def test_result_of_no_tuple_is_the_views() -> None:
     sample = SPTransform(JointTransform(list), PLAIN)(make_image(), target=7)
     assert sample["views"][1] == 7 and set(sample) == {"views", "sp"}

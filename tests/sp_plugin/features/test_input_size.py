@@ -174,7 +174,7 @@ class _Stateful(nn.Module):
         return self.body(x)
 
 
-def test_probe_runs_without_grad_in_both_modes():
+def test_probe_has_both_modes_and_no_grad():
     net, modes = nn.Sequential(nn.Conv2d(3, 5, 1), nn.Dropout()), []
     net[1].register_forward_pre_hook(
         lambda part, _: modes.append((part.training, torch.is_grad_enabled()))

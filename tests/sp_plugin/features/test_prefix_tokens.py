@@ -68,7 +68,7 @@ def test_prefix_is_measured(prefix: int, size: int, conv: bool):
 
 
 @pytest.mark.parametrize("prefix", [0, 1, 5, 7])
-def test_prefix_of_one_size_by_patch_embedding(prefix: int):
+def test_prefix_of_one_size_is_measured(prefix: int):
     check_prefix_left_out(TokenNet(prefix, conv=True, size=16), 16)
 
 
@@ -96,18 +96,20 @@ def test_prefix_is_read_from_the_model(declare, wrap):
     assert spec.layout.num_prefix == 5
 
 
-def test_declared_prefix_of_inner_layer_is_checked():
+def test_declared_prefix_is_checked():
     net = nn.Sequential(TokenNet(0), nn.Identity())
     net.num_prefix_tokens = 5  # of the last layer; this one has 3 x 3 patches
     assert find_input_size(net, 24, layer="0").layout.num_prefix == 0
 
 
-def test_tokens_without_patches_are_all_pooled():
-    class Latents(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x.mean((2, 3)).unsqueeze(1).expand(-1, 8, -1)
+def test_class_token_alone_is_pooled():
+    class ClassToken(nn.Module):
+        num_prefix_tokens = 1
 
-    assert find_input_size(Latents(), 16).layout.num_prefix == 0
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean((2, 3)).unsqueeze(1)
+
+    assert find_input_size(ClassToken(), 16).layout.num_prefix == 0
 
 
 @pytest.mark.parametrize("prefix", range(0, 40))

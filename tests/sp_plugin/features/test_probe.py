@@ -60,7 +60,7 @@ class RatioNet(MaskedNet):
 
 @pytest.mark.parametrize("conv", [True, False])
 @pytest.mark.parametrize("keep", [4, 5, 9])  # 4 and 9 are squares too
-def test_masking_without_a_setting_is_refused(conv: bool, keep: int):
+def test_masking_without_setting_is_refused(conv: bool, keep: int):
     with pytest.raises(ConfigError, match=r"^backbone: MaskedNet masks patches at random") as error:
         find_input_size(MaskedNet(keep, conv=conv), 32)
     assert "\n" not in str(error.value) and "feature_fn=" in str(error.value)
@@ -83,7 +83,7 @@ def test_masking_is_off_for_crops_only(wrap, conv: bool):
         extract_feature_map(backbone, CROPS, layout=layout)
 
 
-def test_mask_ratio_is_restored_after_an_error():
+def test_mask_ratio_is_restored_after_error():
     net = RatioNet()
     layout = find_input_size(net, 32).layout
     net.fails = True
@@ -92,12 +92,12 @@ def test_mask_ratio_is_restored_after_an_error():
     assert net.mask_ratio == 0.75
 
 
-def test_host_views_of_masking_student_refused():
+def test_host_views_of_masked_are_refused():
     with pytest.raises(ConfigError, match=r"^source: got 'host_views', takes 'view' or 'image'"):
         SPSession(RatioNet(), source="host_views")
 
 
-def test_patches_dropped_in_training_are_said():
+def test_patches_dropped_in_training():
     net = timm.create_model(
         "vit_tiny_patch16_224", pretrained=False, img_size=64, depth=1, patch_drop_rate=0.5
     )
