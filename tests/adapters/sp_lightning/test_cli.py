@@ -55,7 +55,7 @@ def run_cli(kit: Any, *args: str) -> Any:
     ]
     return cli.LightningCLI(
         Host,
-        args=["fit", *args, "--trainer.accelerator=cpu", "--trainer.max_epochs=1", *quiet],
+        args=["fit", "--trainer.accelerator=cpu", "--trainer.max_epochs=1", *quiet, *args],
         save_config_callback=None,
     )
 
