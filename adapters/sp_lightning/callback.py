@@ -26,7 +26,7 @@ from sp_lightning.student import AUTO, find_backbone, find_student_name
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig, SPSession
 from sp_plugin.batch import SPBatch, split_batch
 from sp_plugin.features.extraction import FeatureFn
-from sp_plugin.validation import invalid_value
+from sp_plugin.validation import choice, invalid_value
 
 log = logging.getLogger("sp_plugin")
 
@@ -50,6 +50,10 @@ class SPCallbackMixin:
         config: settings, as an `SPConfig` or a mapping.
         feature_fn: ``feature_fn(backbone, crops)`` for a backbone whose features are not what
             calling it gives; its output is pooled like any other.
+        on_nonfinite: ``record`` keeps each step whose loss or features are not finite in a small
+            file, from which `sp_plugin.replay` cuts its crops again; ``skip`` counts it only. Both
+            leave SP out of the step.
+        record_folder: folder of these files.
         **settings: settings by name, over those of ``config``.
 
     Raises:
@@ -85,6 +89,8 @@ class SPCallbackMixin:
         backbone: str = AUTO,
         config: SPConfig | Mapping[str, Any] | None = None,
         feature_fn: FeatureFn | None = None,
+        on_nonfinite: str = "skip",
+        record_folder: str = "sp_nonfinite",
         **settings: Any,
     ) -> None:
         self.config = SPConfig.from_dict(config, **settings)
@@ -93,6 +99,8 @@ class SPCallbackMixin:
             raise invalid_value("feature_fn", feature_fn, expected)
         self.backbone = backbone
         self.feature_fn = feature_fn
+        self.on_nonfinite = choice("skip", "record")("on_nonfinite", on_nonfinite)
+        self.record_folder = record_folder
         self.session: SPSession | None = None
         self._owner: weakref.ref[Any] | None = None  # the module that the session belongs to
         self._backbone_name = backbone  # of the student, once it is found
@@ -105,7 +113,10 @@ class SPCallbackMixin:
 
     def __getstate__(self) -> dict[str, Any]:
         # Not all of __dict__: the Trainer sets the module's own log functions on a callback.
-        names = ("backbone", "config", "feature_fn", "session", "sp_class", "announce")
+        names = (
+            "backbone", "config", "feature_fn", "on_nonfinite", "record_folder", "session",
+            "sp_class", "announce",
+        )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -236,6 +247,8 @@ class SPCallbackMixin:
             sp=sp,
             sample_view_boxes=self._sampled_view_boxes,
             announce=self.announce or _rank_zero_info(pl_module),
+            on_nonfinite=self.on_nonfinite,
+            record_folder=self.record_folder,
             sync_head=False,  # a part of the module, which the Trainer wraps
         )
         self.session.step = before.step if before else 0

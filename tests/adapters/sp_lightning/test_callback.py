@@ -6,6 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -229,3 +230,16 @@ def test_instance_fits_packages_loaded_later() -> None:
         "assert type(pickle.loads(pickle.dumps(callback))) is type(callback)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_steps_not_finite_are_recorded(kit: Any, tmp_path: Path) -> None:
+    module = kit.hosts["two_views"]()
+    torch.nn.init.constant_(module.backbone[0].bias, float("nan"))
+    folder = tmp_path / "bad"
+    callback = SPCallback(on_nonfinite="record", record_folder=str(folder), warmup_fraction=0.0)
+    kit.fit(module, callback, max_epochs=1, limit_train_batches=2)
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "step0000000-rank0.pt", "step0000001-rank0.pt"
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match=r"^on_nonfinite: got 'keep', takes one of skip, record"):
+        SPCallback(on_nonfinite="keep")
