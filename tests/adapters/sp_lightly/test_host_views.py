@@ -136,6 +136,8 @@ class DINO(pl.LightningModule):
         deactivate_requires_grad(self.teacher_head)
         self.criterion = DINOLoss(output_dim=64, warmup_teacher_temp_epochs=5)
         self.rows = 0
+
+    def on_train_start(self) -> None:  # SP looks at the backbone before
         self.student_backbone.register_forward_hook(self._count)
 
     def _count(self, net: nn.Module, given: Any, _: Any) -> None:

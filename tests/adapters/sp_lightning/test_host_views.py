@@ -79,9 +79,9 @@ def fit_module(
 
 
 def count_encoded_rows(kit: Any, host: str, *callbacks: Any) -> int:
-    """How many images went through the student in training."""
+    """How many images went through the student in training; SP's look at it before is none."""
     module, seen = kit.new(host), []
-    module.backbone.register_forward_hook(
+    module.on_train_start = lambda: module.backbone.register_forward_hook(
         lambda net, given, _: seen.append(len(given[0]) if net.training else 0)
     )
     loader = DataLoader(RandomImages(HostTransform(HOSTS[host])), batch_size=8)
