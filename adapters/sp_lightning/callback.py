@@ -110,6 +110,7 @@ class SPCallbackMixin:
         self._joined: list[ParamGroupIndex] = []  # the group of each parameter of the head
         self._sp_batch: SPBatch | None = None  # SP's part of the batch of this step
         self._view_boxes: ViewBoxWrapper | None = None
+        self._training_data: TrainingData | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Not all of __dict__: the Trainer sets the module's own log functions on a callback.
@@ -141,6 +142,10 @@ class SPCallbackMixin:
             self._undo.callback(self._forget)
             self._patch_methods(trainer, pl_module)
             self._wrap_data(trainer)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if self._training_data and self._training_data.error:
+            raise self._training_data.error
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         if stage == "fit":
@@ -194,7 +199,8 @@ class SPCallbackMixin:
         if self.config.source == "host_views":
             wrap = self._view_boxes = ViewBoxWrapper()
             self._undo.callback(self._view_boxes.remove)
-        self._undo.callback(TrainingData(trainer, wrap).remove)
+        self._training_data = TrainingData(trainer, wrap)
+        self._undo.callback(self._training_data.remove)
 
     def _attached(self, trainer: Any, pl_module: Any, original: Any, **kwargs: Any) -> Any:
         """Round a method of the module that may build the student, or replace it."""
@@ -273,6 +279,7 @@ class SPCallbackMixin:
 
     def _forget(self) -> None:
         self._resumed_state = self._plain_checkpoint = self._view_boxes = self._sp_batch = None
+        self._training_data = None
         self._joined = []
 
     def _sampled_view_boxes(self) -> Tensor | None:

@@ -16,7 +16,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from sp_lightning.method_patching import PatchedMethods
-from sp_plugin import SPConfig
+from sp_plugin import ConfigError, SPConfig
 
 
 class TrainingData:
@@ -25,9 +25,14 @@ class TrainingData:
     Args:
         trainer: Trainer that is fitting, with its data attached.
         wrap: function from a transform to its replacement, which may be itself.
+
+    Attributes:
+        error: why the transforms could not be wrapped. It is not raised where the loaders are read:
+            Lightning patches the class ``DataLoader`` there, and an error would leave it patched.
     """
 
     def __init__(self, trainer: Any, wrap: Callable[[Any], Any]) -> None:
+        self.error: ConfigError | None = None
         self._transforms = WrappedTransforms(wrap)
         # Private: Lightning starts the loader's workers in the first public call that returns it
         # (FitLoop.setup_data), and then it is too late for them.
@@ -40,7 +45,12 @@ class TrainingData:
         self._transforms.is_active = False
 
     def _dataloader(self, original: Callable[[], Any]) -> Any:
-        return self._wrap_loaders(original())
+        loaders = original()
+        try:
+            return self._wrap_loaders(loaders)
+        except ConfigError as error:
+            self.error = error
+            return loaders
 
     def _wrap_loaders(self, loaders: Any) -> Any:
         """A loader, or any collection of loaders, over data sets with wrapped transforms."""

@@ -36,7 +36,7 @@ def test_classes_can_be_named(kit: Any) -> None:
     name = {"pytorch_lightning": "PytorchLightningSPCallback"}.get(
         kit.package, "LightningSPCallback"
     )
-    for cls in (SPCallback, getattr(sp_lightning, name)):
+    for cls in (sp_lightning.SPCallback, getattr(sp_lightning, name)):  # of the loaded packages
         assert issubclass(cls, kit.pl.Callback) and isinstance(cls(), kit.pl.Callback)
 
 

@@ -130,11 +130,12 @@ def test_nothing_is_left_patched(kit: Any, name: str) -> None:
     kit.trainer(max_epochs=1, limit_train_batches=0).fit(module, loader)  # Lightning's own marks
     case.change(module)
     before = [snapshot(item) for item in (module, data, loader)]
-    keys = list(module.state_dict())
+    keys, init = list(module.state_dict()), DataLoader.__init__
     with pytest.raises(case.error) as error:
         kit.trainer(SPCallback(**case.settings), max_epochs=1).fit(module, loader)
     if case.error is ConfigError:
         assert "\n" not in str(error.value)
     assert [snapshot(item) for item in (module, data, loader)] == before
     assert list(module.state_dict()) == keys
+    assert DataLoader.__init__ is init  # Lightning patches it while it reads the loaders
     assert not vars(module).keys() & {"__getstate__", "manual_backward", "configure_model"}
