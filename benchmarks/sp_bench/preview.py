@@ -16,7 +16,7 @@ from sp_bench.data.demo import DemoDataset
 from sp_bench.data.image_files import find_problem, open_image, resize_and_center_crop
 from sp_bench.errors import UsageError
 from sp_bench.report.pair_preview import PairPreview, draw_preview
-from sp_plugin import SpatialPrediction, SPConfig
+from sp_plugin import ConfigError, SpatialPrediction, SPConfig, replay
 from sp_plugin.isolation import make_generator
 
 log = logging.getLogger("sp_bench")
@@ -61,6 +61,51 @@ def show_demo_pairs(
         for index, path in enumerate(paths):
             images.image(index).save(path)
         show_pairs(paths, out, config=config, side=side, count=count, seed=seed)
+
+
+def show_recorded_step(file: Path, out: Path) -> None:
+    """Draw crops of a step that was left out of training, and the images that they were cut from.
+
+    Colours are stretched to the finite pixels of an image; pixels that are not finite are white.
+
+    Args:
+        file: file that ``SPSession(on_nonfinite="record")`` has written.
+        out: PNG file; its folder is made if it is missing.
+
+    Raises:
+        UsageError: no such file, or one without crops (source ``host_views``).
+    """
+    try:
+        record, crops, _ = replay(file)
+    except ConfigError as error:
+        raise UsageError(f"replay: {error}") from None
+    if crops is None:
+        raise UsageError(f"replay: {str(file)!r} has no crops: source is {record['source']!r}")
+    sp = SpatialPrediction(1, record["config"])
+    pixels = crops.pixels.unflatten(0, crops.boxes.shape[:2])
+    images = record["images"]
+    if images is None:  # cropped in the data loader
+        images = torch.full((crops.boxes.shape[1], *pixels.shape[2:]), 0.8)
+    preview = PairPreview(
+        frames=(_stretch(images) * 255).to(torch.uint8),
+        boxes=crops.boxes[:2],
+        windows=None,
+        crops=_stretch(pixels[:2]),
+        targets=sp.targets.encode(*crops.boxes[:2]),
+        config=sp.config,
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draw_preview(preview).savefig(out, format="png", dpi=_DPI)
+
+
+def _stretch(images: Tensor) -> Tensor:
+    """Images (..., C, H, W) with their finite pixels in [0, 1], and 1 elsewhere."""
+    images = images.float()
+    is_finite = images.isfinite()
+    low = images.where(is_finite, torch.inf).amin(dim=(-3, -2, -1), keepdim=True)
+    high = images.where(is_finite, -torch.inf).amax(dim=(-3, -2, -1), keepdim=True)
+    stretched = (images - low) / (high - low).clamp_min(1e-6)
+    return stretched.where(is_finite & stretched.isfinite(), 1.0)
 
 
 def sample_preview(

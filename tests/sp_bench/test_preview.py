@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 from sp_bench.errors import UsageError
-from sp_bench.preview import read_views, sample_preview, show_pairs
+from sp_bench.preview import read_views, sample_preview, show_pairs, show_recorded_step
 from sp_bench.report.pair_description import describe_pair
 from sp_bench.report.pair_preview import draw_preview, footnote
 
-from sp_plugin import SpatialPrediction, SPConfig
+from sp_plugin import Crops, SpatialPrediction, SPConfig, SPSession
 from sp_plugin.crops.boxes import cxcywh_to_xyxy
 from sp_plugin.isolation import make_generator
 
@@ -128,3 +128,23 @@ def test_png_is_written_to_a_new_folder(image_paths: list[Path], tmp_path: Path)
     with Image.open(out) as image:
         assert image.format == "PNG"
         assert 1000 < image.width < 1600 and 1000 < image.height < 1600
+
+
+@pytest.mark.parametrize("source", ("view", "image"))
+def test_recorded_step_is_drawn(tmp_path: Path, source: str) -> None:
+    """Crops and boxes of the step itself; pixels that are not finite are white."""
+    session = SPSession(
+        torch.nn.Conv2d(3, 4, 3), on_nonfinite="record", record_folder=tmp_path, source=source
+    )
+    images = torch.rand(4, 3, 32, 32) * 4 - 2
+    images[1] = torch.nan
+    crops = Crops(torch.rand(2, 4, 4), torch.full((8, 3, 16, 16), torch.nan))
+    session(images, crops if source == "image" else None)
+    out = tmp_path / "new" / "step.png"
+    show_recorded_step(next(tmp_path.glob("*.pt")), out)
+    drawn = np.asarray(Image.open(out).convert("RGB"))
+    colored = (drawn.std(axis=2) > 20).mean()  # images of noise, or boxes on gray alone
+    assert colored > 0.15 if source == "view" else 0 < colored < 0.05
+    (tmp_path / "text.pt").write_text("no step")
+    with pytest.raises(UsageError, match=r"replay: file: .* is not of a step that SP recorded"):
+        show_recorded_step(tmp_path / "text.pt", out)

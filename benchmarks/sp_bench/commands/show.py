@@ -15,7 +15,11 @@ from sp_bench.errors import UsageError
 def show(
     data: Annotated[
         str, typer.Option(help="demo, or a folder of images, with or without class folders.")
-    ],
+    ] = "",
+    replay: Annotated[
+        Path | None,
+        typer.Option(help="Instead of data: file of a step that SP recorded (on_nonfinite)."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("pairs.png"),
     side: Annotated[int, typer.Option(help="Side of the view in pixels.")] = 224,
     count: Annotated[int, typer.Option(help="Number of images.")] = 8,
@@ -23,7 +27,7 @@ def show(
     sp: SPOption = None,
 ) -> None:
     """Draw SP's crops and targets on your own images, before any training."""
-    from sp_bench.preview import show_demo_pairs, show_pairs
+    from sp_bench.preview import show_demo_pairs, show_pairs, show_recorded_step
 
     options: dict[str, Any] = {
         "config": sp_settings(sp),
@@ -33,7 +37,11 @@ def show(
     }
     if out.is_dir():
         raise UsageError(f"out: {out} is a folder; takes a PNG file, such as {out / 'pairs.png'}")
-    if data == "demo":
+    if bool(data) == (replay is not None):
+        raise UsageError("show: takes either --data or --replay")
+    if replay is not None:
+        show_recorded_step(replay, out)
+    elif data == "demo":
         show_demo_pairs(out, **options)
     else:
         from sp_bench.data import list_images

@@ -44,6 +44,7 @@ class CostLowerBound:
         self._given_features = _GivenFeatures(
             self._backbone, len(self._crops), self._sp.feature_dim
         )
+        self._sp.layout = None  # of the backbone's output, which the given features are not
         self._step = 0
 
     def run_crops(self) -> None:
