@@ -88,7 +88,7 @@ def test_crops_are_ordered_a_then_b(batch_size):
     images = torch.randint(256, (6, 3, 40, 40), dtype=torch.uint8)
     draws = sample_crop_groups(6, 11, 40, 16, part=0)
     mean, sd = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    frozen = FrozenBackbone(nn.Flatten(), side=40, crop_size=16, batch_size=batch_size)
+    frozen = FrozenBackbone(nn.Flatten(), side=16, crop_size=16, batch_size=batch_size)
     for resolution in (None, draws.resolution):
         views = extract_crop_features(frozen, images, draws, resolution)
         frames = images[draws.image] / 255
