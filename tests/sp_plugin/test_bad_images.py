@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sp_plugin import ConfigError, SPSession
+from sp_plugin import ConfigError, SpatialPrediction, SPSession
 
 
 def make_backbone() -> nn.Module:
@@ -58,5 +58,7 @@ def test_width_that_changes_is_refused() -> None:
             output = super().forward(images)
             return output if len(images) == 2 else output[:, :5]
 
-    with pytest.raises(ConfigError, match=r"^backbone: gives features of width 5, where 8 were"):
+    with pytest.raises(ConfigError, match=r"^backbone: got \(16, 5, 14, 14\) in its output"):
         SPSession(ByBatch(3, 8, 3))(torch.rand(4, 3, 32, 32))
+    with pytest.raises(ConfigError, match=r"^backbone: gives features of width 5, where 8 were"):
+        SpatialPrediction(8).pair_loss(torch.rand(2, 3, 5), torch.rand(2, 3, 4), step=0)

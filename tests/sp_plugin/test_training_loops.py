@@ -118,16 +118,18 @@ class DINO(BYOL):
 
 
 class _Masked(nn.Module):
-    """A ViT that masks a random three quarters of the patches, like MAE's encoder."""
+    """A ViT that masks a random three quarters of the patches, like Hugging Face's ViTMAE."""
 
     def __init__(self, vit: nn.Module) -> None:
         super().__init__()
         self.vit = vit
+        self.mask_ratio = 0.75  # 0 in SP's own calls
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         patches = self.vit.patch_embed(x).flatten(1, 2) + self.vit.pos_embed[:, 1:]
         order = torch.rand(patches.shape[:2]).argsort(dim=1)
-        kept = order[:, : patches.shape[1] // 4, None].expand(-1, -1, _WIDTH)
+        count = round(patches.shape[1] * (1 - self.mask_ratio))
+        kept = order[:, :count, None].expand(-1, -1, _WIDTH)
         cls = self.vit.cls_token.expand(len(x), -1, -1)
         latent = self.vit.norm(self.vit.blocks(torch.cat([cls, patches.gather(1, kept)], dim=1)))
         mask = torch.ones(patches.shape[:2]).scatter(1, kept[..., 0], 0.0)
@@ -146,7 +148,7 @@ class MAE(SimCLR):
         return (errors * mask).sum() / mask.sum()
 
 
-# 4 of the 16 patches of an image of 32 px stay unmasked; SP's crops are of 32 px as well.
+# 4 of the 16 patches of an image of 32 px stay unmasked, and all of those of SP's crops.
 _RUNS = {
     "SimCLR, ResNet": (SimCLR, _resnet),
     "SimCLR, ViT": (SimCLR, _vit),
