@@ -44,6 +44,7 @@ def test_three_line_config_trains(form: str, data: Path, tmp_path: Path) -> None
     assert float(runner.message_hub.get_scalar("train/sp_weight").current()) == 1.0
 
 
+@pytest.mark.slow
 def test_both_base_forms_train_alike(data: Path, tmp_path: Path) -> None:
     def final_state(form: str) -> dict[str, torch.Tensor]:
         config = write_config(tmp_path, FORMS[form])

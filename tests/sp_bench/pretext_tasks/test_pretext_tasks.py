@@ -116,6 +116,7 @@ def final_state(name: str, arm: str, weight: float, folder: Path) -> dict[str, t
     return {key: value.clone() for key, value in made.method.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PEERS)
 def test_only_weight_0_equals_baseline(name: str, tmp_path: Path) -> None:
     arms = {"baseline": ("baseline", 1.0), "zero": (name, 0.0), "one": (name, 1.0)}
