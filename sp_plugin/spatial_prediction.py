@@ -321,8 +321,9 @@ class SpatialPrediction(nn.Module):
     @staticmethod
     def _match_dtype(crops: Tensor, backbone: nn.Module) -> Tensor:
         """Crops in the backbone's dtype, where images of another one came from the data."""
-        dtypes = [p.dtype for p in backbone.parameters() if p.is_floating_point()]
-        return crops if not dtypes or crops.dtype in dtypes else crops.to(dtypes[0])
+        dtypes = (p.dtype for p in backbone.parameters() if p.is_floating_point())
+        first = next(dtypes, crops.dtype)
+        return crops if crops.dtype == first or crops.dtype in dtypes else crops.to(first)
 
     def _resize_to_input(self, crops: Tensor) -> Tensor:
         size = (self.config.crop_size, self.config.crop_size)

@@ -55,15 +55,17 @@ def needs_packages(name: str, install: str) -> Iterator[None]:
         raise missing from None
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Hint for an unknown name: the nearest known one, or all of them.
+def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """Hint for an unknown name: the nearest known one, else ``otherwise`` or all of them.
 
     >>> did_you_mean("wieght", ["weight", "window"])
     "did you mean 'weight'?"
     """
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return otherwise or f"known are {', '.join(known)}"
 
 
 def invalid_value(key: str, got: Any, expected: str) -> ConfigError:

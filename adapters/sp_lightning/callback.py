@@ -21,7 +21,7 @@ from sp_lightning.host_views import ViewBoxWrapper
 from sp_lightning.method_patching import LossInjector, PatchedMethods
 from sp_lightning.param_groups import ParamGroupIndex, add_to_param_groups
 from sp_lightning.progress import training_progress
-from sp_lightning.settings_signature import explicit_settings
+from sp_lightning.settings_signature import explicit_settings, with_signature_of
 from sp_lightning.student import AUTO, find_backbone, find_student_name
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig, SPSession
 from sp_plugin.batch import SPBatch, split_batch
@@ -72,18 +72,6 @@ class SPCallbackMixin:
     announce: Callable[[str], None] | None = None
 
     @explicit_settings
-    def __new__(
-        cls,
-        backbone: str = AUTO,
-        config: SPConfig | Mapping[str, Any] | None = None,
-        feature_fn: FeatureFn | None = None,
-        **settings: Any,
-    ) -> Any:
-        # A Trainer expects the Callback of its own package, which may be loaded by now only.
-        owner: Any = cls
-        return object.__new__(with_packages(owner, loaded_packages()))
-
-    @explicit_settings
     def __init__(
         self,
         backbone: str = AUTO,
@@ -111,6 +99,12 @@ class SPCallbackMixin:
         self._sp_batch: SPBatch | None = None  # SP's part of the batch of this step
         self._view_boxes: ViewBoxWrapper | None = None
         self._training_data: TrainingData | None = None
+
+    @with_signature_of(__init__)
+    def __new__(cls, *args: Any, **settings: Any) -> Any:
+        # A Trainer expects the Callback of its own package, which may be loaded by now only.
+        owner: Any = cls
+        return object.__new__(with_packages(owner, loaded_packages()))
 
     def __getstate__(self) -> dict[str, Any]:
         # Not all of __dict__: the Trainer sets the module's own log functions on a callback.

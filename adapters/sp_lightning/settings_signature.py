@@ -44,6 +44,20 @@ def explicit_settings(init: _Init) -> _Init:
     return init
 
 
+def with_signature_of(init: Any) -> Callable[[_Init], _Init]:
+    """Give a ``__new__``, which `inspect.signature` reads first, the signature of ``__init__``."""
+
+    def decorate(new: _Init) -> _Init:
+        attributes: Any = new
+        attributes.__signature__, attributes.__annotations__ = (
+            init.__signature__,
+            init.__annotations__,
+        )
+        return new
+
+    return decorate
+
+
 def describe_settings(docstring: str) -> str:
     r"""A class's docstring with the text of each setting in place of that of ``**settings``.
 

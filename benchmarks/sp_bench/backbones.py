@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 import timm
 import torch
 import torchvision
@@ -105,12 +103,8 @@ def _torchvision_resnet(name: str, side: int) -> nn.Module:
 def _timm(name: str, side: int) -> nn.Module:
     if not timm.is_model(name):
         known = [*SMALL, *_TORCHVISION, *timm.list_models()]
-        hint = (
-            did_you_mean(name, known)
-            if difflib.get_close_matches(name, known, n=1)
-            else f"takes {', '.join((*SMALL, *_TORCHVISION))}, or a model name of timm"
-        )
-        raise UsageError(f"backbone: no {name!r}; {hint}")
+        short = f"takes {', '.join((*SMALL, *_TORCHVISION))}, or a model name of timm"
+        raise UsageError(f"backbone: no {name!r}; {did_you_mean(name, known, short)}")
     for options in ({"img_size": side, "dynamic_img_size": True}, {"img_size": side}, {}):
         try:
             return timm.create_model(name, pretrained=False, num_classes=0, **options)

@@ -25,7 +25,9 @@ SETTINGS: dict[str, Any] = {
 
 def test_signature_names_every_setting(kit: Any) -> None:
     parameters = inspect.signature(SPCallback).parameters
-    assert list(parameters)[:3] == ["backbone", "config", "feature_fn"]
+    assert list(parameters)[:5] == [
+        "backbone", "config", "feature_fn", "on_nonfinite", "record_folder"
+    ]  # fmt: skip
     for field in dataclasses.fields(SPConfig):
         assert parameters[field.name].default == field.default
         assert not isinstance(parameters[field.name].annotation, str)
