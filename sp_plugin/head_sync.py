@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, distributed, nn
 
-__all__ = ["HeadSync", "world_size"]
+__all__ = ["HeadSync", "process_rank", "world_size"]
 
 
 def world_size() -> int:
@@ -20,8 +20,20 @@ def world_size() -> int:
     >>> world_size()
     1
     """
-    is_initialized = distributed.is_available() and distributed.is_initialized()
-    return distributed.get_world_size() if is_initialized else 1
+    return distributed.get_world_size() if _is_initialized() else 1
+
+
+def process_rank() -> int:
+    """Rank of this process; 0 without torch.distributed.
+
+    >>> process_rank()
+    0
+    """
+    return distributed.get_rank() if _is_initialized() else 0
+
+
+def _is_initialized() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
 
 
 class HeadSync:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from sp_plugin.nested import tree_leaves
-from sp_plugin.view_search import NamedView
+from sp_plugin.view_search import NamedView, first_convolution
 
 __all__ = ["InputCheck"]
 
@@ -86,7 +86,7 @@ class InputCheck:
         self._handles = [_add_hook(backbone, self._calls)]
         # A method may call its student by a method of its own (timm's forward_features): then its
         # first convolution sees the images.
-        stem = next((part for part in backbone.modules() if isinstance(part, nn.Conv2d)), None)
+        stem = first_convolution(backbone)
         if stem is not None and stem is not backbone:
             self._handles.append(_add_hook(stem, self._stem_calls))
 

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from sp_plugin.batch import SPBatch, split_batch, to_device, validate_source
 from sp_plugin.config import SPConfig
 from sp_plugin.features.extraction import FeatureFn
-from sp_plugin.head_sync import HeadSync, world_size
+from sp_plugin.head_sync import HeadSync, process_rank, world_size
 from sp_plugin.input_check import InputCheck
 from sp_plugin.nonfinite_steps import NonfiniteRecorder
 from sp_plugin.progress_check import ProgressCheck
@@ -62,6 +61,7 @@ class SPSession:
     Raises:
         ConfigError: a bad setting, or a backbone that takes no crop size that was tried.
 
+    >>> import torch
     >>> backbone = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> sp = SPSession(backbone, weight=0.5)
     >>> optimizer = torch.optim.SGD([*backbone.parameters(), *sp.parameters()], lr=0.1)
@@ -218,7 +218,7 @@ class SPSession:
             self.step = step
         if self._sync_head and self._head_sync is None and world_size() > 1:
             self._head_sync = HeadSync(self.sp)
-        rank = _distributed_rank() if rank is None else rank
+        rank = process_rank() if rank is None else rank
         out: SPOutput = self.sp(self.backbone, images, step=self.step, rank=rank, progress=progress)
         if self._recorder is not None:
             call = {"step": self.step, "rank": rank, "progress": progress}
@@ -294,8 +294,3 @@ class SPSession:
         features = name if layout is None else layout.describe(name, self.config.pool)
         announce = self._announce or log.info
         announce(f"SP is on: {self.config.describe_weight()}, {crops}; {features}")
-
-
-def _distributed_rank() -> int:
-    is_initialized = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_rank() if is_initialized else 0

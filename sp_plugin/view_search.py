@@ -27,13 +27,18 @@ class NamedView(NamedTuple):
     images: Tensor
 
 
+def first_convolution(backbone: nn.Module) -> nn.Conv2d | None:
+    """The backbone's first 2-D convolution; None: it has none."""
+    return next((part for part in backbone.modules() if isinstance(part, nn.Conv2d)), None)
+
+
 def input_channels(backbone: nn.Module) -> int | None:
     """Number of channels that the backbone's first 2-D convolution takes; None: it has none.
 
     >>> input_channels(nn.Sequential(nn.Conv2d(4, 8, 3), nn.Conv2d(8, 8, 3)))
     4
     """
-    first = next((part for part in backbone.modules() if isinstance(part, nn.Conv2d)), None)
+    first = first_convolution(backbone)
     return first.in_channels if first is not None and first.in_channels > 0 else None
 
 
