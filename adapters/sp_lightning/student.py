@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from torch import nn
 
 from sp_plugin import ConfigError
 from sp_plugin.validation import did_you_mean
+from sp_plugin.view_search import first_convolution
 
 AUTO = "auto"
-# Names of the student in lightly's examples and benchmarks, in solo-learn and in most scripts. A
-# module with a student of one of these names has its EMA teacher under ``backbone``.
-_STUDENT_NAMES = ("student_backbone", "anchor_backbone", "online_backbone", "student")
+# Names of the student in lightly's examples and benchmarks, in solo-learn, lightly-train and most
+# scripts. A module with a student of one of these names has its EMA teacher under ``backbone``.
+_STUDENT_NAMES = (
+    "student_backbone", "anchor_backbone", "online_backbone", "student_embedding_model", "student",
+)  # fmt: skip
 _BACKBONE_NAMES = ("backbone",)
+_ENCODER_NAMES = ("encoder", "embedding_model")
+_PAIR = {"student", "teacher"}  # children of a wrapper that holds a part and its EMA copy
+_PROJECTOR = re.compile(r"_?(projector|projection_head|proj_head|embed_head)")
 
 
 def find_student_name(module: nn.Module, may_be_frozen: bool = False) -> str:
     """Name of the student in a module, by common names; never that of an EMA teacher.
+
+    Wrappers are opened: the student of a pair of student and teacher (`TeacherStudentWrapper` of
+    stable-pretraining), and the backbone next to a projector (`BackboneWrapper` of torchgeo).
 
     Args:
         module: LightningModule.
@@ -33,12 +43,14 @@ def find_student_name(module: nn.Module, may_be_frozen: bool = False) -> str:
     kind = type(module).__name__
     parts = {path: part for path, part in module.named_modules() if path}
     trained = [path for path, part in parts.items() if is_trained(part)]
-    found = _find_outermost(trained)
-    frozen = [] if found else _find_outermost([path for path in parts if path not in trained])
+    found = _find_outermost(module, trained)
+    frozen = []
+    if not found:
+        frozen = _find_outermost(module, [path for path in parts if path not in trained])
     if may_be_frozen:
         found = found or frozen
     if len(found) == 1:
-        return found[0]
+        return found[0] + _inner_path(parts[found[0]])
     if found:
         several = ", ".join(found)
         reason = f"{kind} has several that it may be: {several}; name one"
@@ -46,7 +58,7 @@ def find_student_name(module: nn.Module, may_be_frozen: bool = False) -> str:
         reason = f"{frozen[0]!r} of {kind} is frozen; name it, if it is unfrozen during training"
     else:
         children = [name for name, _ in module.named_children() if name in trained]
-        names = ", ".join((*_BACKBONE_NAMES, *_STUDENT_NAMES))
+        names = ", ".join((*_BACKBONE_NAMES, *_ENCODER_NAMES, *_STUDENT_NAMES))
         reason = (
             f"no part of {kind} has one of the names {names}; it trains "
             f"{', '.join(children) or 'nothing'}: name one of these"
@@ -54,14 +66,59 @@ def find_student_name(module: nn.Module, may_be_frozen: bool = False) -> str:
     raise ConfigError(f"backbone: got 'auto', but {reason}")
 
 
-def _find_outermost(paths: list[str]) -> list[str]:
+def _find_outermost(module: nn.Module, paths: list[str]) -> list[str]:
     """Those with the first common names that occur; not parts of each other."""
-    for names in (_STUDENT_NAMES, _BACKBONE_NAMES):
-        matches = [path for path in paths if path.rpartition(".")[2] in names]
+    in_pairs = [path for path in paths if _is_in_pair(module, path)]
+    alone = [path for path in paths if path not in in_pairs]
+    encoders = [path for path in alone if _takes_images(module, path)]
+    for names, candidates in (
+        (_STUDENT_NAMES, alone),
+        (_BACKBONE_NAMES, paths),
+        (_ENCODER_NAMES, encoders),
+        (_STUDENT_NAMES, in_pairs),
+    ):
+        matches = [path for path in candidates if path.rpartition(".")[2] in names]
         outer = [path for path in matches if not any(path.startswith(f"{o}.") for o in matches)]
         if outer:
             return outer
     return []
+
+
+def _is_in_pair(module: nn.Module, path: str) -> bool:
+    """Whether a part is the student or the teacher that a wrapper below the module holds."""
+    parent, _, name = path.rpartition(".")
+    return bool(parent) and name in _PAIR and _children(module, parent).keys() >= _PAIR
+
+
+def _takes_images(module: nn.Module, path: str) -> bool:
+    """Whether an encoder is a whole backbone, and not the blocks behind a backbone's stem."""
+    parent = path.rpartition(".")[0]
+    stem = first_convolution(module.get_submodule(path))
+    return not parent or (
+        stem is not None and stem is first_convolution(module.get_submodule(parent))
+    )
+
+
+def _inner_path(part: nn.Module) -> str:
+    """Path from a part to the backbone in it, with a leading dot; empty: it is the backbone."""
+    children = _children(part)
+    if children.keys() >= _PAIR:
+        return ".student" + _inner_path(children["student"])
+    projectors = [
+        name
+        for name, child in children.items()
+        if _PROJECTOR.fullmatch(name) and not isinstance(child, nn.Identity)
+    ]
+    others = [
+        name for name, child in children.items() if name not in projectors and is_trained(child)
+    ]
+    if projectors and len(others) == 1:
+        return f".{others[0]}" + _inner_path(children[others[0]])
+    return ""
+
+
+def _children(module: nn.Module, path: str = "") -> dict[str, nn.Module]:
+    return dict(module.get_submodule(path).named_children())
 
 
 def find_backbone(module: nn.Module, name: str) -> nn.Module:

@@ -28,6 +28,7 @@ from sp_plugin.crops.images import (
 )
 from sp_plugin.crops.resize import matched_resolution
 from sp_plugin.crops.sampler import rand_cpu
+from sp_plugin.crops.samples import find_image
 from sp_plugin.isolation import hash_seed, make_generator, private_rng, rng_fingerprint
 from sp_plugin.nested import tree_leaves
 from sp_plugin.structures import add_sp_part
@@ -189,7 +190,8 @@ class SPTransform:
         """Make the views of an image, and crops of it.
 
         Args:
-            image: as for `ImageCrops`.
+            image: as for `ImageCrops`; or a mapping with it, see
+                `sp_plugin.crops.samples.find_image`.
             *args: more for the method's transform, such as a target.
             **kwargs: likewise.
 
@@ -198,8 +200,9 @@ class SPTransform:
             `ImageCrops`. Where the method's transform gets more than an image and returns a tuple,
             such as (views, target), that tuple with its first entry replaced by this.
         """
+        sample, image = image, find_image(image)
         key = self.crops.rng_key(image)  # before the method's transform draws
-        views = self.transform(image, *args, **kwargs)
+        views = self.transform(sample, *args, **kwargs)
         self.crops.infer_view_size(views)
         return add_sp_part(views, self.crops(image, key), bool(args or kwargs))
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
 from torch import nn
 
 from sp_plugin.crops.images import is_image
+from sp_plugin.crops.samples import first_image
 from sp_plugin.nested import tree_leaves
 from sp_plugin.views.location import ViewLocation
 from sp_plugin.views.location_rules import (
@@ -58,7 +59,10 @@ class LocationTracker:
             return args[0] if len(args) == 1 else args
         self.crop_params = None
         image_in = self._input_image(args, kwargs)
-        output = crop_blank(tracked.transform, image_in) if self.geometry_only else None
+        is_alone = len(args) == 1 and args[0] is image_in  # and not a part of a sample
+        output = None
+        if self.geometry_only and is_alone:
+            output = crop_blank(tracked.transform, image_in)
         if output is None:
             output = tracked.call(*args, **kwargs)
         self._record(tracked, image_in, output)
@@ -84,9 +88,9 @@ class LocationTracker:
         return tracked.rule(call)
 
     def _input_image(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if args and id(args[0]) in self._locations:
-            return args[0]
-        return _first_image((args, kwargs))
+        images = list(tree_leaves((args, kwargs), is_image))
+        known = (image for image in images if id(image) in self._locations)
+        return next(known, images[0] if images else None)
 
 
 # Of the process and thread that runs the transform; None where nothing is tracked.
@@ -175,4 +179,6 @@ class CropParamsRecorder:
 
 
 def _first_image(item: Any) -> Any:
+    if isinstance(item, Mapping):  # a sample, in which a mask may stand before the image
+        return first_image(item)
     return next(tree_leaves(item, is_image), None)

@@ -1,9 +1,10 @@
 """TransformTracker: tracks what a transform does to the location of an image, without editing it.
 
 Each transform inside is replaced on its instance: the ``forward`` of a module is shadowed by an
-instance attribute, any other callable gets a stand-in where it is stored (a list, an attribute). No
-class changes, and `TransformTracker.remove` restores everything. A transform runs exactly as
-before, on the same generators; only its input and output are read, by a `LocationTracker`.
+instance attribute, any other callable (a module with a ``__call__`` of its own too) gets a stand-in
+where it is stored (a list, an attribute). No class changes, and `TransformTracker.remove` restores
+everything. A transform runs exactly as before, on the same generators; only its input and
+output are read, by a `LocationTracker`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class TransformTracker:
     holds.
 
     Attributes:
-        transform: to be called in place of the given one; the same object where that is a module.
+        transform: to be called in place of the given one; the same object for most modules.
 
     >>> import torch
     >>> from sp_plugin.views.location import ViewLocation
@@ -84,7 +85,9 @@ class TransformTracker:
             tracked.is_leaf = self._num_tracked == tracked_before
             self._num_tracked += 1
         if isinstance(tracked, TrackedForward):
-            self._shadow_methods(item, tracked)
+            self._shadow(item, "forward", tracked)
+        if tracked is not None and tracked.rule is random_crop:
+            self._shadow_crop_params(item)
         return replacement
 
     def _track_inside(self, item: Any, is_transform: bool) -> None:
@@ -106,11 +109,10 @@ class TransformTracker:
             self._undo.append(functools.partial(operator.setitem, container, key, inner))
             container[key] = replacement
 
-    def _shadow_methods(self, module: nn.Module, tracked: TrackedForward) -> None:
-        self._shadow(module, "forward", tracked)
-        for name in CROP_PARAM_METHODS if tracked.rule is random_crop else ():
-            if hasattr(module, name):
-                self._shadow(module, name, CropParamsRecorder(module, name))
+    def _shadow_crop_params(self, transform: Any) -> None:
+        for name in CROP_PARAM_METHODS if isinstance(transform, nn.Module) else ():
+            if hasattr(transform, name):
+                self._shadow(transform, name, CropParamsRecorder(transform, name))
 
     def _shadow(self, module: nn.Module, name: str, replacement: Any) -> None:
         attributes = vars(module)
@@ -124,7 +126,8 @@ class TransformTracker:
 
 def _make_tracked(item: Any) -> TrackedTransform | None:
     """Stand-in for a transform; None: the item is none."""
-    if isinstance(item, nn.Module):
+    # A module whose class calls itself in its own way (stable-pretraining's) may not use forward.
+    if isinstance(item, nn.Module) and type(item).__call__ is nn.Module.__call__:
         return TrackedForward(item)
     if callable(item) and not isinstance(item, type):
         return TrackedTransform(item)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sp_plugin.crops.images import is_image
+from sp_plugin.crops.samples import find_image
 from sp_plugin.isolation import private_rng
 from sp_plugin.nested import tree_leaves
 from sp_plugin.structures import IMAGE_CHANNELS, add_sp_part
@@ -60,7 +61,8 @@ class ViewBoxTransform:
         """Make views of an image.
 
         Args:
-            image: a PIL image or a tensor (C, H, W).
+            image: a PIL image or a tensor (C, H, W); or a mapping with one, see
+                `sp_plugin.crops.samples.find_image`.
             *args: more for the method's transform, such as a target.
             **kwargs: likewise.
 
@@ -85,21 +87,25 @@ class ViewBoxTransform:
             ConfigError: no view can be located, or the transform takes no blank image.
         """
         blank = torch.zeros(3, 1, 1, device="cpu").expand(3, _BLANK_SIDE, _BLANK_SIDE)
-        with private_rng(seed):
-            try:
-                targets = [None] * _num_required(self.original)
-                runs = [self._run(blank, *targets, geometry_only=True) for _ in range(n)]
-                return torch.stack([sp["boxes"] for _, sp in runs])
-            except ConfigError:
-                raise
-            except Exception as error:  # any exception of a transform that takes no such image
-                raise ConfigError(f"{self._refusal}: {error}; {_HINT}") from error
+        targets = [None] * _num_required(self.original)
+        errors: list[Exception] = []
+        for as_mapping in (False, True):
+            with private_rng(seed):
+                try:
+                    samples = ({"image": blank} if as_mapping else blank for _ in range(n))
+                    runs = [self._run(one, *targets, geometry_only=True)[1] for one in samples]
+                    return torch.stack([sp["boxes"] for sp in runs])
+                except Exception as error:  # any, of a transform that takes no such sample
+                    errors.append(error)
+        if isinstance(errors[0], ConfigError):
+            raise errors[0]
+        raise ConfigError(f"{self._refusal}: {errors[0]}; {_HINT}") from errors[0]
 
     def _run(
         self, image: Any, *args: Any, geometry_only: bool = False, **kwargs: Any
     ) -> tuple[Any, dict[str, Tensor]]:
         """What the transform returns, and the locations of the views in it."""
-        with track_image(image, geometry_only) as tracker:
+        with track_image(find_image(image), geometry_only) as tracker:
             views = self.transform(image, *args, **kwargs)
         locations = [
             tracker.location(view) for view in tree_leaves(views, is_image) if _is_view(view)

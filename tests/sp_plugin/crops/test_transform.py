@@ -240,3 +240,21 @@ def test_target_is_collated_as_without_sp() -> None:
 def test_result_of_no_tuple_is_the_views() -> None:
     sample = SPTransform(JointTransform(list), PLAIN)(make_image(), target=7)
     assert sample["views"][1] == 7 and set(sample) == {"views", "sp"}
+
+
+@pytest.mark.parametrize("key", ("image", "img", "photo"))
+def test_dict_sample_gives_its_crops(key: str) -> None:
+    image = torch.randint(0, 256, (3, 48, 60), dtype=torch.uint8)
+    of_image = SPTransform(v2.ToDtype(torch.float32, scale=True), crop_size=16)
+    torch.manual_seed(0)
+    expected = of_image(image)["sp"]
+    sample = {"label": 3, key: image, "mask": torch.zeros(3, 48, 60)}
+
+    def transform(sample: dict[str, Any]) -> dict[str, Any]:
+        sample[key] = sample[key] / 255
+        return {"views": [sample], "label": sample["label"]}
+
+    torch.manual_seed(0)
+    made = SPTransform(transform, crop_size=16)(sample)
+    assert made["views"]["label"] == 3
+    assert torch.equal(made["sp"]["crops"], expected["crops"])

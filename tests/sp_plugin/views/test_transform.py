@@ -309,3 +309,70 @@ def test_target_is_passed_on(T: Any) -> None:
     seed_all()
     assert target == "cat" and sample["sp"]["boxes"].shape == (1, 4)
     assert torch.equal(sample["views"], Joint()(make_image(), "cat")[0])
+
+
+class OnSamples:
+    """A transform of torchvision on a part of a dict sample, by a ``__call__`` of its own."""
+
+    def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
+        image = sample["image"]
+        if isinstance(self, v2.RandomHorizontalFlip):
+            new = F.hflip(image) if torch.rand(1) < self.p else image
+        else:
+            new = self.transform(image, self.make_params([image]))  # type: ignore[attr-defined]
+        sample["image"] = new
+        return sample
+
+
+class SampleCrop(OnSamples, v2.RandomResizedCrop): ...
+
+
+class SampleFlip(OnSamples, v2.RandomHorizontalFlip): ...
+
+
+class SampleChain(v2.Transform):
+    """Transforms one after the other, on a copy of the sample for each view."""
+
+    def __init__(self, *parts: Any, views: int = 1) -> None:
+        super().__init__()
+        self.parts, self.views = parts, views
+
+    def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
+        made = []
+        for _ in range(self.views):
+            one = dict(sample)
+            for part in self.parts:
+                one = part(one)
+            made.append(one)
+        return {"views": made}
+
+
+def test_dict_samples_are_tracked() -> None:
+    def convert(sample: dict[str, Any]) -> dict[str, Any]:
+        image = sample["image"]
+        return {**sample, "image": image if torch.is_tensor(image) else F.to_tensor(image)}
+
+    chain = SampleChain(SampleCrop(24), SampleFlip(), convert, views=4)
+    sample = {"mask": torch.zeros(1, 8, 8), "label": 3, "image": make_image()}
+    seed_all()
+    plain = chain(sample)
+    host = ViewBoxTransform(chain)
+    seed_all()
+    made = host(sample)
+    assert made["views"]["views"][0]["label"] == 3
+    for n, view in enumerate(made["views"]["views"]):
+        assert torch.equal(view["image"], plain["views"][n]["image"])
+        box, flips = made["sp"]["boxes"][n], made["sp"]["flips"][n]
+        reproduced = reproduce_view(sample["image"], box, flips, 24)
+        assert (view["image"] * 255 - reproduced).abs().max() <= 1
+    assert {float(x) for x in made["sp"]["flips"][:, 0]} == {-1.0, 1.0}
+    boxes = host.sample_boxes(8)
+    assert boxes.shape == (8, 4, 4) and not boxes.isnan().any()
+    host.remove()
+    assert isinstance(chain.parts[0], SampleCrop) and "make_params" not in vars(chain.parts[0])
+
+
+def test_sample_without_image_is_refused() -> None:
+    host = ViewBoxTransform(SampleChain(SampleCrop(24)))
+    with pytest.raises(ConfigError, match="have no image, they have label, text"):
+        host({"label": 3, "text": "a cat"})
