@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from sp_plugin.config import ResolvedConfig
 from sp_plugin.crops.sampler import sample_crops
-from sp_plugin.features.extraction import FeatureFn
+from sp_plugin.features.backbone_call import FeatureFn
 from sp_plugin.isolation import hash_seed, make_generator
 from sp_plugin.spatial_prediction import SpatialPrediction
 from sp_plugin.structures import Crops, EncodedViews, SPOutput

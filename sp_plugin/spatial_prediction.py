@@ -25,7 +25,8 @@ from torch.nn import functional as F
 
 from sp_plugin.config import DEFAULT_VIEW_SIZE, ResolvedConfig, SPConfig
 from sp_plugin.crops.sampler import sample_crops
-from sp_plugin.features.extraction import FeatureFn, extract_features
+from sp_plugin.features.backbone_call import FeatureFn
+from sp_plugin.features.extraction import extract_features
 from sp_plugin.features.input_size import BackboneSpec, find_input_size
 from sp_plugin.features.layout import FeatureLayout
 from sp_plugin.gradient_balance import GradientBalance, is_measurement_step

@@ -25,7 +25,7 @@ from sp_lightning.settings_signature import explicit_settings, with_signature_of
 from sp_lightning.student import AUTO, find_backbone, find_student_name
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig, SPSession
 from sp_plugin.batch import SPBatch, split_batch
-from sp_plugin.features.extraction import FeatureFn
+from sp_plugin.features.backbone_call import FeatureFn
 from sp_plugin.validation import choice, invalid_value
 
 log = logging.getLogger("sp_plugin")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sp_plugin.features.extraction import FeatureFn
+from sp_plugin.features.backbone_call import FeatureFn
 
 __all__ = ["unmasked_feature_fn"]
 

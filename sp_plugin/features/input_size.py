@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from sp_plugin.features.extraction import FeatureFn
+from sp_plugin.features.backbone_call import FeatureFn
 from sp_plugin.features.layout import FeatureLayout
 from sp_plugin.features.probe import Probe, TrainingModeError
 from sp_plugin.validation import ConfigError, first_line

@@ -26,7 +26,9 @@ __all__ = ["NO_CLASS_TOKEN", "FeatureLayout", "feature_tensors", "layout_of", "s
 _FEATURE_KEYS = (
     "last_hidden_state", "x_norm_patchtokens", "x_prenorm", "feats", "features", "out", "x",
 )  # fmt: skip
-_CLASS_TOKEN_KEYS = ("x_norm_clstoken", "pooler_output")
+# Hugging Face's ``pooler_output`` is a class token for some models, and for others a mean, an
+# attention pool, or a class token behind a layer of its own: the last resort.
+_CLASS_TOKEN_KEY, _POOLED_KEY = "x_norm_clstoken", "pooler_output"
 
 NO_CLASS_TOKEN = "pool: got 'cls', but the backbone has no class token, takes 'mean'"
 
@@ -244,9 +246,9 @@ def select_features(output: Any, pool: str = "mean") -> Tensor:
 
 def _select_entry(output: Mapping[str, Any], pool: str) -> Any:
     """The entry of a dict that holds the features; all of its values where no key is known."""
-    keys = (*_FEATURE_KEYS, *_CLASS_TOKEN_KEYS)
+    keys = (*_FEATURE_KEYS, _CLASS_TOKEN_KEY, _POOLED_KEY)
     if pool == "cls":
-        keys = (*_CLASS_TOKEN_KEYS, *_FEATURE_KEYS)
+        keys = (_CLASS_TOKEN_KEY, *_FEATURE_KEYS, _POOLED_KEY)
     known = [output[key] for key in keys if output.get(key) is not None]
     return known[0] if known else list(output.values())
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sp_plugin.features.extraction import FeatureFn, call_backbone, unmasked
+from sp_plugin.features.backbone_call import FeatureFn, call_backbone, unmasked
 from sp_plugin.features.layout import (
     FeatureLayout,
     feature_tensors,

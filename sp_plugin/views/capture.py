@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sp_plugin.features.extraction import find_layer, pool_features
+from sp_plugin.features.backbone_call import feature_module, find_layer
+from sp_plugin.features.extraction import pool_features
 from sp_plugin.features.layout import FeatureLayout
 from sp_plugin.features.prefix_tokens import declared_prefix
 from sp_plugin.structures import IMAGE_CHANNELS, EncodedViews, ViewBoxes
@@ -77,7 +78,7 @@ class FeatureCapture:
         self._calls: list[_Call] = []
         self.is_recording = False
         self._in_backbone = False  # the student's own forward is running
-        layer_module = backbone if layer is None else find_layer(backbone, layer)
+        layer_module = feature_module(backbone) if layer is None else find_layer(backbone, layer)
         stems = [
             part
             for part in backbone.modules()

@@ -103,7 +103,7 @@ OUTPUTS = {
     "Hugging Face's": (
         ModelOutput(last_hidden_state=LATENT, pooler_output=CLASS, hidden_states=(TOKENS,)),
         TOKENS_MEAN,
-        CLASS,
+        LATENT[:, 0],
     ),
     "Hugging Face's without a pooler": (
         ModelOutput(last_hidden_state=LATENT, pooler_output=None),

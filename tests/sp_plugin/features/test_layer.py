@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from sp_plugin import ConfigError
-from sp_plugin.features.extraction import extract_features, find_layer
+from sp_plugin.features.backbone_call import find_layer
+from sp_plugin.features.extraction import extract_features
 
 
 class _Net(nn.Module):
