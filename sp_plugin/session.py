@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sp_plugin.batch import SPBatch, split_batch, to_device, validate_source
 from sp_plugin.config import SPConfig
-from sp_plugin.features.backbone_call import FeatureFn, feature_module
+from sp_plugin.features.backbone_call import FeatureFn, call_feature_module
 from sp_plugin.head_sync import HeadSync, process_rank, world_size
 from sp_plugin.input_check import InputCheck
 from sp_plugin.nonfinite_steps import NonfiniteRecorder
@@ -104,7 +104,7 @@ class SPSession:
         self._channels = input_channels(backbone)
         if self._uses_host_views:
             # The method's own calls are calls of the module, whatever else its backbone offers.
-            feature_fn = _call_feature_module
+            feature_fn = call_feature_module
         if sp is None:
             sp = SpatialPrediction.from_backbone(backbone, None, self.config, feature_fn)
         if self._uses_host_views and sp.layout is not None and sp.layout.is_masked:
@@ -294,7 +294,3 @@ class SPSession:
         features = name if layout is None else layout.describe(name, self.config.pool)
         announce = self._announce or log.info
         announce(f"SP is on: {self.config.describe_weight()}, {crops}; {features}")
-
-
-def _call_feature_module(backbone: nn.Module, images: Tensor) -> Any:
-    return feature_module(backbone)(images)

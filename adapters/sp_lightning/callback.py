@@ -25,7 +25,7 @@ from sp_lightning.settings_signature import explicit_settings, with_signature_of
 from sp_lightning.student import AUTO, find_backbone, find_student_name
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig, SPSession
 from sp_plugin.batch import SPBatch, split_batch
-from sp_plugin.features.backbone_call import FeatureFn
+from sp_plugin.features.backbone_call import FeatureFn, call_feature_module
 from sp_plugin.validation import choice, invalid_value
 
 log = logging.getLogger("sp_plugin")
@@ -237,7 +237,7 @@ class SPCallbackMixin:
             return before
         uses_host_views = self.config.source == "host_views"
         # The method's own calls are calls of the module, whatever else its backbone offers.
-        feature_fn = nn.Module.__call__ if uses_host_views else self.feature_fn
+        feature_fn = call_feature_module if uses_host_views else self.feature_fn
         sp = self.sp_class.from_backbone(backbone, None, self.config, feature_fn)
         if before is not None:
             before.remove()

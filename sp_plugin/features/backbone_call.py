@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from sp_plugin.validation import ConfigError, did_you_mean
 
-__all__ = ["FeatureFn", "call_backbone", "feature_module", "find_layer", "unmasked"]
+__all__ = [
+    "FeatureFn",
+    "call_backbone",
+    "call_feature_module",
+    "feature_module",
+    "find_layer",
+    "unmasked",
+]
 
 FeatureFn = Callable[[nn.Module, Tensor], Any]
 """``feature_fn(backbone, images)``, for a backbone whose features are not what calling it gives."""
@@ -44,6 +51,16 @@ def feature_module(backbone: nn.Module) -> nn.Module:
     if isinstance(part, nn.Module) and images in inspect.signature(part.forward).parameters:
         return part
     return backbone
+
+
+def call_feature_module(backbone: nn.Module, images: Tensor) -> Any:
+    """Output of the `feature_module`, as a method's own calls of its student give it.
+
+    Args:
+        backbone: any module.
+        images: (B, 3, S, S).
+    """
+    return feature_module(backbone)(images)
 
 
 def find_layer(backbone: nn.Module, layer: str) -> nn.Module:
@@ -112,7 +129,7 @@ def call_backbone(
         return feature_fn(backbone, images)
     if callable(forward_features := getattr(backbone, "forward_features", None)):
         return forward_features(images)
-    return feature_module(backbone)(images)
+    return call_feature_module(backbone, images)
 
 
 def _call_up_to(backbone: nn.Module, images: Tensor, layer: str, feature_fn: FeatureFn) -> Any:
