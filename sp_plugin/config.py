@@ -16,6 +16,7 @@ from sp_plugin.objective.head import HEADS
 from sp_plugin.objective.loss import LOSSES
 from sp_plugin.objective.pairs import ALL, num_all_pairs
 from sp_plugin.objective.targets import TARGET_ENCODINGS
+from sp_plugin.sizes import Size, box_ratio, shorter_side, to_size
 from sp_plugin.validation import (
     Check,
     ConfigError,
@@ -40,6 +41,7 @@ DEFAULT_VIEW_SIZE = 224  # px, where nothing else is known
 
 _SCALE = "least and largest area in (0, 1], such as [0.05, 0.32], or two of these, first to last"
 _IOU = "a number in [0, 1], or two, first to last, such as [1.0, 0.1]"
+_PIXELS = "a number of pixels from 4 up, two of these (height, width), or null"
 _NUM_PAIRS = f"{ALL!r} or a whole number from 1 up"
 
 
@@ -51,6 +53,13 @@ def _view(key: str, value: Any) -> Any:
     expected = "the place of a view in the batch, its name or path, such as 'images.0', or null"
     check = non_empty_str(expected) if isinstance(value, str) else integer(0, expected)
     return check(key, value)
+
+
+def _crop_size(key: str, value: Any) -> Size:
+    sides = value if isinstance(value, tuple) and len(value) == 2 else (value, value)
+    if not all(type(side) is int and side >= 4 for side in sides):
+        raise invalid_value(key, value, _PIXELS)
+    return to_size(*sides)
 
 
 def _is_one_range(value: Any) -> bool:
@@ -66,7 +75,7 @@ _CHECKS: dict[str, Check] = {
     "view": optional(_view),
     "num_crops": integer(2, "a whole number from 2 to 8", high=8),
     "num_pairs": _num_pairs,
-    "crop_size": optional(integer(4, "a number of pixels from 4 up, or null")),
+    "crop_size": optional(_crop_size),
     "crop_scale": optional(value_or_schedule(ordered_range(0, 1, _SCALE), _is_one_range, _SCALE)),
     "crop_ratio": ordered_range(
         0.1, 10, "least and largest width / height in [0.1, 10], such as [0.75, 1.33]"
@@ -146,12 +155,14 @@ class SPConfig:
         num_crops: number of crops of each image, 2 to 8; each is encoded once.
         num_pairs: ``all`` pairs of these crops, or a number that is drawn in each step, the same
             ones for the whole batch.
-        crop_size: side in pixels that crops are resized to; null: half the view, at most 96, or a
-            size that the backbone takes.
-        crop_scale: least and largest area of a crop, as fractions of the window; two such ranges
-            move from the first to the last during training; null: [0.05, 0.32], and [0.15, 0.32]
-            for views of 64 px or less.
-        crop_ratio: least and largest aspect ratio (width / height) of a crop.
+        crop_size: size in pixels that crops are resized to, the side of a square or two numbers,
+            height and width, whose shape the crops then have; null: half the view's shorter side,
+            at most 96, or a size that the backbone takes.
+        crop_scale: least and largest area of a crop, as fractions of the window, or of the largest
+            box of the crops' shape that fits it; two such ranges move from the first to the last
+            during training; null: [0.05, 0.32], and [0.15, 0.32] for views of 64 px or less.
+        crop_ratio: least and largest aspect ratio (width / height) of a crop; where ``crop_size``
+            is no square, relative to its own.
         window: least and largest side of the window that holds all crops, as fractions of the
             frame; null: [0.5, 1] for ``image``, none ([1, 1]) for ``view``, whose frame is a
             random crop already.
@@ -189,7 +200,7 @@ class SPConfig:
     view: int | str | None = None
     num_crops: int = 4
     num_pairs: int | str = ALL
-    crop_size: int | None = None
+    crop_size: int | tuple[int, int] | None = None
     crop_scale: Range | tuple[Range, Range] | None = None
     crop_ratio: Range = (3 / 4, 4 / 3)
     window: Range | None = None
@@ -279,15 +290,20 @@ class SPConfig:
         _check_names(merged, extra_names)
         return cls(**merged)
 
-    def resolve(self, view_size: int) -> ResolvedConfig:
-        """The same settings with none left open, for views whose shorter side is ``view_size`` px.
+    def resolve(self, view_size: Size) -> ResolvedConfig:
+        """The same settings with none left open, for views of a size in pixels.
+
+        Args:
+            view_size: side of the views; of views that are not square the shorter one, or height
+                and width.
 
         >>> SPConfig().resolve(64).crop_size, SPConfig().resolve(224).crop_size
         (32, 96)
         """
+        side = shorter_side(view_size)
         defaults = {
-            "crop_size": min(96, max(4, view_size // 2)),
-            "crop_scale": (0.15, 0.32) if view_size <= 64 else (0.05, 0.32),
+            "crop_size": min(96, max(4, side // 2)),
+            "crop_scale": (0.15, 0.32) if side <= 64 else (0.05, 0.32),
             "window": (0.5, 1.0) if self.source == "image" else (1.0, 1.0),
             "head": "antisymmetric" if self._is_antisymmetric else "plain",
         }
@@ -314,19 +330,24 @@ class SPConfig:
 class ResolvedConfig(SPConfig):
     """An `SPConfig` with no setting left open; made by `SPConfig.resolve`."""
 
-    crop_size: int = 96
+    crop_size: Size = 96
     crop_scale: Range | tuple[Range, Range] = (0.05, 0.32)
     window: Range = (1.0, 1.0)
     head: str = "antisymmetric"
 
-    def build_sampler(self) -> CropSampler:
-        """Sampler of the crops that these settings describe."""
+    def build_sampler(self, frame: Size | None = None) -> CropSampler:
+        """Sampler of the crops that these settings describe.
+
+        Args:
+            frame: size of the views in pixels; None: of the crops' shape.
+        """
         return CropSampler(
             self.crop_scale,
             self.crop_ratio,
             self.window,
             self.max_iou,
             num_crops=self.num_crops,
+            box_ratio=1.0 if frame is None else box_ratio(frame, self.crop_size),
         )
 
 

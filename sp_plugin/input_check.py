@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from sp_plugin.features.input_size import first_convolution
 from sp_plugin.nested import tree_leaves
-from sp_plugin.view_search import NamedView, first_convolution
+from sp_plugin.view_search import NamedView
 
 __all__ = ["InputCheck"]
 

@@ -13,14 +13,16 @@ from torch import Tensor, nn
 from sp_plugin.batch import SPBatch, split_batch, to_device, validate_source
 from sp_plugin.config import SPConfig
 from sp_plugin.features.backbone_call import FeatureFn, call_feature_module
+from sp_plugin.features.input_size import input_channels
 from sp_plugin.head_sync import HeadSync, process_rank, world_size
 from sp_plugin.input_check import InputCheck
 from sp_plugin.nonfinite_steps import NonfiniteRecorder
 from sp_plugin.progress_check import ProgressCheck
+from sp_plugin.sizes import size_text, to_size
 from sp_plugin.spatial_prediction import SpatialPrediction
-from sp_plugin.structures import Crops, EncodedViews, SPOutput, ViewBoxes
+from sp_plugin.structures import RGB_CHANNELS, Crops, EncodedViews, SPOutput, ViewBoxes
 from sp_plugin.validation import ConfigError, choice, invalid_value
-from sp_plugin.view_search import find_view, find_views, input_channels, named_views
+from sp_plugin.view_search import find_view, find_views, named_views
 from sp_plugin.views.capture import FeatureCapture
 
 __all__ = ["SPSession"]
@@ -101,7 +103,6 @@ class SPSession:
         self._is_configured = False
         self._capture: FeatureCapture | None = None
         self._input_check: InputCheck | None = None
-        self._channels = input_channels(backbone)
         if self._uses_host_views:
             # The method's own calls are calls of the module, whatever else its backbone offers.
             feature_fn = call_feature_module
@@ -114,6 +115,7 @@ class SPSession:
                 "it is called on"
             )
         self.sp = sp
+        self._channels = sp.channels or input_channels(backbone)
         self._progress_check = ProgressCheck(sp)
         records = choice("skip", "record")("on_nonfinite", on_nonfinite) == "record"
         self._recorder = NonfiniteRecorder(record_folder) if records else None
@@ -146,7 +148,11 @@ class SPSession:
         """Put hooks on the backbone: those of `capture`, or of the first steps' `InputCheck`."""
         if self._uses_host_views and self._capture is None:
             self._capture = FeatureCapture(
-                self.backbone, self.config.pool, self.config.layer, self.sp.layout
+                self.backbone,
+                self.config.pool,
+                self.config.layer,
+                self.sp.layout,
+                self._channels or RGB_CHANNELS,
             )
         if not self._uses_host_views and self._input_check is None:
             self._input_check = InputCheck(self.backbone)
@@ -244,9 +250,10 @@ class SPSession:
         """In the first step: resolve the settings that depend on the size of the views."""
         if self._is_configured:
             return
-        self.sp.configure_for(self.backbone, min(view.shape[-2:]))
+        view_size = to_size(*view.shape[-2:])
+        self.sp.configure_for(self.backbone, view_size, view.shape[1])
         self._is_configured = True
-        size = self.sp.config.crop_size
+        size = size_text(self.sp.config.crop_size)
         self._say_on(f"{self.config.num_crops} crops of {size} px from the {self.config.source}")
 
     def _check_input(self, batch: Any, crops: Crops | None) -> None:
@@ -269,7 +276,7 @@ class SPSession:
             selected = self._capture.selected_views
             self._calibrate(len(view_boxes.boxes), selected)
             self._is_configured = True
-            size = min(views[selected[0]].shape[-2:])
+            size = size_text(to_size(*views[selected[0]].shape[-2:]))
             self._say_on(f"{len(selected)} views of {size} px from the host")
         return encoded
 

@@ -36,6 +36,7 @@ from sp_plugin.objective.loss import SPLoss
 from sp_plugin.objective.pair_loss import compute_pair_loss
 from sp_plugin.objective.pairs import sample_pairs
 from sp_plugin.objective.targets import TargetEncoder, target_std_of_views
+from sp_plugin.sizes import Size, height_and_width
 from sp_plugin.structures import Crops, EncodedViews, SPOutput
 from sp_plugin.validation import ConfigError, first_line
 
@@ -58,6 +59,7 @@ class SpatialPrediction(nn.Module):
 
     Attributes:
         is_loaded: whether a state dict was loaded, as in a resumed run.
+        channels: number of channels that the backbone takes, once it was run; None before.
 
     Raises:
         ConfigError: an unknown setting or a bad value.
@@ -81,6 +83,7 @@ class SpatialPrediction(nn.Module):
         self.feature_dim = feature_dim
         self.feature_fn = feature_fn
         self.layout: FeatureLayout | None = None  # of the backbone, once it was run
+        self.channels: int | None = None  # likewise
         self.user_config = SPConfig.from_dict(config)
         self._apply_config(self.user_config.resolve(DEFAULT_VIEW_SIZE))
         self.targets = TargetEncoder(self.sampler, self.config.target_encoding)
@@ -105,9 +108,10 @@ class SpatialPrediction(nn.Module):
         """Build SP for a backbone, whose feature width and crop size are found by running it.
 
         Args:
-            backbone: module that takes (B, 3, S, S); it stays as it was, and SP goes to its device.
-            images: (B, 3, H, W) as the backbone is trained on, for their size; None: 224 px, until
-                `configure_for` is called.
+            backbone: module that takes images; it stays as it was, and SP goes to its device.
+            images: (B, C, H, W) as the backbone is trained on, for their size and their channels;
+                None: 224 px, until `configure_for` is called, and the channels of its first
+                convolution.
             config: as for the class.
             feature_fn: as for the class.
 
@@ -119,35 +123,42 @@ class SpatialPrediction(nn.Module):
         (8, 32)
         """
         config = SPConfig.from_dict(config)
-        view_size = DEFAULT_VIEW_SIZE if images is None else min(images.shape[-2:])
-        preferred = config.resolve(view_size).crop_size
-        spec = find_input_size(backbone, preferred, config.pool, config.layer, feature_fn)
+        view_size = None if images is None else (images.shape[-2], images.shape[-1])
+        channels = None if images is None else images.shape[1]
+        spec = _find_spec(backbone, config, feature_fn, view_size, channels)
         sp = cls(spec.feature_dim, config, feature_fn)
         sp._apply_spec(view_size, spec)
         return sp.to(next((p.device for p in backbone.parameters()), torch.device("cpu")))
 
-    def configure_for(self, backbone: nn.Module, view_size: int) -> SpatialPrediction:
-        """Resolve open settings for a backbone and for views of ``view_size`` px (shorter side).
+    def configure_for(
+        self, backbone: nn.Module, view_size: Size, channels: int | None = None
+    ) -> SpatialPrediction:
+        """Resolve open settings for a backbone and for the method's views.
+
+        Args:
+            backbone: module that takes images.
+            view_size: of the views in pixels: the side of a square, or height and width.
+            channels: of the views; None: as found when SP was built.
 
         Raises:
             ConfigError: the backbone takes no crop size that was tried.
         """
-        config = self.user_config
-        preferred = config.resolve(view_size).crop_size
-        spec = find_input_size(backbone, preferred, config.pool, config.layer, self.feature_fn)
+        channels = channels or self.channels
+        spec = _find_spec(backbone, self.user_config, self.feature_fn, view_size, channels)
         return self._apply_spec(view_size, spec)
 
-    def _apply_spec(self, view_size: int, spec: BackboneSpec) -> SpatialPrediction:
-        self.layout = spec.layout
-        resolved = self.user_config.resolve(view_size)
-        self._apply_config(dataclasses.replace(resolved, crop_size=spec.input_size))
+    def _apply_spec(self, view_size: Size | None, spec: BackboneSpec) -> SpatialPrediction:
+        self.layout, self.channels = spec.layout, spec.channels
+        resolved = self.user_config.resolve(view_size or DEFAULT_VIEW_SIZE)
+        frame = view_size if resolved.source == "view" else None
+        self._apply_config(dataclasses.replace(resolved, crop_size=spec.input_size), frame)
         std = TargetEncoder(self.sampler, self.config.target_encoding).std
         self.targets.set_std(std)
         return self
 
-    def _apply_config(self, config: ResolvedConfig) -> None:
+    def _apply_config(self, config: ResolvedConfig, frame: Size | None = None) -> None:
         self.config = config
-        self.sampler = config.build_sampler()
+        self.sampler = config.build_sampler(frame)
 
     def calibrate_targets(self, boxes: Tensor) -> SpatialPrediction:
         """Set the targets' standard deviations to those between the method's own views.
@@ -190,7 +201,7 @@ class SpatialPrediction(nn.Module):
         Args:
             backbone: student of the host, in its training mode; called once, or not at all for
                 `EncodedViews`.
-            images: (B, 3, H, W), normalised as the backbone expects, to sample crops from; or
+            images: (B, C, H, W), normalised as the backbone expects, to sample crops from; or
                 `Crops` that were made elsewhere; or `EncodedViews` that the host has encoded.
             step: number of the call; with seed and rank it determines all draws.
             rank: rank of this process.
@@ -327,10 +338,30 @@ class SpatialPrediction(nn.Module):
         return crops if crops.dtype == first or crops.dtype in dtypes else crops.to(first)
 
     def _resize_to_input(self, crops: Tensor) -> Tensor:
-        size = (self.config.crop_size, self.config.crop_size)
+        size = height_and_width(self.config.crop_size)
         if crops.shape[-2:] == size:  # else: cut before it was known what the backbone takes
             return crops
         return F.interpolate(crops, size, mode="bilinear", antialias=True)
+
+
+def _find_spec(
+    backbone: nn.Module,
+    config: SPConfig,
+    feature_fn: FeatureFn | None,
+    view_size: Size | None,
+    channels: int | None,
+) -> BackboneSpec:
+    """Crop size and features of a backbone, for views that are known or not."""
+    preferred = config.resolve(view_size or DEFAULT_VIEW_SIZE).crop_size
+    return find_input_size(
+        backbone,
+        preferred,
+        config.pool,
+        config.layer,
+        feature_fn,
+        channels=channels,
+        view_size=view_size,
+    )
 
 
 def _mark_loaded(sp: SpatialPrediction, _: Any) -> None:

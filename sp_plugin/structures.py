@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["IMAGE_CHANNELS", "Crops", "EncodedViews", "SPOutput", "ViewBoxes", "add_sp_part"]
+__all__ = ["RGB_CHANNELS", "Crops", "EncodedViews", "SPOutput", "ViewBoxes", "add_sp_part"]
 
-IMAGE_CHANNELS = 3  # of every image, view and crop
+RGB_CHANNELS = 3  # of images, views and crops where nothing else is known
 
 
 class Crops(NamedTuple):
@@ -20,7 +20,7 @@ class Crops(NamedTuple):
 
     Attributes:
         boxes: (k, B, 4), (cx, cy, w, h) as fractions of the frame that the crops of an image share.
-        pixels: (kB, C, S, S), all first crops, then all second ones ...; normalised as the
+        pixels: (kB, C, h, w), all first crops, then all second ones ...; normalised as the
             backbone expects.
     """
 
@@ -32,7 +32,7 @@ class Crops(NamedTuple):
         """Convert a collated batch of `sp_plugin.crops.transform.ImageCrops` samples.
 
         Args:
-            sample: ``crops`` (B, k, C, S, S) and ``boxes`` (B, k, 4).
+            sample: ``crops`` (B, k, C, h, w) and ``boxes`` (B, k, 4).
 
         >>> sample = {"crops": torch.zeros(5, 2, 3, 8, 8), "boxes": torch.zeros(5, 2, 4)}
         >>> crops = Crops.from_batch(sample)

@@ -28,6 +28,7 @@ from sp_bench.task_runner import merge_metrics, run_tasks
 from sp_bench.tasks import Task, find_tasks
 from sp_plugin import SPConfig
 from sp_plugin.isolation import private_rng
+from sp_plugin.sizes import shorter_side
 
 RESULT = "eval.json"
 _SMALL_SIDE, _SIDE = 64, 224
@@ -180,7 +181,7 @@ def freeze_method(settings: Settings, method: Method) -> FrozenBackbone:
     return FrozenBackbone(
         method.backbone,
         side=settings.side,
-        crop_size=SPConfig.from_dict(settings.sp).resolve(settings.side).crop_size,
+        crop_size=shorter_side(SPConfig.from_dict(settings.sp).resolve(settings.side).crop_size),
         pool=method.pool if has_class_token else "mean",
         device=_device(),
     )
@@ -190,7 +191,7 @@ def _freeze(settings: EvalSettings, backbone: nn.Module) -> FrozenBackbone:
     return FrozenBackbone(
         backbone,
         side=settings.resolved_side,
-        crop_size=SPConfig().resolve(settings.resolved_side).crop_size,
+        crop_size=shorter_side(SPConfig().resolve(settings.resolved_side).crop_size),
         pool=settings.pool,
         layer=settings.layer,
         device=_device(),

@@ -21,6 +21,7 @@ from sp_bench.data.image_files import resize_and_center_crop
 from sp_plugin.features.extraction import extract_feature_map, extract_features
 from sp_plugin.features.input_size import find_input_size
 from sp_plugin.isolation import eval_mode, frozen_running_stats, make_generator, private_rng
+from sp_plugin.sizes import Size, size_text
 
 # By data set and side, shared by all backbones of a comparison; freed with the data set.
 _decoded_images: WeakKeyDictionary[ImageDataset, dict[int, Tensor]] = WeakKeyDictionary()
@@ -76,8 +77,8 @@ class FrozenBackbone:
             find_input_size(self.backbone, size, pool, layer, in_training=False)
             for size in (side, crop_size)
         )
-        self.side, self.feature_dim = spec.input_size, spec.feature_dim
-        self.crop_size, self._layout = crop_spec.input_size, spec.layout
+        self.side, self.feature_dim = square_side(spec.input_size), spec.feature_dim
+        self.crop_size, self._layout = square_side(crop_spec.input_size), spec.layout
         self.pool, self.layer = pool, layer
         self.batch_size, self.workers = batch_size, workers
         self._cache: WeakKeyDictionary[ImageDataset, dict[str, Any]] = WeakKeyDictionary()
@@ -179,6 +180,17 @@ def unchanged(backbone: nn.Module, device: torch.device) -> Iterator[None]:
 def float_parameter(module: nn.Module, default: Tensor) -> Tensor:
     """First parameter in floating point, for its dtype and device, or ``default``."""
     return next((p for p in module.parameters() if p.is_floating_point()), default)
+
+
+def square_side(size: Size) -> int:
+    """Side of the images that a backbone takes.
+
+    Raises:
+        UnmeasurableError: they are no squares.
+    """
+    if isinstance(size, tuple):
+        raise UnmeasurableError(f"the backbone takes images of {size_text(size)} px, no squares")
+    return size
 
 
 def _to_device(device: torch.device, backbone: nn.Module) -> nn.Module:

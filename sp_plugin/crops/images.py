@@ -13,9 +13,19 @@ import torch
 from torch import Tensor
 
 from sp_plugin.crops.resize import crop_resize
+from sp_plugin.sizes import Size, height_and_width
+from sp_plugin.structures import RGB_CHANNELS
 from sp_plugin.validation import ConfigError
 
-__all__ = ["array_to_tensor", "convert_image", "crop_image", "image_hash", "image_size", "is_image"]
+__all__ = [
+    "array_to_tensor",
+    "convert_image",
+    "count_channels",
+    "crop_image",
+    "image_hash",
+    "image_size",
+    "is_image",
+]
 
 _BILINEAR, _NEAREST = 2, 0  # Pillow's numbers for its filters
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # Pillow's modes of more than 8 bits
@@ -52,6 +62,15 @@ def image_size(image: Any) -> tuple[int, int]:
     )
 
 
+def count_channels(image: Any) -> int:
+    """Number of channels of a PIL image or a tensor (C, H, W).
+
+    >>> count_channels(torch.zeros(13, 20, 30))
+    13
+    """
+    return len(image) if isinstance(image, Tensor) else len(image.getbands())
+
+
 def array_to_tensor(image: Any) -> Any:
     """An array (H, W) or (H, W, C) as a tensor (C, H, W); anything else as it is.
 
@@ -73,12 +92,14 @@ def convert_image(image: Any, channels: int | None = None) -> Any:
 
     Args:
         image: a PIL image of any mode, or a tensor (C, H, W). Floating point numbers are in [0, 1]
-            or, where one is above 1, in [0, 255].
-        channels: 3: grey, palette and other modes become RGB, and alpha is dropped; 1: grey.
-            None: grey stays grey, and all else becomes RGB.
+            or, where one is above 1, in [0, 255]; those of other images than RGB and grey ones may
+            be any, and stay as they are.
+        channels: 3: grey, palette and other modes become RGB, and alpha is dropped; 1: grey; other
+            numbers: the image has as many. None: grey stays grey, images of 2 and 4 channels lose
+            their alpha, palettes and other modes become RGB.
 
     Returns:
-        A PIL image of mode L or RGB, or a tensor (C, H, W) of float in [0, 1].
+        A PIL image of mode L or RGB, or a tensor (C, H, W) of float, of RGB and grey in [0, 1].
 
     Raises:
         ConfigError: numbers of an unknown range, or channels that cannot be converted.
@@ -87,6 +108,9 @@ def convert_image(image: Any, channels: int | None = None) -> Any:
     tensor([1., 1., 1.])
     """
     image_size(image)  # raises where it is no image
+    if _is_multiband(count_channels(image), channels):
+        image = image if isinstance(image, Tensor) else _bands_to_tensor(image)
+        return image if image.is_floating_point() else _to_unit_range(image)
     if not isinstance(image, Tensor):
         if image.mode not in _DEEP_MODES:
             is_grey = channels == 1 or (channels is None and image.mode in ("1", "L"))
@@ -95,6 +119,20 @@ def convert_image(image: Any, channels: int | None = None) -> Any:
             return image.convert("L") if is_grey and image.mode != "L" else image
         image = _deep_to_tensor(image)
     return _with_channels(_to_unit_range(image), channels)
+
+
+def _is_multiband(own: int, channels: int | None) -> bool:
+    """Whether an image has other channels than grey, RGB and alpha, and the views show them."""
+    if channels is None:
+        return own > 4
+    return own == channels and channels not in (1, RGB_CHANNELS)
+
+
+def _bands_to_tensor(image: Any) -> Tensor:
+    """Pixels (C, H, W) of a PIL image of uint8."""
+    width, height = image.size
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return pixels.reshape(height, width, -1).permute(2, 0, 1)
 
 
 def _deep_to_tensor(image: Any) -> Tensor:
@@ -145,17 +183,17 @@ def _with_channels(image: Tensor, channels: int | None) -> Tensor:
     raise ConfigError(f"source: 'image' got an image of {own} channels for views of {channels}")
 
 
-def crop_image(image: Any, box: Tensor, size: int, resolution: Tensor | None = None) -> Any:
-    """Cut one box out of an image and resize it to ``size`` x ``size``, antialiased.
+def crop_image(image: Any, box: Tensor, size: Size, resolution: Tensor | None = None) -> Any:
+    """Cut one box out of an image and resize it to ``size``, antialiased.
 
     Args:
         image: a PIL image, or a tensor (C, H, W).
         box: (4,), (cx, cy, w, h) in pixels, inside the image.
-        size: side of the crop in pixels.
+        size: of the crop in pixels: h = w of a square, or (h, w).
         resolution: (2,) or None, whole pixels of the intermediate resize, as for `crop_resize`.
 
     Returns:
-        A PIL image, or a tensor (C, size, size) of float, in the image's range, [0, 1] for uint8.
+        A PIL image, or a tensor (C, h, w) of float, in the image's range, [0, 1] for uint8.
 
     >>> crop_image(torch.zeros(3, 20, 30), torch.tensor([15.0, 10.0, 8.0, 8.0]), 4).shape
     torch.Size([3, 4, 4])
@@ -175,10 +213,11 @@ def crop_image(image: Any, box: Tensor, size: int, resolution: Tensor | None = N
         min(right, x + w / 2) - left, min(bottom, y + h / 2) - top,
     )  # fmt: skip
     inner = image.crop((left, top, right, bottom))
+    out_size = height_and_width(size)[::-1]
     if resolution is None:
-        return inner.resize((size, size), _BILINEAR, box=edges)
+        return inner.resize(out_size, _BILINEAR, box=edges)
     columns, rows = (int(n) for n in resolution)
-    return inner.resize((columns, rows), _BILINEAR, box=edges).resize((size, size), _BILINEAR)
+    return inner.resize((columns, rows), _BILINEAR, box=edges).resize(out_size, _BILINEAR)
 
 
 def image_hash(image: Any) -> int:

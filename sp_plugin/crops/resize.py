@@ -1,7 +1,7 @@
 """Resize: many boxes cut out of many images and resized, antialiased, in one call.
 
 An antialiased bilinear resize is linear in the pixels and separable: each crop is
-``rows @ image @ columns.T``, where ``rows`` (size, H) and ``columns`` (size, W) hold the filter's
+``rows @ image @ columns.T``, where ``rows`` (h, H) and ``columns`` (w, W) hold the filter's
 weights. So a batch is two batched matrix products: exact, differentiable in the images, on any
 device and without a loop; boxes need not lie on whole pixels. It compiles without a graph break.
 """
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sp_plugin.crops.boxes import cxcywh_to_xyxy
+from sp_plugin.sizes import Size, height_and_width
 
 __all__ = ["crop_resize", "matched_resolution"]
 
@@ -22,9 +23,9 @@ _DENSE_PIXELS_ON_CPU = 72 * 72
 
 
 def crop_resize(
-    images: Tensor, boxes: Tensor, size: int, resolution: Tensor | None = None
+    images: Tensor, boxes: Tensor, size: Size, resolution: Tensor | None = None
 ) -> Tensor:
-    """Cut one box out of each image and resize it to ``size`` x ``size``, antialiased.
+    """Cut one box out of each image and resize it to ``size``, antialiased.
 
     On boxes of whole pixels it equals torchvision's ``resized_crop(antialias=True)`` (bilinear)
     up to rounding. A pixel at the edge of a box counts by the part of it that the box covers.
@@ -32,13 +33,13 @@ def crop_resize(
     Args:
         images: (B, C, H, W), floating point. Differentiable.
         boxes: (B, 4), (cx, cy, w, h) as fractions of the image, inside it.
-        size: side of the crops in pixels.
-        resolution: (B, 2) or None, whole numbers of pixels (x, y) from 1 to ``size``. Each crop is
+        size: of the crops in pixels: h = w of a square, or (h, w).
+        resolution: (B, 2) or None, whole numbers of pixels (x, y) from 1 to (w, h). Each crop is
             resized to it first and then to ``size``, so it holds no more detail than a crop of
             that native resolution.
 
     Returns:
-        (B, C, size, size), in the images' dtype and memory format.
+        (B, C, h, w), in the images' dtype and memory format.
 
     Raises:
         ValueError: shapes of images and boxes do not match.
@@ -52,6 +53,7 @@ def crop_resize(
             f"got {tuple(images.shape)} and {tuple(boxes.shape)}"
         )
     height, width = images.shape[-2:]
+    out_size = height_and_width(size)
     # float32 at least: half precision would cost more than the 1/255 that is promised.
     precision = torch.float64 if images.dtype == torch.float64 else torch.float32
     pixels = images.to(precision)
@@ -62,17 +64,17 @@ def crop_resize(
     grids = (None, None) if resolution is None else resolution.to(x).unbind(1)
     with torch.autocast(images.device.type, enabled=False):
         if not _is_large_on_cpu(images):
-            out = _resize_dense(pixels, x, y, size, grids)
+            out = _resize_dense(pixels, x, y, out_size, grids)
         elif resolution is None and _is_pixel_aligned(x, y):
-            out = _resize_by_interpolate(pixels, x, y, size)
+            out = _resize_by_interpolate(pixels, x, y, out_size)
         else:
-            out = _resize_cut_out(pixels, x, y, size, grids)
+            out = _resize_cut_out(pixels, x, y, out_size, grids)
     channels_last = images.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return out.to(images.dtype, memory_format=layout)
 
 
-def matched_resolution(sides: Tensor, size: int, draws: Tensor) -> Tensor:
+def matched_resolution(sides: Tensor, size: Size, draws: Tensor) -> Tensor:
     """One resolution for all crops of an image, so that blur does not reveal the scale.
 
     A small crop enlarged to the output size is blurrier than a large one, and a network can read
@@ -82,13 +84,16 @@ def matched_resolution(sides: Tensor, size: int, draws: Tensor) -> Tensor:
 
     Args:
         sides: (k, B, 2), native width and height of each crop in pixels.
-        size: side in pixels that the crops are resized to.
+        size: that the crops are resized to, in pixels: h = w of a square, or (h, w).
         draws: (B, 1), uniform in [0, 1).
 
     Returns:
-        (B, 2), whole numbers of pixels: between half and all of the coarsest crop's resolution.
+        (B, 2), whole numbers of pixels (x, y): between half and all of the coarsest crop's
+        resolution.
     """
-    coarsest = sides.amin(dim=0).clamp(max=size)
+    height, width = height_and_width(size)
+    coarsest = sides.amin(dim=0)
+    coarsest = torch.stack([coarsest[:, 0].clamp(max=width), coarsest[:, 1].clamp(max=height)], 1)
     return (coarsest * (0.5 + 0.5 * draws)).floor().clamp_min(1)
 
 
@@ -104,38 +109,36 @@ def _is_pixel_aligned(*spans: Tensor) -> bool:
 
 
 def _resize_dense(
-    images: Tensor, x: Tensor, y: Tensor, size: int, grids: tuple[Tensor | None, ...]
+    images: Tensor, x: Tensor, y: Tensor, size: tuple[int, int], grids: tuple[Tensor | None, ...]
 ) -> Tensor:
     """Two matrix products over whole images: any device, compiles."""
     batch, channels, height, width = images.shape
     start = torch.zeros_like(x[:, 0])
-    columns = _resize_weights(x, start, width, size, grids[0])
-    rows = _resize_weights(y, start, height, size, grids[1])
+    columns = _resize_weights(x, start, width, size[1], grids[0])
+    rows = _resize_weights(y, start, height, size[0], grids[1])
     # One product for all channels of an image; columns first, they are contiguous in memory.
     narrow = torch.bmm(images.reshape(batch, channels * height, width), columns.transpose(1, 2))
     return torch.matmul(rows.unsqueeze(1), narrow.view(batch, channels, height, -1))
 
 
-def _resize_by_interpolate(images: Tensor, x: Tensor, y: Tensor, size: int) -> Tensor:
+def _resize_by_interpolate(images: Tensor, x: Tensor, y: Tensor, size: tuple[int, int]) -> Tensor:
     """The filter of torch itself: the fastest on a CPU, for whole pixels only."""
     cuts = torch.cat([x, y], dim=1).round().int().tolist()
     crops = [
-        F.interpolate(
-            image[None, :, top:bottom, left:right], (size, size), mode="bilinear", antialias=True
-        )
+        F.interpolate(image[None, :, top:bottom, left:right], size, mode="bilinear", antialias=True)
         for image, (left, right, top, bottom) in zip(images, cuts, strict=True)
     ]
     return torch.cat(crops)
 
 
 def _resize_cut_out(
-    images: Tensor, x: Tensor, y: Tensor, size: int, grids: tuple[Tensor | None, ...]
+    images: Tensor, x: Tensor, y: Tensor, size: tuple[int, int], grids: tuple[Tensor | None, ...]
 ) -> Tensor:
     """The two products on the pixels of each box alone: large images on a CPU."""
     height, width = images.shape[-2:]
     (x0, x1), (y0, y1) = _covered_pixels(x, width), _covered_pixels(y, height)
-    columns = _resize_weights(x, x0, int((x1 - x0).max()), size, grids[0])
-    rows = _resize_weights(y, y0, int((y1 - y0).max()), size, grids[1])
+    columns = _resize_weights(x, x0, int((x1 - x0).max()), size[1], grids[0])
+    rows = _resize_weights(y, y0, int((y1 - y0).max()), size[0], grids[1])
     cuts = torch.stack([x0, x1, y0, y1], dim=1).int().tolist()
     crops = [
         row[:, : bottom - top] @ (image[:, top:bottom, left:right] @ column[:, : right - left].T)

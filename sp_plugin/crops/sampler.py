@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sp_plugin.crops.boxes import paired_iou, to_parent_frame
 from sp_plugin.crops.resize import crop_resize, matched_resolution
+from sp_plugin.sizes import Size, box_ratio
 from sp_plugin.structures import Crops
 
 __all__ = ["CropSampler", "Range", "UniformDraws", "lerp", "rand_cpu", "sample_crops"]
@@ -67,7 +68,10 @@ class CropSampler:
 
     1. A window of side U[window] of the frame, at a random location.
     2. Two crops inside it: area log-uniform in ``crop_scale`` of the window, aspect log-uniform in
-       ``crop_ratio``, centre uniform where the crop fits.
+       ``crop_ratio``, centre uniform where the crop fits. Where frame and crops are of different
+       shapes, area and aspect are those in the largest box of the crops' shape that fits the
+       window: crops of a long frame are as large as in the square of its shorter side, and lie
+       anywhere along it.
     3. Pairs with an IoU above ``max_iou`` are drawn again, at most ``tries`` times in all, for the
        whole batch at once. Where no try is within the limit, the one with the least overlap is
        used. So it never fails and never loops for ever.
@@ -84,6 +88,8 @@ class CropSampler:
         max_iou: largest overlap of a pair in [0, 1]; or two, at the start and at the end.
         tries: number of draws of each crop, at most.
         num_crops: number of crops of each image, 2 or more.
+        box_ratio: width / height in fractions of the frame of the box with the crops' shape, see
+            `sp_plugin.sizes.box_ratio`.
 
     >>> sampler = CropSampler()
     >>> a, b = sampler(8, torch.Generator().manual_seed(0))
@@ -99,6 +105,7 @@ class CropSampler:
         max_iou: float | Range = 0.1,
         tries: int = 10,
         num_crops: int = 2,
+        box_ratio: float = 1.0,
     ) -> None:
         self.crop_scale = crop_scale if isinstance(crop_scale[0], tuple) else (crop_scale,) * 2
         self.crop_ratio = crop_ratio
@@ -106,6 +113,7 @@ class CropSampler:
         self.max_iou = max_iou if isinstance(max_iou, tuple) else (max_iou, max_iou)
         self.tries = tries
         self.num_crops = num_crops
+        self.box_ratio = box_ratio
 
     def __call__(
         self, n: int, generator: torch.Generator, progress: float | Tensor = 1.0
@@ -133,16 +141,31 @@ class CropSampler:
             order=rand_cpu(self.num_crops if extra else 0, n, 1, generator=generator),
         )
 
-    def to_boxes(self, draws: UniformDraws, progress: float | Tensor = 1.0) -> Tensor:
-        """Boxes (num_crops, n, 4) in the frame, as the draws determine them."""
+    def to_boxes(
+        self,
+        draws: UniformDraws,
+        progress: float | Tensor = 1.0,
+        box_ratio: float | None = None,
+    ) -> Tensor:
+        """Boxes in the frame, as the draws determine them.
+
+        Args:
+            draws: from `draw_uniform`.
+            progress: as for calling it.
+            box_ratio: of this frame; None: the sampler's own.
+
+        Returns:
+            (num_crops, n, 4).
+        """
+        ratio = self.box_ratio if box_ratio is None else box_ratio
         scale = [lerp(*ends, progress) for ends in zip(*self.crop_scale, strict=True)]
         limit = lerp(*self.max_iou, progress)
         # Overlap is the same inside the window as outside.
-        first_tries = self._boxes_in_window(draws.first_two, scale)  # (2, tries, n, 4)
+        first_tries = self._boxes_in_window(draws.first_two, scale, ratio)  # (2, tries, n, 4)
         overlap = paired_iou(first_tries[0], first_tries[1])  # (tries, n)
         boxes = _first_valid(first_tries, overlap, limit)  # (2, n, 4)
         if self.num_crops > 2:
-            for crop_tries in self._boxes_in_window(draws.extra_crops, scale).unbind():
+            for crop_tries in self._boxes_in_window(draws.extra_crops, scale, ratio).unbind():
                 # (crops so far, tries, n): each try against each earlier crop; the worst counts.
                 overlap = paired_iou(crop_tries, boxes.unsqueeze(1)).amax(dim=0)
                 chosen = _first_valid(crop_tries.unsqueeze(0), overlap, limit)
@@ -161,7 +184,7 @@ class CropSampler:
         side = low + (high - low) * u_side
         return torch.cat([side / 2 + (1 - side) * u_centre, side, side], dim=1)
 
-    def _boxes_in_window(self, draws: Tensor, scale: list[Any]) -> Tensor:
+    def _boxes_in_window(self, draws: Tensor, scale: list[Any], box_ratio: float) -> Tensor:
         """Boxes (..., 4) in the window from draws (4, ...) and the least and largest area."""
         u_area, u_ratio, u_x, u_y = draws.unbind()
         # Products, as a graph would be made anew for each number that becomes a tensor.
@@ -172,6 +195,8 @@ class CropSampler:
         narrow, wide = (math.log(end) for end in self.crop_ratio)
         log_ratio = lerp(narrow, wide, u_ratio).clamp(log_area, -log_area)
         w, h = ((log_area + log_ratio) / 2).exp(), ((log_area - log_ratio) / 2).exp()
+        if box_ratio != 1:
+            w, h = w * min(1.0, box_ratio), h * min(1.0, 1 / box_ratio)
         return torch.stack([w / 2 + (1 - w) * u_x, h / 2 + (1 - h) * u_y, w, h], dim=-1)
 
 
@@ -195,7 +220,7 @@ def _first_valid(tries: Tensor, overlap: Tensor, limit: float | Tensor) -> Tenso
 def sample_crops(
     images: Tensor,
     sampler: CropSampler,
-    crop_size: int,
+    crop_size: Size,
     generator: torch.Generator,
     progress: float = 1.0,
     equal_sharpness: bool = False,
@@ -205,7 +230,7 @@ def sample_crops(
     Args:
         images: (B, C, H, W).
         sampler: of the boxes.
-        crop_size: side that the crops are resized to, in pixels.
+        crop_size: that the crops are resized to, in pixels: one side, or height and width.
         generator: private CPU generator.
         progress: progress of training in [0, 1].
         equal_sharpness: resize all crops of an image to one resolution first.
@@ -217,7 +242,8 @@ def sample_crops(
     # All random draws first: the rest compiles without a graph break.
     draws = sampler.draw_uniform(count, generator)
     sharpness = rand_cpu(count, 1, generator=generator) if equal_sharpness else None
-    boxes = sampler.to_boxes(draws, progress)
+    ratio = box_ratio((height, width), crop_size)
+    boxes = sampler.to_boxes(draws, progress, ratio)
     resolution = None
     if sharpness is not None:
         sides = boxes[..., 2:] * boxes.new_tensor([width, height])

@@ -181,14 +181,18 @@ def _counted(count: int, noun: str) -> str:
     return f"a {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def layout_of(output: Any, pool: str = "mean", num_prefix: int | None = None) -> FeatureLayout:
-    """Layout of one output for square images, as far as it shows in its shapes.
+def layout_of(
+    output: Any, pool: str = "mean", num_prefix: int | None = None, is_square: bool = True
+) -> FeatureLayout:
+    """Layout of one output, as far as it shows in its shapes.
 
     Args:
         output: what a backbone returned.
         pool: as for `FeatureLayout.pool`.
         num_prefix: number of tokens before the patch tokens; None, or a number that does not leave
             a square number of patch tokens: the smallest number that does.
+        is_square: whether the images are square; for others no shape shows the number of prefix
+            tokens, nor which axis of a map has the channels.
 
     Raises:
         ConfigError: nothing in the output can be pooled.
@@ -199,11 +203,13 @@ def layout_of(output: Any, pool: str = "mean", num_prefix: int | None = None) ->
         return FeatureLayout("vector", features.shape[1], position=position)
     if features.ndim == 4:
         # (B, H, W, C), as Swin's and some others are in timm.
-        is_nhwc = features.shape[1] == features.shape[2] != features.shape[3]
+        is_nhwc = is_square and features.shape[1] == features.shape[2] != features.shape[3]
         kind, width = ("nhwc", features.shape[3]) if is_nhwc else ("nchw", features.shape[1])
         return FeatureLayout(kind, width, position=position)
     count = features.shape[1]
-    if num_prefix is None or not _leaves_a_square(count, num_prefix):
+    if not is_square:
+        num_prefix = num_prefix or 0
+    elif num_prefix is None or not _leaves_a_square(count, num_prefix):
         num_prefix = count - math.isqrt(count) ** 2
     return FeatureLayout("tokens", features.shape[2], num_prefix, position=position)
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from sp_plugin.sizes import Size, height_and_width
+
 __all__ = ["count_patches", "declared_prefix", "declared_registers", "solve_prefix"]
 
 # Parameters that are prefix tokens, (1, n, D): of timm, torchvision, DINOv2 and Hugging Face.
@@ -61,12 +63,12 @@ def _count_tokens(backbone: nn.Module, names: tuple[str, ...]) -> int:
     return 0
 
 
-def count_patches(backbone: nn.Module, size: int, channels: int) -> int | None:
-    """Number of patches that the patch embedding cuts from a square of ``size`` px.
+def count_patches(backbone: nn.Module, size: Size, channels: int) -> int | None:
+    """Number of patches that the patch embedding cuts from an image of ``size`` px.
 
     Args:
         backbone: any module.
-        size: side of the images in pixels.
+        size: of the images in pixels: the side of a square, or height and width.
         channels: number of channels of the images.
 
     Returns:
@@ -76,15 +78,19 @@ def count_patches(backbone: nn.Module, size: int, channels: int) -> int | None:
     >>> count_patches(nn.Conv2d(3, 8, kernel_size=16, stride=16), 64, 3)
     16
     """
+    height, width = height_and_width(size)
     strides = {
-        part.stride[0]
+        part.stride
         for part in backbone.modules()
         if isinstance(part, nn.Conv2d)
         and part.in_channels == channels
         and part.stride == part.kernel_size
-        and part.stride[0] == part.stride[1] > 1
+        and min(part.stride) > 1
     }
-    return (size // strides.pop()) ** 2 if len(strides) == 1 else None
+    if len(strides) != 1:
+        return None
+    rows, columns = strides.pop()
+    return (height // rows) * (width // columns)
 
 
 def solve_prefix(count: int, count_of_double: int) -> int | None:

@@ -7,6 +7,7 @@ restored: the backbone and the host's randomness stay as they were.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,7 +29,8 @@ from sp_plugin.features.prefix_tokens import (
     solve_prefix,
 )
 from sp_plugin.isolation import eval_mode, frozen_running_stats, private_rng, restored_modes
-from sp_plugin.structures import IMAGE_CHANNELS
+from sp_plugin.sizes import Size, height_and_width
+from sp_plugin.structures import RGB_CHANNELS
 from sp_plugin.validation import ConfigError
 
 __all__ = ["Probe", "TrainingModeError"]
@@ -46,22 +48,24 @@ class Probe:
     """Runs of one backbone as SP calls it.
 
     Attributes:
-        backbone: module that takes (B, 3, S, S).
+        backbone: module that takes (B, C, h, w).
         pool: as for `sp_plugin.features.extraction.extract_features`; so are the other two.
         layer: see there.
         feature_fn: see there.
+        channels: number of channels C of the images.
     """
 
     backbone: nn.Module
     pool: str = "mean"
     layer: str | None = None
     feature_fn: FeatureFn | None = None
+    channels: int = RGB_CHANNELS
 
-    def find_layout(self, size: int, in_training: bool = True) -> FeatureLayout:
+    def find_layout(self, size: Size, in_training: bool = True) -> FeatureLayout:
         """Layout of the features of crops of ``size`` px.
 
         Args:
-            size: side of the crops in pixels.
+            size: of the crops in pixels: the side of a square, or height and width.
             in_training: whether to run the backbone in training mode too.
 
         Raises:
@@ -76,7 +80,7 @@ class Probe:
         """
         output = self._run(size)
         training_output = self._run_in_training(size) if in_training else None
-        layout = layout_of(output, self.pool, declared_prefix(self.backbone))
+        layout = self._layout_of(output, size)
         if self._differs(output, self._run(size, seed=1)):
             output, layout = self._without_masking(size, output, layout)
             if layout.is_masked and in_training:
@@ -90,7 +94,7 @@ class Probe:
             layout = self._with_training(layout, size, output, training_output)
         return layout
 
-    def count_calls(self, size: int) -> int:
+    def count_calls(self, size: Size) -> int:
         """Number of calls of submodules before a run at ``size`` px ends or fails."""
         calls: list[nn.Module] = []
         handles = [
@@ -105,12 +109,12 @@ class Probe:
                     handle.remove()
         return len(calls)
 
-    def _run(self, size: int, seed: int = 0, mask: bool = True) -> Any:
+    def _run(self, size: Size, seed: int = 0, mask: bool = True) -> Any:
         """Output in evaluation mode."""
         with eval_mode(self.backbone), self._guards(seed), self._masking(mask):
             return self._call(size)
 
-    def _run_in_training(self, size: int, mask: bool = True, leaves: bool = True) -> Any:
+    def _run_in_training(self, size: Size, mask: bool = True, leaves: bool = True) -> Any:
         """Output in training mode; without ``leaves``, of the modules that contain others alone."""
         with restored_modes(self.backbone), torch.no_grad():
             if not self.backbone.training:
@@ -138,10 +142,10 @@ class Probe:
     def _masking(self, mask: bool) -> contextlib.AbstractContextManager[Any]:
         return contextlib.nullcontext() if mask else unmasked(self.backbone)
 
-    def _call(self, size: int) -> Any:
+    def _call(self, size: Size) -> Any:
         # The same images in every run, whatever its seed.
         generator = torch.Generator(device="cpu").manual_seed(0)
-        shape = (_BATCH, IMAGE_CHANNELS, size, size)
+        shape = (_BATCH, self.channels, *height_and_width(size))
         images = torch.rand(shape, generator=generator, device="cpu").to(self._like)
         return call_backbone(self.backbone, images, self.layer, self.feature_fn)
 
@@ -149,6 +153,11 @@ class Probe:
     def _like(self) -> Tensor:
         parameters = (p for p in self.backbone.parameters() if p.is_floating_point())
         return next(parameters, torch.zeros(()))
+
+    def _layout_of(self, output: Any, size: Size) -> FeatureLayout:
+        height, width = height_and_width(size)
+        prefix = declared_prefix(self.backbone)
+        return layout_of(output, self.pool, prefix, is_square=height == width)
 
     def _differs(self, first: Any, second: Any) -> bool:
         """Whether the features of two outputs differ, in shape or in numbers."""
@@ -162,7 +171,7 @@ class Probe:
             return False
 
     def _without_masking(
-        self, size: int, output: Any, layout: FeatureLayout
+        self, size: Size, output: Any, layout: FeatureLayout
     ) -> tuple[Any, FeatureLayout]:
         """For a backbone that is random in evaluation mode too: its output without a mask.
 
@@ -173,10 +182,9 @@ class Probe:
             pass
         if can_unmask:
             whole = self._run(size, mask=False)
-            if not self._differs_in_mean(whole, self._run(size, seed=1, mask=False)):
-                layout = layout_of(whole, self.pool, declared_prefix(self.backbone))
-                return whole, replace(layout, is_masked=True)
-        patches = count_patches(self.backbone, size, IMAGE_CHANNELS)
+            if not self._differs_in_mean(whole, self._run(size, seed=1, mask=False), size):
+                return whole, replace(self._layout_of(whole, size), is_masked=True)
+        patches = count_patches(self.backbone, size, self.channels)
         is_whole = patches is not None and layout.select(output).shape[1] >= patches
         if layout.kind != "tokens" or is_whole:
             return output, replace(layout, is_random=True)
@@ -186,18 +194,17 @@ class Probe:
             "and crops that encodes whole crops"
         )
 
-    def _differs_in_mean(self, first: Any, second: Any) -> bool:
+    def _differs_in_mean(self, first: Any, second: Any, size: Size) -> bool:
         """As `_differs`, but the order of tokens does not count."""
         means = [
-            layout_of(output, self.pool, declared_prefix(self.backbone)).pool(output, self.pool)
-            for output in (first, second)
+            self._layout_of(output, size).pool(output, self.pool) for output in (first, second)
         ]
         return self._differs(*means)
 
-    def _with_prefix(self, layout: FeatureLayout, size: int, count: int) -> FeatureLayout:
+    def _with_prefix(self, layout: FeatureLayout, size: Size, count: int) -> FeatureLayout:
         """The number of prefix tokens, measured where model and token count leave doubt."""
         declared = declared_prefix(self.backbone) or 0  # an inner layer may be before them
-        patches = count_patches(self.backbone, size, IMAGE_CHANNELS)
+        patches = count_patches(self.backbone, size, self.channels)
         by_patches = None if patches is None or patches > count else count - patches
         num_prefix = layout.num_prefix  # what leaves a square
         if declared == by_patches:
@@ -209,28 +216,37 @@ class Probe:
         registers = min(declared_registers(self.backbone), num_prefix)
         return replace(layout, num_prefix=num_prefix, num_registers=registers)
 
-    def _solve_prefix(self, layout: FeatureLayout, size: int, count: int) -> int | None:
+    def _solve_prefix(self, layout: FeatureLayout, size: Size, count: int) -> int | None:
+        mask, side = not layout.is_masked, max(height_and_width(size))
         try:
-            double = layout.select(self._run(2 * size, mask=not layout.is_masked))
+            if side != size:  # the counts of squares tell
+                count = layout.select(self._run(side, mask=mask)).shape[1]
+            double = layout.select(self._run(2 * side, mask=mask))
         except Exception:  # any, of a backbone that takes one size
             return None
         return solve_prefix(count, double.shape[1])
 
     def _with_channel_axis(
-        self, layout: FeatureLayout, size: int, features: Tensor
+        self, layout: FeatureLayout, size: Size, features: Tensor
     ) -> FeatureLayout:
-        """For a map as wide as it is high and deep: the axis that a larger image leaves alone."""
-        if len(set(features.shape[1:])) > 1:
+        """For a map whose axes its shape does not tell: that which a larger image leaves alone."""
+        height, width = height_and_width(size)
+        if height == width and len(set(features.shape[1:])) > 1:
             return layout
         try:
-            double = select_features(self._run(2 * size), self.pool)
+            double = select_features(self._run((2 * height, 2 * width)), self.pool)
+            is_nhwc = double.ndim == 4 and double.shape[1] != features.shape[1]
         except Exception:  # as above
-            return layout
-        is_nhwc = double.ndim == 4 and double.shape[1] != features.shape[1]
-        return replace(layout, kind="nhwc") if is_nhwc else layout
+            # A map has the shape of its image.
+            first, second = (
+                abs(math.log(axes[0] / axes[1] * width / height))
+                for axes in (features.shape[1:3], features.shape[2:4])
+            )
+            is_nhwc = first < second
+        return replace(layout, kind="nhwc", feature_dim=features.shape[3]) if is_nhwc else layout
 
     def _with_training(
-        self, layout: FeatureLayout, size: int, output: Any, training_output: Any
+        self, layout: FeatureLayout, size: Size, output: Any, training_output: Any
     ) -> FeatureLayout:
         """The layout with its position in training mode.
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -177,7 +178,23 @@ class TargetEncoder(nn.Module):
 
 
 def _std_of_sampler(sampler: CropSampler, target_encoding: str) -> Tensor:
-    """Standard deviations (3,) of the targets under a sampler."""
+    """Standard deviations (3,) of the targets under a sampler; drawn once for its settings."""
+    settings = repr(sorted(vars(sampler).items()))
+    encoding = TARGET_ENCODINGS[target_encoding]
+    key = (type(sampler), settings, encoding, torch.get_default_dtype())
+    std = _known_stds.get(key)
+    if std is None:
+        std = _draw_std(sampler, target_encoding)
+        if type(std) is Tensor:  # not one of a mode without numbers
+            _known_stds[key] = std
+    return std
+
+
+# A module is built more than once on the way to training, and a draw takes a tenth of a second.
+_known_stds: dict[Any, Tensor] = {}
+
+
+def _draw_std(sampler: CropSampler, target_encoding: str) -> Tensor:
     half = sampler.num_crops // 2  # pairs of which none shares a crop with another
     generator = torch.Generator(device="cpu").manual_seed(0)
     progress = torch.linspace(0, 1, _NUM_DRAWS // half, device="cpu")

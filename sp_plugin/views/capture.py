@@ -21,7 +21,7 @@ from sp_plugin.features.backbone_call import feature_module, find_layer
 from sp_plugin.features.extraction import pool_features
 from sp_plugin.features.layout import FeatureLayout
 from sp_plugin.features.prefix_tokens import declared_prefix
-from sp_plugin.structures import IMAGE_CHANNELS, EncodedViews, ViewBoxes
+from sp_plugin.structures import RGB_CHANNELS, EncodedViews, ViewBoxes
 from sp_plugin.validation import ConfigError
 from sp_plugin.views.matching import ViewAssignment, match_views, rows_equal, smallest_views
 
@@ -47,6 +47,7 @@ class FeatureCapture:
         pool: as for `sp_plugin.features.extraction.extract_features`.
         layer: likewise.
         layout: where the features are in the student's output; None: as far as the output shows it.
+        channels: number of channels of the views.
 
     Attributes:
         selected_views: indices of the views that SP uses, chosen in the first step.
@@ -68,6 +69,7 @@ class FeatureCapture:
         pool: str = "mean",
         layer: str | None = None,
         layout: FeatureLayout | None = None,
+        channels: int = RGB_CHANNELS,
     ) -> None:
         self.selected_views: list[int] = []
         self._backbone = backbone
@@ -80,9 +82,7 @@ class FeatureCapture:
         self._in_backbone = False  # the student's own forward is running
         layer_module = feature_module(backbone) if layer is None else find_layer(backbone, layer)
         stems = [
-            part
-            for part in backbone.modules()
-            if getattr(part, "in_channels", None) == IMAGE_CHANNELS
+            part for part in backbone.modules() if getattr(part, "in_channels", None) == channels
         ]
         self._handles = [
             backbone.register_forward_pre_hook(self._on_forward_start, with_kwargs=True),
@@ -138,7 +138,7 @@ class FeatureCapture:
         """Features and locations of the selected views: the smallest that are two or more.
 
         Args:
-            views: (B, 3, H, W) each, all views of the batch in their order.
+            views: (B, C, H, W) each, all views of the batch in their order.
             view_boxes: locations of these views.
 
         Raises:

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sp_plugin.crops.images import is_image
+from sp_plugin.crops.images import count_channels, is_image
 from sp_plugin.crops.samples import find_image
 from sp_plugin.isolation import private_rng
 from sp_plugin.nested import tree_leaves
-from sp_plugin.structures import IMAGE_CHANNELS, add_sp_part
+from sp_plugin.structures import RGB_CHANNELS, add_sp_part
 from sp_plugin.validation import ConfigError
 from sp_plugin.views.location import UNKNOWN
 from sp_plugin.views.location_tracker import track_image
@@ -102,13 +102,18 @@ class ViewBoxTransform:
         raise ConfigError(f"{self._refusal}: {errors[0]}; {_HINT}") from errors[0]
 
     def _run(
-        self, image: Any, *args: Any, geometry_only: bool = False, **kwargs: Any
+        self, sample: Any, *args: Any, geometry_only: bool = False, **kwargs: Any
     ) -> tuple[Any, dict[str, Tensor]]:
         """What the transform returns, and the locations of the views in it."""
-        with track_image(find_image(image), geometry_only) as tracker:
-            views = self.transform(image, *args, **kwargs)
+        image = find_image(sample)
+        with track_image(image, geometry_only) as tracker:
+            views = self.transform(sample, *args, **kwargs)
+        found = [view for view in tree_leaves(views, is_image) if _may_be_view(view)]
+        channels = _channels_of_views(image, found)
         locations = [
-            tracker.location(view) for view in tree_leaves(views, is_image) if _is_view(view)
+            tracker.location(view)
+            for view in found
+            if not isinstance(view, Tensor) or len(view) == channels
         ]
         if all(location is None for location in locations):
             raise ConfigError(f"{self._refusal}; {_HINT}")
@@ -140,7 +145,13 @@ def _num_required(transform: Any) -> int:
     return max(0, len(required) - 1)
 
 
-def _is_view(image: Any) -> bool:
-    """Whether an image is a view: tensors of another channel count (masks) are not."""
-    is_tensor = isinstance(image, Tensor)
-    return not is_tensor or (image.shape[0] == IMAGE_CHANNELS and image.is_floating_point())
+def _may_be_view(image: Any) -> bool:
+    return not isinstance(image, Tensor) or image.is_floating_point()
+
+
+def _channels_of_views(image: Any, found: list[Any]) -> int:
+    """Number of channels of the views among what was made of an image; masks have others."""
+    counts = [len(item) for item in found if isinstance(item, Tensor)]
+    own = count_channels(image) if is_image(image) else RGB_CHANNELS
+    usual = [count for count in (own, RGB_CHANNELS) if count > 1 and count in counts]
+    return next(iter([*usual, *counts]), own)

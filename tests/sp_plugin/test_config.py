@@ -22,7 +22,7 @@ _SCALE = "least and largest area in (0, 1], such as [0.05, 0.32], or two of thes
 _IOU = "a number in [0, 1], or two, first to last, such as [1.0, 0.1]"
 _RATIO = "least and largest width / height in [0.1, 10], such as [0.75, 1.33]"
 _WINDOW = "least and largest side in (0, 1], such as [0.5, 1.0], or null"
-_PIXELS = "a number of pixels from 4 up, or null"
+_PIXELS = "a number of pixels from 4 up, two of these (height, width), or null"
 _PAIRS = "'all' or a whole number from 1 up"
 _VIEW = "the place of a view in the batch, its name or path, such as 'images.0', or null"
 _FRACTION = "a fraction of training in [0, 1]"
@@ -42,7 +42,12 @@ SETTINGS = {
     "view": (None, [None, 0, 3, "image", "a.0"], [-1, 1.0, True, "", ["a"]], _VIEW),
     "num_crops": (4, [2, 8], [1, 9, 4.0, "4", True, None], "a whole number from 2 to 8"),
     "num_pairs": ("all", [1], ["some", 0, 1.0, True, None, ["all"]], _PAIRS),
-    "crop_size": (None, [4, 96, None], [3, 32.0, "32", True, [32, 32]], _PIXELS),
+    "crop_size": (
+        None,
+        [4, 96, None, [32, 128], (128, 32)],
+        [3, 32.0, "32", True, [32], [32, 3], [32.0, 64], [True, 8], [8, 8, 8], [[8, 8], 8]],
+        _PIXELS,
+    ),
     "crop_scale": (
         None,
         [None, [0.1, 0.1], (0.05, 1), [[0.2, 0.5], [0.05, 0.3]]],
@@ -119,7 +124,7 @@ def test_invalid_values_are_refused(key):
     ("settings", "line"),
     [
         ({"weight": -1}, "weight: got -1, takes a number in [0, 1000]"),
-        ({"crop_size": "32"}, "crop_size: got '32', takes a number of pixels from 4 up, or null"),
+        ({"crop_size": "32"}, f"crop_size: got '32', takes {_PIXELS}"),
         ({"crop_scale": [0.3, 0.1]}, f"crop_scale: got (0.3, 0.1), takes {_SCALE}"),
         ({"pool": "max"}, "pool: got 'max', takes one of mean, cls"),
         ({"update_bn": 1}, "update_bn: got 1, takes true or false"),

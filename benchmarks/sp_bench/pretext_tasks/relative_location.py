@@ -22,6 +22,7 @@ from sp_plugin.crops.sampler import CropSampler, rand_cpu
 from sp_plugin.isolation import hash_seed, private_rng
 from sp_plugin.objective.head import SPHead
 from sp_plugin.objective.pair_loss import zero_nonfinite
+from sp_plugin.sizes import Size
 
 _JITTER = 7 / 96  # of a patch's side
 _SIDE = 1 / (4 + 2 * _JITTER)  # three patches, two gaps of half a patch, jitter at both ends
@@ -45,8 +46,10 @@ class GridSampler(CropSampler):
         """Uniform numbers (5, n) for the direction and the jitter of both patches."""
         return rand_cpu(5, n, generator=generator)
 
-    def to_boxes(self, draws: Any, progress: float | Tensor = 1.0) -> Tensor:
-        """Boxes (2, n, 4) from uniform numbers."""
+    def to_boxes(
+        self, draws: Any, progress: float | Tensor = 1.0, box_ratio: float | None = None
+    ) -> Tensor:
+        """Boxes (2, n, 4) from uniform numbers, in a grid of the frame's shape."""
         steps = torch.tensor(DIRECTIONS, dtype=draws.dtype)
         offset = steps[(draws[0] * len(DIRECTIONS)).long()] * _STEP
         jitter = (draws[1:].T.unflatten(1, (2, 2)) * 2 - 1) * _JITTER * _SIDE
@@ -80,8 +83,8 @@ class RelativeLocation(SpatialPrediction):
             self.head.mlp[-1] = nn.Linear(self.config.hidden_dim, len(DIRECTIONS))
         self.head.requires_grad_(self.config.weight > 0)
 
-    def _apply_config(self, config: ResolvedConfig) -> None:
-        super()._apply_config(config)
+    def _apply_config(self, config: ResolvedConfig, frame: Size | None = None) -> None:
+        super()._apply_config(config, frame)
         self.sampler = GridSampler()
 
     def pair_loss(self, features: Tensor, boxes: Tensor, *_: Any, **keys: Any) -> SPOutput:

@@ -17,6 +17,7 @@ from sp_bench.data import DemoDataset, list_images, open_image
 from sp_bench.speed.settings import SpeedSettings
 from sp_bench.speed.timing import Stopwatch, interleaved
 from sp_plugin.crops.transform import SPTransform
+from sp_plugin.sizes import shorter_side
 
 WITHOUT, WITH = "pipeline alone", "with source=image"
 _SIDES = (224, 64)  # of the views, in pixels
@@ -50,7 +51,7 @@ def measure(side: int, settings: SpeedSettings) -> dict[str, Any]:
         arms = {name: partial(_time_images, paths, item) for name, item in transforms.items()}
         seconds = interleaved(arms, settings.repeats)
     config = with_sp.crops.config
-    share = config.num_crops * config.crop_size**2 / (_VIEWS * side**2)
+    share = config.num_crops * shorter_side(config.crop_size) ** 2 / (_VIEWS * side**2)
     width, height = _IMAGE_SIZE
     source = "given" if settings.data else f"the demo's, as JPEG of {width} x {height}"
     return {"seconds": seconds, "images": len(paths), "source": source, "pixels": share}

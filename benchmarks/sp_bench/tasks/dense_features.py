@@ -14,6 +14,7 @@ from sp_bench.frozen_backbone import (
     FrozenBackbone,
     UnmeasurableError,
     float_parameter,
+    square_side,
     unchanged,
 )
 from sp_bench.tasks.task import subsample
@@ -72,9 +73,10 @@ def dense_features(backbone: FrozenBackbone, dataset: DenseDataset) -> DenseFeat
     """
     indices = subsample(len(dataset), MAX_IMAGES)
     preferred = min(_MAX_SIDE, max(dataset.source[0][0].size))
-    side = find_input_size(
+    spec = find_input_size(
         backbone.backbone, preferred, backbone.pool, backbone.layer, in_training=False
-    ).input_size
+    )
+    side = square_side(spec.input_size)
 
     def compute() -> Tensor:
         layer = backbone.layer or find_map_layer(backbone, side)

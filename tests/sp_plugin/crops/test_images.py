@@ -63,7 +63,7 @@ def to_rgb_view(_: Any) -> Tensor:
 
 def crops_of(image: Any, channels: int = 3) -> Tensor:
     transform = SPTransform(lambda _: torch.zeros(channels, 16, 16), SETTINGS)
-    transform.crops._color_transform = lambda crop: crop
+    transform.crops.color_transform = lambda crop: crop
     transform.crops.flip = 0.0
     transform.crops.rng_key = lambda _: 1
     return transform(image)["sp"]["crops"]

@@ -41,9 +41,9 @@ def test_equal_sharpness_hides_the_scale():
 
 
 def test_axes_keep_their_own_resolution():
-    # A wide image: crops of about 40 x 5 pixels, with fine detail from left to right only.
-    sp = SpatialPrediction(8, SPConfig(crop_size=32, crop_scale=(0.1, 0.1), crop_ratio=(1, 1)))
-    _, crops = sp.sample_crops(torch.randn(64, 1, 16, 128), torch.Generator().manual_seed(0))
+    # Wide crops, of about 40 x 5 pixels, with fine detail from left to right only.
+    sp = SpatialPrediction(8, SPConfig(crop_size=32, crop_scale=(0.05, 0.05), crop_ratio=(8, 8)))
+    _, crops = sp.sample_crops(torch.randn(64, 1, 64, 64), torch.Generator().manual_seed(0))
     detail_x = (crops[..., 1:] - crops[..., :-1]).std()
     detail_y = (crops[..., 1:, :] - crops[..., :-1, :]).std()
     assert detail_x > 2 * detail_y

@@ -147,7 +147,7 @@ def test_crops_are_normalized_like_views() -> None:
     assert find_normalize([{"a": host}]) is normalize
     assert find_normalize(v1.ToTensor()) is None
     transform = SPTransform(host, PLAIN)
-    transform.crops._color_transform = identity
+    transform.crops.color_transform = identity
     unnormalized = ImageCrops(PLAIN, color_transform=identity)
     assert transform.crops.normalize is normalize
     image = make_image()

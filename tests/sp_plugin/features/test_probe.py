@@ -234,7 +234,7 @@ def test_error_is_that_of_the_size_it_takes(size: int):
         "vit_tiny_patch16_224", pretrained=False, img_size=size, depth=1, in_chans=1
     )
     with pytest.raises(ConfigError) as caught:
-        find_input_size(net, 48)
+        find_input_size(net, 48, channels=3)
     assert f"takes no crops of 48 px; at {size} px: " in str(caught.value)
     assert "to have 1 channels, but got 3 channels" in str(caught.value)
     assert not any(part._forward_pre_hooks for part in net.modules())
