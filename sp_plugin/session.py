@@ -18,7 +18,7 @@ from sp_plugin.head_sync import HeadSync, process_rank, world_size
 from sp_plugin.input_check import InputCheck
 from sp_plugin.nonfinite_steps import NonfiniteRecorder
 from sp_plugin.progress_check import ProgressCheck
-from sp_plugin.sizes import size_text, to_size
+from sp_plugin.sizes import box_ratio, height_and_width, size_text, to_size
 from sp_plugin.spatial_prediction import SpatialPrediction
 from sp_plugin.structures import RGB_CHANNELS, Crops, EncodedViews, SPOutput, ViewBoxes
 from sp_plugin.validation import ConfigError, choice, invalid_value
@@ -217,7 +217,7 @@ class SPSession:
         if isinstance(sp_batch, ViewBoxes):
             images = self._encoded_views(batch, sp_batch)
         else:
-            self._configure(view)
+            self._configure(view, sp_batch)
             images = view if sp_batch is None else sp_batch
             self._check_input(batch, sp_batch)
         if step is not None:
@@ -246,7 +246,7 @@ class SPSession:
     def _uses_host_views(self) -> bool:
         return self.config.source == "host_views"
 
-    def _configure(self, view: Tensor) -> None:
+    def _configure(self, view: Tensor, crops: Crops | None) -> None:
         """In the first step: resolve the settings that depend on the size of the views."""
         if self._is_configured:
             return
@@ -255,6 +255,21 @@ class SPSession:
         self._is_configured = True
         size = size_text(self.sp.config.crop_size)
         self._say_on(f"{self.config.num_crops} crops of {size} px from the {self.config.source}")
+        if crops is not None:
+            self._check_shape(crops)
+
+    def _check_shape(self, crops: Crops) -> None:
+        """Say where crops of another shape than the backbone takes would be distorted."""
+        rows, columns = crops.pixels.shape[-2:]
+        size = self.sp.config.crop_size
+        if box_ratio((rows, columns), size) != 1:
+            log.warning(
+                "SP: crops of %s px are stretched to the %s px that the backbone takes; set "
+                "crop_size=%s in SP's transform",
+                size_text((rows, columns)),
+                size_text(size),
+                list(height_and_width(size)),
+            )
 
     def _check_input(self, batch: Any, crops: Crops | None) -> None:
         """In the first steps: compare the view with what the method gives its student."""
