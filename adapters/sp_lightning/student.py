@@ -8,8 +8,8 @@ from collections.abc import Collection
 from torch import nn
 
 from sp_plugin import ConfigError
+from sp_plugin.features.input_size import first_convolution
 from sp_plugin.validation import did_you_mean
-from sp_plugin.view_search import first_convolution
 
 AUTO = "auto"
 # Names of the student in lightly's examples and benchmarks, in solo-learn, lightly-train and most
