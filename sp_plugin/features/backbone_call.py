@@ -17,6 +17,7 @@ __all__ = [
     "call_feature_module",
     "feature_module",
     "find_layer",
+    "models_with_input",
     "unmasked",
 ]
 
@@ -31,26 +32,39 @@ class _StopForward(Exception):
 def feature_module(backbone: nn.Module) -> nn.Module:
     """The part of a backbone whose output holds the features: itself, but for one with a head.
 
-    Hugging Face's models with a classifier or a decoder, such as ``ViTMAEForPreTraining``, name the
-    part without it in ``base_model_prefix``. A base model may have an inner part of that name,
-    which takes no images.
+    One of Hugging Face's with a classifier or a decoder, such as ``ViTMAEForPreTraining``, contains
+    the model without it.
 
     Args:
         backbone: any module.
 
-    >>> class Encoder(nn.Module):
+    >>> class Encoder(nn.Linear):
+    ...     main_input_name = "pixel_values"
     ...     def forward(self, pixel_values): ...
-    >>> model = nn.Module()
-    >>> model.base_model_prefix, model.main_input_name = "vit", "pixel_values"
-    >>> model.vit, model.decoder = Encoder(), nn.Linear(8, 48)
+    >>> model = Encoder(8, 8)
+    >>> model.vit, model.classifier = Encoder(8, 4), nn.Linear(4, 10)
     >>> feature_module(model)
-    Encoder()
+    Encoder(in_features=8, out_features=4, bias=True)
     """
-    prefix, images = (getattr(backbone, n, None) for n in ("base_model_prefix", "main_input_name"))
-    part = getattr(backbone, prefix, None) if isinstance(prefix, str) and prefix else None
-    if isinstance(part, nn.Module) and images in inspect.signature(part.forward).parameters:
-        return part
-    return backbone
+    name = getattr(type(backbone), "main_input_name", None)
+    parts = list(models_with_input(backbone, name)) if isinstance(name, str) else []
+    return parts[0] if len(parts) == 1 else backbone
+
+
+def models_with_input(module: nn.Module, name: str = "pixel_values") -> Iterator[nn.Module]:
+    """The outermost of Hugging Face's models inside a module that take this input and are trained.
+
+    Args:
+        module: any module; not counted itself.
+        name: argument of ``forward``. A model whose inner parts share its class, and take hidden
+            states, differs from these in it.
+    """
+    for part in module.children():
+        is_model = hasattr(type(part), "main_input_name")
+        if not is_model or name not in inspect.signature(part.forward).parameters:
+            yield from models_with_input(part, name)
+        elif any(p.requires_grad for p in part.parameters()):
+            yield part
 
 
 def call_feature_module(backbone: nn.Module, images: Tensor) -> Any:

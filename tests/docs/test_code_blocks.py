@@ -60,6 +60,63 @@ def trainer(one: Block, folder: Path) -> None:
         assert any(key.startswith("train_sp") for key in names["trainer"].callback_metrics)
 
 
+def hf_trainer(one: Block, folder: Path) -> None:
+    """The block makes a Trainer of Hugging Face and trains a step with it."""
+    pytest.importorskip("transformers", reason="needs transformers (sp-plugin[transformers])")
+    import hf_trainer as prepared
+
+    names = prepared.names(folder)
+    exec(one.text, names)
+    assert names["trainer"].sp.step == 1
+
+
+def dino_loop(one: Block, folder: Path) -> None:
+    """A loop round a student that takes lists of crops."""
+    del folder
+    import dino_mimic
+    from torch.utils.data import default_collate
+
+    from sp_plugin import ViewBoxTransform
+
+    student, names = dino_mimic.build(dino_mimic.Backbone), plain_loop()
+    transform = ViewBoxTransform(dino_mimic.DataAugmentationDINO())
+    batch = default_collate([transform(torch.rand(3, 48, 48)) for _ in range(4)])
+    names |= {
+        "student": student,
+        "optimizer": torch.optim.SGD(student.parameters(), lr=0.1),
+        "loader": [batch, batch],
+        "masks": torch.arange(16).expand(8, -1) % 2 == 0,
+        "method": lambda outputs: outputs[0]["x_norm_clstoken"].mean(),
+    }
+    exec(one.text, names)
+    assert names["sp"].step == 2
+
+
+def dino_recipe(one: Block, folder: Path) -> None:
+    """Two steps of an imitation of the training code, with its subclass of the block."""
+    del folder
+    import dino_mimic
+
+    torch.manual_seed(0)
+    names = dict(vars(dino_mimic))
+    exec(one.text, names)
+    arch = dino_mimic.build(names["SSLMetaArchWithSP"])
+    before = [p.clone() for p in arch.sp.parameters()]
+    groups = arch.get_params_groups()
+    optimizer = torch.optim.AdamW(groups, lr=1e-3)
+    for step in range(2):
+        samples = [(names["transform"](torch.rand(3, 48, 48)), ()) for _ in range(4)]
+        optimizer.zero_grad()
+        metrics = arch.forward_backward(names["collate"](samples), iteration=step)
+        optimizer.step()
+        arch.update_ema()
+    assert metrics["sp_loss"].isfinite() and metrics["sp_skipped_fraction"] == 0
+    assert not any(torch.equal(*pair) for pair in zip(before, arch.sp.parameters(), strict=True))
+    assert not any(
+        "sp" in name for name in (*arch.student.state_dict(), *arch.teacher.state_dict())
+    )
+
+
 def bash(*prepare: Callable[[Path], None], outputs: tuple[str, ...] = ()) -> Run:
     def run(one: Block, folder: Path) -> None:
         for step in prepare:
@@ -213,6 +270,7 @@ def solo_pretrained(folder: Path) -> None:
 
 README, MM, SOLO = "README.md", "docs/mmselfsup.md", "docs/solo-learn.md"
 LOOP = "docs/plain-loop.md"
+TRANSFORMERS, DINO = "docs/transformers.md", "docs/dinov2.md"
 LIGHTNING, EVALUATION, SUITES = "docs/lightning.md", "docs/evaluation.md", "docs/suites.md"
 SOLO_RUN = "trained_models/*/*/*.ckpt"
 SHOW = bash(more_images, outputs=("pairs.png", "runs/first/*.html"))
@@ -235,6 +293,11 @@ EXAMPLES = [
     Example(LOOP, "out = sp(", plain),
     Example(LOOP, "GradScaler", plain),
     Example(LOOP, "last.pth", plain),
+    Example(TRANSFORMERS, "import SPTrainer\n\ntrainer", hf_trainer),
+    Example(TRANSFORMERS, "SPTrainerMixin", hf_trainer),
+    Example(TRANSFORMERS, "SPTransform", hf_trainer),
+    Example(DINO, "import SPSession", dino_loop),
+    Example(DINO, "SSLMetaArchWithSP", dino_recipe),
     Example(EVALUATION, "[task_data]", task_file),
     Example(SUITES, "suite quick", bash(outputs=("runs/quick/*/*/results.json",)), slow=True),
     Example(LIGHTNING, "configs/lightly", bash(scripts), slow=True),
@@ -262,6 +325,7 @@ NOT_RUN = {
     (README, "sp-bench speed"): "measures for an hour; tests/sp_bench/speed runs it small",
     (README, "suite scenes"): "thirty trainings; docs/suites.md has the suite that is quick",
     (SUITES, "suite scenes"): "thirty trainings, and what is made of their results",
+    (TRANSFORMERS, "pip install"): "downloads; `make release-check` installs extras",
     (LIGHTNING, "make lightning-features"): "these are tests of their own",
     (MM, "git clone"): "downloads; `make release-check` installs the extra",
     (MM, "make mm-matrix"): "these are tests of their own, an hour",

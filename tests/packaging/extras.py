@@ -26,9 +26,18 @@ FOLDERS = {
     "lightly": ("adapters/sp_lightly", "adapters/sp_lightning", "configs/lightly"),
     "bench": ("benchmarks/sp_bench",),
     "mmselfsup": ("adapters/sp_mmselfsup",),
+    "transformers": ("adapters/sp_transformers",),
     "solo": ("adapters/sp_solo", "adapters/hydra_plugins"),
 }
-OWN = {"sp_plugin", "sp_lightning", "sp_lightly", "sp_solo", "sp_mmselfsup", "sp_bench"}
+OWN = {
+    "sp_plugin",
+    "sp_lightning",
+    "sp_lightly",
+    "sp_solo",
+    "sp_mmselfsup",
+    "sp_transformers",
+    "sp_bench",
+}
 # Found with the module that needs it; sp_plugin says so where it is not there.
 OPTIONAL = {"": {"torchvision"}}
 

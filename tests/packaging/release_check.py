@@ -28,6 +28,7 @@ names_extra() {
 extra='sp-plugin[bench]' names_extra sp-bench
 extra='sp-plugin[mmselfsup]' names_extra python -m sp_mmselfsup
 extra='sp-plugin[lightly]' names_extra python -c 'import sp_lightly'
+extra='sp-plugin[transformers]' names_extra python -c 'import sp_transformers'
 extra='sp-plugin[solo]' names_extra python -c 'import sp_solo'
 """,
     "lightly": r"""
@@ -94,7 +95,14 @@ def build(folder: Path) -> tuple[Path, Path]:
     for name in ("examples", "docs", "configs", "tests", "README.md", "CHANGELOG.md"):
         assert (source / name).exists(), f"sdist: lacks {name}"
     names = set(zipfile.ZipFile(wheel).namelist())
-    for package in ("sp_plugin", "sp_lightning", "sp_lightly", "sp_solo", "sp_mmselfsup"):
+    for package in (
+        "sp_plugin",
+        "sp_lightning",
+        "sp_lightly",
+        "sp_solo",
+        "sp_mmselfsup",
+        "sp_transformers",
+    ):
         assert f"{package}/py.typed" in names, f"wheel: lacks {package}/py.typed"
     assert (
         "](docs/"

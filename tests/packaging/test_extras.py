@@ -78,7 +78,8 @@ def missing_line(name: str, package: str, install: str) -> str:
 def test_missing_extra_is_named() -> None:
     code = (
         "from importlib import import_module\n"
-        "for name in ('sp_lightly', 'sp_solo', 'sp_mmselfsup', 'sp_plugin.crops.transform'):\n"
+        "for name in ('sp_lightly', 'sp_solo', 'sp_mmselfsup', 'sp_transformers',\n"
+        "             'sp_plugin.crops.transform'):\n"
         "    try: import_module(name)\n"
         "    except ImportError as error: print(error)"
     )
@@ -87,6 +88,7 @@ def test_missing_extra_is_named() -> None:
         missing_line("sp_lightly", "torchvision", "sp-plugin[lightly]"),
         missing_line("sp_solo", "omegaconf", "sp-plugin[solo]"),
         missing_line("sp_mmselfsup", "mmengine", "sp-plugin[mmselfsup]"),
+        missing_line("sp_transformers", "transformers", "sp-plugin[transformers]"),
         missing_line("sp_plugin.SPTransform", "torchvision", "torchvision"),
     ], ran.stderr
 

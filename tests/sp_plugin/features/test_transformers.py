@@ -110,6 +110,12 @@ MODELS = {
         lambda: hf.SwinForMaskedImageModeling(hf.SwinConfig(**SWIN, encoder_stride=4)),
         TOKENS, 0, False, "swin",
     ),
+    "clip with a classifier": Case(
+        lambda: hf.CLIPForImageClassification(
+            hf.CLIPConfig(vision_config=VIT, text_config={**SMALL, "vocab_size": 40})
+        ),
+        TOKENS, 1, True, "vision_model",
+    ),
     "mae": Case(lambda: hf.ViTMAEModel(hf.ViTMAEConfig(**VIT)), TOKENS, 1, True),
     "mae with a decoder": Case(
         lambda: hf.ViTMAEForPreTraining(hf.ViTMAEConfig(**VIT, **DECODER)), TOKENS, 1, True, "vit"
