@@ -174,6 +174,27 @@ class SpatialPrediction(nn.Module):
         self.targets.set_std(std)
         return self
 
+    def reset_parameters(self) -> SpatialPrediction:
+        """Set head and buffers to what a new module has, in place.
+
+        For code that builds its model on the meta device, or fills all tensors with NaN, and
+        initialises them afterwards (DINOv3's ``init_weights``). Targets that were calibrated are to
+        be calibrated again.
+
+        >>> sp = SpatialPrediction(8)
+        >>> _ = sp._apply(lambda tensor: torch.full_like(tensor, torch.nan))
+        >>> all(value.isfinite().all() for value in sp.reset_parameters().parameters())
+        True
+        """
+        with torch.device("cpu"):
+            new = type(self)(self.feature_dim, self.user_config, self.feature_fn)
+            new._apply_config(self.config)
+            new.targets.set_std(TargetEncoder(new.sampler, self.config.target_encoding).std)
+        is_loaded = self.is_loaded
+        self.load_state_dict(new.state_dict())
+        self.is_loaded = is_loaded
+        return self
+
     def weight(self, progress: float) -> float:
         """Scheduled weight at a progress of training in [0, 1].
 

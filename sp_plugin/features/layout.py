@@ -30,6 +30,8 @@ _FEATURE_KEYS = (
 # attention pool, or a class token behind a layer of its own: the last resort.
 _CLASS_TOKEN_KEY, _POOLED_KEY = "x_norm_clstoken", "pooler_output"
 
+_PATCHES_ALONE_KEY = "x_norm_patchtokens"
+
 NO_CLASS_TOKEN = "pool: got 'cls', but the backbone has no class token, takes 'mean'"
 
 _NDIM = {"vector": 2, "tokens": 3, "nchw": 4, "nhwc": 4}
@@ -207,7 +209,9 @@ def layout_of(
         kind, width = ("nhwc", features.shape[3]) if is_nhwc else ("nchw", features.shape[1])
         return FeatureLayout(kind, width, position=position)
     count = features.shape[1]
-    if not is_square:
+    if isinstance(output, Mapping) and features is output.get(_PATCHES_ALONE_KEY):
+        num_prefix = 0
+    elif not is_square:
         num_prefix = num_prefix or 0
     elif num_prefix is None or not _leaves_a_square(count, num_prefix):
         num_prefix = count - math.isqrt(count) ** 2

@@ -11,36 +11,29 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sp_plugin.features.backbone_call import feature_module, find_layer
-from sp_plugin.features.extraction import pool_features
-from sp_plugin.features.layout import FeatureLayout
+from sp_plugin.features.layout import FeatureLayout, layout_of
 from sp_plugin.features.prefix_tokens import declared_prefix
 from sp_plugin.structures import RGB_CHANNELS, EncodedViews, ViewBoxes
 from sp_plugin.validation import ConfigError
 from sp_plugin.views.matching import ViewAssignment, match_views, rows_equal, smallest_views
+from sp_plugin.views.student_calls import StudentCall, calls_of, set_output
 
 __all__ = ["FeatureCapture"]
-
-
-@dataclass
-class _Call:
-    """Input and output of one call of the student; None where the layer was not reached."""
-
-    images: Tensor
-    output: Any = None
 
 
 class FeatureCapture:
     """Records what the student encodes in a training step; calls without gradients do not count.
 
-    A student that the method calls through a method of its own (lightly's ``encode``) is seen by
-    the first submodule that takes images; then ``layer`` must name the part with the features.
+    Several views in one call, as one tensor or as a list, are taken apart. Images that the method
+    masks do not count. A student that the method calls through a method of its own (lightly's
+    ``encode``) is seen by the first submodule that takes images; then ``layer`` must name the part
+    with the features.
 
     Args:
         backbone: student of the host.
@@ -77,7 +70,8 @@ class FeatureCapture:
         self._layout = layout
         self._feature_dim = 0  # of the last step, for views that are not encoded in this one
         self._assignments: dict[Any, ViewAssignment] = {}
-        self._calls: list[_Call] = []
+        self._calls: list[StudentCall] = []
+        self._current: list[StudentCall] = []  # those of the call that is running
         self.is_recording = False
         self._in_backbone = False  # the student's own forward is running
         layer_module = feature_module(backbone) if layer is None else find_layer(backbone, layer)
@@ -97,7 +91,7 @@ class FeatureCapture:
 
     def stop(self) -> None:
         """End a step: no graph of the host is kept."""
-        self._calls, self.is_recording = [], False
+        self._calls, self._current, self.is_recording = [], [], False
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
@@ -116,10 +110,9 @@ class FeatureCapture:
 
     def _on_forward_start(self, _: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         if self.is_recording and torch.is_grad_enabled():
-            inputs = (*args, *kwargs.values())
-            images = (item for item in inputs if isinstance(item, Tensor) and item.ndim == 4)
-            # One entry for every call, so that an output is never taken for another call's.
-            self._calls.append(_Call(next(images, torch.empty(0))))
+            # Entries for every call, so that an output is never taken for another call's.
+            self._current = calls_of(args, kwargs)
+            self._calls += self._current
         self._in_backbone = True
 
     def _on_stem_start(self, stem: nn.Module, args: Any) -> None:
@@ -129,7 +122,7 @@ class FeatureCapture:
 
     def _on_output(self, _: nn.Module, __: Any, output: Any) -> None:
         if self.is_recording and torch.is_grad_enabled() and self._calls:
-            self._calls[-1].output = output
+            set_output(self._current, output)
 
     def _on_forward_end(self, *_: Any) -> None:
         self._in_backbone = False
@@ -150,14 +143,15 @@ class FeatureCapture:
             raise _refusal(f"the batch has {num_views} views, its transform made {num_boxes}")
         device = views[0].device
         boxes, flips = (part.to(device, non_blocking=True) for part in view_boxes)
-        calls = [call for call in self._calls if call.output is not None]
+        unmasked = [call for call in self._calls if not call.is_masked]
+        calls = [call for call in unmasked if call.output is not None]
         assignment = self._assignment(calls, views)
-        if self._calls and not calls:
+        if unmasked and not calls:
             raise _refusal(
                 "a method of its own calls the backbone; name the layer that gives the features"
             )
         self.selected_views = self.selected_views or _select_views(assignment, views, boxes)
-        features = [self._pooled(call.output) for call in calls]
+        features = [self._pooled(call) for call in calls]
         selected_features, selected_boxes = [], []
         for index in self.selected_views:
             view, rows = views[index], assignment.get(index)
@@ -175,12 +169,20 @@ class FeatureCapture:
             torch.stack(selected_features), torch.stack(selected_boxes), selected_flips
         )
 
-    def _pooled(self, output: Any) -> Tensor:
-        if self._layout is None:
-            return pool_features(output, self._pool, declared_prefix(self._backbone))
-        return self._layout.pool(output, self._pool, self._backbone.training)
+    def _pooled(self, call: StudentCall) -> Tensor:
+        known = self._layout
+        if known is not None and known.kind != "vector":
+            return known.pool(call.output, self._pool, self._backbone.training)
+        height, width = call.images.shape[-2:]
+        prefix = declared_prefix(self._backbone)
+        own = layout_of(call.output, self._pool, prefix, is_square=height == width)
+        # The method may call the student with an option that gives it more than a class token.
+        has_more = known is None or (own.kind != "vector" and own.feature_dim == known.feature_dim)
+        if known is None or has_more:
+            return own.pool(call.output, self._pool)
+        return known.pool(call.output, self._pool, self._backbone.training)
 
-    def _assignment(self, calls: list[_Call], views: list[Tensor]) -> ViewAssignment:
+    def _assignment(self, calls: list[StudentCall], views: list[Tensor]) -> ViewAssignment:
         inputs = [call.images for call in calls]
         pattern = tuple(images.shape for images in (*inputs, *views))
         if pattern not in self._assignments:
