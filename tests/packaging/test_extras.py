@@ -15,7 +15,9 @@ from sp_plugin.validation import MissingPackageError, needs_packages
 
 ROOT = extras.ROOT
 SOURCES = [ROOT, ROOT / "adapters", ROOT / "benchmarks"]
-SLOW = dict.fromkeys(("", "lightly", "bench", "solo"), pytest.mark.slow)  # many modules each
+SLOW = dict.fromkeys(
+    ("", "lightly", "bench", "solo", "transformers"), pytest.mark.slow
+)  # many modules each
 
 
 def run_with(extra: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -108,7 +108,7 @@ def test_masked_views_alone_are_refused():
         sp(views, boxes)
 
 
-def test_weight_0_equals_the_baseline_of_lists():
+def test_lists_at_weight_0_are_the_baseline():
     states = []
     for weight in (None, 0.0):
         torch.manual_seed(0)
@@ -135,7 +135,7 @@ def test_weight_0_equals_the_baseline_of_lists():
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
-def test_mimic_repeats_what_the_recipe_relies_on():
+def test_mimic_has_what_the_recipe_needs():
     model = build(dino_mimic.SSLMetaArch)
     assert all(value.isfinite().all() for value in model.state_dict().values())
     assert {"params", "is_last_layer", "lr_multiplier"} <= model.get_params_groups()[0].keys()
