@@ -17,7 +17,7 @@ from sp_lightning.averaging import copies_of_module
 from sp_lightning.callback_base import loaded_packages, with_packages
 from sp_lightning.checkpoint import exclude_from_state_dict, extend_optimizer_state
 from sp_lightning.data import TrainingData, wrap_with_crops
-from sp_lightning.host_views import ViewBoxWrapper
+from sp_lightning.host_views import ViewBoxWrapper, recorded_view_boxes
 from sp_lightning.method_patching import LossInjector, PatchedMethods
 from sp_lightning.param_groups import ParamGroupIndex, add_to_param_groups
 from sp_lightning.progress import training_progress
@@ -327,6 +327,8 @@ class SPCallbackMixin:
     def _split_batch(self, batch: Any) -> Any:
         """The method's own batch; SP's part is stored for the step."""
         batch, sp_batch = split_batch(batch)
+        if sp_batch is None and self.config.source == "host_views":
+            sp_batch = recorded_view_boxes(batch)
         self._sp_batch = sp_batch or self._sp_batch
         return batch
 

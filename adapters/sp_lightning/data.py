@@ -15,6 +15,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
+from sp_lightning import lightly_train
 from sp_lightning.method_patching import PatchedMethods
 from sp_plugin import ConfigError, SPConfig
 
@@ -218,9 +219,15 @@ def _wrap_again(transforms: WrappedTransforms, dataset: Any) -> Any:
 
 
 def wrap_with_crops(config: SPConfig, transform: Any) -> Any:
-    """An `SPTransform` with these settings round a transform; itself where it is one already."""
+    """An `SPTransform` with these settings round a transform; itself where it is one already.
+
+    Raises:
+        ConfigError: a transform of lightly-train.
+    """
     from sp_plugin import SPTransform  # imports torchvision, which only this source needs
 
+    if lightly_train.is_transform(transform):
+        raise lightly_train.refuse_crops()
     wrapped = transform if isinstance(transform, SPTransform) else SPTransform(transform)
     wrapped.set_config(config)
     return wrapped

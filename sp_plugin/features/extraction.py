@@ -11,7 +11,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sp_plugin.features.backbone_call import FeatureFn, call_backbone, unmasked
+from sp_plugin.features.backbone_call import (
+    FeatureFn,
+    call_backbone,
+    call_feature_module,
+    unmasked,
+)
 from sp_plugin.features.layout import NO_CLASS_TOKEN, FeatureLayout, layout_of
 from sp_plugin.features.prefix_tokens import declared_prefix
 from sp_plugin.validation import ConfigError
@@ -127,5 +132,7 @@ def _call_whole(
 ) -> Any:
     """Output for images of which nothing is masked."""
     is_masked = layout is not None and layout.is_masked
+    if layout is not None and layout.calls_module:
+        feature_fn = feature_fn or call_feature_module
     with unmasked(backbone) if is_masked else contextlib.nullcontext():
         return call_backbone(backbone, images, layer, feature_fn)

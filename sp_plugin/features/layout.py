@@ -52,6 +52,8 @@ class FeatureLayout:
         is_masked: whether the backbone masks patches by itself, which is off for SP's crops.
         drops_patches: whether it does so in training mode only; then SP's crops lose patches too.
         is_random: whether its features are random in evaluation mode too, though it sees all.
+        calls_module: whether the module itself is called, as its ``forward_features`` is for
+            inference alone and gives no gradient.
 
     >>> import torch
     >>> layout_of(torch.ones(2, 5, 8)).pool(torch.ones(2, 5, 8)).shape
@@ -68,6 +70,7 @@ class FeatureLayout:
     is_masked: bool = False
     drops_patches: bool = False
     is_random: bool = False
+    calls_module: bool = False
 
     def matches(self, tensor: Tensor) -> bool:
         """Whether a tensor has this kind's number of dimensions and this width."""

@@ -15,7 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sp_plugin.features.backbone_call import FeatureFn, call_backbone, unmasked
+from sp_plugin.features.backbone_call import (
+    FeatureFn,
+    call_backbone,
+    call_feature_module,
+    unmasked,
+)
 from sp_plugin.features.layout import (
     FeatureLayout,
     feature_tensors,
@@ -76,8 +81,11 @@ class Probe:
         >>> Probe(nn.Conv2d(3, 8, 3)).find_layout(16)
         FeatureLayout(kind='nchw', feature_dim=8, num_prefix=0, num_registers=0, position=0,
                       training_position=0, has_auxiliary=False, is_masked=False,
-                      drops_patches=False, is_random=False)
+                      drops_patches=False, is_random=False, calls_module=False)
         """
+        if in_training and self._loses_gradient(size):
+            probe = replace(self, feature_fn=call_feature_module)
+            return replace(probe.find_layout(size), calls_module=True)
         output = self._run(size)
         training_output = self._run_in_training(size) if in_training else None
         layout = self._layout_of(output, size)
@@ -132,6 +140,18 @@ class Probe:
                     raise
                 except Exception as error:
                     raise TrainingModeError from error
+
+    def _loses_gradient(self, size: int) -> bool:
+        """Whether ``forward_features`` is for inference alone: it cuts the gradient off."""
+        is_used = self.layer is None and self.feature_fn is None
+        has_method = callable(getattr(self.backbone, "forward_features", None))
+        if not (
+            is_used and has_method and any(p.requires_grad for p in self.backbone.parameters())
+        ):
+            return False
+        with eval_mode(self.backbone), torch.enable_grad(), self._guards(0):
+            tensors = feature_tensors(self._call(size))
+        return bool(tensors) and not any(tensor.requires_grad for tensor in tensors)
 
     @contextlib.contextmanager
     def _guards(self, seed: int) -> Iterator[None]:
@@ -274,7 +294,18 @@ class Probe:
         count, in_training = layout.select(output).shape[1], tensors[position].shape[1]
         if in_training > count or in_training <= layout.num_prefix:
             raise self._refusal(tensors, feature_tensors(output))
+        if in_training < count and not layout.is_masked and self._sees_all_unmasked(size, count):
+            return replace(layout, is_masked=True)
         return replace(layout, drops_patches=in_training < count)
+
+    def _sees_all_unmasked(self, size: int, count: int) -> bool:
+        """Whether a backbone that masks in training mode alone gives all tokens without a mask."""
+        with unmasked(self.backbone) as can_unmask:
+            pass
+        if not can_unmask:
+            return False
+        tensors = feature_tensors(self._run_in_training(size, mask=False))
+        return any(tensor.ndim == 3 and tensor.shape[1] == count for tensor in tensors)
 
     def _refusal(self, training: list[Tensor], evaluation: list[Tensor]) -> ConfigError:
         shapes, expected = (

@@ -92,6 +92,41 @@ def test_mask_ratio_is_restored_after_error():
     assert net.mask_ratio == 0.75
 
 
+class InferenceFeatures(RatioNet):
+    """Masks in training mode alone; its ``forward_features`` is for inference, as some libraries'.
+
+    Args:
+        gives_gradient: whether that method keeps the gradient.
+    """
+
+    def __init__(self, gives_gradient: bool = False) -> None:
+        super().__init__()
+        self.gives_gradient = gives_gradient
+
+    def kept(self, count: int) -> int:
+        return super().kept(count) if self.training else count
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        mode = self.training
+        with torch.set_grad_enabled(self.gives_gradient):
+            output = self.eval()(x)
+        self.train(mode)
+        return output
+
+
+@pytest.mark.parametrize("training", (True, False))
+def test_features_for_inference_are_not_used(training: bool):
+    net = InferenceFeatures().train(training)
+    layout = find_input_size(net, 32).layout
+    assert layout.calls_module and layout.is_masked and net.training == training
+    net.train()
+    features = extract_features(net, CROPS, layout=layout)
+    torch.testing.assert_close(features, net.patches(CROPS).mean(dim=1))
+    assert features.requires_grad and net.mask_ratio == 0.75
+    assert not find_input_size(InferenceFeatures(True), 32).layout.calls_module
+    assert not find_input_size(net.requires_grad_(False), 32).layout.calls_module
+
+
 def test_host_views_of_masked_are_refused():
     with pytest.raises(ConfigError, match=r"^source: got 'host_views', takes 'view' or 'image'"):
         SPSession(RatioNet(), source="host_views")

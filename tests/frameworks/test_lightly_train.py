@@ -1,0 +1,168 @@
+"""lightly-train: unedited runs with SP_PLUGIN set; in an environment of its own.
+
+Its licence is AGPL-3.0. No module of this project imports it; only this test does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+lightly_train = pytest.importorskip(
+    "lightly_train", reason="needs lightly-train: make framework-matrix"
+)
+import numpy as np  # noqa: E402
+import yaml  # noqa: E402
+from framework_contract import COLUMNS, HEADS, MATRIX, same  # noqa: E402
+from PIL import Image  # noqa: E402
+from pytorch_lightning import Callback  # noqa: E402
+from sp_lightning import autoload  # noqa: E402
+
+from sp_plugin import ConfigError  # noqa: E402
+
+METHODS: dict[str, dict[str, Any]] = {
+    "simclr": {"transform_args": {"image_size": (32, 32)}},
+    "densecl": {"transform_args": {"image_size": (32, 32)}},
+    "dino": {
+        "method_args": {"output_dim": 16, "hidden_dim": 16, "bottleneck_dim": 8},
+        "transform_args": {
+            "image_size": (48, 48),
+            "local_view": {"num_views": 2, "view_size": (32, 32)},
+            "record_geometry": True,
+        },
+    },
+}
+STUDENTS = {
+    "simclr": "embedding_model",
+    "densecl": "query_encoder.embedding_model",
+    "dino": "student_embedding_model",
+}
+
+# What is left draws nothing: albumentations keeps its generators in no checkpoint.
+_NO_DRAWS = dict.fromkeys(
+    ("random_resize", "random_flip", "color_jitter", "random_gray_scale", "gaussian_blur")
+)
+
+callbacks = autoload.callbacks
+
+Train = Callable[..., dict[str, Any]]
+
+
+class _Killed(Exception): ...
+
+
+class _Reseed(Callback):
+    """What the run itself draws must not depend on where it was cut."""
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        torch.manual_seed(trainer.current_epoch)
+
+
+class _Stop(Callback):
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch == 1:
+            raise _Killed
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: Any) -> Path:
+    folder: Path = tmp_path_factory.mktemp("images")
+    random = np.random.default_rng(0)
+    for n in range(8):
+        pixels = random.integers(0, 255, (6, 8, 3), np.uint8)
+        Image.fromarray(pixels).resize((80, 60)).save(folder / f"{n}.png")
+    return folder
+
+
+@pytest.fixture
+def train(images: Path, tmp_path: Path, monkeypatch: Any) -> Train:
+    """Pre-train for two epochs, and give the last checkpoint."""
+    monkeypatch.setenv("LIGHTLY_TRAIN_EVENTS_DISABLED", "1")
+
+    def run(
+        method: str, sp: dict[str, Any] | None, name: str, reseed: bool = False,
+        stop: bool = False, **more: Any,
+    ) -> dict[str, Any]:  # fmt: skip
+        value = ""
+        if sp is not None:
+            path = tmp_path / "sp.yaml"
+            path.write_text(yaml.safe_dump({"warmup_fraction": 0, **sp}))
+            value = str(path)
+        monkeypatch.setenv("SP_PLUGIN", value)
+        added = [_Reseed(), _Stop()][: reseed + stop]
+        monkeypatch.setattr(autoload, "callbacks", lambda: [*callbacks(), *added])
+        out = tmp_path / name
+        lightly_train.pretrain(
+            out=out, data=images, model="timm/test_resnet", method=method,
+            batch_size=4, num_workers=0, accelerator="cpu", devices=1, precision="32-true",
+            **{"epochs": 2, **METHODS[method], **more},
+        )  # fmt: skip
+        saved: dict[str, Any] = torch.load(
+            out / "checkpoints" / "last.ckpt", weights_only=False, map_location="cpu"
+        )
+        return saved
+
+    return run
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_method(method: str, train: Train, table: Any) -> None:
+    cell = table(MATRIX, HEADS, ("lightly-train", lightly_train.__version__, method), COLUMNS)
+    baseline = train(method, None, "baseline")
+    trained = train(method, {"backbone": STUDENTS[method]}, "sp")
+    found = train(method, {}, "found")
+    assert same(found["state_dict"], trained["state_dict"]), "another student is found"
+    head, steps = _sp_state(trained)
+    assert steps == 4 and not same(trained["state_dict"], baseline["state_dict"])
+    cell("trains", "yes")
+    off = train(method, {"weight": 0}, "off")
+    assert same(off["state_dict"], baseline["state_dict"])
+    assert not same(_sp_state(off)[0], head)
+    cell("weight 0 equal", "yes")
+    calm = {"transform_args": {**METHODS[method]["transform_args"], **_NO_DRAWS}}
+    whole = train(method, {}, "whole", reseed=True, **calm)
+    with contextlib.suppress(_Killed):
+        train(method, {}, "half", reseed=True, stop=True, **calm)
+    resumed = train(method, {}, "half", reseed=True, resume_interrupted=True, **calm)
+    assert same(resumed["state_dict"], whole["state_dict"])
+    assert same(_sp_state(resumed)[0], _sp_state(whole)[0])
+    cell("resume equal", "yes")
+    assert trained["state_dict"].keys() == baseline["state_dict"].keys()
+    cell("checkpoint clean", "yes")
+
+
+def test_recorded_geometry_gives_host_views(train: Train, caplog: Any) -> None:
+    settings = {"source": "host_views"}
+    baseline = train("dino", None, "baseline")
+    trained = train("dino", settings, "sp")
+    assert _sp_state(trained)[1] == 4
+    assert not same(trained["state_dict"], baseline["state_dict"])
+    off = train("dino", {**settings, "weight": 0}, "off")
+    assert same(off["state_dict"], baseline["state_dict"])
+
+
+@pytest.mark.parametrize(
+    ("method", "source", "line"),
+    (
+        ("dino", "host_views", "record_geometry"),
+        ("simclr", "host_views", "take 'view'"),
+        ("simclr", "image", "takes 'view' or 'host_views'"),
+    ),
+)
+def test_sources_without_data_are_refused(
+    method: str, source: str, line: str, train: Train
+) -> None:
+    args = {**METHODS[method]["transform_args"]}
+    args.pop("record_geometry", None)
+    with pytest.raises(ConfigError, match=line):
+        train(method, {"source": source}, "refused", transform_args=args)
+
+
+def _sp_state(saved: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    state = saved["callbacks"]["SPCallback"]
+    return state["sp"], state["step"]
