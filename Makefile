@@ -5,12 +5,14 @@
 # make lightly-examples LIGHTLY=/path/to/lightly   the table of its own example files
 # make solo-matrix SOLO_LEARN=/path/to/solo-learn   the table of every method of solo-learn
 # make speed   what SP costs, with every table, on a quiet machine; docs/speed.md is made of it
+# make framework-matrix   frameworks in environments of their own (.venvs), and one table of them
+# make stable-pretraining torchgeo lightly-train onedl-mmpretrain   one of these alone
 # make mm-matrix   the table of every algorithm of MMSelfSup and MMPretrain, 3/4 of an hour on a core
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo speed test test-all release-check solo-matrix mm-matrix lightly-examples lightning-features format clean
+.PHONY: demo speed test test-all release-check solo-matrix mm-matrix lightly-examples lightning-features framework-matrix stable-pretraining torchgeo lightly-train onedl-mmpretrain format clean
 
 export SOLO_LEARN LIGHTLY
 
@@ -45,6 +47,12 @@ lightly-examples: $(VENV)/installed
 
 mm-matrix: $(VENV)/installed
 	$(BIN)/python tests/adapters/sp_mmselfsup/mm_matrix.py --out runs/mm-matrix.md
+
+framework-matrix:
+	$(PYTHON) tests/frameworks/matrix.py --out runs/framework-matrix.md
+
+stable-pretraining torchgeo lightly-train onedl-mmpretrain:
+	$(PYTHON) tests/frameworks/matrix.py --out runs/$@.md $@
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .

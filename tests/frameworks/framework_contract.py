@@ -14,14 +14,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from framework_table import same
 from sp_lightning import SPCallback
 from torch import Tensor
 
 from sp_plugin import SpatialPrediction
 
-MATRIX = "Frameworks"
-HEADS = ("framework", "version", "case")
-COLUMNS = ("trains", "weight 0 equal", "resume equal", "checkpoint clean")
 EPOCHS = 2
 
 
@@ -137,11 +135,6 @@ def assert_trained(host: Host, callback: SPCallback, trainer: Any) -> None:
 def state(module: Any) -> dict[str, Tensor]:
     """A copy of a module's weights and buffers."""
     return {name: value.clone() for name, value in module.state_dict().items()}
-
-
-def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    """Whether two states are identical, bit for bit."""
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 class _Reseed(pl.Callback):

@@ -18,7 +18,7 @@ lightly_train = pytest.importorskip(
 )
 import numpy as np  # noqa: E402
 import yaml  # noqa: E402
-from framework_contract import COLUMNS, HEADS, MATRIX, same  # noqa: E402
+from framework_table import COLUMNS, HEADS, MATRIX, same  # noqa: E402
 from PIL import Image  # noqa: E402
 from pytorch_lightning import Callback  # noqa: E402
 from sp_lightning import autoload  # noqa: E402

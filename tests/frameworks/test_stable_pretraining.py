@@ -11,7 +11,8 @@ spt = pytest.importorskip(
     "stable_pretraining", reason="needs stable-pretraining: make framework-matrix"
 )
 import spt_methods  # noqa: E402
-from framework_contract import COLUMNS, HEADS, MATRIX, check_contract  # noqa: E402
+from framework_contract import check_contract  # noqa: E402
+from framework_table import COLUMNS, HEADS, MATRIX  # noqa: E402
 from stable_pretraining import methods  # noqa: E402
 
 

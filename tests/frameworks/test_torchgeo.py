@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 torchgeo = pytest.importorskip("torchgeo", reason="needs torchgeo: make framework-matrix")
-from framework_contract import COLUMNS, HEADS, MATRIX, Host, check_contract  # noqa: E402
+from framework_contract import Host, check_contract  # noqa: E402
+from framework_table import COLUMNS, HEADS, MATRIX  # noqa: E402
 from sp_lightning import SPCallback  # noqa: E402
 from torchgeo.trainers import BYOLTask, MoCoTask, SimCLRTask  # noqa: E402
 
