@@ -165,13 +165,25 @@ class WrappedTransforms:
             readers["transform"] = self.wrap
             if hasattr(dataset, "transforms"):
                 readers["transforms"] = self._wrap_standard
+        elif transform is None and self.wrap(joint := _joint_transform(dataset)) is not joint:
+            readers["transforms"], transform = self.wrap, joint
         for name in ("dataset", "datasets"):
             inner = getattr(dataset, name, None)
             # LightlyDataset's transform is that of the data set inside.
-            is_innermost = callable(transform) and getattr(inner, "transform", None) != transform
+            inner_transform = getattr(inner, "transform", None)
+            is_innermost = callable(transform) and inner_transform != transform
             if not is_innermost and self._wrap_inner(inner) is not inner:
                 readers[name] = self._wrap_inner
         return _read_through(dataset, readers, self) if readers else dataset
+
+
+def _joint_transform(dataset: Any) -> Any:
+    """Transform of whole samples under the name ``transforms``, as torchgeo's data sets have it.
+
+    torchvision's have one of image and target by that name, unless it is made of ``transform``.
+    """
+    joint = getattr(dataset, "transforms", None)
+    return None if hasattr(joint, "transform") or not isinstance(dataset, Dataset) else joint
 
 
 def _key(transform: Any) -> tuple[int, int]:

@@ -271,6 +271,8 @@ def solo_pretrained(folder: Path) -> None:
 README, MM, SOLO = "README.md", "docs/mmselfsup.md", "docs/solo-learn.md"
 LOOP = "docs/plain-loop.md"
 TRANSFORMERS, DINO = "docs/transformers.md", "docs/dinov2.md"
+LIGHTLY_TRAIN = "docs/lightly-train.md"
+IN_ENVIRONMENT = "tests/frameworks runs it where the framework is installed"
 LIGHTNING, EVALUATION, SUITES = "docs/lightning.md", "docs/evaluation.md", "docs/suites.md"
 SOLO_RUN = "trained_models/*/*/*.ckpt"
 SHOW = bash(more_images, outputs=("pairs.png", "runs/first/*.html"))
@@ -331,6 +333,18 @@ NOT_RUN = {
     (MM, "make mm-matrix"): "these are tests of their own, an hour",
     (SOLO, "git clone"): "downloads; `make release-check` installs the extra",
     (SOLO, "make test"): "these are tests of their own",
+    (MM, "onedl-mmpretrain onedl-mmengine"): "downloads; `make onedl-mmpretrain` does it",
+    ("docs/stable-pretraining.md", "pip install"): "downloads; `make stable-pretraining` does it",
+    ("docs/stable-pretraining.md", "trainer.fit"): IN_ENVIRONMENT,
+    ("docs/torchgeo.md", "pip install"): "downloads; `make torchgeo` does it",
+    ("docs/torchgeo.md", "trainer.fit"): IN_ENVIRONMENT,
+    (README, "SP_PLUGIN=1"): IN_ENVIRONMENT,
+    (LIGHTLY_TRAIN, "pip install"): IN_ENVIRONMENT,
+    (LIGHTLY_TRAIN, "os.environ"): IN_ENVIRONMENT,
+    (LIGHTLY_TRAIN, "weight: 0.3"): IN_ENVIRONMENT,
+    (LIGHTLY_TRAIN, "^source: host_views"): IN_ENVIRONMENT,
+    (LIGHTLY_TRAIN, "record_geometry"): IN_ENVIRONMENT,
+    ("docs/frameworks.md", "make framework-matrix"): "installs each framework",
 }
 
 

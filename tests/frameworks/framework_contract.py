@@ -7,6 +7,7 @@ uninterrupted one; a checkpoint has the baseline's keys.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from code_blocks import block
 from framework_table import same
 from sp_lightning import SPCallback
 from torch import Tensor
@@ -116,6 +118,16 @@ def check_contract(host: Host, cell: Callable[[str, str], None], folder: Path) -
     host.new().load_state_dict(saved, strict=True)
     cell("checkpoint clean", "yes")
     return callback
+
+
+def run_page_block(page: str, words: str, monkeypatch: Any, **names: Any) -> Any:
+    """Run a block of a page with a Trainer that makes one step, and give that Trainer."""
+    small = functools.partial(pl.Trainer, fast_dev_run=True, accelerator="cpu", logger=False)
+    monkeypatch.setattr(pl, "Trainer", small)
+    exec(block(page, words).text, names)
+    trainer = names["trainer"]
+    assert any(key.startswith("train_sp") for key in trainer.callback_metrics)
+    return trainer
 
 
 def assert_trained(host: Host, callback: SPCallback, trainer: Any) -> None:

@@ -18,6 +18,7 @@ lightly_train = pytest.importorskip(
 )
 import numpy as np  # noqa: E402
 import yaml  # noqa: E402
+from code_blocks import block  # noqa: E402
 from framework_table import COLUMNS, HEADS, MATRIX, same  # noqa: E402
 from PIL import Image  # noqa: E402
 from pytorch_lightning import Callback  # noqa: E402
@@ -166,3 +167,33 @@ def test_sources_without_data_are_refused(
 def _sp_state(saved: dict[str, Any]) -> tuple[dict[str, Any], int]:
     state = saved["callbacks"]["SPCallback"]
     return state["sp"], state["step"]
+
+
+def test_page_examples_run(images: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """Both calls of the page, made small; the YAML files are those of the page."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SP_PLUGIN", "")
+    monkeypatch.setenv("LIGHTLY_TRAIN_EVENTS_DISABLED", "1")
+    (tmp_path / "FOLDER").symlink_to(images)
+    pretrain = lightly_train.pretrain
+
+    def small(**args: Any) -> None:
+        transform_args = {**METHODS["dino"]["transform_args"], **args.pop("transform_args", {})}
+        less = {**METHODS["dino"], "transform_args": transform_args, "model": "timm/test_resnet"}
+        pretrain(
+            **{**args, **less}, epochs=1, batch_size=4, num_workers=0, accelerator="cpu",
+            devices=1, precision="32-true", overwrite=True,
+        )  # fmt: skip
+
+    monkeypatch.setattr(lightly_train, "pretrain", small)
+    page = "docs/lightly-train.md"
+    for words, settings in (
+        ("os.environ", None), ("record_geometry", "weight: 0.3"),
+        ("record_geometry", "^source: host_views"),
+    ):  # fmt: skip
+        if settings is not None:
+            (tmp_path / "sp.yaml").write_text(block(page, settings).text)
+            monkeypatch.setenv("SP_PLUGIN", "sp.yaml")
+        exec(block(page, words).text, {"lightly_train": lightly_train})
+        last = torch.load(tmp_path / "out" / "checkpoints" / "last.ckpt", weights_only=False)
+        assert _sp_state(last)[1] == 2

@@ -11,8 +11,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 torchgeo = pytest.importorskip("torchgeo", reason="needs torchgeo: make framework-matrix")
-from framework_contract import Host, check_contract  # noqa: E402
+from framework_contract import Host, check_contract, run_page_block  # noqa: E402
 from framework_table import COLUMNS, HEADS, MATRIX  # noqa: E402
+from lightning.pytorch import LightningDataModule  # noqa: E402
 from sp_lightning import SPCallback  # noqa: E402
 from torchgeo.trainers import BYOLTask, MoCoTask, SimCLRTask  # noqa: E402
 
@@ -89,3 +90,9 @@ def test_host_views_are_refused() -> None:
     run = host("SimCLRTask v1", source="host_views")
     with pytest.raises(ConfigError, match="take 'view' or 'image'"):
         run.fit(run.new(), SPCallback(source="host_views"))
+
+
+def test_page_example_runs(monkeypatch: Any) -> None:
+    loader = DataLoader(Bands(), 4)
+    module = LightningDataModule.from_datasets(loader.dataset, batch_size=4)
+    run_page_block("docs/torchgeo.md", "trainer.fit", monkeypatch, datamodule=module)

@@ -79,6 +79,18 @@ class Voc(VisionDataset):
         return self.transforms(index, 0)[0]
 
 
+class Joint(Dataset[Any]):
+    """Calls ``transforms`` on whole samples, as torchgeo's data sets do."""
+
+    __len__ = Plain.__len__
+
+    def __init__(self, transforms: Any = str) -> None:
+        self.transforms = transforms
+
+    def __getitem__(self, index: int) -> Any:
+        return self.transforms(index)
+
+
 class Stream(IterableDataset[Any]):
     def __init__(self) -> None:
         self.transform = str
@@ -94,6 +106,8 @@ CASES = {
     "method": Method,
     "outer and inner": Outer,
     "voc": lambda: Voc("", transform=str),
+    "joint": Joint,
+    "subset of joint": lambda: Subset(Joint(), [0, 1, 2]),
     "subset": lambda: Subset(Subset(Plain(), [0, 1, 2]), [0, 1, 2]),
     "concat": lambda: ConcatDataset([Plain(), Subset(Plain(), [1])]),
     "iterable": Stream,
@@ -158,3 +172,5 @@ def test_what_cannot_be_wrapped_stays() -> None:
     assert all(transforms.wrap_dataset(item) is item for item in kinds)
     (holder := Plain()).dataset, holder.transform = Table(), None
     assert transforms.wrap_dataset(holder) is holder
+    target_only = Voc("", target_transform=str)
+    assert transforms.wrap_dataset(target_only) is target_only
