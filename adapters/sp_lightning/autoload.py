@@ -1,4 +1,4 @@
-"""SPCallback without a line of code: Lightning asks this module for callbacks in every Trainer.
+"""SPCallback without a line of code: every Lightning Trainer takes callbacks from here.
 
 For programs with a closed list of callbacks, such as lightly-train. Both Lightning packages load
 what the entry points ``pytorch_lightning.callbacks_factory`` and
