@@ -92,7 +92,7 @@ def run_tests(framework: Framework, folder: Path) -> tuple[str, bool]:
         packages = ["--editable", str(ROOT), *TEST_TOOLS, *framework.requirements]
         subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
         installed.touch()
-    arguments = ["-q", "-p", "no:cacheprovider", *framework.tests]
+    arguments = ["-q", "-p", "no:cacheprovider", "-o", "timeout=3000", *framework.tests]
     done = subprocess.run(
         [python, "-m", "pytest", *arguments],
         cwd=ROOT, capture_output=True, text=True, check=False,

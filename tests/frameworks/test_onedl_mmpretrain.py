@@ -24,6 +24,7 @@ from mm_resume import resumed_and_uninterrupted
 ON = {"weight": 1.0, "warmup_fraction": 0.0}
 PATHS = {
     "byol": "byol/byol_resnet50_16xb256-coslr-200e_in1k.py",
+    "simmim": "simmim/simmim_swin-base-w6_16xb128-amp-coslr-100e_in1k-192px.py",
     "swav": "swav/swav_resnet50_8xb32-mcrop-coslr-200e_in1k-224px-96px.py",
 }
 

@@ -26,8 +26,10 @@ _QUEUE = {"memory_bank_size": 16}
 
 TASKS: dict[str, Callable[[], Any]] = {
     "BYOLTask": lambda: BYOLTask(**_SMALL),
-    "MoCoTask v1": lambda: MoCoTask(**_SMALL, size=SIDE, version=1, output_dim=256, **_QUEUE),
-    "MoCoTask v2": lambda: MoCoTask(**_SMALL, **_SHAPE, version=2, layers=2, **_QUEUE),
+    "MoCoTask v1": lambda: MoCoTask(
+        **_SMALL, size=SIDE, version=1, output_dim=96, lr=0.1, **_QUEUE
+    ),  # the width of the model
+    "MoCoTask v2": lambda: MoCoTask(**_SMALL, **_SHAPE, version=2, layers=2, lr=0.1, **_QUEUE),
     "MoCoTask v3": lambda: MoCoTask(**_SMALL, **_SHAPE, lr=0.01),
     "SimCLRTask v1": lambda: SimCLRTask(
         **_SMALL, **_SHAPE, version=1, layers=2, memory_bank_size=0, lr=0.1
