@@ -9,6 +9,8 @@ import functools
 import importlib
 import sys
 
+from sp_lightning.settings_signature import describe_settings
+
 PYTORCH_LIGHTNING, LIGHTNING = "pytorch_lightning", "lightning.pytorch"
 PACKAGES = (PYTORCH_LIGHTNING, LIGHTNING)
 
@@ -36,32 +38,29 @@ def loaded_packages() -> tuple[str, ...]:
 
 
 @functools.cache
-def callback_class(packages: tuple[str, ...]) -> type:
-    """`SPCallback` as a subclass of the ``Callback`` of each of these packages."""
-    from sp_lightning.callback import SPCallbackMixin
-    from sp_lightning.settings_signature import describe_settings
-
+def callback_class(mixin: type, packages: tuple[str, ...]) -> type:
+    """A mixin, `SPCallbackMixin`, as a subclass of the ``Callback`` of each of these packages."""
     if len(packages) > 1:
-        bases = tuple(callback_class((name,)) for name in packages)
+        bases = tuple(callback_class(mixin, (name,)) for name in packages)
     else:
-        bases = (SPCallbackMixin, importlib.import_module(packages[0]).Callback)
+        bases = (mixin, importlib.import_module(packages[0]).Callback)
     attributes = {
         "__module__": "sp_lightning",
         "__qualname__": CLASS_NAMES[packages],
-        "__doc__": describe_settings(SPCallbackMixin.__doc__ or ""),
+        "__doc__": describe_settings(mixin.__doc__ or ""),
     }
     return type("SPCallback", bases, attributes)
 
 
 @functools.cache
-def with_packages(cls: type, packages: tuple[str, ...]) -> type:
-    """A callback class, or its subclass for packages that were loaded after it was made."""
-    missing = tuple(p for p in packages if not issubclass(cls, callback_class((p,))))
+def with_packages(cls: type, mixin: type, packages: tuple[str, ...]) -> type:
+    """A class of a mixin, or its subclass for packages that were loaded after it was made."""
+    missing = tuple(p for p in packages if not issubclass(cls, callback_class(mixin, (p,))))
     if not missing:
         return cls
     if cls.__module__ == "sp_lightning":
-        return callback_class(packages)
-    bases = (cls, *(callback_class((name,)) for name in missing))
+        return callback_class(mixin, packages)
+    bases = (cls, *(callback_class(mixin, (name,)) for name in missing))
     return type(cls.__name__, bases, {"__module__": cls.__module__})
 
 

@@ -69,5 +69,5 @@ module = runpy.run_path(path, run_name="__main__")["model"]
 saved = {"state": module.state_dict()}
 if callbacks:
     saved["sp"], saved["width"] = callbacks[0].sp.state_dict(), callbacks[0].sp.feature_dim
-    saved["steps"], saved["student"] = callbacks[0].step, callbacks[0]._backbone_name
+    saved["steps"], saved["student"] = callbacks[0].step, callbacks[0].backbone_name
 torch.save(saved, out)

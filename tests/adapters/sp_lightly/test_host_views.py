@@ -177,7 +177,7 @@ def test_dino_multi_crop_meets_contract(workers: int) -> None:
     callback = SPCallback(source="host_views", weight=1, warmup_fraction=0)
     on, rows_on = run(callback)
     assert rows == rows_zero == rows_on == 8 * 8
-    assert callback._backbone_name == "student_backbone"
+    assert callback.backbone_name == "student_backbone"
     moved = {key for key, value in baseline.items() if not torch.equal(value, on[key])}
     assert "student_backbone.0.weight" in moved
     fresh = SpatialPrediction(16, callback.sp.user_config).head.state_dict()

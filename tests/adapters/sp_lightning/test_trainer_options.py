@@ -174,7 +174,7 @@ def test_the_student_is_found(kit: Any) -> None:
     for host, name in (("two_views", "backbone"), ("teacher", "student")):
         callback = SPCallback()
         kit.fit(kit.new(host), callback)
-        assert callback._backbone_name == name
+        assert callback.backbone_name == name
 
 
 def test_ambiguous_student_is_refused(kit: Any) -> None:
