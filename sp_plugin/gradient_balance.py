@@ -19,9 +19,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import CheckpointError
 
-from sp_plugin.validation import ConfigError
+from sp_plugin.backbone_gradients import (
+    gradients_of_loss,
+    has_shards,
+    on_next_gradient,
+    squared_norm,
+)
+from sp_plugin.distributed import world_size
 
 __all__ = ["GradientBalance", "is_measurement_step"]
 
@@ -79,6 +84,7 @@ class GradientBalance(nn.Module):
         self.register_buffer("sp_sq_norm", torch.zeros(()))
         self.register_buffer("loss_multiplier", torch.zeros(()))
         self._hooks: list[Any] = []
+        self._has_shards = False  # of the backbone: each rank measures its own
 
     @property
     def loss_scale(self) -> Tensor:
@@ -107,10 +113,12 @@ class GradientBalance(nn.Module):
         """
         self._remove_hooks()  # of a step without a backward pass
         self._clear()
-        for parameter, grad in _scaled_gradients(sp_loss, backbone, retain_graph):
-            self.sp_sq_norm += (grad.float() / GRAD_UPSCALE).square().sum()
+        self._has_shards = has_shards(backbone)
+        scaled_loss = sp_loss * GRAD_UPSCALE
+        for parameter, grad in gradients_of_loss(scaled_loss, backbone, head, retain_graph):
+            self.sp_sq_norm += squared_norm(grad, 1 / GRAD_UPSCALE)
             add_norm = functools.partial(self._add_host_norm, len(self._hooks))
-            self._hooks.append(parameter.register_hook(add_norm))  # type: ignore[no-untyped-call]
+            self._hooks.append(on_next_gradient(parameter, add_norm))
         zero_loss = torch.stack([p.sum() for p in head.parameters() if p.requires_grad]).sum() * 0.0
         zero_loss.register_hook(self._record_multiplier)  # type: ignore[no-untyped-call]
         return zero_loss
@@ -121,10 +129,14 @@ class GradientBalance(nn.Module):
 
         The ratio is a geometric mean over the last measurements, of which one can at most double
         or halve it. A measurement that is not finite does not count. All ranks use the first
-        rank's, which is also what a checkpoint holds. Without an open measurement nothing changes.
+        rank's, which is also what a checkpoint holds; of a backbone that is sharded the sum of all
+        (a run that is resumed within a measurement: the first rank's shards). Without an open
+        measurement nothing changes.
         """
         measured = torch.stack([self.host_sq_norm, self.sp_sq_norm, self.loss_multiplier])
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if world_size() > 1:
+            if self._has_shards:
+                torch.distributed.all_reduce(measured[:2])
             torch.distributed.broadcast(measured, src=0)
         (host, sp, multiplier), before = measured.float(), self.log_ratio.float()
         newest = (host.sqrt() / multiplier).log() - sp.sqrt().log()
@@ -138,7 +150,7 @@ class GradientBalance(nn.Module):
 
     def _add_host_norm(self, index: int, grad: Tensor) -> None:
         self._hooks[index].remove()  # counts the first of several backward passes
-        self.host_sq_norm += grad.detach().float().square().sum()
+        self.host_sq_norm += squared_norm(grad)
 
     def _record_multiplier(self, grad: Tensor) -> None:
         self.loss_multiplier.copy_(grad.detach())
@@ -151,35 +163,3 @@ class GradientBalance(nn.Module):
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
-
-
-def _scaled_gradients(
-    sp_loss: Tensor, backbone: nn.Module, retain_graph: bool
-) -> list[tuple[nn.Parameter, Tensor]]:
-    """Parameters that the loss reaches, and its gradients there times ``GRAD_UPSCALE``."""
-    trained = [p for p in backbone.parameters() if p.requires_grad]
-    if not trained:
-        return []
-    scaled = sp_loss * GRAD_UPSCALE
-    try:
-        grads = torch.autograd.grad(scaled, trained, retain_graph=retain_graph, allow_unused=True)
-    except CheckpointError as error:
-        # The layer is computed again after the guard of the running statistics has ended.
-        raise ConfigError(
-            "update_bn: got false, but a checkpointed layer of this backbone, such as a BatchNorm, "
-            "differs when it is computed again; takes true, and then running statistics move with "
-            "SP's crops"
-        ) from error
-    except RuntimeError as error:
-        raise _no_gradient(str(error).strip().splitlines()[0].rstrip(".")) from error
-    reached = [(p, grad) for p, grad in zip(trained, grads, strict=True) if grad is not None]
-    if not reached and sp_loss != 0:  # it is 0 where features that are not finite were left out
-        raise _no_gradient("is it checkpointed with use_reentrant=True?")
-    return reached
-
-
-def _no_gradient(reason: str) -> ConfigError:
-    return ConfigError(
-        f"relative_weight: got true, but this backbone gives no gradient by itself ({reason}); "
-        "takes false, and then the weight is a plain factor of SP's loss"
-    )

@@ -11,29 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, distributed, nn
 
-__all__ = ["HeadSync", "process_rank", "world_size"]
+from sp_plugin.distributed import is_sharded
 
-
-def world_size() -> int:
-    """Number of processes that train together; 1 without torch.distributed.
-
-    >>> world_size()
-    1
-    """
-    return distributed.get_world_size() if _is_initialized() else 1
-
-
-def process_rank() -> int:
-    """Rank of this process; 0 without torch.distributed.
-
-    >>> process_rank()
-    0
-    """
-    return distributed.get_rank() if _is_initialized() else 0
-
-
-def _is_initialized() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
+__all__ = ["HeadSync"]
 
 
 class HeadSync:
@@ -49,7 +29,7 @@ class HeadSync:
     def __init__(self, module: nn.Module) -> None:
         with torch.no_grad():
             for value in (*module.parameters(), *module.buffers()):
-                if not _is_sharded(value):
+                if not is_sharded(value):
                     distributed.broadcast(value.data, src=0)
         self._handles = [
             parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
@@ -67,11 +47,7 @@ class HeadSync:
 
 def _average_gradient(parameter: Tensor) -> None:
     grad = parameter.grad
-    if grad is None or _is_sharded(grad):
+    if grad is None or is_sharded(grad):
         return
     distributed.all_reduce(grad)
     grad /= distributed.get_world_size()
-
-
-def _is_sharded(value: Tensor) -> bool:
-    return hasattr(value, "placements")  # a DTensor

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from sp_plugin.batch import SPBatch, split_batch, to_device, validate_source
 from sp_plugin.config import SPConfig
+from sp_plugin.distributed import process_rank, world_size
 from sp_plugin.features.backbone_call import FeatureFn, call_feature_module
 from sp_plugin.features.input_size import input_channels
-from sp_plugin.head_sync import HeadSync, process_rank, world_size
+from sp_plugin.head_sync import HeadSync
 from sp_plugin.input_check import InputCheck
 from sp_plugin.nonfinite_steps import NonfiniteRecorder
 from sp_plugin.progress_check import ProgressCheck
