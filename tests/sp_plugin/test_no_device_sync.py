@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +13,17 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sp_plugin import SpatialPrediction, SPConfig, ViewBoxes
+from sp_plugin import (
+    Crops,
+    SpatialPrediction,
+    SPConfig,
+    SPSession,
+    ViewBoxes,
+    gradient_balance,
+    spatial_prediction,
+)
 from sp_plugin.crops.sampler import sample_crops
+from sp_plugin.features import input_size
 from sp_plugin.isolation import make_generator
 from sp_plugin.views.capture import FeatureCapture
 
@@ -105,6 +116,43 @@ def test_pair_loss_does_not_sync(pairs: Any, settings: dict[str, Any], flipped: 
         assert loss.device == device and loss.requires_grad
 
     assert syncs_on_fake_gpu(compute_loss) == []
+
+
+@pytest.mark.parametrize("relative_weight", [False, True])
+@pytest.mark.parametrize("source", ["view", "image"])
+def test_session_stays_on_the_device(source: str, relative_weight: bool, monkeypatch):
+    """All of a session's steps on a fake GPU: a tensor that is left on the CPU is an error."""
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+    # Found once, with values that are read; and the GPU's generator, which is none here.
+    spec = input_size.find_input_size(net, 16)
+    monkeypatch.setattr(spatial_prediction, "find_input_size", lambda *_: spec)
+    monkeypatch.setattr(spatial_prediction, "private_rng", lambda *_: contextlib.nullcontext())
+    # Autograd runs on no fake GPU.
+    monkeypatch.setattr(
+        gradient_balance,
+        "gradients_of_loss",
+        lambda _, backbone, *__: [(p, torch.zeros_like(p)) for p in backbone.parameters()],
+    )
+    settings = {"source": source, "relative_weight": relative_weight, "hidden_dim": 8}
+    losses = []
+
+    def train(device: torch.device, steps: int) -> None:
+        with device:
+            net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+            sp = SpatialPrediction(8, settings)  # built here: fake parameters cannot be moved
+        session = SPSession(net, sp=sp)
+        session.remove()  # the hooks of the first steps, which read values
+        crops = Crops(torch.rand(4, 4, 4), torch.rand(16, 3, 20, 20))  # from the data loader
+        for step in range(steps):
+            views = torch.rand(4, 3, 40, 40, device=device)
+            out = session(views, crops if source == "image" else None, progress=step / 3)
+            assert {value.device for value in out.metrics.values()} == {device}
+            losses.append(out.loss.device)
+
+    at_start = syncs_on_fake_gpu(functools.partial(train, steps=1))  # constants that are moved
+    assert "read" not in at_start
+    assert syncs_on_fake_gpu(functools.partial(train, steps=4)) == at_start
+    assert losses == [torch.device("cuda:0")] * 5
 
 
 def test_view_matching_syncs_only_once():
