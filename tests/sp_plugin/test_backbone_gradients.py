@@ -60,7 +60,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[list[list[Tensor
 
 
 @pytest.mark.parametrize(("index", "accumulate"), [(0, 1), (1, 3)])
-def test_shards_get_the_weight_of_one_process(index: int, accumulate: int, two_ranks):
+def test_shards_get_one_process_weight(index: int, accumulate: int, two_ranks):
     expected = train(False, accumulate)
     assert (expected[0][1:] > 0).all() and expected[0].unique().numel() == 3
     for rank in two_ranks:
