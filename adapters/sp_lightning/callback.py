@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from sp_lightning.attachment import Attachment
 from sp_lightning.callback_base import loaded_packages, with_packages
