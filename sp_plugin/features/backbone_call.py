@@ -32,8 +32,9 @@ class _StopForward(Exception):
 def feature_module(backbone: nn.Module) -> nn.Module:
     """The part of a backbone whose output holds the features: itself, but for one with a head.
 
-    One of Hugging Face's with a classifier or a decoder, such as ``ViTMAEForPreTraining``, contains
-    the model without it.
+    The wrapper of Lightning's Fabric contains it, and refuses a backward pass that Fabric does not
+    run through its own output. One of Hugging Face's with a classifier or a decoder, such as
+    ``ViTMAEForPreTraining``, contains the model without it.
 
     Args:
         backbone: any module.
@@ -46,6 +47,8 @@ def feature_module(backbone: nn.Module) -> nn.Module:
     >>> feature_module(model)
     Encoder(in_features=8, out_features=4, bias=True)
     """
+    if (original := backbone._modules.get("_original_module")) is not None:
+        return feature_module(original)
     name = getattr(type(backbone), "main_input_name", None)
     parts = list(models_with_input(backbone, name)) if isinstance(name, str) else []
     return parts[0] if len(parts) == 1 else backbone
@@ -141,9 +144,10 @@ def call_backbone(
         return _call_up_to(backbone, images, layer, feature_fn or nn.Module.__call__)
     if feature_fn is not None:
         return feature_fn(backbone, images)
-    if callable(forward_features := getattr(backbone, "forward_features", None)):
+    part = feature_module(backbone)
+    if callable(forward_features := getattr(part, "forward_features", None)):
         return forward_features(images)
-    return call_feature_module(backbone, images)
+    return part(images)
 
 
 def _call_up_to(backbone: nn.Module, images: Tensor, layer: str, feature_fn: FeatureFn) -> Any:

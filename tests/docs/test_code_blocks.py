@@ -49,6 +49,35 @@ def plain(one: Block, folder: Path) -> None:
     assert "for step" not in one.text or sp.step == names["steps"]
 
 
+def wrapped_loop(package: str) -> Run:
+    """A loop of one's own with what wraps a model; on one rank."""
+
+    def run(one: Block, folder: Path) -> None:
+        pytest.importorskip(package, reason=f"needs {package} (pip install {package})")
+        names = plain_loop()
+
+        class Method(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.backbone = names["backbone"]
+
+            def forward(self, images: torch.Tensor) -> torch.Tensor:
+                return self.backbone(images).float().square().mean()
+
+        names["model"] = Method()
+        store = f"file://{folder / 'store'}"
+        if package == "torch":
+            torch.distributed.init_process_group("gloo", store, rank=0, world_size=1)
+        try:
+            exec(one.text, names)
+        finally:
+            if torch.distributed.is_initialized():
+                torch.distributed.destroy_process_group()
+        assert names["sp"].step == names["steps"]
+
+    return run
+
+
 def trainer(one: Block, folder: Path) -> None:
     """The block makes a Trainer or a callback; one step of a module with it is trained."""
     import lightning_module
@@ -295,6 +324,9 @@ EXAMPLES = [
     Example(LOOP, "out = sp(", plain),
     Example(LOOP, "GradScaler", plain),
     Example(LOOP, "last.pth", plain),
+    Example(LOOP, "DistributedDataParallel(", wrapped_loop("torch")),
+    Example(LOOP, "Accelerator(", wrapped_loop("accelerate")),
+    Example(LOOP, "Fabric(", wrapped_loop("lightning_fabric")),
     Example(TRANSFORMERS, "import SPTrainer\n\ntrainer", hf_trainer),
     Example(TRANSFORMERS, "SPTrainerMixin", hf_trainer),
     Example(TRANSFORMERS, "SPTransform", hf_trainer),

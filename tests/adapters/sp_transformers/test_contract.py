@@ -99,7 +99,7 @@ def by_hand(name: str, is_scaled: bool) -> tuple[dict[str, Any], dict[str, Any]]
 @pytest.mark.parametrize(
     ("name", "is_scaled"),
     [
-        ("mae", False),
+        pytest.param("mae", False, marks=SLOW),
         pytest.param("mae", True, marks=SLOW),
         pytest.param("dinov2", False, marks=SLOW),
         ("dinov2", True),
