@@ -26,7 +26,7 @@ def make_loader(folder: str, sampler: type | None = None) -> DataLoader:
     return DataLoader(data, BATCH, drop_last=True, **order)
 
 
-class SimCLR(nn.Module):
+class ContrastiveModel(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.backbone = resnet18()

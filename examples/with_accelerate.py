@@ -16,7 +16,7 @@ from sp_plugin import SPSession
 def main(folder: str, weight: float = 0.5, **options) -> tuple[nn.Module, SPSession]:
     accelerator = Accelerator(**options)  # mixed_precision="bf16", for example
     torch.manual_seed(0)
-    model = simclr.SimCLR().to(accelerator.device)
+    model = simclr.ContrastiveModel().to(accelerator.device)
     loader = simclr.make_loader(folder)
 
     sp = SPSession(model.backbone, weight=weight)

@@ -20,7 +20,7 @@ def main(folder: str, weight: float = 0.5) -> tuple[nn.Module, SPSession]:
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
     distributed.init_process_group("nccl" if cuda else "gloo")
     torch.manual_seed(0)
-    model = simclr.SimCLR().to(device)
+    model = simclr.ContrastiveModel().to(device)
     loader = simclr.make_loader(folder, DistributedSampler)
 
     sp = SPSession(model.backbone, weight=weight)  # the backbone, not DDP round it

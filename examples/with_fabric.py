@@ -17,7 +17,7 @@ def main(folder: str, weight: float = 0.5, **options) -> tuple[nn.Module, SPSess
     fabric = Fabric(**options)  # precision="bf16-mixed", for example
     fabric.launch()
     torch.manual_seed(0)
-    model = fabric.to_device(simclr.SimCLR())
+    model = fabric.to_device(simclr.ContrastiveModel())
     loader = fabric.setup_dataloaders(simclr.make_loader(folder))
 
     sp = SPSession(model.backbone, weight=weight)
