@@ -6,6 +6,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import stable_pretraining
 import torch
 from framework_contract import Host
 from stable_pretraining import methods
@@ -13,6 +14,10 @@ from stable_pretraining.callbacks import TeacherStudentCallback
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+
+# Of the callbacks that the framework adds to every Trainer: one lists all packages, and writes them
+# to the user's cache.
+stable_pretraining.set(default_callbacks={"env_dump": False, "progress_bar": False})
 
 SIDE, LOCAL, COUNT, BATCH = 64, 32, 8, 4
 
