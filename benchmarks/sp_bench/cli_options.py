@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,9 @@ from sp_bench.errors import UsageError
 if TYPE_CHECKING:
     from sp_bench.task_selection import TaskSelection
     from sp_plugin import SPConfig
+
+_NUMBER_LISTS = ("--seeds", "--rgb", "--mean", "--std")
+_NUMBER = re.compile(r"-*(\d+\.?\d*|\.\d+)(e[-+]?\d+)?")
 
 DataOption = Annotated[
     list[str] | None,
@@ -37,6 +41,24 @@ TrustOption = Annotated[
 ]
 TasksFromOption = Annotated[
     Path | None, typer.Option(help="TOML file of tasks and their data, instead of both options.")
+]
+ChannelsOption = Annotated[
+    int | None,
+    typer.Option(help="1 or 3: convert grey and RGB images; default 1 if all images are grey."),
+]
+MeanOption = Annotated[
+    list[float] | None,
+    typer.Option(
+        help="Mean of each channel: --mean 0.1 0.2 ...; default ImageNet's for RGB, else measured "
+        "on the training images."
+    ),
+]
+StdOption = Annotated[
+    list[float] | None, typer.Option(help="Standard deviation of each channel, with --mean.")
+]
+RGBOption = Annotated[
+    list[int] | None,
+    typer.Option(help="Channels to draw as red, green and blue, from 0: --rgb 3 2 1."),
 ]
 SPOption = Annotated[
     list[str] | None,
@@ -81,14 +103,14 @@ def line_printer(console: Console) -> Callable[[str], None]:
 def expand_list_options(arguments: list[str]) -> list[str]:
     """Expand ``--seeds 0 1 2`` to ``--seeds 0 --seeds 1 --seeds 2``, as click requires.
 
-    ``--from`` likewise.
+    ``--from``, ``--rgb``, ``--mean`` and ``--std`` likewise.
     """
     expanded: list[str] = []
     for argument in arguments:
         option = expanded[-2] if len(expanded) > 1 else ""
-        is_seed = option == "--seeds" and argument.lstrip("-").isdigit()
+        is_number = option in _NUMBER_LISTS and _NUMBER.fullmatch(argument)
         is_pair = option == "--from" and "=" in argument and not argument.startswith("-")
-        if is_seed or is_pair:
+        if is_number or is_pair:
             expanded.append(option)
         expanded.append(argument)
     return expanded

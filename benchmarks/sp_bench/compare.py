@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sp_bench.channel_resolve import resolve_stats
+from sp_bench.channel_settings import check_rgb
 from sp_bench.checkpoints import find_checkpoint
 from sp_bench.config import Settings, claim_output_dir
 from sp_bench.environment import machine, versions
@@ -46,6 +48,8 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
     """
     tasks = find_tasks(settings.tasks)
     splits, sources = load_images(settings, tasks)
+    settings = resolve_stats(settings, sources, tasks, progress.note)
+    check_rgb(settings.rgb, settings.stats.channels)
     check(settings, splits.train)
     claim_output_dir(out, settings)
     progress.skipped(splits.skipped)
@@ -142,11 +146,13 @@ def compare_checkpoints(
         for arm, paths in settings.checkpoints.items()
     }
     evaluation = dataclasses.replace(evaluation, side=shared_side(evaluation, by_arm))
-    settings = dataclasses.replace(settings, evaluation=evaluation)
     main = None
     if evaluation.data:
         main = load_main(evaluation.data, tasks, evaluation.task_data, limit=evaluation.limit)
     sources = Sources(main, evaluation.task_data)
+    paths = [path for of_arm in by_arm.values() for path in of_arm]
+    evaluation = resolve_stats(evaluation, sources, tasks, log, paths)
+    settings = dataclasses.replace(settings, evaluation=evaluation)
     claim_output_dir(out, settings)
     runs = []
     for seed in range(len(by_arm[BASELINE])):

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import torch
 
+from sp_bench.channel_settings import check_channel_settings, given_stats
+from sp_bench.data.channel_stats import IMAGENET, ChannelStats
 from sp_bench.errors import UsageError
 from sp_bench.results import write_json
 from sp_plugin.validation import did_you_mean
@@ -45,6 +47,11 @@ class Settings:
         sp: settings of SP, for the SP arm.
         longer: whether there is a third arm, a baseline with SP's extra compute as more epochs.
         pretext: pretext task of the SP arm: ``sp``, or a peer instead of it.
+        channels: 1 or 3, to which grey and RGB images are converted; None: 1 if all are grey.
+        mean: mean of each channel, by which images are normalised; None: ImageNet's for RGB, else
+            measured on the training images.
+        std: standard deviation of each channel, with ``mean``.
+        rgb: the channels that are drawn as red, green and blue, from 0; None: see `RGBDisplay`.
     """
 
     method: str = "simclr"
@@ -64,6 +71,10 @@ class Settings:
     sp: dict[str, Any] = field(default_factory=dict)
     longer: bool = False
     pretext: str = "sp"
+    channels: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    rgb: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -82,6 +93,12 @@ class Settings:
             raise UsageError(f"learning_rate: got {self.learning_rate}, takes a number above 0")
         if not 0 <= self.weight_decay < math.inf:
             raise UsageError(f"weight_decay: got {self.weight_decay}, takes a number from 0 up")
+        check_channel_settings(self)
+
+    @property
+    def stats(self) -> ChannelStats:
+        """Mean and standard deviation of each channel: the given ones, or ImageNet's."""
+        return given_stats(self) or IMAGENET
 
     def plain(self) -> dict[str, Any]:
         """The settings as JSON values, with lists for tuples."""

@@ -14,22 +14,26 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sp_bench.data import ImageDataset
+from sp_bench.data.image_kind import convert_channels
 from sp_plugin.isolation import hash_seed, make_generator
 
 
 class ViewDataset(Dataset[Any]):
-    """Views (3, S, S) of each image and its index; labels are not used in pre-training."""
+    """Views (C, S, S) of each image and its index; labels are not used in pre-training."""
 
-    def __init__(self, images: ImageDataset, transform: Callable[[Any], list[Tensor]]) -> None:
+    def __init__(
+        self, images: ImageDataset, transform: Callable[[Any], list[Tensor]], channels: int = 3
+    ) -> None:
         self.images = images
         self.transform = transform
+        self.channels = channels
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[list[Tensor], int]:
         image, _ = self.images[index]
-        return self.transform(image), index
+        return self.transform(convert_channels(image, self.channels)), index
 
 
 class PretrainingData(pl.LightningDataModule):

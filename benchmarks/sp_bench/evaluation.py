@@ -13,9 +13,12 @@ import torch
 from torch import nn
 
 from sp_bench.backbones import SMALL, make_backbone
+from sp_bench.channel_resolve import resolve_stats
+from sp_bench.channel_settings import check_channel_settings, given_stats
 from sp_bench.checkpoints import load_checkpoint
 from sp_bench.config import Settings, check_seed, claim_output_dir
 from sp_bench.data import DataError
+from sp_bench.data.channel_stats import IMAGENET, ChannelStats
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
 from sp_bench.flops import forward_flops
@@ -26,6 +29,7 @@ from sp_bench.results import write_json
 from sp_bench.task_data import Sources, load_main
 from sp_bench.task_runner import merge_metrics, run_tasks
 from sp_bench.tasks import Task, find_tasks
+from sp_bench.trained_settings import side_of_run
 from sp_plugin import SPConfig
 from sp_plugin.isolation import private_rng
 from sp_plugin.sizes import shorter_side
@@ -54,6 +58,11 @@ class EvalSettings:
         layer: dotted name of the submodule whose output is taken; None: the last.
         limit: largest number of training images of ``data``.
         seed: seed of the random backbone that tasks compare with.
+        channels: 1 or 3, to which grey and RGB images are converted; None: that of the
+            checkpoint's run if sp-bench made it, else 3 with a checkpoint, else 1 if all are grey.
+        mean: mean of each channel, by which images are normalised; None: that of the checkpoint's
+            run, else ImageNet's for RGB, else measured on the training images.
+        std: standard deviation of each channel, with ``mean``.
     """
 
     backbone: str
@@ -69,6 +78,9 @@ class EvalSettings:
     layer: str | None = None
     limit: int | None = None
     seed: int = 0
+    channels: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.pool not in ("mean", "cls"):
@@ -76,6 +88,12 @@ class EvalSettings:
         if self.side is not None and self.side < 16:
             raise UsageError(f"side: got {self.side}, takes a whole number from 16 up")
         check_seed(self.seed)
+        check_channel_settings(self)
+
+    @property
+    def stats(self) -> ChannelStats:
+        """Mean and standard deviation of each channel: the given ones, or ImageNet's."""
+        return given_stats(self) or IMAGENET
 
     @property
     def resolved_side(self) -> int:
@@ -88,19 +106,6 @@ class EvalSettings:
         """Plain values for JSON: lists for tuples, ``side`` resolved."""
         settings: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return {**settings, "side": self.resolved_side}
-
-
-def side_of_run(checkpoint: Path) -> int | None:
-    """Side of the views with which sp-bench trained a checkpoint; None for other checkpoints.
-
-    ``compare`` writes its settings above the folders of its runs, ``suite`` into them.
-    """
-    for folder in checkpoint.parents[:2]:
-        path = folder / "settings.json"
-        settings = _read_json(path) if path.is_file() else {}
-        if "method" in settings and isinstance(settings.get("side"), int):
-            return int(settings["side"])
-    return None
 
 
 def run_evaluation(
@@ -132,14 +137,16 @@ def run_evaluation(
     tasks = find_tasks(settings.tasks)
     path = out / RESULT
     if path.exists():  # nothing is built or loaded for a finished one
-        claim_output_dir(out, settings)
+        claim_output_dir(out, _with_stored_stats(settings, out))
         finished = _read_json(path)
         log(finished["checkpoint"]["summary"])
         return finished
-    backbone, checkpoint = _load_backbone(settings)
-    log(checkpoint["summary"])
     sources = sources or _load_sources(settings, tasks)
     splits = {task.name: sources.of(task) for task in tasks}
+    checkpoints = [Path(settings.checkpoint)] if settings.checkpoint else []
+    settings = resolve_stats(settings, sources, tasks, log, checkpoints)
+    backbone, checkpoint = _load_backbone(settings)
+    log(checkpoint["summary"])
     claim_output_dir(out, settings)
     frozen, untrained = _freeze(settings, backbone), _freeze(settings, _random(settings))
     by_task = run_tasks(tasks, frozen, untrained, sources, settings.seed, out, log)
@@ -148,7 +155,7 @@ def run_evaluation(
         "checkpoint": checkpoint,
         "metrics": merge_metrics(by_task),
         "seconds": {name: task["seconds"] for name, task in by_task.items()},
-        "compute": forward_flops(frozen.backbone, frozen.side),
+        "compute": forward_flops(frozen.backbone, frozen.side, settings.stats.channels),
         "data": {
             name: {"name": images.name, "train": len(images.train), "test": len(images.test)}
             for name, images in splits.items()
@@ -184,6 +191,7 @@ def freeze_method(settings: Settings, method: Method) -> FrozenBackbone:
         crop_size=shorter_side(SPConfig.from_dict(settings.sp).resolve(settings.side).crop_size),
         pool=method.pool if has_class_token else "mean",
         device=_device(),
+        stats=settings.stats,
     )
 
 
@@ -195,6 +203,7 @@ def _freeze(settings: EvalSettings, backbone: nn.Module) -> FrozenBackbone:
         pool=settings.pool,
         layer=settings.layer,
         device=_device(),
+        stats=settings.stats,
     )
 
 
@@ -230,7 +239,15 @@ def _load_backbone(settings: EvalSettings) -> tuple[nn.Module, dict[str, Any]]:
 
 def _random(settings: EvalSettings) -> nn.Module:
     with private_rng(settings.seed):
-        return make_backbone(settings.backbone, settings.resolved_side)
+        return make_backbone(settings.backbone, settings.resolved_side, settings.stats.channels)
+
+
+def _with_stored_stats(settings: EvalSettings, out: Path) -> EvalSettings:
+    """The settings with the statistics that a finished evaluation measured."""
+    stored = _read_json(out / "settings.json")
+    if settings.mean is not None or not stored.get("mean"):
+        return settings
+    return dataclasses.replace(settings, mean=tuple(stored["mean"]), std=tuple(stored["std"]))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -26,12 +26,13 @@ def count_flops(work: Callable[[], object]) -> float:
     return float(counter.get_total_flops())
 
 
-def forward_flops(backbone: nn.Module, side: int) -> dict[str, float]:
+def forward_flops(backbone: nn.Module, side: int, channels: int = 3) -> dict[str, float]:
     """Operations of one image's forward pass, and the number of the backbone's parameters.
 
     Args:
-        backbone: module that takes (B, 3, side, side).
+        backbone: module that takes (B, channels, side, side).
         side: side of the image in pixels.
+        channels: number of channels of the image.
 
     Returns:
         ``forward_flops`` as by `count_flops`, ``parameters`` and ``side``.
@@ -40,7 +41,7 @@ def forward_flops(backbone: nn.Module, side: int) -> dict[str, float]:
     True
     """
     like = float_parameter(backbone, torch.zeros(()))
-    image = torch.zeros(1, 3, side, side).to(like)
+    image = torch.zeros(1, channels, side, side).to(like)
     with unchanged(backbone, like.device):
         flops = count_flops(lambda: backbone(image))
     return {

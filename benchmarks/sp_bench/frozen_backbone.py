@@ -10,21 +10,22 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from lightly.transforms.utils import IMAGENET_NORMALIZE
-from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import functional as image_ops
 
+from sp_bench.data.channel_stats import IMAGENET, ChannelStats, to_tensor
 from sp_bench.data.dataset import ImageDataset
 from sp_bench.data.image_files import resize_and_center_crop
+from sp_bench.data.image_kind import convert_channels
 from sp_plugin.features.extraction import extract_feature_map, extract_features
 from sp_plugin.features.input_size import find_input_size
 from sp_plugin.isolation import eval_mode, frozen_running_stats, make_generator, private_rng
 from sp_plugin.sizes import Size, size_text
 
-# By data set and side, shared by all backbones of a comparison; freed with the data set.
-_decoded_images: WeakKeyDictionary[ImageDataset, dict[int, Tensor]] = WeakKeyDictionary()
+# By data set, side and channels, shared by all backbones of a comparison; freed with the data set.
+_Decoded = dict[tuple[int, int], Tensor]
+_decoded_images: WeakKeyDictionary[ImageDataset, _Decoded] = WeakKeyDictionary()
 
 
 class UnmeasurableError(ValueError):
@@ -36,10 +37,10 @@ class FrozenBackbone:
 
     Construct a new one when the weights have changed. Images are decoded once for all backbones
     and stay in memory, with 3 side^2 bytes each: 83 MB for 3,000 of 96 px, 7.5 GB for 50,000 of
-    224 px.
+    224 px. Images of uint16 and floats take 4 bytes for each channel and pixel.
 
     Args:
-        backbone: module that takes (B, 3, S, S), on any device; copied if ``device`` is another.
+        backbone: module that takes (B, C, S, S), on any device; copied if ``device`` is another.
         side: side of the whole images in pixels, or the size that the backbone takes.
         crop_size: side of the crops in pixels, or the size that the backbone takes.
         pool: pooling of token outputs, ``mean`` or ``cls``.
@@ -47,6 +48,8 @@ class FrozenBackbone:
         device: device of the forward passes.
         batch_size: images per forward pass.
         workers: processes that decode images; 0: this process.
+        stats: mean and standard deviation of each of the C channels, by which images are
+            normalised; default ImageNet's.
 
     Attributes:
         feature_dim: width D of the features.
@@ -70,25 +73,33 @@ class FrozenBackbone:
         device: torch.device | str = "cpu",
         batch_size: int = 256,
         workers: int = 0,
+        stats: ChannelStats = IMAGENET,
     ) -> None:
         self.device = torch.device(device)
         self.backbone = _to_device(self.device, backbone)
         spec, crop_spec = (
-            find_input_size(self.backbone, size, pool, layer, in_training=False)
+            find_input_size(
+                self.backbone, size, pool, layer, in_training=False, channels=stats.channels
+            )
             for size in (side, crop_size)
         )
         self.side, self.feature_dim = square_side(spec.input_size), spec.feature_dim
         self.crop_size, self._layout = square_side(crop_spec.input_size), spec.layout
         self.pool, self.layer = pool, layer
-        self.batch_size, self.workers = batch_size, workers
+        self.batch_size, self.workers, self.stats = batch_size, workers, stats
         self._cache: WeakKeyDictionary[ImageDataset, dict[str, Any]] = WeakKeyDictionary()
 
     def images(self, images: ImageDataset) -> Tensor:
-        """Center squares of all images, (N, 3, side, side), uint8, on the CPU; read-only."""
-        by_side = _decoded_images.setdefault(images, {})
-        if self.side not in by_side:
-            by_side[self.side] = _decode_images(images, self.side, self.workers)
-        return by_side[self.side]
+        """Center squares of all images on the CPU, which are not to be changed.
+
+        Returns:
+            (N, C, side, side), uint8; images of uint16 and floats as float32.
+        """
+        decoded = _decoded_images.setdefault(images, {})
+        key = self.side, self.stats.channels
+        if key not in decoded:
+            decoded[key] = _decode_images(images, *key, self.workers)
+        return decoded[key]
 
     def features(self, images: ImageDataset) -> Tensor:
         """Features of a data set, (N, D), float32, on the CPU; cached, read-only.
@@ -115,7 +126,7 @@ class FrozenBackbone:
         """Pooled features of images.
 
         Args:
-            images: (N, 3, S, S), uint8 or floating point in [0, 1], on any device.
+            images: (N, C, S, S), uint8 or floating point, on any device.
 
         Returns:
             (N, D), float32, on the CPU.
@@ -159,7 +170,7 @@ class FrozenBackbone:
 
     def _normalize(self, images: Tensor) -> Tensor:
         images = image_ops.to_dtype(images.to(self.device), torch.float32, scale=True)
-        images = image_ops.normalize(images, IMAGENET_NORMALIZE["mean"], IMAGENET_NORMALIZE["std"])
+        images = self.stats.normalize(images)
         images = images.to(float_parameter(self.backbone, images).dtype)
         if self.device.type == "cpu":  # convolutions are faster in this format
             images = images.contiguous(memory_format=torch.channels_last)
@@ -201,22 +212,24 @@ def _to_device(device: torch.device, backbone: nn.Module) -> nn.Module:
     return copy.deepcopy(backbone).to(device)
 
 
-def _decode_images(images: ImageDataset, side: int, workers: int) -> Tensor:
-    out = torch.empty(len(images), 3, side, side, dtype=torch.uint8)
+def _decode_images(images: ImageDataset, side: int, channels: int, workers: int) -> Tensor:
     loader = DataLoader(
         images,
         batch_size=256,
-        collate_fn=functools.partial(_stack_squares, side),
+        collate_fn=functools.partial(_stack_squares, side, channels),
         num_workers=workers,
         generator=make_generator(0),  # of the workers' seeds, else drawn from the global one
     )
+    out = torch.empty(0, channels, side, side, dtype=torch.uint8)
     start = 0
     for batch in loader:
+        if not start:
+            out = batch.new_empty(len(images), *batch.shape[1:])
         out[start : start + len(batch)] = batch
         start += len(batch)
     return out
 
 
-def _stack_squares(side: int, items: list[tuple[Image.Image, int]]) -> Tensor:
-    squares = [resize_and_center_crop(image, side) for image, _ in items]
-    return torch.stack([image_ops.pil_to_tensor(image) for image in squares])
+def _stack_squares(side: int, channels: int, items: list[tuple[Any, int]]) -> Tensor:
+    images = (convert_channels(image, channels) for image, _ in items)
+    return torch.stack([to_tensor(resize_and_center_crop(image, side)) for image in images])

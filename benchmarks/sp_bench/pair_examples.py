@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from lightly.transforms.utils import IMAGENET_NORMALIZE
-from torchvision.transforms.v2.functional import normalize
 
 from sp_bench.config import Settings
 from sp_bench.data import Splits
+from sp_bench.data.channel_stats import to_unit
+from sp_bench.data.rgb_display import RGBDisplay
 from sp_bench.evaluation import freeze_method
 from sp_bench.methods import Method
 from sp_bench.report.prediction_figure import PairExamples
@@ -35,7 +35,7 @@ def predict_examples(
     images = freeze_method(settings, method).images(splits.test)
     indices = torch.linspace(0, len(images) - 1, min(_PREDICTED, len(images))).long()
     images = images[indices]
-    views = normalize(images.float() / 255, **IMAGENET_NORMALIZE)
+    views = settings.stats.normalize(to_unit(images))
     device = sp.targets.std.device
     output = sp(method.backbone.to(device).train(), views.to(device), step=0)
     a, b = output.boxes
@@ -43,4 +43,5 @@ def predict_examples(
     # The first rows are those of the first pair of each image's crops.
     shown = slice(None, len(images), max(1, len(images) // _SHOWN))
     boxes = [box[shown][:_SHOWN].cpu() for box in (a, b, predicted)]
-    return PairExamples(images[shown][:_SHOWN], *boxes)
+    drawn = images[shown][:_SHOWN]
+    return PairExamples(RGBDisplay.fit(drawn, settings.rgb).to_uint8(drawn), *boxes)

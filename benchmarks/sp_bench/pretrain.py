@@ -20,6 +20,7 @@ from sp_bench.data import ImageDataset
 from sp_bench.datamodule import PretrainingData, ViewDataset
 from sp_bench.errors import UsageError
 from sp_bench.methods import METHODS, Method
+from sp_bench.methods.channel_views import adapt_views
 from sp_bench.pretext_tasks import PRETEXTS, PretextCallback
 from sp_bench.results import ARMS_WITHOUT_SP
 from sp_bench.task_runner import TASKS_FILE
@@ -44,12 +45,14 @@ class Pretrained:
 def new_method(settings: Settings, seed: int) -> Method:
     """Method with the initial weights of a seed, the same for every arm."""
     pl.seed_everything(seed, verbose=False)
-    backbone = make_backbone(settings.backbone, settings.side)
-    feature_dim = find_input_size(backbone, settings.side).feature_dim
+    channels = settings.stats.channels
+    backbone = make_backbone(settings.backbone, settings.side, channels)
+    feature_dim = find_input_size(backbone, settings.side, channels=channels).feature_dim
     method = METHODS[settings.method](
         backbone,
         feature_dim,
         settings.side,
+        channels=channels,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         batch_size=settings.batch_size,
@@ -95,7 +98,9 @@ def pretrain(
     """
     method = new_method(settings, seed)
     method.to(memory_format=torch.channels_last)
-    views = ViewDataset(images, method.transform(settings.side))
+    transform = method.transform(settings.side)
+    transform = adapt_views(transform, settings.stats, images.kind.is_convertible)
+    views = ViewDataset(images, transform, method.channels)
     data = PretrainingData(views, settings.batch_size, settings.workers, seed)
     record = RunRecorder()
     callbacks: list[Any] = [record, EpochSeed(seed), StepProgress(report), _keep_last(folder)]

@@ -7,13 +7,24 @@ import random
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as image_ops
 
+from sp_bench.channel_settings import check_rgb
+from sp_bench.data.array_files import is_array_file
+from sp_bench.data.channel_stats import to_tensor, to_unit
 from sp_bench.data.demo import DemoDataset
-from sp_bench.data.image_files import find_problem, open_image, resize_and_center_crop
+from sp_bench.data.image_files import (
+    find_problem,
+    open_image,
+    read_array_image,
+    resize_and_center_crop,
+    to_rgb,
+)
+from sp_bench.data.image_kind import common_kind
+from sp_bench.data.rgb_display import RGBDisplay, default_triple
 from sp_bench.errors import UsageError
 from sp_bench.report.pair_preview import PairPreview, draw_preview
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig, replay
@@ -32,6 +43,8 @@ def show_pairs(
     side: int,
     count: int = 8,
     seed: int = 0,
+    rgb: Sequence[int] | None = None,
+    layout: str | None = None,
 ) -> None:
     """Draw pairs of crops with their targets in a PNG.
 
@@ -42,11 +55,18 @@ def show_pairs(
         side: side of the views in pixels, at least 16.
         count: largest number of images.
         seed: seed of the choice of images and of their pairs.
+        rgb: channels that are drawn as red, green and blue, from 0; None: as for `RGBDisplay`.
+        layout: layout of arrays, as for `channel_axis`.
 
     Raises:
-        UsageError: ``count`` or ``side`` is too small, or no image is readable.
+        UsageError: ``count`` or ``side`` is too small, no image is readable, or the images have
+            not the channels of ``rgb``.
+        DataError: the images have different numbers of channels.
     """
-    figure = draw_preview(sample_preview(paths, config=config, side=side, count=count, seed=seed))
+    preview = sample_preview(
+        paths, config=config, side=side, count=count, seed=seed, rgb=rgb, layout=layout
+    )
+    figure = draw_preview(preview)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, format="png", dpi=_DPI)
 
@@ -63,7 +83,7 @@ def show_demo_pairs(
         show_pairs(paths, out, config=config, side=side, count=count, seed=seed)
 
 
-def show_recorded_step(file: Path, out: Path) -> None:
+def show_recorded_step(file: Path, out: Path, rgb: Sequence[int] | None = None) -> None:
     """Draw crops of a step that was left out of training, and the images that they were cut from.
 
     Colours are stretched to the finite pixels of an image; pixels that are not finite are white.
@@ -71,9 +91,11 @@ def show_recorded_step(file: Path, out: Path) -> None:
     Args:
         file: file that ``SPSession(on_nonfinite="record")`` has written.
         out: PNG file; its folder is made if it is missing.
+        rgb: as for `show_pairs`.
 
     Raises:
-        UsageError: no such file, or one without crops (source ``host_views``).
+        UsageError: no such file, one without crops (source ``host_views``), or images that have
+            not the channels of ``rgb``.
     """
     try:
         record, crops, _ = replay(file)
@@ -86,11 +108,13 @@ def show_recorded_step(file: Path, out: Path) -> None:
     images = record["images"]
     if images is None:  # cropped in the data loader
         images = torch.full((crops.boxes.shape[1], *pixels.shape[2:]), 0.8)
+    check_rgb(rgb, images.shape[1])
+    triple = list(default_triple(images.shape[1]) if rgb is None else rgb)
     preview = PairPreview(
-        frames=(_stretch(images) * 255).to(torch.uint8),
+        frames=(_stretch(images[:, triple]) * 255).to(torch.uint8),
         boxes=crops.boxes[:2],
         windows=None,
-        crops=_stretch(pixels[:2]),
+        crops=_stretch(pixels[:2, :, triple]),
         targets=sp.targets.encode(*crops.boxes[:2]),
         config=sp.config,
     )
@@ -109,7 +133,14 @@ def _stretch(images: Tensor) -> Tensor:
 
 
 def sample_preview(
-    paths: Sequence[Path], *, config: SPConfig, side: int, count: int = 8, seed: int = 0
+    paths: Sequence[Path],
+    *,
+    config: SPConfig,
+    side: int,
+    count: int = 8,
+    seed: int = 0,
+    rgb: Sequence[int] | None = None,
+    layout: str | None = None,
 ) -> PairPreview:
     """Sample one pair of crops in each image, by the code that training uses.
 
@@ -119,28 +150,42 @@ def sample_preview(
         raise UsageError(f"count: got {count}, takes a whole number from 1 up")
     if side < 16:
         raise UsageError(f"side: got {side}, takes a number of pixels from 16 up")
-    views, unreadable = read_views(paths, side, count, seed)
+    views, unreadable = read_views(paths, side, count, seed, layout)
+    check_rgb(rgb, views.shape[1])
     if unreadable:
         log.warning("show: %d unreadable images were skipped", unreadable)
     sp = SpatialPrediction(1, config.resolve(side))
-    boxes, crops = sp.sample_crops(views.float() / 255, make_generator(seed))
+    boxes, crops = sp.sample_crops(to_unit(views), make_generator(seed))
     crops = crops.unflatten(0, boxes.shape[:2])
     windows = None
     if sp.config.window != (1.0, 1.0):
         # A new generator of the same seed draws the same windows.
         windows = sp.sampler.windows(len(views), make_generator(seed))
+    display = RGBDisplay.fit(views, rgb)
     return PairPreview(
-        frames=views,
+        frames=display.to_uint8(views),
         boxes=boxes[:2],
         windows=windows,
-        crops=crops[:2],
+        crops=display(crops[:2]),
         targets=sp.targets.encode(*boxes[:2]),
         config=sp.config,
         unreadable=unreadable,
+        channels=_describe_channels(views, display),
     )
 
 
-def read_views(paths: Sequence[Path], side: int, count: int, seed: int) -> tuple[Tensor, int]:
+def _describe_channels(views: Tensor, display: RGBDisplay) -> str:
+    """What is drawn of images that are not RGB; empty for RGB."""
+    if views.shape[1] == 3 and views.dtype == torch.uint8:
+        return ""
+    drawn = " ".join(map(str, display.triple))
+    stretched = "" if views.dtype == torch.uint8 else ", from their 2nd to their 98th percentile"
+    return f"Drawn as RGB: channels {drawn} (from 0) of {views.shape[1]}{stretched}."
+
+
+def read_views(
+    paths: Sequence[Path], side: int, count: int, seed: int, layout: str | None = None
+) -> tuple[Tensor, int]:
     """Read images as views: the shorter side resized, the center cut out.
 
     Args:
@@ -148,27 +193,42 @@ def read_views(paths: Sequence[Path], side: int, count: int, seed: int) -> tuple
         side: side of the views in pixels.
         count: largest number of views.
         seed: seed of the choice of images.
+        layout: layout of arrays, as for `channel_axis`.
 
     Returns:
-        Views (N, 3, side, side), uint8; and the number of unreadable files among those tried.
+        Views (N, C, side, side), uint8 or float32; and the number of unreadable files among those
+        tried.
 
     Raises:
         UsageError: no file can be read.
+        DataError: the images have different numbers of channels, or different dtypes.
     """
+    read: list[str] = []
     views: list[Tensor] = []
     unreadable = 0
     for path in random.Random(seed).sample(list(paths), len(paths)):
         if len(views) == count:
             break
         try:
-            image = open_image(path)
+            image = _read(path, layout)
         except Exception:  # PIL's decoders raise errors of many types on damaged files
             unreadable += 1
             continue
-        views.append(image_ops.pil_to_tensor(resize_and_center_crop(image, side)))
+        views.append(to_tensor(resize_and_center_crop(image, side)))
+        read.append(str(path))
     if not views:
         raise UsageError(
             f"data: none of the {len(paths)} files can be read; the first is {str(paths[0])!r}: "
-            f"{find_problem(paths[0])}"
+            f"{find_problem(paths[0], layout)}"
         )
+    if len({(len(view), view.dtype) for view in views}) > 1:
+        common_kind(read, layout)  # raises, and names two of the files
     return torch.stack(views), unreadable
+
+
+def _read(path: Path, layout: str | None) -> Any:
+    """Image in RGB, or a tensor (C, H, W) if it is neither grey nor RGB of 8 bits."""
+    if not is_array_file(path):
+        return open_image(path)
+    image = read_array_image(path, layout)
+    return image if isinstance(image, Tensor) else to_rgb(image)

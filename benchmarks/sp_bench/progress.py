@@ -80,5 +80,9 @@ class Progress:
         loss = f"loss {run.curve[-1]['loss']:.3f}" if run.curve else ""
         self._print(f"seed {run.seed}, {run.arm}: {duration}, {loss}")
 
+    def note(self, line: str) -> None:
+        """Print a line."""
+        self._print(line)
+
     def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True)

@@ -113,6 +113,8 @@ def convert_image(image: Any, channels: int | None = None) -> Any:
         return image if image.is_floating_point() else _to_unit_range(image)
     if not isinstance(image, Tensor):
         if image.mode not in _DEEP_MODES:
+            if image.mode == "La":  # Pillow converts grey with premultiplied alpha to LA only
+                image = image.convert("LA")
             is_grey = channels == 1 or (channels is None and image.mode in ("1", "L"))
             if image.mode != "RGB" and not (is_grey and image.mode in ("1", "L", "LA")):
                 image = image.convert("RGB")  # the one mode that Pillow converts all others to

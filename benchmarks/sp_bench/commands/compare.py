@@ -9,10 +9,14 @@ import typer
 from rich.console import Console
 
 from sp_bench.cli_options import (
+    ChannelsOption,
     DataOption,
+    MeanOption,
     PartialOption,
     PrefixOption,
+    RGBOption,
     SPOption,
+    StdOption,
     TasksFromOption,
     TasksOption,
     TrustOption,
@@ -68,6 +72,10 @@ def compare(
             help="Compare existing checkpoints: --from baseline=A sp=B; repeat for more pairs.",
         ),
     ] = None,
+    channels: ChannelsOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    rgb: RGBOption = None,
     prefix: PrefixOption = None,
     allow_partial: PartialOption = False,
     trust_checkpoint: TrustOption = False,
@@ -104,6 +112,9 @@ def compare(
             tasks=selection.tasks,
             side=side,
             limit=limit,
+            channels=channels,
+            mean=tuple(mean) if mean else None,
+            std=tuple(std) if std else None,
         )
         pairs = CheckpointSettings(evaluation, parse_checkpoints(checkpoints))
         with stoppable():
@@ -126,6 +137,10 @@ def compare(
             task_data=selection.task_data,
             sp=sp_settings(sp).asdict(),
             longer=longer,
+            channels=channels,
+            mean=tuple(mean) if mean else None,
+            std=tuple(std) if std else None,
+            rgb=tuple(rgb) if rgb else None,
         )
         unique_seeds = [check_seed(seed) for seed in dict.fromkeys(seeds or [0, 1, 2])]
         with stoppable():

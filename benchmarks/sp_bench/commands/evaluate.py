@@ -9,9 +9,12 @@ import typer
 from rich.console import Console
 
 from sp_bench.cli_options import (
+    ChannelsOption,
     DataOption,
+    MeanOption,
     PartialOption,
     PrefixOption,
+    StdOption,
     TasksFromOption,
     TasksOption,
     TrustOption,
@@ -47,6 +50,9 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(help="Largest number of training images.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random backbone to compare with.")] = 0,
     tasks_from: TasksFromOption = None,
+    channels: ChannelsOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
 ) -> None:
     """Evaluate one backbone on tasks."""
     from sp_bench.checkpoints import find_checkpoint
@@ -68,6 +74,9 @@ def evaluate(
         layer=layer,
         limit=limit,
         seed=seed,
+        channels=channels,
+        mean=tuple(mean) if mean else None,
+        std=tuple(std) if std else None,
     )
     console = Console()
     with stoppable():

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from sp_bench.cli_options import SPOption, sp_settings
+from sp_bench.cli_options import RGBOption, SPOption, sp_settings
 from sp_bench.errors import UsageError
 
 
@@ -24,6 +24,7 @@ def show(
     side: Annotated[int, typer.Option(help="Side of the view in pixels.")] = 224,
     count: Annotated[int, typer.Option(help="Number of images.")] = 8,
     seed: Annotated[int, typer.Option(help="Seed of the choice of images and pairs.")] = 0,
+    rgb: RGBOption = None,
     sp: SPOption = None,
 ) -> None:
     """Draw SP's crops and targets on your own images, before any training."""
@@ -40,11 +41,13 @@ def show(
     if bool(data) == (replay is not None):
         raise UsageError("show: takes either --data or --replay")
     if replay is not None:
-        show_recorded_step(replay, out)
+        show_recorded_step(replay, out, rgb)
     elif data == "demo":
         show_demo_pairs(out, **options)
     else:
         from sp_bench.data import list_images
+        from sp_bench.data.array_files import read_layout
 
-        show_pairs(list_images(Path(data)), out, **options)
+        folder = Path(data).expanduser()
+        show_pairs(list_images(folder), out, rgb=rgb, layout=read_layout(folder), **options)
     Console().print(f"written: {out}", soft_wrap=True, highlight=False)

@@ -5,7 +5,8 @@
 
 from sp_bench.data.dataset import DataError, ImageDataset, Splits
 from sp_bench.data.demo import DemoDataset
-from sp_bench.data.image_files import list_images, open_image
+from sp_bench.data.image_files import open_image
+from sp_bench.data.image_listing import list_images
 from sp_bench.data.load import load_data
 
 __all__ = [

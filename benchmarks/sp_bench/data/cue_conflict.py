@@ -12,8 +12,8 @@ import torch
 
 from sp_bench.data.dataset import DataError, Splits
 from sp_bench.data.demo_cue_conflict import load_demo_cues
-from sp_bench.data.image_files import find_files
 from sp_bench.data.image_folder import FolderDataset
+from sp_bench.data.image_listing import find_files
 
 _CLASSES_FILE = "classes.json"
 _FILE_NAME = re.compile(r"(?P<shape>.*?)\d*-(?P<texture>.*?)\d*")

@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import Dataset
 
 
@@ -27,14 +27,43 @@ class DataError(ValueError):
         return cls(f"data={str(source)!r}: {problem}")
 
 
-class ImageDataset(Dataset[tuple[Image.Image, int]], ABC):
+@dataclass(frozen=True)
+class ImageKind:
+    """What all images of a data set have in common.
+
+    Attributes:
+        channels: number of channels.
+        dtype: ``uint8``, ``uint16`` or ``float``, as in the files.
+
+    >>> str(ImageKind(13, "uint16")), ImageKind(13, "uint16").is_convertible
+    ('13 channels of uint16', False)
+    """
+
+    channels: int
+    dtype: str
+
+    @property
+    def is_convertible(self) -> bool:
+        """Whether the images are grey or RGB of 8 bits, each of which can be made the other."""
+        return self.channels in (1, 3) and self.dtype == "uint8"
+
+    def __str__(self) -> str:
+        return f"{self.channels} channel{'s' * (self.channels > 1)} of {self.dtype}"
+
+
+RGB, GREY = ImageKind(3, "uint8"), ImageKind(1, "uint8")
+
+
+class ImageDataset(Dataset[tuple[Any, int]], ABC):
     """Images with one class each: ``images[i]`` is ``(image, label)``.
 
-    An image is a ``PIL.Image`` in RGB. A data set can be pickled and read from forked workers.
+    An image is a ``PIL.Image`` in RGB or grey (mode L), or, where ``kind`` is neither, a tensor
+    (C, H, W) of uint8 or float32. A data set can be pickled and read from forked workers.
 
     Attributes:
         labels: (N,) int64, in ``[0, len(classes))``.
         classes: names of the classes, by label.
+        kind: channels and dtype of the images, RGB by default.
 
     >>> from sp_bench.data import load_data
     >>> images = load_data("demo", size=60).train
@@ -45,12 +74,13 @@ class ImageDataset(Dataset[tuple[Image.Image, int]], ABC):
 
     labels: torch.Tensor
     classes: tuple[str, ...]
+    kind: ImageKind = RGB
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        """Image in RGB and its label.
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        """Image and its label.
 
         Args:
             index: position in ``[-N, N)``.
@@ -62,8 +92,8 @@ class ImageDataset(Dataset[tuple[Image.Image, int]], ABC):
         return self.image(index), int(self.labels[index])
 
     @abstractmethod
-    def image(self, index: int) -> Image.Image:
-        """Image at ``index``, in ``[0, N)``, in RGB."""
+    def image(self, index: int) -> Any:
+        """Image at ``index``, in ``[0, N)``, of this data set's kind."""
 
 
 class Selection(ImageDataset):
@@ -84,8 +114,9 @@ class Selection(ImageDataset):
         self._indices = np.asarray(indices, dtype=np.int64)
         self.labels = images.labels[torch.from_numpy(self._indices)]
         self.classes = images.classes
+        self.kind = images.kind
 
-    def image(self, index: int) -> Image.Image:
+    def image(self, index: int) -> Any:
         return self._images.image(int(self._indices[index]))
 
 
@@ -111,9 +142,14 @@ class Splits:
     skipped: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, object]:
-        """Name, classes, sizes and skipped files, for the JSON of a report."""
+        """Name, classes, sizes and skipped files, for the JSON of a report.
+
+        And ``images``, the kind of the images, where it is not RGB.
+        """
+        kind = self.train.kind
         return {
             "name": self.name,
+            **({} if kind == RGB else {"images": str(kind)}),
             "classes": list(self.train.classes),
             "train": len(self.train),
             "test": len(self.test),

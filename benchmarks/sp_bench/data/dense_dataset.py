@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +13,10 @@ from PIL import Image
 
 from sp_bench.data.dataset import DataError, ImageDataset, Splits
 from sp_bench.data.demo import DemoDataset, load_demo
-from sp_bench.data.image_files import find_files, open_image
+from sp_bench.data.image_files import read_image
 from sp_bench.data.image_folder import TEST_NAMES
+from sp_bench.data.image_kind import common_kind, read_header
+from sp_bench.data.image_listing import find_files
 
 VOID = 255  # value of a class mask for a pixel that does not count
 
@@ -62,7 +65,7 @@ class DemoValues(DenseDataset):
         self.labels, self.classes = source.labels, source.classes
         self._read = read
 
-    def image(self, index: int) -> Image.Image:
+    def image(self, index: int) -> Any:
         return self.source.image(index)
 
     def values(self, index: int) -> np.ndarray:
@@ -75,21 +78,26 @@ class FileValues(DenseDataset):
     Args:
         images: (N,) image files.
         values: (N,) files of values in the same order, PNG or npy.
+        layout: layout of images that are arrays, as for `channel_axis`.
 
     Raises:
-        DataError: the size of a file of values differs from that of its image.
+        DataError: the images are of different kinds, or the size of a file of values differs
+            from that of its image.
     """
 
-    def __init__(self, images: Sequence[str], values: Sequence[str]) -> None:
+    def __init__(
+        self, images: Sequence[str], values: Sequence[str], layout: str | None = None
+    ) -> None:
         self.source = self
-        self._images, self._values = list(images), list(values)
+        self._images, self._values, self._layout = list(images), list(values), layout
+        self.kind = common_kind(self._images, layout)
         for image, path in zip(self._images, self._values, strict=True):
-            _check_size(image, path)
+            _check_size(image, path, layout)
         self.labels = torch.zeros(len(self._images), dtype=torch.int64)
         self.classes = ("image",)
 
-    def image(self, index: int) -> Image.Image:
-        return open_image(self._images[index])
+    def image(self, index: int) -> Any:
+        return read_image(self._images[index], self.kind, self._layout)
 
     def values(self, index: int) -> np.ndarray:
         return self.read(self._values[index])
@@ -149,10 +157,9 @@ def _pair_files(
     return images, [by_stem[Path(path).stem] for path in images]
 
 
-def _check_size(image_path: str, values_path: str) -> None:
+def _check_size(image_path: str, values_path: str, layout: str | None) -> None:
     try:
-        with Image.open(image_path) as image:
-            width, height = image.size
+        _, (width, height) = read_header(image_path, layout)
         if values_path.endswith(".npy"):
             shape = np.load(values_path, mmap_mode="r", allow_pickle=False).shape
         else:

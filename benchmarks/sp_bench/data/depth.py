@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sp_bench.data.array_files import read_layout
 from sp_bench.data.dataset import DataError, Splits
 from sp_bench.data.dense_dataset import DemoValues, FileValues, find_demo, find_pairs
 from sp_bench.data.segmentation_masks import read_mask
@@ -21,10 +22,13 @@ class FileDepths(FileValues):
         images: (N,) image files.
         depths: (N,) files: ``.npy`` in metres, ``.png`` of 16 bits in units.
         unit: unit of a PNG in metres.
+        layout: layout of images that are arrays, as for `channel_axis`.
     """
 
-    def __init__(self, images: list[str], depths: list[str], unit: float) -> None:
-        super().__init__(images, depths)
+    def __init__(
+        self, images: list[str], depths: list[str], unit: float, layout: str | None = None
+    ) -> None:
+        super().__init__(images, depths, layout)
         self._unit = unit
 
     def read(self, path: str) -> np.ndarray:
@@ -57,8 +61,9 @@ def load_depths(source: str | None, shared: Splits | None) -> Splits:
         raise DataError("it takes images with depth: demo, or a folder with train, traindepth")
     folder = Path(source).expanduser()
     pairs = find_pairs(folder, "depth", (".png", ".npy"))
-    unit = _read_unit(folder)
-    return Splits(folder.name, FileDepths(*pairs["train"], unit), FileDepths(*pairs["test"], unit))
+    unit, layout = _read_unit(folder), read_layout(folder)
+    parts = [FileDepths(*pairs[part], unit, layout) for part in ("train", "test")]
+    return Splits(folder.name, parts[0], parts[1])
 
 
 def _read_unit(folder: Path) -> float:

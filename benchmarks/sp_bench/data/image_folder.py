@@ -6,19 +6,16 @@ import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
-from sp_bench.data.dataset import DataError, ImageDataset, Selection, Splits
-from sp_bench.data.image_files import (
-    find_files,
-    find_unreadable,
-    folder_ids,
-    is_image_name,
-    open_image,
-)
+from sp_bench.data.array_files import read_layout
+from sp_bench.data.dataset import RGB, DataError, ImageDataset, ImageKind, Selection, Splits
+from sp_bench.data.image_files import find_unreadable, read_image
+from sp_bench.data.image_kind import common_kind
+from sp_bench.data.image_listing import find_files, folder_ids, has_images
 from sp_bench.data.stratify import split_off
 
 TEST_NAMES = ("test", "val", "validation")
@@ -35,6 +32,8 @@ class FolderDataset(ImageDataset):
         paths: (N,) image files.
         labels: (N,) classes, each in ``[0, len(classes))``.
         classes: names of the classes, by label.
+        kind: kind of the images, RGB by default.
+        layout: layout of arrays, as for `channel_axis`.
 
     >>> images = FolderDataset(["sea.jpg"], [0], ("coast",))
     >>> len(images), images.classes
@@ -42,15 +41,21 @@ class FolderDataset(ImageDataset):
     """
 
     def __init__(
-        self, paths: Sequence[str], labels: Sequence[int], classes: tuple[str, ...]
+        self,
+        paths: Sequence[str],
+        labels: Sequence[int],
+        classes: tuple[str, ...],
+        kind: ImageKind = RGB,
+        layout: str | None = None,
     ) -> None:
         # One array of bytes rather than a list: forked workers never copy its memory.
         self._paths = np.array([os.fsencode(path) for path in paths])
         self.labels = torch.tensor(labels, dtype=torch.int64)
         self.classes = classes
+        self.kind, self._layout = kind, layout
 
-    def image(self, index: int) -> Image.Image:
-        return open_image(os.fsdecode(bytes(self._paths[index])))
+    def image(self, index: int) -> Any:
+        return read_image(os.fsdecode(bytes(self._paths[index])), self.kind, self._layout)
 
 
 def load_folder(folder: Path, *, seed: int = 0) -> Splits:
@@ -89,8 +94,9 @@ def load_flat_folder(folder: Path) -> Splits:
         DataError: there are fewer than 10 images, or more than 1 % of the files are unreadable.
     """
     files = [("image", path) for path in find_files(folder)]
-    skipped = _unreadable(files)
-    whole = _build(_without(files, skipped), ("image",))
+    layout = read_layout(folder)
+    skipped = _unreadable(files, layout)
+    (whole,) = _build(("image",), layout, _without(files, skipped))
     if len(whole) < _MIN_IMAGES:
         raise DataError.of(folder, f"{len(whole)} images; it takes at least {_MIN_IMAGES}")
     train, test = split_off(whole.labels.numpy(), TEST_SHARE, seed=0)
@@ -106,7 +112,8 @@ def _load_train_and_test(folder: Path) -> Splits:
             f"give {str(folder / 'train')!r} to have a fifth held out",
         )
     train, test = _list_files(folder / "train"), _list_files(folder / test_name)
-    skipped = _unreadable(train + test)
+    layout = read_layout(folder)
+    skipped = _unreadable(train + test, layout)
     train, test = _without(train, skipped), _without(test, skipped)
     classes = _class_names(folder / "train", train)
     _class_names(folder / test_name, test)
@@ -117,12 +124,14 @@ def _load_train_and_test(folder: Path) -> Splits:
             f"class {unknown[0]!r} is in {test_name}/ but has no images in train/ "
             f"({len(unknown)} such in all); train/ takes every class of {test_name}/",
         )
-    return Splits(folder.name, _build(train, classes), _build(test, classes), skipped)
+    parts = _build(classes, layout, train, test)
+    return Splits(folder.name, parts[0], parts[1], skipped)
 
 
 def _load_and_split(folder: Path, seed: int) -> Splits:
     files = _list_files(folder)
-    skipped = _unreadable(files)
+    layout = read_layout(folder)
+    skipped = _unreadable(files, layout)
     files = _without(files, skipped)
     classes = _class_names(folder, files)
     if "train" in classes and set(TEST_NAMES) & set(classes):
@@ -131,7 +140,7 @@ def _load_and_split(folder: Path, seed: int) -> Splits:
             "its train/ holds images but no classes; it takes train/CLASS/* and test/CLASS/*, or "
             "CLASS/*",
         )
-    whole = _build(files, classes)
+    (whole,) = _build(classes, layout, files)
     labels = whole.labels.numpy()
     counts = np.bincount(labels)
     if counts.min() < 2:
@@ -158,8 +167,8 @@ def _list_files(folder: Path) -> Files:
     ]
 
 
-def _unreadable(files: Files) -> tuple[str, ...]:
-    return tuple(files[i][1] for i in find_unreadable([path for _, path in files]))
+def _unreadable(files: Files, layout: str | None) -> tuple[str, ...]:
+    return tuple(files[i][1] for i in find_unreadable([path for _, path in files], layout))
 
 
 def _without(files: Files, skipped: tuple[str, ...]) -> Files:
@@ -174,7 +183,7 @@ def _class_names(folder: Path, files: Files) -> tuple[str, ...]:
         return classes
     if classes:
         raise DataError.of(folder, f"one class only, {classes[0]!r}; it takes at least 2")
-    if any(is_image_name(file.name) for file in folder.iterdir()):
+    if has_images(folder):
         raise DataError.of(
             folder,
             "images but no classes; put them in a folder for each class (tasks without labels, "
@@ -183,10 +192,16 @@ def _class_names(folder: Path, files: Files) -> tuple[str, ...]:
     raise DataError.of(folder, "no images in it; it takes folders of images, one for each class")
 
 
-def _build(files: Files, classes: tuple[str, ...]) -> FolderDataset:
+def _build(classes: tuple[str, ...], layout: str | None, *parts: Files) -> list[FolderDataset]:
+    """A data set of each part, all of the same kind."""
     label_of = {name: label for label, name in enumerate(classes)}
-    paths = [path for _, path in files]
-    return FolderDataset(paths, [label_of[name] for name, _ in files], classes)
+    kind = common_kind((path for part in parts for _, path in part), layout)
+    return [
+        FolderDataset(
+            [path for _, path in part], [label_of[name] for name, _ in part], classes, kind, layout
+        )
+        for part in parts
+    ]
 
 
 def _subfolders(folder: Path) -> list[str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from sp_bench.data.dataset import DataError, Selection, Splits
 from sp_bench.data.demo import load_demo
-from sp_bench.data.image_files import is_image_name
 from sp_bench.data.image_folder import TEST_SHARE, load_flat_folder, load_folder
+from sp_bench.data.image_listing import has_images
 from sp_bench.data.stratify import split_off, take
 from sp_bench.data.torchvision_datasets import CATALOGUE, load_torchvision
 
@@ -99,10 +99,6 @@ def load_unlabelled(source: str | None, shared: Splits | None) -> Splits:
     return load_labelled(None, shared) if source is None else load_data(source, labelled=False)
 
 
-def _is_image(path: Path) -> bool:
-    return is_image_name(path.name)
-
-
 def _hold_out_validation(splits: Splits, seed: int) -> Splits:
     rest, held_out = split_off(splits.train.labels.numpy(), TEST_SHARE, seed)
     train, test = Selection(splits.train, rest), Selection(splits.train, held_out)
@@ -112,7 +108,7 @@ def _hold_out_validation(splits: Splits, seed: int) -> Splits:
 def _load_folder_or_name(spec: str, seed: int, labelled: bool, download_root: Path) -> Splits:
     folder = Path(spec).expanduser()
     if spec and folder.exists():
-        is_flat = not labelled and folder.is_dir() and any(map(_is_image, folder.iterdir()))
+        is_flat = not labelled and folder.is_dir() and has_images(folder)
         return load_flat_folder(folder) if is_flat else load_folder(folder, seed=seed)
     name = spec.lower().replace("-", "").replace("_", "")
     if name in CATALOGUE:

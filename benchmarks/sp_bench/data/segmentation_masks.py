@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
+from sp_bench.data.array_files import read_layout
 from sp_bench.data.dataset import DataError, Splits
 from sp_bench.data.dense_dataset import (
     VOID,
@@ -19,7 +20,7 @@ from sp_bench.data.dense_dataset import (
     find_demo,
     find_pairs,
 )
-from sp_bench.data.image_modes import to_rgb
+from sp_bench.data.image_files import to_rgb
 from sp_bench.data.load import DOWNLOAD_ROOT
 from sp_bench.data.torchvision_datasets import download_to
 
@@ -38,10 +39,17 @@ class FileMasks(FileValues):
         images: (N,) image files.
         masks: (N,) files of one channel; values that are no class are void.
         names: names of the classes, by value.
+        layout: layout of images that are arrays, as for `channel_axis`.
     """
 
-    def __init__(self, images: list[str], masks: list[str], names: tuple[str, ...]) -> None:
-        super().__init__(images, masks)
+    def __init__(
+        self,
+        images: list[str],
+        masks: list[str],
+        names: tuple[str, ...],
+        layout: str | None = None,
+    ) -> None:
+        super().__init__(images, masks, layout)
         self.names = names
 
     def read(self, path: str) -> np.ndarray:
@@ -96,7 +104,9 @@ def load_masks(source: str | None, shared: Splits | None) -> Splits:
         return _load_voc(DOWNLOAD_ROOT.expanduser())
     pairs = find_pairs(folder, "annot", (".png",))
     names = _read_names(folder, [path for _, masks in pairs.values() for path in masks])
-    return Splits(folder.name, FileMasks(*pairs["train"], names), FileMasks(*pairs["test"], names))
+    layout = read_layout(folder)
+    parts = [FileMasks(*pairs[part], names, layout) for part in ("train", "test")]
+    return Splits(folder.name, parts[0], parts[1])
 
 
 def read_mask(path: str) -> np.ndarray:

@@ -14,7 +14,7 @@ from PIL import Image
 from torchvision import datasets
 
 from sp_bench.data.dataset import DataError, ImageDataset, Splits
-from sp_bench.data.image_modes import to_rgb
+from sp_bench.data.image_files import to_rgb
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,10 @@ class Method(pl.LightningModule):
     """A self-supervised method around a backbone.
 
     Args:
-        backbone: student, from (B, 3, S, S) to (B, D).
+        backbone: student, from (B, C, S, S) to (B, D).
         feature_dim: width D of the features.
         side: side of the full views in pixels.
+        channels: number of channels C of the views.
         learning_rate: learning rate for a batch of 256; scaled linearly with the batch.
         weight_decay: weight decay of AdamW.
         batch_size: images per step.
@@ -40,12 +41,14 @@ class Method(pl.LightningModule):
         backbone: nn.Module,
         feature_dim: int,
         side: int,
+        channels: int = 3,
         learning_rate: float = 2e-3,
         weight_decay: float = 1e-4,
         batch_size: int = 256,
     ) -> None:
         super().__init__()
         self.side = side
+        self.channels = channels
         self.learning_rate = learning_rate * batch_size / 256
         self.weight_decay = weight_decay
         self.backbone = backbone
@@ -53,7 +56,7 @@ class Method(pl.LightningModule):
 
     @staticmethod
     def transform(side: int) -> Callable[[Any], list[Tensor]]:
-        """lightly's transform of the method, for views of ``side`` pixels."""
+        """lightly's transform of the method, for RGB views of ``side`` pixels."""
         raise NotImplementedError
 
     def build(self, feature_dim: int) -> None:
@@ -61,7 +64,7 @@ class Method(pl.LightningModule):
         raise NotImplementedError
 
     def method_loss(self, views: list[Tensor]) -> Tensor:
-        """Loss of the method for a batch of views, (B, 3, S, S) each."""
+        """Loss of the method for a batch of views, (B, C, S, S) each."""
         raise NotImplementedError
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

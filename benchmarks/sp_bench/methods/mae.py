@@ -46,7 +46,7 @@ class MAE(Method):
             num_heads=4,
             num_prefix_tokens=vit.num_prefix_tokens,
         )
-        self.to_pixels = nn.Linear(_DECODER_DIM, self.patch**2 * 3)
+        self.to_pixels = nn.Linear(_DECODER_DIM, self.patch**2 * self.channels)
         self.criterion = nn.MSELoss()
 
     def method_loss(self, views: list[Tensor]) -> Tensor:

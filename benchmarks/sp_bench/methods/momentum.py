@@ -43,13 +43,13 @@ class MomentumMethod(Method):
         update_momentum(self.projector, self.teacher_projector, m=momentum)
 
     def student(self, view: Tensor) -> Tensor:
-        """Projections (B, K) of a view (B, 3, S, S) by the student."""
+        """Projections (B, K) of a view (B, C, S, S) by the student."""
         output: Tensor = self.projector(self.backbone(view))
         return output
 
     @torch.no_grad()
     def teacher(self, view: Tensor) -> Tensor:
-        """Projections (B, K) of a view (B, 3, S, S) by the teacher, without gradients."""
+        """Projections (B, K) of a view (B, C, S, S) by the teacher, without gradients."""
         output: Tensor = self.teacher_projector(self.teacher_backbone(view))
         return output
 

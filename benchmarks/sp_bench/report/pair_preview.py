@@ -33,13 +33,14 @@ class PairPreview:
     """One pair of crops per image, as SP samples it in training.
 
     Attributes:
-        frames: (N, 3, S, S), uint8, frames as the method trains on.
+        frames: (N, 3, S, S), uint8, frames as the method trains on, as RGB.
         boxes: (2, N, 4), crops a and b as (cx, cy, w, h), fractions of the frame.
         windows: (N, 4), windows that contain both crops; None if that is the whole frame.
-        crops: (2, N, 3, s, s), crops in [0, 1] as the backbone gets them, before normalisation.
+        crops: (2, N, 3, s, s), crops in [0, 1], as RGB and before normalisation.
         targets: (N, 3), targets of the head: x, y and scale, in standard deviations.
         config: resolved settings of SP.
         unreadable: number of skipped files, default 0.
+        channels: what of the images is drawn, for the footnote; empty for RGB.
     """
 
     frames: Tensor
@@ -49,6 +50,7 @@ class PairPreview:
     targets: Tensor
     config: SPConfig
     unreadable: int = 0
+    channels: str = ""
 
 
 def draw_preview(preview: PairPreview) -> Figure:
@@ -88,7 +90,9 @@ def footnote(preview: PairPreview) -> str:
     if preview.config.num_crops > 2:
         notes.append(f"Shown is one pair of the {preview.config.num_crops} crops of each image.")
     if preview.config.source == "image":
-        notes.append("In training each crop has its own colour jitter, grayscale and blur.")
+        notes.append("In training each crop has its own colours and blur.")
+    if preview.channels:
+        notes.append(preview.channels)
     if preview.unreadable:
         notes.append(f"Unreadable files that were skipped: {preview.unreadable}.")
     return " ".join(notes)

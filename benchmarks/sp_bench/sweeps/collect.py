@@ -149,9 +149,9 @@ def _merge(stored: Evidence, new: Evidence, path: Path) -> Evidence:
 
 def _require_equal(owner: str, first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     for key in first:
-        if first[key] != other[key]:
+        if first[key] != other.get(key):
             raise UsageError(
-                f"collect: runs of {owner} differ in {key}: {first[key]!r} and {other[key]!r}"
+                f"collect: runs of {owner} differ in {key}: {first[key]!r} and {other.get(key)!r}"
             )
 
 

@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from sp_bench.channel_resolve import resolve_stats
 from sp_bench.config import (
     Settings,
     check_seed,
@@ -54,6 +55,7 @@ def run_job(config: dict[str, Any]) -> Run:
     folder = run_folder(config)
     tasks = find_tasks(settings.tasks)
     splits, sources = load_images(settings, tasks)
+    settings = resolve_stats(settings, sources, tasks, print)
     check(settings, splits.train)
     claim_output_dir(folder, settings)
     if not (folder / RUN).exists():
@@ -95,6 +97,9 @@ def job_settings(config: dict[str, Any]) -> Settings:
     # A baseline has no settings of SP: a new default would make it another run.
     sp = {} if config["arm"] == BASELINE else SPConfig.from_dict(given.get("sp")).asdict()
     given["tasks"] = tuple(given.get("tasks", ()))
+    for name in ("mean", "std", "rgb"):
+        if name in given:
+            given[name] = tuple(given[name])
     given["data"] = absolute(given.get("data", Settings.data), here)
     given["task_data"] = {
         name: absolute(source, here) for name, source in given.get("task_data", {}).items()

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as image_ops
 
+from sp_bench.data.channel_stats import to_tensor
 from sp_bench.data.dense_dataset import DenseDataset
+from sp_bench.data.image_kind import convert_channels
 from sp_bench.frozen_backbone import (
     FrozenBackbone,
     UnmeasurableError,
@@ -18,6 +20,7 @@ from sp_bench.frozen_backbone import (
     unchanged,
 )
 from sp_bench.tasks.task import subsample
+from sp_plugin.crops.images import image_size
 from sp_plugin.features.extraction import extract_feature_map
 from sp_plugin.features.input_size import find_input_size
 from sp_plugin.validation import ConfigError
@@ -72,18 +75,22 @@ def dense_features(backbone: FrozenBackbone, dataset: DenseDataset) -> DenseFeat
         UnmeasurableError: no layer of the backbone outputs a map.
     """
     indices = subsample(len(dataset), MAX_IMAGES)
-    preferred = min(_MAX_SIDE, max(dataset.source[0][0].size))
+    preferred = min(_MAX_SIDE, max(image_size(dataset.source[0][0])))
     spec = find_input_size(
-        backbone.backbone, preferred, backbone.pool, backbone.layer, in_training=False
+        backbone.backbone,
+        preferred,
+        backbone.pool,
+        backbone.layer,
+        in_training=False,
+        channels=backbone.stats.channels,
     )
     side = square_side(spec.input_size)
 
     def compute() -> Tensor:
         layer = backbone.layer or find_map_layer(backbone, side)
         batches = torch.split(indices, _BATCH)
-        return torch.cat(
-            [backbone.extract_maps(_squares(dataset, b, side), layer) for b in batches]
-        )
+        squares = (_squares(dataset, batch, side, backbone.stats.channels) for batch in batches)
+        return torch.cat([backbone.extract_maps(images, layer) for images in squares])
 
     return DenseFeatures(backbone.cached(dataset.source, "maps", compute), indices, dataset)
 
@@ -97,7 +104,7 @@ def find_map_layer(backbone: FrozenBackbone, side: int) -> str | None:
         UnmeasurableError: no layer outputs a map.
     """
     like = float_parameter(backbone.backbone, torch.zeros(0))
-    image = torch.zeros(1, 3, side, side).to(like)
+    image = torch.zeros(1, backbone.stats.channels, side, side).to(like)
     with unchanged(backbone.backbone, backbone.device):
         try:
             extract_feature_map(backbone.backbone, image)
@@ -134,6 +141,6 @@ def _is_pooled(output: Tensor, name: str) -> bool:
     return output.shape[-1] == 1 and "pool" in name.lower()
 
 
-def _squares(dataset: DenseDataset, indices: Tensor, side: int) -> Tensor:
-    images = [image_ops.resize(dataset.image(index), [side, side]) for index in indices.tolist()]
-    return torch.stack([image_ops.pil_to_tensor(image) for image in images])
+def _squares(dataset: DenseDataset, indices: Tensor, side: int, channels: int) -> Tensor:
+    images = (convert_channels(dataset.image(index), channels) for index in indices.tolist())
+    return torch.stack([to_tensor(image_ops.resize(image, [side, side])) for image in images])

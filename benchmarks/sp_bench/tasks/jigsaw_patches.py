@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as image_ops
 
+from sp_bench.data.channel_stats import to_unit
 from sp_bench.data.dataset import ImageDataset
 from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.tasks.task import EVALUATION_SEED
@@ -59,7 +60,7 @@ def extract_patch_features(
     images = backbone.images(dataset)
     features = []
     for rows in torch.split(torch.arange(len(indices)), max(1, backbone.batch_size // n**2)):
-        batch = images[indices[rows]].to(backbone.device).float() / 255
+        batch = to_unit(images[indices[rows]].to(backbone.device))
         patches = crop_resize(
             batch.repeat_interleave(n * n, dim=0), boxes[rows].flatten(0, 1), backbone.crop_size
         )
@@ -71,20 +72,22 @@ def assemble(images: Tensor, boxes: Tensor, patches: Tensor) -> Tensor:
     """Images assembled from their patches, each enlarged to its cell, so that no gap is visible.
 
     Args:
-        images: (m, 3, S, S), uint8, that the patches are cut out of.
+        images: (m, C, S, S), uint8 or float, that the patches are cut out of.
         boxes: (m, n * n, 4), boxes of the patches.
         patches: (m, n * n), index of the patch in each cell, row by row.
 
     Returns:
-        (m, 3, S, S), uint8.
+        (m, C, S, S), of the dtype of ``images``.
     """
-    m, count = patches.shape
+    (m, count), channels = patches.shape, images.shape[1]
     n, side = round(count**0.5), images.shape[-1]
     cell = -(-side // n)
     ordered = boxes.gather(1, patches.unsqueeze(-1).expand(-1, -1, 4)).flatten(0, 1)
-    pixels = crop_resize((images.float() / 255).repeat_interleave(count, dim=0), ordered, cell)
-    grid = pixels.view(m, n, n, 3, cell, cell).permute(0, 3, 1, 4, 2, 5)
-    whole = grid.reshape(m, 3, n * cell, n * cell)
+    pixels = crop_resize(to_unit(images).repeat_interleave(count, dim=0), ordered, cell)
+    grid = pixels.view(m, n, n, channels, cell, cell).permute(0, 3, 1, 4, 2, 5)
+    whole = grid.reshape(m, channels, n * cell, n * cell)
     if n * cell != side:
         whole = image_ops.resize(whole, [side, side], antialias=True)
+    if images.dtype != torch.uint8:
+        return whole
     return (whole * 255).round().clamp(0, 255).to(torch.uint8)

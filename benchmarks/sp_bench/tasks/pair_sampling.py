@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sp_bench.data.channel_stats import to_unit
 from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.tasks.task import EVALUATION_SEED
 from sp_plugin import SPConfig, crop_resize
@@ -81,7 +82,7 @@ def extract_crop_features(
 
     Args:
         backbone: backbone; crops are resized to its ``crop_size``.
-        images: (N, 3, S, S), uint8.
+        images: (N, C, S, S), as from ``backbone.images``.
         crops: n groups of k crops.
         resolution: (n, 2) pixels to which crops are low-passed; None: unchanged sharpness.
 
@@ -91,7 +92,7 @@ def extract_crop_features(
     features = []
     # In batches: all crops in floating point would not fit in memory.
     for rows in torch.split(torch.arange(len(crops.image)), backbone.batch_size):
-        batch = images[crops.image[rows]].to(backbone.device).float() / 255
+        batch = to_unit(images[crops.image[rows]].to(backbone.device))
         low_pass = None if resolution is None else resolution[rows].to(backbone.device)
         boxes = crops.boxes[:, rows]
         pixels = torch.cat([crop_resize(batch, b, backbone.crop_size, low_pass) for b in boxes])

@@ -16,9 +16,10 @@ from torch import Tensor
 from sp_bench.corruptions import FAMILIES, NAMES, corrupt
 from sp_bench.corruptions.cifar_c import CorruptedFiles
 from sp_bench.corruptions.severities import SEVERITIES
-from sp_bench.data.dataset import DataError, Splits
+from sp_bench.data.dataset import RGB, DataError, Splits
 from sp_bench.data.image_files import resize_and_center_crop
 from sp_bench.data.load import load_labelled
+from sp_bench.frozen_backbone import UnmeasurableError
 from sp_bench.results import MetricSpec
 from sp_bench.tasks.linear import cached_probe
 from sp_bench.tasks.task import EVALUATION_SEED, Task, TaskContext, percent_control, subsample
@@ -81,6 +82,11 @@ def load(source: str | None, shared: Splits | None) -> Splits:
 def run(context: TaskContext) -> dict[str, float]:
     """Mean accuracy over all corruptions, by family and by corruption."""
     backbone, splits = context.backbone, context.splits
+    if not splits.test.kind.is_convertible or backbone.stats.channels != RGB.channels:
+        raise UnmeasurableError(
+            f"data: got images of {splits.test.kind}; the corruptions are defined on RGB of 8 bits "
+            "(grey images: --channels 3)"
+        )
     probe = cached_probe(backbone, splits.train)
 
     def accuracy(images: Tensor, labels: Tensor) -> float:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from sp_bench.data import DataError, list_images, load_data, open_image
-from sp_bench.data.image_files import find_files, find_problem, find_unreadable
+from sp_bench.data.image_files import find_problem, find_unreadable
+from sp_bench.data.image_listing import find_files
 
 
 def truncate_file(path) -> None:
