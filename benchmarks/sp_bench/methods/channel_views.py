@@ -8,11 +8,11 @@ from typing import Any
 
 from lightly.transforms.gaussian_blur import GaussianBlur
 from lightly.transforms.solarize import RandomSolarization
-from sp_plugin.crops.colors import ChannelJitter
 from torch import Tensor
 from torchvision.transforms import v2
 
 from sp_bench.data.channel_stats import IMAGENET, ChannelStats, to_unit
+from sp_plugin.crops.colors import ChannelJitter
 
 Views = Callable[[Any], list[Tensor]]
 
