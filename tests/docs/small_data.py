@@ -6,6 +6,7 @@ import random
 import sys
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 
@@ -17,6 +18,16 @@ def make_images(folder: Path, classes: int = 2, count: int = 10) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         coarse = Image.frombytes("RGB", (8, 8), draws.randbytes(192))
         coarse.resize((72, 64), Image.Resampling.BICUBIC).save(path)
+    return folder
+
+
+def make_bands(folder: Path, classes: int = 2, count: int = 90, channels: int = 13) -> Path:
+    """A folder of arrays (C, H, W) of uint16, one subfolder per class, the same each time."""
+    draws = np.random.default_rng(0)
+    for index in range(classes * count):
+        path = folder / f"class{index % classes}" / f"{index}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, draws.integers(0, 4000, (channels, 24, 32), dtype=np.uint16))
     return folder
 
 

@@ -22,7 +22,7 @@ import torch
 import typer
 from code_blocks import PAGES, ROOT, Block, block, blocks, lightning_run, plain_loop
 from mm_tools import put_checkout
-from small_data import make_imagenet, make_images
+from small_data import make_bands, make_imagenet, make_images
 from solo_checkout import put_solo
 
 Run = Callable[[Block, Path], None]
@@ -179,6 +179,11 @@ def images(folder: Path) -> None:
     make_images(folder / "FOLDER")
 
 
+def bands(folder: Path) -> None:
+    """Bands of two classes, enough for a batch of the default size."""
+    make_bands(folder / "BANDS")
+
+
 def more_images(folder: Path) -> None:
     """Enough for a batch of the default size, after a fifth is held out."""
     make_images(folder / "FOLDER", count=90)
@@ -320,7 +325,8 @@ EXAMPLES = [
         README, "sp-bench show", bash(images, outputs=("pairs.png", "runs/first/*.html")), True
     ),
     Example(README, "sp-bench eval", EVAL, slow=True),
-    Example(EVALUATION, "sp-bench eval", EVAL_VIT, slow=True),
+    Example(EVALUATION, "sp-bench report", EVAL_VIT, slow=True),
+    Example(EVALUATION, "--rgb", bash(bands, outputs=("pairs.png", "runs/*/*.json")), slow=True),
     Example(LOOP, "out = sp(", plain),
     Example(LOOP, "GradScaler", plain),
     Example(LOOP, "last.pth", plain),

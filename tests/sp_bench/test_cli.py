@@ -187,15 +187,20 @@ def test_unreadable_images_are_left_out(capsys: Any, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_prints_how_to_resume(tmp_path: Path) -> None:
-    out = tmp_path / "out"
+    out, data = tmp_path / "out", tmp_path / "data"
+    # So many that an epoch takes seconds: the interrupt is to come within one.
+    for name in ("cat", "dog"):
+        (data / name).mkdir(parents=True)
+        for i in range(500):
+            Image.new("RGB", (16, 16), (i % 256, 90, 30)).save(data / name / f"{i}.png")
     # A shell that runs this in the background has SIGINT ignored, and children inherit that.
     code = (
         "import signal, sys; from sp_bench.cli import main;"
         "signal.signal(signal.SIGINT, signal.default_int_handler); main(sys.argv[1:])"
     )
     command = [
-        sys.executable, "-c", code, "compare", "--limit", "1000", "--out", str(out),
-        "--epochs", "5000", "--side", "32", "--batch-size", "8", "--seeds", "0",
+        sys.executable, "-c", code, "compare", "--data", str(data), "--out", str(out),
+        "--epochs", "5000", "--side", "16", "--batch-size", "8", "--seeds", "0", "--tasks", "knn",
     ]  # fmt: skip
     log = tmp_path / "stderr.txt"
     with log.open("w") as stderr, subprocess.Popen(command, stderr=stderr) as running:
