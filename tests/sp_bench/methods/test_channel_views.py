@@ -56,7 +56,7 @@ def test_each_channel_changes_on_its_own():
 
 
 @pytest.mark.parametrize("name", METHOD_NAMES)
-def test_loss_has_a_gradient_at_every_channel(name):
+def test_every_channel_gets_a_gradient(name):
     stats = stats_of(5)
     backbone = default_backbone(name)
     settings = Settings(name, backbone, side=SIDE, mean=stats.mean, std=stats.std, batch_size=4)
