@@ -67,7 +67,7 @@ def test_other_shapes_are_refused(shape):
 @pytest.mark.parametrize(
     ("dtype", "highest"), [("uint8", 255), ("uint16", 1), ("float16", 9), ("float64", 9)]
 )
-def test_values_keep_the_range_of_their_dtype(dtype, highest, tmp_path):
+def test_values_keep_range_of_their_dtype(dtype, highest, tmp_path):
     top = 65535 if dtype == "uint16" else highest
     np.save(tmp_path / "a.npy", np.full((5, 6, 7), top, dtype))
     pixels = read_array(tmp_path / "a.npy")

@@ -43,7 +43,7 @@ def test_constant_channel_has_std_1():
     assert stats.std[1] == 1 and stats.std[0] < 1 and abs(stats.mean[1] - 0.3) < 1e-6
 
 
-def test_grey_images_are_measured_as_converted():
+def test_grey_is_measured_as_converted():
     images = ListedImages([Image.new("L", (4, 4), value) for value in (0, 255)], GREY)
     assert measure_stats(images, 1) == ChannelStats((0.5,), (0.5,))
     assert measure_stats(images, 3) == ChannelStats((0.5,) * 3, (0.5,) * 3)
@@ -63,7 +63,7 @@ def test_no_images_are_refused():
         measure_stats(ListedImages([], GREY), 1)
 
 
-def test_imagenet_statistics_are_torchvisions():
+def test_imagenet_stats_are_torchvisions():
     from torchvision.models import ResNet18_Weights
 
     preset = ResNet18_Weights.DEFAULT.transforms()
