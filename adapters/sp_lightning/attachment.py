@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sp_lightning.averaging import copies_of_module
 from sp_lightning.checkpoint import exclude_from_state_dict, extend_optimizer_state
-from sp_lightning.data import TrainingData, wrap_with_crops
+from sp_lightning.data import CropsWrapper, TrainingData
 from sp_lightning.host_views import ViewBoxWrapper, recorded_view_boxes
 from sp_lightning.method_patching import LossInjector, PatchedMethods
 from sp_lightning.param_groups import ParamGroupIndex, add_to_param_groups
@@ -56,6 +56,7 @@ class Attachment:
         self._sp_batch: SPBatch | None = None  # SP's part of the batch of this step
         self._view_boxes: ViewBoxWrapper | None = None
         self._training_data: TrainingData | None = None
+        self._crops: CropsWrapper | None = None
         self._loss_injector = LossInjector()
         self._config = config
         self._undo = contextlib.ExitStack()
@@ -102,10 +103,12 @@ class Attachment:
     def _wrap_data(self) -> None:
         if self._config.source == "view":
             return
-        wrap: Callable[[Any], Any] = functools.partial(wrap_with_crops, self._config)
+        wrap: Callable[[Any], Any]
         if self._config.source == "host_views":
             wrap = self._view_boxes = ViewBoxWrapper()
             self._undo.callback(self._view_boxes.remove)
+        else:
+            wrap = self._crops = CropsWrapper(self._config)
         self._training_data = TrainingData(self._trainer, wrap)
         self._undo.callback(self._training_data.remove)
 
@@ -131,6 +134,8 @@ class Attachment:
         # Last, where averaging of weights, which pairs parameters by their order, needs it.
         pl_module._modules.pop(_NAME, None)
         setattr(pl_module, _NAME, session.sp)
+        if self._crops is not None:
+            self._crops.take_shape_of(session.sp.config)
         self._share_with_copies()
 
     def _share_with_copies(self) -> None:

@@ -167,7 +167,9 @@ class SPCallbackMixin:
         sp = self.sp_class.from_backbone(backbone, None, self.config, feature_fn)
         if before is not None:
             before.remove()
-            sp = before.sp if before.sp.feature_dim == sp.feature_dim else sp
+            if before.sp.feature_dim == sp.feature_dim:
+                before.sp.channels, before.sp.layout = sp.channels, sp.layout
+                sp = before.sp
         self.session = SPSession(
             backbone,
             sp=sp,

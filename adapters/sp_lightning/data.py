@@ -9,6 +9,7 @@ training get what they get without SP, and what the user sets on a data set duri
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from sp_lightning import lightly_train
 from sp_lightning.method_patching import PatchedMethods
 from sp_plugin import ConfigError, SPConfig
+from sp_plugin.config import ResolvedConfig
 
 
 class TrainingData:
@@ -243,3 +245,22 @@ def wrap_with_crops(config: SPConfig, transform: Any) -> Any:
     wrapped = transform if isinstance(transform, SPTransform) else SPTransform(transform)
     wrapped.set_config(config)
     return wrapped
+
+
+class CropsWrapper:
+    """For `TrainingData`: wraps transforms in an `SPTransform`.
+
+    Args:
+        config: settings of SP.
+    """
+
+    def __init__(self, config: SPConfig) -> None:
+        self._config = config
+
+    def take_shape_of(self, resolved: ResolvedConfig) -> None:
+        """Cut crops of the one shape that the backbone takes, where that is no square."""
+        if self._config.crop_size is None and isinstance(resolved.crop_size, tuple):
+            self._config = dataclasses.replace(self._config, crop_size=resolved.crop_size)
+
+    def __call__(self, transform: Any) -> Any:
+        return wrap_with_crops(self._config, transform)

@@ -10,6 +10,8 @@ from torch import Tensor
 from sp_plugin import ConfigError, Crops, ViewBoxes
 from sp_plugin.batch import SPBatch
 
+COLOR_CHANNELS = (1, 3, 4)  # of images that are loaded as grey, BGR and BGRA
+
 __all__ = ["crops_from_samples", "sp_batch_from_samples", "view_boxes_from_samples"]
 
 
@@ -18,7 +20,7 @@ def sp_batch_from_samples(source: str, data_samples: Any, preprocessor: Any) -> 
 
     Args:
         source: setting of SP.
-        data_samples: one for each image; for ``image`` with ``sp_crops`` (k, 3, S, S) and
+        data_samples: one for each image; for ``image`` with ``sp_crops`` (k, C, h, w) and
             ``sp_boxes`` (k, 4), for ``host_views`` ``sp_boxes`` (V, 4) and ``sp_flips`` (V, 2).
         preprocessor: the algorithm's data preprocessor.
 
@@ -60,10 +62,17 @@ def _collate(data_samples: Any, *names: str) -> dict[str, Tensor]:
 
 
 def _normalize(crops: Tensor, preprocessor: Any) -> Tensor:
-    """As in mmengine's ImgDataPreprocessor, for images that are loaded in BGR, 0 to 255."""
-    if not preprocessor._channel_conversion:
-        crops = crops.flip(-3)
-    crops = crops * 255
+    """As in mmengine's ImgDataPreprocessor, for images that are loaded in BGR, 0 to 255.
+
+    Images of other channels than grey, RGB and RGBA are as they were loaded.
+    """
+    channels = crops.shape[-3]
+    if channels in COLOR_CHANNELS:
+        if preprocessor._channel_conversion:
+            crops = crops[..., :3, :, :]
+        elif channels > 1:
+            crops = crops[..., [2, 1, 0, 3][:channels], :, :]
+        crops = crops * 255
     if not preprocessor._enable_normalize:
         return crops
     return (crops - preprocessor.mean) / preprocessor.std

@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS
 
+from sp_mmselfsup.batch import COLOR_CHANNELS
 from sp_plugin import ConfigError
 
 __all__ = ["SPCrops", "packed_sample"]
@@ -17,8 +18,9 @@ class SPCrops:
     """The baseline's pipeline, with crops of the image that it loads, for ``source="image"``.
 
     The pipeline runs as it is, with the same random draws. Its ``data_samples`` gain ``sp_crops``
-    (k, 3, S, S), RGB in [0, 1], and ``sp_boxes`` (k, 4), (cx, cy, w, h) as fractions of a square
-    frame in the image. In a config it replaces the pipeline::
+    (k, C, h, w), RGB in [0, 1] or other channels as they are loaded, and ``sp_boxes`` (k, 4),
+    (cx, cy, w, h) as fractions of a frame of the crops' shape in the image. In a config it replaces
+    the pipeline::
 
         pipeline=[dict(type="SPCrops", pipeline={{_base_.train_pipeline}}, sp=sp)]
 
@@ -83,12 +85,15 @@ def packed_sample(packed: dict[str, Any], transform: str) -> Any:
 def _to_pil(image: Any) -> Any:
     """PIL image of what LoadImageFromFile returns: an array (H, W), or (H, W, C) in BGR.
 
-    ``to_float32`` keeps the numbers from 0 to 255. Deeper ones stay an array.
+    ``to_float32`` keeps the numbers from 0 to 255. Deeper ones stay an array, and so do images of
+    other channels, whose numbers stay as the views have them.
     """
     from PIL import Image
 
     if not isinstance(image, np.ndarray):
         return image
+    if image.ndim == 3 and image.shape[2] not in COLOR_CHANNELS:
+        return image.astype(np.float32)
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[..., 0]
     elif image.ndim == 3:

@@ -153,5 +153,6 @@ def _channels_of_views(image: Any, found: list[Any]) -> int:
     """Number of channels of the views among what was made of an image; masks have others."""
     counts = [len(item) for item in found if isinstance(item, Tensor)]
     own = count_channels(image) if is_image(image) else RGB_CHANNELS
-    usual = [count for count in (own, RGB_CHANNELS) if count > 1 and count in counts]
-    return next(iter([*usual, *counts]), own)
+    # A grey image may become RGB, next to a mask of one channel.
+    usual = (RGB_CHANNELS, own) if own == 1 else (own, RGB_CHANNELS)
+    return next((count for count in usual if count in counts), counts[0] if counts else own)

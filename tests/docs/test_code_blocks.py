@@ -78,6 +78,19 @@ def wrapped_loop(package: str) -> Run:
     return run
 
 
+def images_page(one: Block, folder: Path) -> None:
+    """SP takes the channels and the shape that the page speaks of."""
+    del folder
+    from sp_plugin import SPSession
+
+    names = {**plain_loop(), "SPSession": SPSession, "make_views": lambda image: [image, image]}
+    exec(one.text, names)
+    if "for step" in one.text:
+        assert names["sp"].step == names["steps"] and names["sp"].sp.channels == 13
+    if "sample" in names:
+        assert names["sample"]["sp"]["crops"].shape[1] == 13
+
+
 def trainer(one: Block, folder: Path) -> None:
     """The block makes a Trainer or a callback; one step of a module with it is trained."""
     import lightning_module
@@ -303,7 +316,7 @@ def solo_pretrained(folder: Path) -> None:
 
 
 README, MM, SOLO = "README.md", "docs/mmselfsup.md", "docs/solo-learn.md"
-LOOP = "docs/plain-loop.md"
+LOOP, IMAGES = "docs/plain-loop.md", "docs/images.md"
 TRANSFORMERS, DINO = "docs/transformers.md", "docs/dinov2.md"
 LIGHTLY_TRAIN = "docs/lightly-train.md"
 IN_ENVIRONMENT = "tests/frameworks runs it where the framework is installed"
@@ -338,6 +351,9 @@ EXAMPLES = [
     Example(TRANSFORMERS, "SPTransform", hf_trainer),
     Example(DINO, "import SPSession", dino_loop),
     Example(DINO, "SSLMetaArchWithSP", dino_recipe),
+    Example(IMAGES, "nn.Conv2d(13", images_page),
+    Example(IMAGES, "def haze", images_page),
+    Example(IMAGES, "img_size=(32, 128)", images_page),
     Example(EVALUATION, "[task_data]", task_file),
     Example(SUITES, "suite quick", bash(outputs=("runs/quick/*/*/results.json",)), slow=True),
     Example(LIGHTNING, "configs/lightly", bash(scripts), slow=True),

@@ -96,6 +96,100 @@ def test_no_view_says_what_there_is(batch: Any, line: str):
     assert str(caught.value) == line
 
 
+PAIR = torch.rand(2, 26, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("batch", "view", "expected"),
+    [
+        (PAIR, "[:13]", PAIR[:, :13]),
+        ({"image": PAIR, "other": torch.rand(2, 13, 4, 4)}, "image[:13]", PAIR[:, :13]),
+        ([{"image": PAIR}], "image[13:]", PAIR[:, 13:]),
+        ([{"image": PAIR}], "0.image[5:18]", PAIR[:, 5:18]),
+    ],
+)
+def test_view_is_a_part_of_the_channels(batch: Any, view: str, expected: Tensor):
+    assert torch.equal(first_view(batch, view, 13), expected)
+
+
+@pytest.mark.parametrize(
+    ("batch", "view", "line"),
+    [
+        (
+            {"image": PAIR, "rgb": images()},
+            None,
+            "batch: image has 26 channels, 2 images of the 13 that the backbone takes; name one of "
+            "them by view='image[:13]' or view='image[13:]'",
+        ),
+        (
+            [torch.rand(2, 39, 8, 8)],
+            None,
+            "batch: 0 has 39 channels, 3 images of the 13 that the backbone takes; name one of "
+            "them by view='0[:13]' or view='0[26:]'",
+        ),
+        (
+            PAIR,
+            None,
+            "batch: the tensor has 26 channels, 2 images of the 13 that the backbone takes; name "
+            "one of them by view='[:13]' or view='[13:]'",
+        ),
+        (
+            {"image": PAIR},
+            "image[:12]",
+            "view: got 'image[:12]', which has 12 channels, takes 13, which the backbone takes; "
+            "the batch has image (2, 26, 8, 8)",
+        ),
+        (
+            {"image": PAIR},
+            "img[:13]",
+            "view: the batch has no 'img'; it has image (2, 26, 8, 8)",
+        ),
+        (
+            {"rgb": images()},
+            None,
+            "batch: a dict without images; SP takes floating point (B, 13, H, W), it has rgb "
+            "(2, 3, 8, 8) float32",
+        ),
+    ],
+)
+def test_wrong_channels_say_what_to_name(batch: Any, view: str | None, line: str):
+    with pytest.raises(ConfigError) as caught:
+        first_view(batch, view, 13)
+    assert str(caught.value) == line
+
+
+def test_rgb_is_no_three_grey_images():
+    with pytest.raises(ConfigError, match=r"SP takes floating point \(B, 1, H, W\), it has \("):
+        first_view(images(), None, 1)
+
+
+def test_session_takes_half_of_the_channels():
+    backbone, settings = nn.Conv2d(13, 4, 3), {"hidden_dim": 8, "relative_weight": False}
+    pair = torch.rand(4, 26, 24, 24)
+    out = SPSession(backbone, view="image[13:]", **settings)({"image": pair})
+    assert torch.equal(out.loss, SPSession(backbone, **settings)(pair[:, 13:]).loss)
+    with pytest.raises(ConfigError, match=r"^batch: image has 26 channels"):
+        SPSession(backbone, **settings)({"image": pair})
+
+
+def test_layers_before_the_first_convolution():
+    """Pixels move to channels first, or a layer of another kind embeds the patches."""
+    stem = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, 8, 1))
+    assert SPSession(stem, hidden_dim=8)(
+        {"bands": images(8, 13), "rgb": images(32)}
+    ).loss.isfinite()
+    patches = nn.Sequential(nn.PixelUnshuffle(8), nn.Flatten(2), Last(), nn.Linear(5 * 64, 8))
+    out = SPSession(patches, hidden_dim=8)({"rgb": images(32), "bands": images(32, 5)})
+    assert out.loss.isfinite()
+
+
+class Last(nn.Module):
+    """Channels last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2)
+
+
 def test_session_takes_the_named_view():
     backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     batch = {"normals": torch.zeros(4, 3, 24, 24), "image": torch.rand(4, 3, 24, 24)}

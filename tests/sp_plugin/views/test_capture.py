@@ -272,3 +272,16 @@ def test_smallest_views_and_rows_equal() -> None:
     assert rows_equal(views[0], views[0]).all()
     half = views[0].half()
     assert rows_equal(half, views[0]).all()  # a method in half precision
+
+
+def test_stem_of_other_channels_is_seen() -> None:
+    """A student that is called by a method of its own is seen by the layer that takes images."""
+    net = nn.Sequential(nn.Conv2d(13, 8, 3), nn.Conv2d(8, 4, 1))
+    views = [torch.rand(B, 13, 8, 20) for _ in range(2)]
+    view_boxes = ViewBoxes(torch.rand(2, B, 4), torch.ones(2, B, 2))
+    capture = FeatureCapture(net, layer="1", channels=13)
+    with capture.recording():
+        outputs = [net[1](net[0](view)) for view in views]
+        found = capture.collect(views, view_boxes).features
+    torch.testing.assert_close(found, torch.stack(outputs).mean((3, 4)))
+    capture.remove()

@@ -376,3 +376,23 @@ def test_sample_without_image_is_refused() -> None:
     host = ViewBoxTransform(SampleChain(SampleCrop(24)))
     with pytest.raises(ConfigError, match="have no image, they have label, text"):
         host({"label": 3, "text": "a cat"})
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 13])
+def test_views_of_any_channels_are_located(channels: int) -> None:
+    """A mask of another channel count is no view, whichever comes first."""
+    crop = v2.RandomResizedCrop((16, 40))
+    image = torch.rand(channels, 30, 90)
+    for order in (slice(None), slice(None, None, -1)):
+        transform = ViewBoxTransform(
+            DictTransform(*[crop, v2.Compose([crop, lambda x: x[:1].expand(5, -1, -1)])][order])
+        )
+        sample = transform(image)
+        (view,) = [view for view in sample["views"]["views"] if len(view) == channels]
+        assert view.shape == (channels, 16, 40) and sample["sp"]["boxes"].shape == (1, 4)
+        x, y, w, h = sample["sp"]["boxes"][0] * torch.tensor([90, 30, 90, 30])
+        part = image[..., round(float(y - h / 2)) : round(float(y + h / 2)), :]
+        part = part[..., round(float(x - w / 2)) : round(float(x + w / 2))]
+        expected = v2.functional.resize(part, [16, 40], antialias=True)
+        torch.testing.assert_close(view, expected)
+        assert transform.sample_boxes(n=2).shape[0] == 2
