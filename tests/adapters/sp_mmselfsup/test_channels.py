@@ -71,7 +71,7 @@ def test_crop_size_of_two_numbers() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ("view", "image"))
-def test_bands_train_and_weight_0_is_baseline(train: Any, source: str) -> None:
+def test_bands_train_weight_0_is_baseline(train: Any, source: str) -> None:
     def with_bands(sp: dict[str, Any] | None) -> Any:
         def change(config: Config) -> None:
             config.model.backbone.in_channels = 13

@@ -1,15 +1,12 @@
-"""Trains methods of solo-learn on images of other channels than RGB, with and without SP.
+"""Trains a method of solo-learn on images of other channels than RGB, with and without SP.
 
-``python bands.py CONFIG_FOLDER``: its backbones are those of its own files; a ViT gets ``in_chans``, a
-ResNet another first convolution, as users do it. Prints a row for each as JSON.
+``python bands.py CONFIG_FOLDER CHANNELS ...``: a ViT gets ``in_chans``, a ResNet another first
+convolution, as users do it. Prints a row for each as JSON.
 """
 
 import json
-import sys
-import warnings
-
-warnings.simplefilter("ignore")
 import logging
+import sys
 
 import solo.methods
 import sp_solo
@@ -77,7 +74,7 @@ def same(a, b):
 
 rows = {}
 for kind in ("resnet", "vit"):
-    for channels in (1, 2, 3, 4, 6, 13):
+    for channels in map(int, sys.argv[2:]):
         baseline, _ = train(sys.argv[1], kind, channels)
         at_0, _ = train(sys.argv[1], kind, channels, "++sp.weight=0", *SP)
         with_sp, found = train(sys.argv[1], kind, channels, "++sp.weight=1", *SP)

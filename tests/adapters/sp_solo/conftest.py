@@ -22,7 +22,7 @@ from PIL import Image
 from sp_plugin import SpatialPrediction, SPConfig
 
 # Scripts, and what is put on the path of their processes.
-collect_ignore = ["compose.py", "no_gpu", "reseed"]
+collect_ignore = ["bands.py", "compose.py", "no_gpu", "reseed"]
 
 # Where a method's file has another name; ``base`` has none.
 _FILE = {"barlow_twins": "barlow", "base": "simclr"}
