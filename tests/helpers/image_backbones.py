@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 import timm
 from torch import nn
 
@@ -50,3 +52,12 @@ BACKBONES: dict[str, Callable[[int, tuple[int, int]], nn.Module]] = {
     "ConvNeXt": _convnext,
     "Swin, fixed size": _swin,
 }
+
+
+def cases(*quick: tuple[str, int]) -> list[Any]:
+    """Each backbone with each number of channels; all but the quick ones are marked as slow."""
+    return [
+        pytest.param(name, channels, marks=[] if (name, channels) in quick else [pytest.mark.slow])
+        for name in BACKBONES
+        for channels in CHANNELS
+    ]

@@ -110,7 +110,7 @@ def test_resize_of_each_axis(frame, size):
 
 
 # Views, and the crops that each kind of backbone gets.
-SHAPES = [(32, 96), (64, 32)]
+SHAPES = [(32, 96), pytest.param((64, 32), marks=pytest.mark.slow)]
 FIXED = ("ViT, fixed size", "Swin, fixed size")
 
 

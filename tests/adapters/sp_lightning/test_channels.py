@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from image_backbones import BACKBONES, CHANNELS
+from image_backbones import BACKBONES, cases
 from sp_lightning import SPCallback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -83,15 +83,19 @@ def pl() -> Any:
     return pytest.importorskip("pytorch_lightning")
 
 
-@pytest.mark.parametrize("channels", CHANNELS)
-@pytest.mark.parametrize("name", BACKBONES)
+QUICK = [("ResNet", 1), ("ResNet", 4), *((name, 13) for name in BACKBONES)]
+
+
+@pytest.mark.parametrize(("name", "channels"), cases(*QUICK))
 def test_backbone_trains(pl: Any, table: Any, name: str, channels: int) -> None:
     table("Channels", ("backbone", "channels"), (name, str(channels)), COLUMNS, fills=("view",))
     assert check(pl, name, channels, (32, 32)).channels == channels
 
 
 @pytest.mark.parametrize("source", ("image", "host_views"))
-@pytest.mark.parametrize("channels", (1, 2, 4, 13))
+@pytest.mark.parametrize(
+    "channels", [13, *(pytest.param(count, marks=pytest.mark.slow) for count in (1, 2, 4))]
+)
 def test_source_takes_any_channels(pl: Any, table: Any, channels: int, source: str) -> None:
     table("Channels", ("backbone", "channels"), ("ResNet", str(channels)), COLUMNS, fills=(source,))
     check(pl, "ResNet", channels, (32, 32), source=source)

@@ -1,16 +1,15 @@
-"""Images of other channels than RGB, and of other shapes, in a pipeline and in a training."""
+"""Images of other channels than RGB, and of other shapes, in a pipeline."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import mm_configs
 import numpy as np
 import pytest
 import torch
 from mm_rng import seed
 from mmengine.config import Config
-from mmengine.registry import TRANSFORMS, DefaultScope
+from mmengine.registry import DefaultScope
 from sp_mmselfsup import SPCrops
 from sp_mmselfsup.batch import crops_from_samples
 
@@ -39,9 +38,6 @@ class LoadBands:
         return {**results, "img": image.astype(np.uint8 if self.channels < 6 else np.uint16)}
 
 
-TRANSFORMS.register_module(module=LoadBands)
-
-
 def preprocessor(**settings: Any) -> Any:
     from mmselfsup.models.utils import SelfSupDataPreprocessor
 
@@ -67,28 +63,3 @@ def test_crop_size_of_two_numbers() -> None:
     sp = Config({"sp": {**IMAGE_SOURCE, "crop_size": [8, 32]}}).sp
     packed = SPCrops([LoadBands(13), PACK], sp)({"img_path": "a"})
     assert packed["data_samples"].sp_crops.shape == (4, 13, 8, 32)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("source", ("view", "image"))
-def test_bands_train_weight_0_is_baseline(train: Any, source: str) -> None:
-    def with_bands(sp: dict[str, Any] | None) -> Any:
-        def change(config: Config) -> None:
-            config.model.backbone.in_channels = 13
-            config.model.data_preprocessor = {"type": "SelfSupDataPreprocessor"}
-            view = [{"type": "RandomResizedCrop", "size": (48, 80)}]
-            views = {"type": "MultiView", "num_views": 2, "transforms": [view]}
-            pipeline = [{"type": "LoadBands", "channels": 13}, views, PACK]
-            if sp and source == "image":
-                pipeline = [{"type": "SPCrops", "pipeline": pipeline, "sp": sp}]
-            config.train_dataloader.dataset.pipeline = pipeline
-
-        return train("byol", sp, change).model
-
-    settings = {**IMAGE_SOURCE, "source": source}
-    baseline = dict(with_bands(None).state_dict())
-    off = with_bands({**settings, "weight": 0}).state_dict()
-    assert mm_configs.same(mm_configs.without_sp(off), baseline)
-    on = with_bands(settings)
-    assert on.sp.channels == 13
-    assert not mm_configs.same(mm_configs.without_sp(on.state_dict()), baseline)
