@@ -27,8 +27,7 @@ SMALL = (
     "++optimizer.batch_size=4", "++wandb.enabled=false", "++auto_resume.enabled=false",
     "~optimizer.kwargs", "++optimizer.name=sgd",
 )  # fmt: skip
-VIT = ("++backbone.name=vit_tiny", "+backbone.kwargs.img_size=32", "+backbone.kwargs.patch_size=8",
-       "+backbone.kwargs.depth=1")  # fmt: skip
+VIT = ("++backbone.name=vit_tiny", "+backbone.kwargs.img_size=32", "+backbone.kwargs.patch_size=8")
 
 
 class Bands(Dataset):
