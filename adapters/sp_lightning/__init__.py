@@ -14,12 +14,12 @@ __all__ = ["SPCallback"]
 
 
 def __getattr__(name: str) -> Any:
-    from sp_lightning.callback import SPCallbackMixin
     from sp_lightning.callback_base import CLASS_NAMES, callback_class, loaded_packages
 
-    if name == "SPCallback":
-        return callback_class(SPCallbackMixin, loaded_packages())
-    for packages, class_name in CLASS_NAMES.items():
-        if name == class_name:
-            return callback_class(SPCallbackMixin, packages)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    packages_of = {class_name: packages for packages, class_name in CLASS_NAMES.items()}
+    if name not in packages_of:  # such as a module that is being imported
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from sp_lightning.callback import SPCallbackMixin
+
+    packages = loaded_packages() if name == "SPCallback" else packages_of[name]
+    return callback_class(SPCallbackMixin, packages)
