@@ -16,7 +16,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
-from sp_lightning import lightly_train
+from sp_lightning.lightly_train import is_lightly_train, refuse_crops
 from sp_lightning.method_patching import PatchedMethods
 from sp_plugin import ConfigError, SPConfig
 from sp_plugin.config import ResolvedConfig
@@ -240,8 +240,8 @@ def wrap_with_crops(config: SPConfig, transform: Any) -> Any:
     """
     from sp_plugin import SPTransform  # imports torchvision, which only this source needs
 
-    if lightly_train.is_transform(transform):
-        raise lightly_train.refuse_crops()
+    if is_lightly_train(transform):
+        raise refuse_crops()
     wrapped = transform if isinstance(transform, SPTransform) else SPTransform(transform)
     wrapped.set_config(config)
     return wrapped

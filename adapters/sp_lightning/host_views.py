@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sp_lightning import lightly_train
+from sp_lightning.lightly_train import is_lightly_train, sample_boxes, to_view_boxes
 from sp_plugin import ViewBoxes, ViewBoxTransform
 
 
@@ -31,9 +31,9 @@ class ViewBoxWrapper:
         Raises:
             ConfigError: none of its views can be located in the image.
         """
-        if lightly_train.is_transform(transform):
+        if is_lightly_train(transform):
             if self.sampled_boxes is None:
-                self.sampled_boxes = lightly_train.sample_boxes(transform)
+                self.sampled_boxes = sample_boxes(transform)
             return transform
         if isinstance(transform, ViewBoxTransform):
             wrapped = transform
@@ -64,4 +64,4 @@ def recorded_view_boxes(batch: Any) -> ViewBoxes | None:
     geometries = batch.get("geometries") if isinstance(batch, Mapping) else None
     if not geometries or not all(isinstance(item, Tensor) for item in geometries):
         return None
-    return lightly_train.to_view_boxes(torch.stack(list(geometries)))
+    return to_view_boxes(torch.stack(list(geometries)))

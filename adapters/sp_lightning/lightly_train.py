@@ -17,10 +17,10 @@ _NUM_RUNS = 64
 _BLANK_SIDE = 128  # px
 
 
-def is_transform(transform: Any) -> bool:
+def is_lightly_train(transform: Any) -> bool:
     """Whether it is a transform of a method of lightly-train.
 
-    >>> is_transform(torch.relu)
+    >>> is_lightly_train(torch.relu)
     False
     """
     return type(transform).__module__.partition(".")[0] == "lightly_train"
