@@ -27,7 +27,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 SLOW = pytest.mark.slow
-DEFAULT = [("mae", "accumulated"), ("dinov2", "bf16")]
+DEFAULT = [("mae", "accumulated")]
 RUNS = [
     pytest.param(name, way, marks=() if (name, way) in DEFAULT else SLOW)
     for name in MODELS

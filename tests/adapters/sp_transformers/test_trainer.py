@@ -81,6 +81,7 @@ class OwnLoss(hf.Trainer):
         return (loss, outputs) if return_outputs else loss
 
 
+@pytest.mark.slow
 def test_mixin_keeps_a_loss_of_ones_own(tmp_path: Path):
     class WithSP(SPTrainerMixin, OwnLoss):
         pass
