@@ -16,6 +16,7 @@ import spt_methods  # noqa: E402
 from framework_contract import check_contract, run_page_block, same, state  # noqa: E402
 from framework_table import COLUMNS, HEADS, MATRIX  # noqa: E402
 from stable_pretraining import methods  # noqa: E402
+from torchmetrics.classification import MulticlassAccuracy  # noqa: E402
 
 from sp_plugin import ConfigError  # noqa: E402
 
@@ -61,7 +62,7 @@ def test_probe_and_rank_next_to_sp() -> None:
         module = host.new()
         probe = spt.callbacks.OnlineProbe(
             module, name="probe", input="embedding", target="label", probe=nn.Linear(24, 2),
-            loss=nn.CrossEntropyLoss(), optimizer={"type": "SGD", "lr": 0.1},
+            loss=nn.CrossEntropyLoss(), metrics=MulticlassAccuracy(2), optimizer={"type": "SGD", "lr": 0.1},
         )  # fmt: skip
         rank = spt.callbacks.RankMe("rank", "embedding", 8, 24)
         trainer = host.fit(module, probe, rank, *callbacks)
