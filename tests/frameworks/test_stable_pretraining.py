@@ -62,7 +62,8 @@ def test_probe_and_rank_next_to_sp() -> None:
         module = host.new()
         probe = spt.callbacks.OnlineProbe(
             module, name="probe", input="embedding", target="label", probe=nn.Linear(24, 2),
-            loss=nn.CrossEntropyLoss(), metrics=MulticlassAccuracy(2), optimizer={"type": "SGD", "lr": 0.1},
+            loss=nn.CrossEntropyLoss(), optimizer={"type": "SGD", "lr": 0.1},
+            metrics=MulticlassAccuracy(2),
         )  # fmt: skip
         rank = spt.callbacks.RankMe("rank", "embedding", 8, 24)
         trainer = host.fit(module, probe, rank, *callbacks)
