@@ -28,10 +28,10 @@ class Method(pl.LightningModule):
         backbone: student, from (B, C, S, S) to (B, D).
         feature_dim: width D of the features.
         side: side of the full views in pixels.
-        channels: number of channels C of the views.
         learning_rate: learning rate for a batch of 256; scaled linearly with the batch.
         weight_decay: weight decay of AdamW.
         batch_size: images per step.
+        channels: number of channels C of the views.
     """
 
     pool = "cls"  # pooling in the evaluation of a backbone with a class token
@@ -41,10 +41,10 @@ class Method(pl.LightningModule):
         backbone: nn.Module,
         feature_dim: int,
         side: int,
-        channels: int = 3,
         learning_rate: float = 2e-3,
         weight_decay: float = 1e-4,
         batch_size: int = 256,
+        channels: int = 3,
     ) -> None:
         super().__init__()
         self.side = side
