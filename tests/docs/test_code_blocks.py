@@ -68,6 +68,10 @@ def wrapped_loop(package: str) -> Run:
         store = f"file://{folder / 'store'}"
         if package == "torch":
             torch.distributed.init_process_group("gloo", store, rank=0, world_size=1)
+        if package == "accelerate":  # which keeps its first settings for the whole process
+            from accelerate.state import AcceleratorState
+
+            AcceleratorState._reset_state(reset_partial_state=True)
         try:
             exec(one.text, names)
         finally:
