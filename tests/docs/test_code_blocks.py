@@ -337,6 +337,7 @@ EXAMPLES = [
     Example(SOLO, "imagenet-100/byol_sp.yaml", bash(put_solo, outputs=(SOLO_RUN,)), slow=True),
     Example(README, "SPCallback", trainer),
     Example(README, "_base_", same_as_page),
+    Example(README, "SPTrainer", hf_trainer),
     Example(README, "SPSession", plain),
     Example(
         README, "sp-bench show", bash(images, outputs=("pairs.png", "runs/first/*.html")), True

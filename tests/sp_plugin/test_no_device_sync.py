@@ -25,6 +25,7 @@ from sp_plugin import (
 from sp_plugin.crops.sampler import sample_crops
 from sp_plugin.features import input_size
 from sp_plugin.isolation import make_generator
+from sp_plugin.objective import targets
 from sp_plugin.views.capture import FeatureCapture
 
 _READ_OP = torch.ops.aten._local_scalar_dense.default
@@ -125,8 +126,9 @@ def test_session_stays_on_the_device(source: str, relative_weight: bool, monkeyp
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
     # Found once, with values that are read; and the GPU's generator, which is none here.
     spec = input_size.find_input_size(net, 16)
-    monkeypatch.setattr(spatial_prediction, "find_input_size", lambda *_: spec)
+    monkeypatch.setattr(spatial_prediction, "find_input_size", lambda *_, **__: spec)
     monkeypatch.setattr(spatial_prediction, "private_rng", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(targets, "_known_stds", {})  # numbers of earlier tests
     # Autograd runs on no fake GPU.
     monkeypatch.setattr(
         gradient_balance,

@@ -35,7 +35,7 @@ def take_bands(config: Config) -> None:
     config.model.backbone.in_channels = BANDS
 
 
-def test_bands_train_and_weight_0_is_baseline(train: Any) -> None:
+def test_bands_train_as_rgb_does(train: Any) -> None:
 
     def run(sp: dict[str, Any] | None = None) -> dict[str, Tensor]:
         state: dict[str, Tensor] = train("simclr", sp, take_bands).model.state_dict()
