@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sp_plugin.batch import SPBatch, split_batch, to_device, validate_source
 from sp_plugin.config import SPConfig
 from sp_plugin.distributed import process_rank, world_size
-from sp_plugin.features.backbone_call import FeatureFn, call_feature_module
+from sp_plugin.features.backbone_call import FeatureFn, feature_fn_for_source
 from sp_plugin.features.input_size import input_channels
 from sp_plugin.head_sync import HeadSync
 from sp_plugin.input_check import InputCheck
@@ -22,7 +22,7 @@ from sp_plugin.progress_check import ProgressCheck
 from sp_plugin.sizes import box_ratio, height_and_width, size_text, to_size
 from sp_plugin.spatial_prediction import SpatialPrediction
 from sp_plugin.structures import RGB_CHANNELS, Crops, EncodedViews, SPOutput, ViewBoxes
-from sp_plugin.validation import ConfigError, choice, invalid_value
+from sp_plugin.validation import ConfigError, choice
 from sp_plugin.view_search import find_view, find_views, named_views
 from sp_plugin.views.capture import FeatureCapture
 
@@ -92,9 +92,7 @@ class SPSession:
         **settings: Any,
     ) -> None:
         self.config = sp.user_config if sp else SPConfig.from_dict(config, **settings)
-        if feature_fn is not None and self._uses_host_views:
-            expected = "none where source is 'host_views': the method calls the backbone itself"
-            raise invalid_value("feature_fn", feature_fn, expected)
+        feature_fn = feature_fn_for_source(self.config.source, feature_fn)
         self.backbone = backbone
         self.step = 0
         self._sample_view_boxes = sample_view_boxes
@@ -104,9 +102,6 @@ class SPSession:
         self._is_configured = False
         self._capture: FeatureCapture | None = None
         self._input_check: InputCheck | None = None
-        if self._uses_host_views:
-            # The method's own calls are calls of the module, whatever else its backbone offers.
-            feature_fn = call_feature_module
         if sp is None:
             sp = SpatialPrediction.from_backbone(backbone, None, self.config, feature_fn)
         if self._uses_host_views and sp.layout is not None and sp.layout.is_masked:

@@ -15,8 +15,8 @@ from sp_lightning.callback_base import loaded_packages, with_packages
 from sp_lightning.settings_signature import explicit_settings, with_signature_of
 from sp_lightning.student import AUTO, find_backbone
 from sp_plugin import SpatialPrediction, SPConfig, SPSession
-from sp_plugin.features.backbone_call import FeatureFn, call_feature_module
-from sp_plugin.validation import choice, invalid_value
+from sp_plugin.features.backbone_call import FeatureFn, feature_fn_for_source
+from sp_plugin.validation import choice
 
 log = logging.getLogger("sp_plugin")
 
@@ -71,9 +71,7 @@ class SPCallbackMixin:
         **settings: Any,
     ) -> None:
         self.config = SPConfig.from_dict(config, **settings)
-        if feature_fn is not None and self.config.source == "host_views":
-            expected = "none where source is 'host_views': the method calls the backbone itself"
-            raise invalid_value("feature_fn", feature_fn, expected)
+        feature_fn_for_source(self.config.source, feature_fn)  # raises where it is of no use
         self.backbone = backbone
         self.feature_fn = feature_fn
         self.on_nonfinite = choice("skip", "record")("on_nonfinite", on_nonfinite)
@@ -161,9 +159,7 @@ class SPCallbackMixin:
             before = None
         if before is not None and before.backbone is backbone:
             return before
-        uses_host_views = self.config.source == "host_views"
-        # The method's own calls are calls of the module, whatever else its backbone offers.
-        feature_fn = call_feature_module if uses_host_views else self.feature_fn
+        feature_fn = feature_fn_for_source(self.config.source, self.feature_fn)
         sp = self.sp_class.from_backbone(backbone, None, self.config, feature_fn)
         if before is not None:
             before.remove()

@@ -9,12 +9,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sp_plugin.validation import ConfigError, did_you_mean
+from sp_plugin.validation import ConfigError, did_you_mean, invalid_value
 
 __all__ = [
     "FeatureFn",
     "call_backbone",
     "call_feature_module",
+    "feature_fn_for_source",
     "feature_module",
     "find_layer",
     "models_with_input",
@@ -78,6 +79,28 @@ def call_feature_module(backbone: nn.Module, images: Tensor) -> Any:
         images: (B, 3, S, S).
     """
     return feature_module(backbone)(images)
+
+
+def feature_fn_for_source(source: str, feature_fn: FeatureFn | None) -> FeatureFn | None:
+    """How SP calls a backbone by itself, given what the user set.
+
+    Args:
+        source: setting of SP. With ``host_views`` the features are those of the method's own calls,
+            which are calls of the module, whatever else its backbone offers.
+        feature_fn: the user's own; None: there is none.
+
+    Raises:
+        ConfigError: one that has no use with this source.
+
+    >>> feature_fn_for_source("host_views", None) is call_feature_module
+    True
+    """
+    if source != "host_views":
+        return feature_fn
+    if feature_fn is not None:
+        expected = "none where source is 'host_views': the method calls the backbone itself"
+        raise invalid_value("feature_fn", feature_fn, expected)
+    return call_feature_module
 
 
 def find_layer(backbone: nn.Module, layer: str) -> nn.Module:

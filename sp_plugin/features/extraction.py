@@ -22,7 +22,6 @@ from sp_plugin.features.prefix_tokens import declared_prefix
 from sp_plugin.validation import ConfigError
 
 __all__ = [
-    "FeatureFn",
     "extract_feature_map",
     "extract_features",
     "pool_features",
