@@ -141,7 +141,7 @@ class Probe:
                 except Exception as error:
                     raise TrainingModeError from error
 
-    def _loses_gradient(self, size: int | tuple[int, int]) -> bool:
+    def _loses_gradient(self, size: Size) -> bool:
         """Whether ``forward_features`` is for inference alone: it cuts the gradient off."""
         is_used = self.layer is None and self.feature_fn is None
         has_method = callable(getattr(self.backbone, "forward_features", None))
@@ -298,7 +298,7 @@ class Probe:
             return replace(layout, is_masked=True)
         return replace(layout, drops_patches=in_training < count)
 
-    def _sees_all_unmasked(self, size: int | tuple[int, int], count: int) -> bool:
+    def _sees_all_unmasked(self, size: Size, count: int) -> bool:
         """Whether a backbone that masks in training mode alone gives all tokens without a mask."""
         with unmasked(self.backbone) as can_unmask:
             pass

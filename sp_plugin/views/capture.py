@@ -171,15 +171,13 @@ class FeatureCapture:
 
     def _pooled(self, call: StudentCall) -> Tensor:
         known = self._layout
-        if known is not None and known.kind != "vector":
-            return known.pool(call.output, self._pool, self._backbone.training)
-        height, width = call.images.shape[-2:]
-        prefix = declared_prefix(self._backbone)
-        own = layout_of(call.output, self._pool, prefix, is_square=height == width)
-        # The method may call the student with an option that gives it more than a class token.
-        has_more = known is None or (own.kind != "vector" and own.feature_dim == known.feature_dim)
-        if known is None or has_more:
-            return own.pool(call.output, self._pool)
+        if known is None or known.kind == "vector":
+            height, width = call.images.shape[-2:]
+            prefix = declared_prefix(self._backbone)
+            own = layout_of(call.output, self._pool, prefix, is_square=height == width)
+            # The method may call the student with an option that gives it more than a class token.
+            if known is None or (own.kind != "vector" and own.feature_dim == known.feature_dim):
+                return own.pool(call.output, self._pool)
         return known.pool(call.output, self._pool, self._backbone.training)
 
     def _assignment(self, calls: list[StudentCall], views: list[Tensor]) -> ViewAssignment:
