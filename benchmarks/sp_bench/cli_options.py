@@ -100,6 +100,11 @@ def line_printer(console: Console) -> Callable[[str], None]:
     return lambda line: console.print(line, soft_wrap=True, highlight=False)
 
 
+def as_tuple(values: list[Any] | None) -> tuple[Any, ...] | None:
+    """Values of an option that can be repeated; None where it was not given."""
+    return tuple(values) if values else None
+
+
 def expand_list_options(arguments: list[str]) -> list[str]:
     """Expand ``--seeds 0 1 2`` to ``--seeds 0 --seeds 1 --seeds 2``, as click requires.
 

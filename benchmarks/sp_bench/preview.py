@@ -35,101 +35,16 @@ log = logging.getLogger("sp_bench")
 _DPI = 110
 
 
-def show_pairs(
-    paths: Sequence[Path],
-    out: Path,
-    *,
-    config: SPConfig,
-    side: int,
-    count: int = 8,
-    seed: int = 0,
-    rgb: Sequence[int] | None = None,
-    layout: str | None = None,
-) -> None:
+def save_preview(preview: PairPreview, out: Path) -> None:
     """Draw pairs of crops with their targets in a PNG.
 
     Args:
-        paths: image files; unreadable ones are skipped and counted in the drawing.
+        preview: from `sample_preview`.
         out: PNG file; its folder is made if it is missing.
-        config: settings of SP; open ones are resolved for views of ``side``.
-        side: side of the views in pixels, at least 16.
-        count: largest number of images.
-        seed: seed of the choice of images and of their pairs.
-        rgb: channels that are drawn as red, green and blue, from 0; None: as for `RGBDisplay`.
-        layout: layout of arrays, as for `channel_axis`.
-
-    Raises:
-        UsageError: ``count`` or ``side`` is too small, no image is readable, or the images have
-            not the channels of ``rgb``.
-        DataError: the images have different numbers of channels.
     """
-    preview = sample_preview(
-        paths, config=config, side=side, count=count, seed=seed, rgb=rgb, layout=layout
-    )
     figure = draw_preview(preview)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, format="png", dpi=_DPI)
-
-
-def show_demo_pairs(
-    out: Path, *, config: SPConfig, side: int, count: int = 8, seed: int = 0
-) -> None:
-    """`show_pairs` on images of the demo."""
-    images = DemoDataset(max(count, 1) * 2, seed=seed)
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder, f"{index}.png") for index in range(len(images))]
-        for index, path in enumerate(paths):
-            images.image(index).save(path)
-        show_pairs(paths, out, config=config, side=side, count=count, seed=seed)
-
-
-def show_recorded_step(file: Path, out: Path, rgb: Sequence[int] | None = None) -> None:
-    """Draw crops of a step that was left out of training, and the images that they were cut from.
-
-    Colours are stretched to the finite pixels of an image; pixels that are not finite are white.
-
-    Args:
-        file: file that ``SPSession(on_nonfinite="record")`` has written.
-        out: PNG file; its folder is made if it is missing.
-        rgb: as for `show_pairs`.
-
-    Raises:
-        UsageError: no such file, one without crops (source ``host_views``), or images that have
-            not the channels of ``rgb``.
-    """
-    try:
-        record, crops, _ = replay(file)
-    except ConfigError as error:
-        raise UsageError(f"replay: {error}") from None
-    if crops is None:
-        raise UsageError(f"replay: {str(file)!r} has no crops: source is {record['source']!r}")
-    sp = SpatialPrediction(1, record["config"])
-    pixels = crops.pixels.unflatten(0, crops.boxes.shape[:2])
-    images = record["images"]
-    if images is None:  # cropped in the data loader
-        images = torch.full((crops.boxes.shape[1], *pixels.shape[2:]), 0.8)
-    check_rgb(rgb, images.shape[1])
-    triple = list(default_triple(images.shape[1]) if rgb is None else rgb)
-    preview = PairPreview(
-        frames=(_stretch(images[:, triple]) * 255).to(torch.uint8),
-        boxes=crops.boxes[:2],
-        windows=None,
-        crops=_stretch(pixels[:2, :, triple]),
-        targets=sp.targets.encode(*crops.boxes[:2]),
-        config=sp.config,
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draw_preview(preview).savefig(out, format="png", dpi=_DPI)
-
-
-def _stretch(images: Tensor) -> Tensor:
-    """Images (..., C, H, W) with their finite pixels in [0, 1], and 1 elsewhere."""
-    images = images.float()
-    is_finite = images.isfinite()
-    low = images.where(is_finite, torch.inf).amin(dim=(-3, -2, -1), keepdim=True)
-    high = images.where(is_finite, -torch.inf).amax(dim=(-3, -2, -1), keepdim=True)
-    stretched = (images - low) / (high - low).clamp_min(1e-6)
-    return stretched.where(is_finite & stretched.isfinite(), 1.0)
 
 
 def sample_preview(
@@ -144,7 +59,19 @@ def sample_preview(
 ) -> PairPreview:
     """Sample one pair of crops in each image, by the code that training uses.
 
-    Arguments and errors are those of `show_pairs`.
+    Args:
+        paths: image files; unreadable ones are skipped and counted in the drawing.
+        config: settings of SP; open ones are resolved for views of ``side``.
+        side: side of the views in pixels, at least 16.
+        count: largest number of images.
+        seed: seed of the choice of images and of their pairs.
+        rgb: channels that are drawn as red, green and blue, from 0; None: as for `RGBDisplay`.
+        layout: layout of arrays, as for `channel_axis`.
+
+    Raises:
+        UsageError: ``count`` or ``side`` is too small, no image is readable, or the images have
+            not the channels of ``rgb``.
+        DataError: the images have different numbers of channels.
     """
     if count < 1:
         raise UsageError(f"count: got {count}, takes a whole number from 1 up")
@@ -172,6 +99,67 @@ def sample_preview(
         unreadable=unreadable,
         channels=_describe_channels(views, display),
     )
+
+
+def show_demo_pairs(
+    out: Path, *, config: SPConfig, side: int, count: int = 8, seed: int = 0
+) -> None:
+    """Draw `sample_preview` on images of the demo."""
+    images = DemoDataset(max(count, 1) * 2, seed=seed)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, f"{index}.png") for index in range(len(images))]
+        for index, path in enumerate(paths):
+            images.image(index).save(path)
+        preview = sample_preview(paths, config=config, side=side, count=count, seed=seed)
+    save_preview(preview, out)
+
+
+def show_recorded_step(file: Path, out: Path, rgb: Sequence[int] | None = None) -> None:
+    """Draw crops of a step that was left out of training, and the images that they were cut from.
+
+    Colours are stretched to the finite pixels of an image; pixels that are not finite are white.
+
+    Args:
+        file: file that ``SPSession(on_nonfinite="record")`` has written.
+        out: PNG file; its folder is made if it is missing.
+        rgb: as for `sample_preview`.
+
+    Raises:
+        UsageError: no such file, one without crops (source ``host_views``), or images that have
+            not the channels of ``rgb``.
+    """
+    try:
+        record, crops, _ = replay(file)
+    except ConfigError as error:
+        raise UsageError(f"replay: {error}") from None
+    if crops is None:
+        raise UsageError(f"replay: {str(file)!r} has no crops: source is {record['source']!r}")
+    sp = SpatialPrediction(1, record["config"])
+    pixels = crops.pixels.unflatten(0, crops.boxes.shape[:2])
+    images = record["images"]
+    if images is None:  # cropped in the data loader
+        images = torch.full((crops.boxes.shape[1], *pixels.shape[2:]), 0.8)
+    check_rgb(rgb, images.shape[1])
+    triple = list(default_triple(images.shape[1]) if rgb is None else rgb)
+    preview = PairPreview(
+        frames=(_stretch(images[:, triple]) * 255).to(torch.uint8),
+        boxes=crops.boxes[:2],
+        windows=None,
+        crops=_stretch(pixels[:2, :, triple]),
+        targets=sp.targets.encode(*crops.boxes[:2]),
+        config=sp.config,
+    )
+    save_preview(preview, out)
+
+
+def _stretch(images: Tensor) -> Tensor:
+    """Images (..., C, H, W) with their finite pixels in [0, 1], and 1 elsewhere."""
+    images = images.float()
+    is_finite = images.isfinite()
+    low = images.where(is_finite, torch.inf).amin(dim=(-3, -2, -1), keepdim=True)
+    high = images.where(is_finite, -torch.inf).amax(dim=(-3, -2, -1), keepdim=True)
+    stretched = (images - low) / (high - low).clamp_min(1e-6)
+    return stretched.where(is_finite & stretched.isfinite(), 1.0)
 
 
 def _describe_channels(views: Tensor, display: RGBDisplay) -> str:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from sp_bench.errors import UsageError
-from sp_bench.preview import read_views, sample_preview, show_pairs, show_recorded_step
+from sp_bench.preview import read_views, sample_preview, save_preview, show_recorded_step
 from sp_bench.report.pair_description import describe_pair
 from sp_bench.report.pair_preview import draw_preview, footnote
 
@@ -124,7 +124,7 @@ def test_figure_shows_boxes_crops_and_answer(image_paths: list[Path]) -> None:
 
 def test_png_is_written_to_a_new_folder(image_paths: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "new" / "pairs.anything"
-    show_pairs(image_paths, out, config=SPConfig(), side=32, count=5)
+    save_preview(sample_preview(image_paths, config=SPConfig(), side=32, count=5), out)
     with Image.open(out) as image:
         assert image.format == "PNG"
         assert 1000 < image.width < 1600 and 1000 < image.height < 1600

@@ -20,6 +20,7 @@ from sp_bench.cli_options import (
     TasksFromOption,
     TasksOption,
     TrustOption,
+    as_tuple,
     line_printer,
     sp_settings,
     task_selection,
@@ -113,8 +114,8 @@ def compare(
             side=side,
             limit=limit,
             channels=channels,
-            mean=tuple(mean) if mean else None,
-            std=tuple(std) if std else None,
+            mean=as_tuple(mean),
+            std=as_tuple(std),
         )
         pairs = CheckpointSettings(evaluation, parse_checkpoints(checkpoints))
         with stoppable():
@@ -138,9 +139,9 @@ def compare(
             sp=sp_settings(sp).asdict(),
             longer=longer,
             channels=channels,
-            mean=tuple(mean) if mean else None,
-            std=tuple(std) if std else None,
-            rgb=tuple(rgb) if rgb else None,
+            mean=as_tuple(mean),
+            std=as_tuple(std),
+            rgb=as_tuple(rgb),
         )
         unique_seeds = [check_seed(seed) for seed in dict.fromkeys(seeds or [0, 1, 2])]
         with stoppable():

@@ -18,6 +18,7 @@ from sp_bench.cli_options import (
     TasksFromOption,
     TasksOption,
     TrustOption,
+    as_tuple,
     line_printer,
     task_selection,
 )
@@ -75,8 +76,8 @@ def evaluate(
         limit=limit,
         seed=seed,
         channels=channels,
-        mean=tuple(mean) if mean else None,
-        std=tuple(std) if std else None,
+        mean=as_tuple(mean),
+        std=as_tuple(std),
     )
     console = Console()
     with stoppable():

@@ -28,7 +28,7 @@ def show(
     sp: SPOption = None,
 ) -> None:
     """Draw SP's crops and targets on your own images, before any training."""
-    from sp_bench.preview import show_demo_pairs, show_pairs, show_recorded_step
+    from sp_bench.preview import sample_preview, save_preview, show_demo_pairs, show_recorded_step
 
     options: dict[str, Any] = {
         "config": sp_settings(sp),
@@ -49,5 +49,6 @@ def show(
         from sp_bench.data.array_files import read_layout
 
         folder = Path(data).expanduser()
-        show_pairs(list_images(folder), out, rgb=rgb, layout=read_layout(folder), **options)
+        paths, layout = list_images(folder), read_layout(folder)
+        save_preview(sample_preview(paths, rgb=rgb, layout=layout, **options), out)
     Console().print(f"written: {out}", soft_wrap=True, highlight=False)

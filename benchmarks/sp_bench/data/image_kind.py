@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sp_bench.data.array_files import array_header, is_array_file
 from sp_bench.data.dataset import GREY, RGB, DataError, ImageKind
-from sp_plugin.crops.images import convert_image
+from sp_plugin.crops.images import convert_image, count_channels
 
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")  # Pillow's
 
@@ -73,7 +73,7 @@ def convert_channels(image: Any, channels: int) -> Any:
     """
     if not isinstance(image, Tensor) and channels in (GREY.channels, RGB.channels):
         return convert_image(image, channels)
-    count = len(image) if isinstance(image, Tensor) else len(image.getbands())
+    count = count_channels(image)
     if count != channels:
         raise DataError(f"an image of {count} channels, for a backbone of {channels}")
     return image
