@@ -29,7 +29,7 @@ augment = T.Compose([
 def nt_xent(a: torch.Tensor, b: torch.Tensor, temperature: float = 0.2) -> torch.Tensor:
     z = F.normalize(torch.cat([a, b]), dim=1)
     similarity = (z @ z.T / temperature).fill_diagonal_(float("-inf"))
-    return F.cross_entropy(similarity, torch.arange(len(z)).roll(len(a)))
+    return F.cross_entropy(similarity, torch.arange(len(z), device=z.device).roll(len(a)))
 
 
 def main(folder: str, weight: float = 0.5) -> None:

@@ -22,6 +22,7 @@ import torch
 import typer
 from code_blocks import PAGES, ROOT, Block, block, blocks, lightning_run, plain_loop
 from mm_tools import put_checkout
+from ranks import forget_accelerate
 from small_data import make_bands, make_imagenet, make_images
 from solo_checkout import put_solo
 
@@ -68,10 +69,8 @@ def wrapped_loop(package: str) -> Run:
         store = f"file://{folder / 'store'}"
         if package == "torch":
             torch.distributed.init_process_group("gloo", store, rank=0, world_size=1)
-        if package == "accelerate":  # which keeps its first settings for the whole process
-            from accelerate.state import AcceleratorState
-
-            AcceleratorState._reset_state(reset_partial_state=True)
+        if package == "accelerate":
+            forget_accelerate()
         try:
             exec(one.text, names)
         finally:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from ranks import forget_accelerate, free_port
 from small_data import make_images
 from torch import distributed, multiprocessing, nn
 
@@ -34,12 +34,6 @@ LOOPS: dict[str, tuple[str, dict[str, Any]]] = {
 PACKAGES = {"with_accelerate": "accelerate", "with_fabric": "lightning_fabric"}
 
 
-def free_port() -> str:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
-
-
 def small_backbone() -> nn.Module:
     """What resnet18 is replaced by: of its width, and small."""
     return nn.Sequential(
@@ -59,10 +53,7 @@ def train(rank: int, port: str, folder: Path, loop: str) -> None:
     name, options = LOOPS[loop]
     script = importlib.import_module(name)
     if name == "with_accelerate":
-        from accelerate.state import AcceleratorState, GradientState, PartialState
-
-        for state in (AcceleratorState, GradientState, PartialState):
-            state._shared_state.clear()  # of the process that was forked
+        forget_accelerate()
     simclr.augment.transforms[0].size = (SIDE, SIDE)
     simclr.BATCH, simclr.EPOCHS, simclr.resnet18 = BATCH, EPOCHS, small_backbone
     model, sp = script.main(str(folder / "images"), **options)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from ranks import free_port
 from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -16,12 +16,6 @@ from sp_plugin import SPSession
 from sp_plugin.head_sync import HeadSync
 
 STEPS = 4
-
-
-def free_port() -> str:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
 
 
 def train(rank: int, port: str, folder: Path, case: str) -> None:

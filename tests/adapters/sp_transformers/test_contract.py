@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ hf = pytest.importorskip(
 )
 
 from hf_models import BATCH, MODELS, SP, STEPS, Images, make, state_of  # noqa: E402
+from ranks import forget_accelerate, free_port  # noqa: E402
 
 from sp_plugin import SPSession  # noqa: E402
 
@@ -156,10 +156,7 @@ def check_clean(checkpoint: Path, name: str) -> None:
 
 
 def train_rank(rank: int, port: str, folder: Path, name: str, weight: float | None) -> None:
-    from accelerate.state import AcceleratorState, GradientState, PartialState
-
-    for state in (AcceleratorState, GradientState, PartialState):
-        state._shared_state.clear()  # of the process that was forked
+    forget_accelerate()
     os.environ.update(
         MASTER_ADDR="127.0.0.1", MASTER_PORT=port, RANK=str(rank), LOCAL_RANK=str(rank),
         WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", ACCELERATE_USE_CPU="true",
@@ -176,12 +173,6 @@ def train_rank(rank: int, port: str, folder: Path, name: str, weight: float | No
         state["head"] = trainer.sp.sp.state_dict()
     torch.save(state, folder / f"{name}-{weight}-{rank}.pt")
     distributed.destroy_process_group()
-
-
-def free_port() -> str:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
 
 
 def train_on_two_ranks(folder: Path, name: str, weight: float | None) -> list[dict[str, Any]]:
