@@ -11,6 +11,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from release_check import TYPED
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,15 +30,7 @@ FOLDERS = {
     "transformers": ("adapters/sp_transformers",),
     "solo": ("adapters/sp_solo", "adapters/hydra_plugins"),
 }
-OWN = {
-    "sp_plugin",
-    "sp_lightning",
-    "sp_lightly",
-    "sp_solo",
-    "sp_mmselfsup",
-    "sp_transformers",
-    "sp_bench",
-}
+OWN = TYPED | {"sp_bench"}
 # Found with the module that needs it; sp_plugin says so where it is not there.
 OPTIONAL = {"": {"torchvision"}}
 

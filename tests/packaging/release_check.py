@@ -18,6 +18,15 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+# Packages of the wheel whose types users can rely on.
+TYPED = {
+    "sp_plugin",
+    "sp_lightning",
+    "sp_lightly",
+    "sp_solo",
+    "sp_mmselfsup",
+    "sp_transformers",
+}
 # An extra: what its environment runs in an empty folder; "core" is the installation without any.
 SCRIPTS = {
     "core": r"""
@@ -95,14 +104,7 @@ def build(folder: Path) -> tuple[Path, Path]:
     for name in ("examples", "docs", "configs", "tests", "README.md", "CHANGELOG.md"):
         assert (source / name).exists(), f"sdist: lacks {name}"
     names = set(zipfile.ZipFile(wheel).namelist())
-    for package in (
-        "sp_plugin",
-        "sp_lightning",
-        "sp_lightly",
-        "sp_solo",
-        "sp_mmselfsup",
-        "sp_transformers",
-    ):
+    for package in TYPED:
         assert f"{package}/py.typed" in names, f"wheel: lacks {package}/py.typed"
     assert (
         "](docs/"

@@ -113,6 +113,6 @@ def test_fault_of_a_package_stays() -> None:
 
 
 def test_every_package_has_types() -> None:
-    for package in extras.OWN - {"sp_bench"}:
+    for package in extras.TYPED:
         (folder,) = [at / package for at in SOURCES if (at / package).is_dir()]
         assert (folder / "py.typed").exists(), package

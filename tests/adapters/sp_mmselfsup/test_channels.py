@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mm_configs import same, without_sp
 from mm_rng import seed
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
+from mmengine.registry import TRANSFORMS, DefaultScope
 from sp_mmselfsup import SPCrops
 from sp_mmselfsup.batch import crops_from_samples
+from torch import Tensor
 
 PACK = {"type": "PackSelfSupInputs", "meta_keys": ["img_path"]}
 IMAGE_SOURCE = {"weight": 1.0, "warmup_fraction": 0.0, "source": "image"}
@@ -25,6 +27,7 @@ def scope() -> Any:
         yield
 
 
+@TRANSFORMS.register_module()
 class LoadBands:
     """Bands (H, W, C) that follow from the file's name, each with a mean of its own."""
 
@@ -32,10 +35,22 @@ class LoadBands:
         self.channels, self.size = channels, size
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        rng = np.random.default_rng(len(results["img_path"]))
+        rng = np.random.default_rng(list(results["img_path"].encode()))
         noise = rng.uniform(-1, 1, (*self.size, self.channels))
         image = (noise + 40 * np.arange(1, self.channels + 1)).round()
         return {**results, "img": image.astype(np.uint8 if self.channels < 6 else np.uint16)}
+
+
+def take_bands(config: Config) -> None:
+    """Read 13 bands, crop and flip them alone, and give the backbone as many channels."""
+    view = [{"type": "RandomResizedCrop", "size": 32}, {"type": "RandomFlip", "prob": 0.5}]
+    config.train_dataloader.dataset.pipeline = [
+        {"type": "mmengine.LoadBands", "channels": 13},
+        {"type": "MultiView", "num_views": 2, "transforms": [view]},
+        PACK,
+    ]
+    config.model.data_preprocessor = {"mean": [280.0], "std": [150.0]}
+    config.model.backbone.in_channels = 13
 
 
 def preprocessor(**settings: Any) -> Any:
@@ -63,3 +78,14 @@ def test_crop_size_of_two_numbers() -> None:
     sp = Config({"sp": {**IMAGE_SOURCE, "crop_size": [8, 32]}}).sp
     packed = SPCrops([LoadBands(13), PACK], sp)({"img_path": "a"})
     assert packed["data_samples"].sp_crops.shape == (4, 13, 8, 32)
+
+
+def test_bands_train_as_rgb_does(train: Any) -> None:
+    def run(sp: dict[str, Any] | None = None) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = train("simclr", sp, take_bands).model.state_dict()
+        return state
+
+    baseline, off, on = run(), run({"weight": 0.0}), run({"weight": 1.0, "warmup_fraction": 0.0})
+    assert baseline["backbone.conv1.weight"].shape[1] == 13
+    assert same(without_sp(off), baseline) and not same(without_sp(on), baseline)
+    assert all(torch.isfinite(value).all() for value in on.values())
