@@ -29,6 +29,7 @@ from sp_plugin.validation import (
     number,
     optional,
     ordered_range,
+    positive,
     value_or_schedule,
 )
 
@@ -41,6 +42,7 @@ DEFAULT_VIEW_SIZE = 224  # px, where nothing else is known
 
 _SCALE = "least and largest area in (0, 1], such as [0.05, 0.32], or two of these, first to last"
 _IOU = "a number in [0, 1], or two, first to last, such as [1.0, 0.1]"
+_FRACTION = "a fraction of the batch's images in (0, 1]"
 _PIXELS = "a number of pixels from 4 up, two of these (height, width), or null"
 _NUM_PAIRS = f"{ALL!r} or a whole number from 1 up"
 
@@ -73,6 +75,7 @@ _CHECKS: dict[str, Check] = {
     "cooldown_fraction": number(0, 1, "a fraction of training in [0, 1]"),
     "source": choice(*SOURCES),
     "view": optional(_view),
+    "sample_fraction": positive(number(0, 1, _FRACTION), _FRACTION),
     "num_crops": integer(2, "a whole number from 2 to 8", high=8),
     "num_pairs": _num_pairs,
     "crop_size": optional(_crop_size),
@@ -152,7 +155,10 @@ class SPConfig:
         view: which tensor of the batch is that view: its place among the batch's views, from 0, or
             its name or path, such as ``image`` or ``images.0``; null: the largest, the first of
             equals.
-        num_crops: number of crops of each image, 2 to 8; each is encoded once.
+        sample_fraction: fraction of the batch's images that SP sees in each step, in (0, 1]; drawn
+            anew in each step, at least two images. With a relative weight the share of SP's
+            gradient stays the same.
+        num_crops: number of crops of each of these images, 2 to 8; each is encoded once.
         num_pairs: ``all`` pairs of these crops, or a number that is drawn in each step, the same
             ones for the whole batch.
         crop_size: size in pixels that crops are resized to, the side of a square or two numbers,
@@ -198,6 +204,7 @@ class SPConfig:
     cooldown_fraction: float = 0.0
     source: str = "view"
     view: int | str | None = None
+    sample_fraction: float = 1.0
     num_crops: int = 4
     num_pairs: int | str = ALL
     crop_size: int | tuple[int, int] | None = None

@@ -8,8 +8,8 @@ a dict of
 - ``step``, ``rank``, ``progress``: of the call of SP;
 - ``config``: SP's resolved settings (`SPConfig.asdict`), whose ``seed`` determines all draws;
 - ``source``: where the crops came from;
-- ``batch_size``: number of images in the batch, B;
-- ``indices``: (n,), the at most `MAX_IMAGES` images of the batch with the largest or undefined
+- ``batch_size``: number of images that SP saw, B; with ``sample_fraction`` a part of the batch;
+- ``indices``: (n,), the at most `MAX_IMAGES` of these images with the largest or undefined
   pixels;
 - ``images``: (n, C, H, W), these images as SP got them; with source ``image`` None;
 - ``boxes``: (k, n, 4), the locations of their crops;
@@ -125,14 +125,7 @@ def _crops_of(record: dict[str, Any], config: ResolvedConfig) -> Crops | None:
     is_equal = config.sharpness == "equal"
     args = (batch, config.build_sampler(), config.crop_size, generator, record["progress"])
     crops = sample_crops(*args, is_equal)
-    return _select(crops, indices)
-
-
-def _select(crops: Crops, indices: Tensor) -> Crops:
-    """The crops of some images."""
-    k, count = crops.boxes.shape[:2]
-    pixels = crops.pixels.reshape(k, count, *crops.pixels.shape[1:])[:, indices].flatten(0, 1)
-    return Crops(crops.boxes[:, indices], pixels)
+    return crops.of_images(indices)
 
 
 @dataclass
@@ -238,7 +231,7 @@ def _kept(given: Tensor | Crops | EncodedViews) -> dict[str, Any]:
         k, size = given.boxes.shape[:2]
         by_crop = given.pixels.reshape(k, size, -1)
         indices = _largest(by_crop.transpose(0, 1))
-        crops = _select(given, indices)
+        crops = given.of_images(indices)
         return _values(indices, size, boxes=crops.boxes, pixels=crops.pixels)
     indices = _largest(given)
     return _values(indices, len(given), images=given[indices])

@@ -224,7 +224,8 @@ class SPSession:
         out: SPOutput = self.sp(self.backbone, images, step=self.step, rank=rank, progress=progress)
         if self._recorder is not None:
             call = {"step": self.step, "rank": rank, "progress": progress}
-            self._recorder.note(out, images, self.sp.config, **call)
+            seen = self.sp.sample_images(images, self.step, rank)
+            self._recorder.note(out, seen, self.sp.config, **call)
         self.step += 1
         if self._input_check is not None:
             self._input_check.forget()  # SP's own calls

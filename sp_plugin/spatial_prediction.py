@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sp_plugin.batch_sample import sample_images
 from sp_plugin.config import DEFAULT_VIEW_SIZE, ResolvedConfig, SPConfig
 from sp_plugin.crops.sampler import sample_crops
 from sp_plugin.features.backbone_call import FeatureFn
@@ -42,7 +43,8 @@ from sp_plugin.validation import ConfigError, first_line
 
 __all__ = ["SpatialPrediction"]
 
-_PAIR_DRAWS = 1  # separates the draws of pairs from those of boxes
+# These separate the draws of pairs and of images from those of boxes.
+_PAIR_DRAWS, _IMAGE_DRAWS = 1, 2
 
 
 class SpatialPrediction(nn.Module):
@@ -239,6 +241,7 @@ class SpatialPrediction(nn.Module):
         key = (self.config.seed, rank, step)
         retain_graph = isinstance(images, EncodedViews)  # it is the host's own graph
 
+        images = self.sample_images(images, step, rank)
         if isinstance(images, Tensor):
             images = self.sample_crops(images, make_generator(*key), progress)
         if isinstance(images, Crops):
@@ -254,6 +257,19 @@ class SpatialPrediction(nn.Module):
         if is_measurement_step(step - 1):
             self.balance.finish_measurement()
         return out.scaled(weight * self.balance.loss_scale)
+
+    def sample_images(
+        self, images: Tensor | Crops | EncodedViews, step: int, rank: int = 0
+    ) -> Tensor | Crops | EncodedViews:
+        """The images of a batch that SP sees in a step, by ``sample_fraction``.
+
+        Args:
+            images: as for `forward`.
+            step: as for `forward`.
+            rank: as for `forward`.
+        """
+        keys = (self.config.seed, rank, step, _IMAGE_DRAWS)
+        return sample_images(images, self.config.sample_fraction, *keys)
 
     def sample_crops(
         self, images: Tensor, generator: torch.Generator, progress: float = 1.0

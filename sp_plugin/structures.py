@@ -42,6 +42,11 @@ class Crops(NamedTuple):
         boxes, crops = sample["boxes"], sample["crops"]
         return cls(boxes.transpose(0, 1), torch.cat(crops.unbind(1)))
 
+    def of_images(self, indices: Tensor) -> Crops:
+        """The crops of some images, by their indices (n,) in the batch."""
+        pixels = self.pixels.reshape(*self.boxes.shape[:2], *self.pixels.shape[1:])
+        return Crops(self.boxes[:, indices], pixels[:, indices].flatten(0, 1))
+
 
 class ViewBoxes(NamedTuple):
     """Locations of the V views of each of B images.
@@ -105,6 +110,11 @@ class EncodedViews(NamedTuple):
     features: Tensor
     boxes: Tensor
     flips: Tensor | None = None
+
+    def of_images(self, indices: Tensor) -> EncodedViews:
+        """The views of some images, by their indices (n,) in the batch."""
+        flips = None if self.flips is None else self.flips[:, indices]
+        return EncodedViews(self.features[:, indices], self.boxes[:, indices], flips)
 
 
 @dataclass

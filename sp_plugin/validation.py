@@ -102,6 +102,16 @@ def number(low: float, high: float, expected: str) -> Check:
     return check
 
 
+def positive(check_value: Check, expected: str) -> Check:
+    def check(key: str, value: Any) -> Any:
+        checked = check_value(key, value)
+        if checked > 0:
+            return checked
+        raise invalid_value(key, value, expected)
+
+    return check
+
+
 def integer(low: int, expected: str, high: float = float("inf")) -> Check:
     def check(key: str, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:

@@ -19,7 +19,7 @@ from sp_bench.results import write_json
 from sp_plugin.validation import did_you_mean
 
 METHOD_NAMES = ("simclr", "moco", "byol", "dino", "mae", "vicreg", "barlowtwins")
-PRETEXT_NAMES = ("sp", "augself", "relative_location")
+PRETEXT_NAMES = ("sp", "augself", "relative_location", "shuffled_targets")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 _MINIMA = {"epochs": 1, "side": 16, "batch_size": 2, "limit": 10, "workers": 1}
 

@@ -25,6 +25,7 @@ _WINDOW = "least and largest side in (0, 1], such as [0.5, 1.0], or null"
 _PIXELS = "a number of pixels from 4 up, two of these (height, width), or null"
 _PAIRS = "'all' or a whole number from 1 up"
 _VIEW = "the place of a view in the batch, its name or path, such as 'images.0', or null"
+_PART = "a fraction of the batch's images in (0, 1]"
 _FRACTION = "a fraction of training in [0, 1]"
 
 # Each setting: its default, other valid values, invalid values, and the end of the error message.
@@ -40,6 +41,7 @@ SETTINGS = {
         "one of view, image, host_views",
     ),
     "view": (None, [None, 0, 3, "image", "a.0"], [-1, 1.0, True, "", ["a"]], _VIEW),
+    "sample_fraction": (1.0, [0.125, 1], [0, -0.1, 1.1, math.nan, "1", None], _PART),
     "num_crops": (4, [2, 8], [1, 9, 4.0, "4", True, None], "a whole number from 2 to 8"),
     "num_pairs": ("all", [1], ["some", 0, 1.0, True, None, ["all"]], _PAIRS),
     "crop_size": (

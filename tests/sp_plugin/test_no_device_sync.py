@@ -121,7 +121,10 @@ def test_pair_loss_does_not_sync(pairs: Any, settings: dict[str, Any], flipped: 
 
 @pytest.mark.parametrize("relative_weight", [False, True])
 @pytest.mark.parametrize("source", ["view", "image"])
-def test_session_stays_on_the_device(source: str, relative_weight: bool, monkeypatch):
+@pytest.mark.parametrize("fraction", [1.0, 0.5])
+def test_session_stays_on_the_device(
+    source: str, relative_weight: bool, fraction: float, monkeypatch
+):
     """All of a session's steps on a fake GPU: a tensor that is left on the CPU is an error."""
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
     # Found once, with values that are read; and the GPU's generator, which is none here.
@@ -135,7 +138,12 @@ def test_session_stays_on_the_device(source: str, relative_weight: bool, monkeyp
         "gradients_of_loss",
         lambda _, backbone, *__: [(p, torch.zeros_like(p)) for p in backbone.parameters()],
     )
-    settings = {"source": source, "relative_weight": relative_weight, "hidden_dim": 8}
+    settings = {
+        "source": source,
+        "relative_weight": relative_weight,
+        "sample_fraction": fraction,
+        "hidden_dim": 8,
+    }
     losses = []
 
     def train(device: torch.device, steps: int) -> None:

@@ -31,6 +31,7 @@ SOURCES = ("view", "image", "host_views")
 SETTINGS = {"hidden_dim": 16, "warmup_fraction": 0.2}
 VIEW_SIZE, STEPS = 24, 6
 each_source = pytest.mark.parametrize("source", SOURCES)
+each_fraction = pytest.mark.parametrize("fraction", [1.0, 0.5])
 
 
 def make_backbone() -> nn.Module:
@@ -262,8 +263,10 @@ def test_given_settings_are_kept():
 
 
 @each_source
-def test_weight_0_equals_baseline(source: str):
-    baseline, with_sp = Run(source, use_sp=False), Run(source, weight=0.0)
+@each_fraction
+def test_weight_0_equals_baseline(source: str, fraction: float):
+    baseline = Run(source, use_sp=False)
+    with_sp = Run(source, weight=0.0, sample_fraction=fraction)
     rng_states = []
     for run in (baseline, with_sp):
         run.train(range(STEPS))
@@ -284,17 +287,18 @@ def test_weight_changes_the_backbone(source: str):
 
 @each_source
 @pytest.mark.parametrize("stop", [1, 3, 4])
-def test_resumed_run_equals_uninterrupted(source: str, stop: int):
-    expected = Run(source)
+@each_fraction
+def test_resumed_run_equals_uninterrupted(source: str, stop: int, fraction: float):
+    expected = Run(source, sample_fraction=fraction)
     expected.train(range(STEPS))
 
-    first = Run(source)
+    first = Run(source, sample_fraction=fraction)
     first.train(range(stop))
     file = io.BytesIO()
     torch.save(first.state(), file)
     file.seek(0)
     state = torch.load(file, weights_only=True)
-    resumed = Run(source)
+    resumed = Run(source, sample_fraction=fraction)
     resumed.backbone.load_state_dict(state["backbone"])
     resumed.optimizer.load_state_dict(state["optimizer"])
     resumed.session.load_state_dict(state["sp"])

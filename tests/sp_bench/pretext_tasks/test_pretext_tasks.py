@@ -127,3 +127,19 @@ def test_only_weight_0_equals_baseline(name: str, tmp_path: Path) -> None:
     assert end["zero"].keys() == end["baseline"].keys()
     assert all(torch.equal(end["zero"][key], end["baseline"][key]) for key in end["zero"])
     assert any(not torch.equal(end["one"][key], end["baseline"][key]) for key in end["one"])
+
+
+def test_shuffled_targets_teach_nothing() -> None:
+    """Features that hold each crop's box predict SP's targets, and not those of other images."""
+    learnt = {}
+    for name in ("sp", "shuffled_targets"):
+        peer: Any = PRETEXTS[name](4, SPConfig(weight=1, warmup_fraction=0, hidden_dim=64))
+
+        def pair_loss(step: int, peer: Any = peer) -> Any:
+            boxes = peer.sampler(64, torch.Generator().manual_seed(step))
+            return peer.pair_loss(boxes, boxes, step=step)
+
+        first, last = first_and_last_loss(peer, pair_loss)
+        learnt[name] = last / first
+    assert learnt["sp"] < 0.75
+    assert learnt["shuffled_targets"] > 0.9
