@@ -7,8 +7,9 @@ from pathlib import Path
 
 from sp_bench.errors import UsageError
 from sp_bench.report.comparison_table import goals_table, known_metrics
-from sp_bench.results import BASELINE, SP, MetricSpec
+from sp_bench.results import BASELINE, LONGER, SP, MetricSpec
 from sp_bench.results_page import tables
+from sp_bench.results_page.cost_figure import cost_figure
 from sp_bench.results_page.forests import forest_figure, save_figure
 from sp_bench.results_page.goals import goals
 from sp_bench.results_page.reading import headlines, measured_keys, with_sp
@@ -53,8 +54,10 @@ _TRIAL_METRICS = (
     "pair_equal_gain",
     "pair_dy_gain",
     "pair_scale_gain",
+    "jigsaw_2x2_perfect",
     "jigsaw_3x3_piece",
 )
+_COST_METRICS = ("jigsaw_2x2_perfect", "jigsaw_3x3_piece", "knn", "linear")
 _ARMS = {
     "longer": "The baseline with SP's extra compute spent on more epochs.",
     "augself": "AugSelf: predicts how the crops of the method's own two views differ.",
@@ -65,6 +68,7 @@ _TITLES = {
     "pair_interaction": "What two crops predict jointly",
     "cifar": "CIFAR-10",
     "tune": "Trials",
+    "tune-cost": "Trials of a part of each batch",
     "tune-first": "Earlier trials",
 }
 
@@ -83,19 +87,26 @@ def page(suites: Suites, folder: Path, has_pairs: bool = False) -> str:
         parts += [f"## {_TITLES.get(suite, suite)}\n", _circumstances(shown[suite])]
         if notes.exists():
             parts.append(notes.read_text())
-        parts += _trials(shown[suite]) if _is_trials(suite) else _results(suite, shown[suite])
+        parts += (
+            _trials(suite, shown[suite]) if _is_trials(suite) else _results(suite, shown[suite])
+        )
     if has_pairs:
         parts.append(_PAIRS)
     return "\n".join(part for part in parts if part)
 
 
 def write_figures(suites: Suites, folder: Path) -> list[Path]:
-    """Write the forest plot of each suite except trials, and return the files."""
+    """Write a figure per suite, and return the files: forest plots, and gain against cost."""
     paths = []
     for suite, methods in _shown(suites).items():
         if not _is_trials(suite):
-            paths.append(folder / f"{suite}.png")
-            save_figure(forest_figure(methods, headlines(methods)), paths[-1])
+            figure = forest_figure(methods, headlines(methods))
+        elif _has_longer(methods):
+            figure = cost_figure(methods, _measured(_COST_METRICS, methods))
+        else:
+            continue
+        paths.append(folder / f"{suite}.png")
+        save_figure(figure, paths[-1])
     return paths
 
 
@@ -120,6 +131,11 @@ def insert_table(readme: str, suites: Suites) -> str:
 
 def _is_trials(suite: str) -> bool:
     return suite.startswith("tune")
+
+
+def _has_longer(methods: Sequence[Evidence]) -> bool:
+    """Whether each method has the control at equal cost, without which cost means nothing."""
+    return all(LONGER in evidence.arms for evidence in methods)
 
 
 def _order(suite: str) -> tuple[bool, bool, str]:
@@ -156,10 +172,10 @@ def _results(suite: str, methods: Sequence[Evidence]) -> list[str]:
     return parts
 
 
-def _trials(methods: Sequence[Evidence]) -> list[str]:
-    """A table of trials per method, with their predictions."""
+def _trials(suite: str, methods: Sequence[Evidence]) -> list[str]:
+    """The figure of gain against cost, and a table of trials per method with their predictions."""
     metrics = _measured(_TRIAL_METRICS, methods)
-    parts = []
+    parts = [f"![]({suite}.png)\n"] if _has_longer(methods) else []
     for evidence in methods:
         title = f"### {tables.method_name(evidence)}: trial less baseline\n"
         parts += [title, tables.trials(evidence, metrics).to_markdown()]

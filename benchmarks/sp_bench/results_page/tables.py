@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -71,11 +72,16 @@ def side_by_side(
     return Table([Column("task", LEFT), *map(Column, names)], lines)
 
 
-def _cost(runs: Sequence[Run], baseline: str, arm: str) -> str:
-    """Operations of pre-training of an arm over those of another; empty if not counted."""
+def cost_ratio(runs: Sequence[Run], baseline: str, arm: str) -> float:
+    """Operations of pre-training of an arm over those of another; NaN if not counted."""
     flops = {run.arm: run.flops for run in runs}
     after, before = flops.get(arm), flops.get(baseline)
-    return f"{after / before:.2f}" if after and before else ""
+    return after / before if after and before else math.nan
+
+
+def _cost(runs: Sequence[Run], baseline: str, arm: str) -> str:
+    ratio = cost_ratio(runs, baseline, arm)
+    return "" if math.isnan(ratio) else f"{ratio:.2f}"
 
 
 def _cell(row: Row) -> Cell:
