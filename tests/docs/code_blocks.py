@@ -77,9 +77,17 @@ def lightning_run() -> dict[str, Any]:
     }
 
 
+def hugging_face_trainer() -> dict[str, Any]:
+    """A model, arguments and data for a Trainer of Hugging Face."""
+    import hf_trainer
+
+    return hf_trainer.names(Path("out"))
+
+
 def main(page: str, words: str) -> None:
-    names = plain_loop() if "SPSession" in words else lightning_run()
-    exec(block(page, words).text, names)
+    programs = {"SPSession": plain_loop, "SPTrainer": hugging_face_trainer}
+    program = next((made for name, made in programs.items() if name in words), lightning_run)
+    exec(block(page, words).text, program())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 import transformers as hf
-from torchvision.transforms import v2
 
 
 class Dataset:
@@ -45,5 +44,5 @@ def names(folder: Path) -> dict[str, Any]:
         "arguments": arguments,
         "images": [{"pixel_values": torch.rand(3, 32, 32)} for _ in range(8)],
         "dataset": Dataset(),
-        "augment": v2.RandomResizedCrop(32),
+        "augment": lambda image: image[:, :32, :32],
     }

@@ -69,6 +69,9 @@ for framework in mmselfsup mmpretrain; do
         model.algorithm.backbone.depth=18 model.algorithm.neck.in_channels=512
 done
 """,
+    "transformers": r"""
+python $SOURCE/tests/docs/code_blocks.py README.md "from sp_transformers import SPTrainer"
+""",
     "solo": r"""
 python -c 'import sp_solo; print(*sorted(sp_solo.configs().glob("*/*.yaml")), sep="\n")'
 """,

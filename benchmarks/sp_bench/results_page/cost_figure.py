@@ -1,4 +1,4 @@
-"""The figure of trials: what a setting gains against what it costs, beside more epochs."""
+"""The figure of trials: what a setting gains against what it costs, next to more epochs."""
 
 from __future__ import annotations
 
