@@ -53,6 +53,7 @@ class FrozenBackbone:
 
     Attributes:
         feature_dim: width D of the features.
+        on_encoded: function that gets the number of images of each forward pass when it is done.
 
     Raises:
         ConfigError: the backbone takes none of the sizes that were tried.
@@ -87,6 +88,7 @@ class FrozenBackbone:
         self.crop_size, self._layout = square_side(crop_spec.input_size), spec.layout
         self.pool, self.layer = pool, layer
         self.batch_size, self.workers, self.stats = batch_size, workers, stats
+        self.on_encoded: Callable[[int], None] = lambda _: None
         self._cache: WeakKeyDictionary[ImageDataset, dict[str, Any]] = WeakKeyDictionary()
 
     def images(self, images: ImageDataset) -> Tensor:
@@ -159,9 +161,12 @@ class FrozenBackbone:
         return self._run(images, lambda batch: extract_feature_map(self.backbone, batch, layer))
 
     def _run(self, images: Tensor, forward: Callable[[Tensor], Tensor]) -> Tensor:
+        made = []
         with unchanged(self.backbone, self.device):
-            batches = torch.split(images, self.batch_size)
-            features = torch.cat([forward(self._normalize(b)).float().cpu() for b in batches])
+            for batch in torch.split(images, self.batch_size):
+                made.append(forward(self._normalize(batch)).float().cpu())
+                self.on_encoded(len(batch))
+        features = torch.cat(made)
         if features.isfinite().all():
             return features
         raise UnmeasurableError(

@@ -14,6 +14,7 @@ from sp_bench.task_data import Sources
 from sp_bench.tasks import Task, TaskContext, run_task
 
 TASKS_FILE = "tasks.json"
+_LINE_EVERY = 60.0  # seconds between lines about a task that takes long
 
 
 def run_tasks(
@@ -34,7 +35,8 @@ def run_tasks(
         sources: images of the tasks.
         seed: seed of the pre-training.
         folder: folder of one backbone; its ``tasks.json`` stores the metrics.
-        log: function that gets a line when a task starts, and one with its seconds.
+        log: function that gets a line when a task starts, one each minute while it encodes images,
+            and one with its seconds.
 
     Returns:
         ``metrics`` by key, and the ``seconds`` that they took, by task.
@@ -46,6 +48,7 @@ def run_tasks(
             continue
         log(f"{task.name}: task {position} of {len(tasks)} runs")
         start = time.perf_counter()
+        backbone.on_encoded = untrained.on_encoded = _Encoded(task.name, log)
         context = TaskContext(backbone, untrained, sources.of(task), seed)
         metrics = run_task(task, context)
         seconds = round(time.perf_counter() - start, 1)
@@ -53,6 +56,23 @@ def run_tasks(
         write_json(path, stored)
         log(f"{task.name}: {seconds:.0f} s")
     return {task.name: stored[task.name] for task in tasks}
+
+
+class _Encoded:
+    """Counts the images that a task has encoded, and logs their number each minute."""
+
+    def __init__(self, task: str, log: Callable[[str], None]) -> None:
+        self._task, self._log = task, log
+        self._images = 0
+        self._start = self._last_line = time.monotonic()
+
+    def __call__(self, images: int) -> None:
+        self._images += images
+        now = time.monotonic()
+        if now - self._last_line >= _LINE_EVERY:
+            self._last_line = now
+            seconds = now - self._start
+            self._log(f"{self._task}: {self._images:,} images encoded in {seconds:.0f} s")
 
 
 def merge_metrics(by_task: dict[str, dict[str, Any]]) -> dict[str, float]:

@@ -112,6 +112,14 @@ def test_evaluation_resumes_and_is_cached(tmp_path, sources, monkeypatch):
         run(tmp_path / "a", sources)
 
 
+def test_long_task_tells_images_encoded(tmp_path, sources, monkeypatch):
+    monkeypatch.setattr(task_runner, "_LINE_EVERY", 0.0)
+    lines: list[str] = []
+    run_evaluation(settings(), tmp_path / "a", lines.append, sources)
+    counts = [int(line.split()[1]) for line in lines if "images encoded in" in line]
+    assert counts == [54, 54 + 18]  # training and test images, of which no batch has all
+
+
 def test_global_rng_is_unchanged(tmp_path, sources):
     before = torch.get_rng_state()
     run(tmp_path / "a", sources)
