@@ -27,7 +27,7 @@ class SyntheticImages(VisionDataset):
 
     def __getitem__(self, index):
         coarse = np.random.default_rng(index).integers(0, 255, (8, 8, 3), np.uint8)
-        side = 32 if type(self) is SyntheticCifar else 160
+        side = 32 if isinstance(self, SyntheticCifar) else 160
         image = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
         return self.transforms(image, index) if self.transforms else (image, index)
 
