@@ -6,13 +6,13 @@
 # make solo-matrix SOLO_LEARN=/path/to/solo-learn   the table of every method of solo-learn
 # make speed   what SP costs, with every table, on a quiet machine; docs/speed.md is made of it
 # make framework-matrix   frameworks in environments of their own (.venvs), and one table of them
-# make stable-pretraining torchgeo lightly-train onedl-mmpretrain   one of these alone
+# make stable-pretraining torchgeo lightly-train onedl-mmpretrain transformers   one of these alone
 # make mm-matrix   the table of every algorithm of MMSelfSup and MMPretrain, 3/4 of an hour on a core
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo speed test test-all release-check solo-matrix mm-matrix lightly-examples lightning-features framework-matrix stable-pretraining torchgeo lightly-train onedl-mmpretrain format clean
+.PHONY: demo speed test test-all release-check solo-matrix mm-matrix lightly-examples lightning-features framework-matrix stable-pretraining torchgeo lightly-train onedl-mmpretrain transformers format clean
 
 export SOLO_LEARN LIGHTLY
 
@@ -51,7 +51,7 @@ mm-matrix: $(VENV)/installed
 framework-matrix:
 	$(PYTHON) tests/frameworks/matrix.py --out runs/framework-matrix.md
 
-stable-pretraining torchgeo lightly-train onedl-mmpretrain:
+stable-pretraining torchgeo lightly-train onedl-mmpretrain transformers:
 	$(PYTHON) tests/frameworks/matrix.py --out runs/$@.md $@
 
 format: $(VENV)/installed

@@ -51,6 +51,11 @@ FRAMEWORKS = (
         ("onedl-mmpretrain>=1.3.6", "onedl-mmengine>=0.10.8", "mmcv-lite==2.0.1", "setuptools<81"),
         ("tests/frameworks/test_onedl_mmpretrain.py",),
     ),
+    Framework(
+        "transformers",
+        ("transformers>=5", "accelerate>=1.1", "torchvision>=0.20"),
+        ("tests/adapters/sp_transformers",),
+    ),
 )
 
 

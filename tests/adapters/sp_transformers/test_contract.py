@@ -14,6 +14,7 @@ hf = pytest.importorskip(
     "transformers", reason="needs transformers (pip install sp-plugin[transformers])"
 )
 
+from framework_table import COLUMNS, HEADS, MATRIX  # noqa: E402
 from hf_models import BATCH, MODELS, SP, STEPS, Images, make, state_of  # noqa: E402
 from ranks import forget_accelerate, free_port  # noqa: E402
 
@@ -43,6 +44,12 @@ def losses(trainer: Any) -> list[float]:
     return [line["loss"] for line in trainer.state.log_history if "loss" in line]
 
 
+def start_row(table: Any, name: str, way: str, *columns: str) -> None:
+    """Start the row of a model in the table of frameworks, for these columns of it."""
+    values = ("transformers", hf.__version__, f"Trainer, {name}, {way}")
+    table(MATRIX, HEADS, values, COLUMNS, columns)
+
+
 def run(folder: Path, name: str, sp: dict[str, Any] | None, **arguments: Any) -> Any:
     trainer = make(folder, MODELS[name](), sp, **arguments)
     trainer.train()
@@ -50,7 +57,8 @@ def run(folder: Path, name: str, sp: dict[str, Any] | None, **arguments: Any) ->
 
 
 @pytest.mark.parametrize(("name", "way"), RUNS)
-def test_weight_0_equals_the_baseline(name: str, way: str, tmp_path: Path):
+def test_weight_0_equals_the_baseline(name: str, way: str, table: Any, tmp_path: Path):
+    start_row(table, name, way, "weight 0 equal")
     baseline = run(tmp_path, name, None, **WAYS[way])
     after = torch.get_rng_state()
     with_sp = run(tmp_path, name, {"weight": 0.0}, **WAYS[way])
@@ -60,7 +68,8 @@ def test_weight_0_equals_the_baseline(name: str, way: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize(("name", "way"), RUNS)
-def test_sp_trains(name: str, way: str, tmp_path: Path):
+def test_sp_trains(name: str, way: str, table: Any, tmp_path: Path):
+    start_row(table, name, way, "trains")
     baseline = run(tmp_path, name, None, **WAYS[way])
     trainer = run(tmp_path, name, {"weight": 1.0, "relative_weight": True}, **WAYS[way])
     fresh = make(tmp_path, MODELS[name](), {"weight": 1.0})
@@ -122,7 +131,8 @@ def test_accumulation_equals_a_loop(name: str, is_scaled: bool, tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["mae", pytest.param("dinov2", marks=SLOW)])
-def test_resume_equals_uninterrupted(name: str, tmp_path: Path):
+def test_resume_equals_uninterrupted(name: str, table: Any, tmp_path: Path):
+    start_row(table, name, "plain", "resume equal", "checkpoint clean")
     sp = {"weight": 1.0, "relative_weight": True}
     saving = {"save_strategy": "steps", "save_steps": 2}
     whole = run(tmp_path / "whole", name, sp, **saving)
