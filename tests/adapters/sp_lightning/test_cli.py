@@ -17,7 +17,8 @@ from sp_plugin import SPConfig
 
 # As written in YAML; null is every setting's default where it takes it.
 SETTINGS: dict[str, Any] = {
-    "weight": 0.25, "relative_weight": False, "num_crops": 3, "num_pairs": 2, "crop_size": 16,
+    "weight": 0.25, "relative_weight": False, "num_crops": 3, "num_pairs": 2, "crop_size": [12, 16],
+    "sample_fraction": 0.5,
     "crop_scale": [[0.05, 0.1], [0.1, 0.32]], "max_iou": [1.0, 0.1], "crop_ratio": [0.8, 1.25],
     "window": [0.5, 1.0], "layer": None, "seed": 3,
 }  # fmt: skip
@@ -83,10 +84,11 @@ def test_command_line(kit: Any, capsys: Any) -> None:
         run_cli(
             kit, "--trainer.callbacks+=sp_lightning.SPCallback", "--trainer.callbacks.weight=0.25",
             "--trainer.callbacks.num_pairs=2", "--trainer.callbacks.backbone=backbone",
-            "--trainer.callbacks.max_iou=[1.0,0.1]",
+            "--trainer.callbacks.max_iou=[1.0,0.1]", "--trainer.callbacks.crop_size=[12,16]",
         )
     )  # fmt: skip
-    assert callback.config == SPConfig(weight=0.25, num_pairs=2, max_iou=(1.0, 0.1))
+    expected = SPConfig(weight=0.25, num_pairs=2, max_iou=(1.0, 0.1), crop_size=(12, 16))
+    assert callback.config == expected
     with pytest.raises(SystemExit):
         run_cli(kit, "--trainer.callbacks.help=sp_lightning.SPCallback")
     captured = capsys.readouterr()
