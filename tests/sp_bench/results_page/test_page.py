@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from sp_bench.errors import UsageError
 from sp_bench.report.comparison_table import known_metrics
 from sp_bench.results import Run
+from sp_bench.results_page.cost_figure import cost_figure
 from sp_bench.results_page.goals import goals
 from sp_bench.results_page.page import BEGIN, END, insert_table, page, write_figures
 from sp_bench.results_page.reading import headlines, measured_keys, read_suites
@@ -170,6 +172,29 @@ def test_trial_shows_pretext_task_and_cost(folder: Path) -> None:
     assert "| augself instead of SP, weight 5 of the host's gradient, max_iou" in peer
     assert peer.endswith("| 1.00 |")
     assert more.startswith("| more | 5 epochs |") and more.endswith("| 1.67 |")
+
+
+def test_gain_is_drawn_against_cost(folder: Path) -> None:
+    trials = make_evidence("tune", "simclr", 0.01, ("half", "longer"))
+    cost = {"baseline": 2e12, "half": 2.5e12, "longer": 3e12, "sp": 4e12}
+    for run in trials.runs:
+        run.flops = cost[run.arm]
+    trials.save(folder / "tune" / "simclr.json")
+    suites = read_suites(folder)
+    figure = cost_figure(suites["tune"], [known_metrics()["knn"]])
+    points = sorted(tuple(dots.get_offsets()[0]) for dots in figure.axes[0].collections)
+    expected = [(1.25, 1.0), (1.5, 1.0), (2.0, 1.0)]  # cost, points above the baseline
+    torch.testing.assert_close(torch.tensor(points), torch.tensor(expected, dtype=torch.float64))
+    (line,) = (line for line in figure.axes[0].lines if line.get_linestyle() == "--")
+    assert (line.get_xy1(), line.get_slope()) == ((1, 0), pytest.approx(2.0))
+    assert folder / "tune.png" in write_figures(suites, folder)
+    assert "![](tune.png)" in page(suites, folder)
+
+
+def test_trials_without_longer_have_no_figure(folder: Path) -> None:
+    suites = read_suites(folder)
+    assert folder / "tune.png" not in write_figures(suites, folder)
+    assert "![](tune.png)" not in page(suites, folder)
 
 
 def test_readme_table_is_replaced(folder: Path) -> None:
