@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from image_datasets import Images
 from sp_lightning import SPCallback
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader, Dataset
+from torch.utils.data import ConcatDataset, DataLoader
 from torchvision import transforms as T
 
 from sp_plugin import ConfigError, SpatialPrediction
@@ -45,19 +46,7 @@ class HostTransform:
         return [part(image) for part in self.parts]
 
 
-class RandomImages(Dataset[Any]):
-    def __init__(self, transform: Any) -> None:
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return 16
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        generator = torch.Generator().manual_seed(index)
-        return self.transform(torch.rand(3, 48, 64, generator=generator)), index
-
-
-class SeededImages(RandomImages):
+class SeededImages(Images):
     """Views that do not depend on where a run was cut."""
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
@@ -71,7 +60,7 @@ def fit_module(
     ckpt_path: Any = None, **options: Any,
 ) -> tuple[dict[str, Tensor], Any]:  # fmt: skip
     module = kit.new(host) if isinstance(host, str) else host
-    data = data or RandomImages(HostTransform(HOSTS.get(host, (32, 32))))
+    data = data or Images(HostTransform(HOSTS.get(host, (32, 32))))
     draws = torch.Generator().manual_seed(0)  # not the host's own
     loader = DataLoader(data, 8, shuffle=shuffle, num_workers=workers, generator=draws)
     kit.trainer(*callbacks, **options).fit(module, loader, ckpt_path=ckpt_path)
@@ -84,7 +73,7 @@ def count_encoded_rows(kit: Any, host: str, *callbacks: Any) -> int:
     module.on_train_start = lambda: module.backbone.register_forward_hook(
         lambda net, given, _: seen.append(len(given[0]) if net.training else 0)
     )
-    loader = DataLoader(RandomImages(HostTransform(HOSTS[host])), batch_size=8)
+    loader = DataLoader(Images(HostTransform(HOSTS[host])), batch_size=8)
     kit.trainer(*callbacks).fit(module, loader)
     return sum(seen)
 
@@ -123,7 +112,7 @@ def test_only_the_gradient_differs(kit: Any, workers: int) -> None:
     def run(*callbacks: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
         module, seen = kit.new("multi_crop"), []
         module.on_train_batch_start = lambda batch, _: seen.extend(batch[0])
-        data = RandomImages(HostTransform(HOSTS["multi_crop"]))
+        data = Images(HostTransform(HOSTS["multi_crop"]))
         once = {"max_epochs": 1, "limit_train_batches": 1}
         fit_module(kit, module, *callbacks, data=data, workers=workers, **once)
         return [*seen, torch.get_rng_state()], dict(module.named_buffers())
@@ -140,7 +129,7 @@ def test_metrics_use_the_smallest_views(kit: Any) -> None:
             self.figures = dict(trainer.callback_metrics)
 
     log, callback = Log(), SPCallback(source="host_views", weight=1, warmup_fraction=0)
-    data = RandomImages(HostTransform(HOSTS["multi_crop"]))
+    data = Images(HostTransform(HOSTS["multi_crop"]))
     fit_module(kit, "multi_crop", callback, log, data=data)
     assert log.figures["train_sp_skipped_fraction"] == 0 and log.figures["train_sp_loss"] > 0
     # The measure of targets is that of the two small views, drawn from the transform itself.
@@ -153,7 +142,7 @@ def test_metrics_use_the_smallest_views(kit: Any) -> None:
 
 
 def test_fit_removes_wrappers_and_hooks(kit: Any) -> None:
-    data = RandomImages(host := HostTransform((32, 32)))
+    data = Images(host := HostTransform((32, 32)))
     before = pickle.dumps(host)
     _, module = fit_module(kit, "two_views", SPCallback(source="host_views"), data=data)
     assert data.transform is host and pickle.dumps(host) == before
@@ -171,7 +160,7 @@ def test_fit_removes_wrappers_and_hooks(kit: Any) -> None:
 def test_shared_transform_is_restored(kit: Any) -> None:
     host = HostTransform((32, 32))
     before = pickle.dumps(host)
-    parts = [RandomImages(host), RandomImages(host)]
+    parts = [Images(host), Images(host)]
     fit_module(
         kit, "two_views", SPCallback(source="host_views", weight=1), data=ConcatDataset(parts)
     )
@@ -238,9 +227,9 @@ def test_unsupported_setups_are_refused(kit: Any) -> None:
             "source: got 'host_views', but the backbone is called, with gradients, on"
         )
         assert line.endswith("take 'view' or 'image' with this method")
-    data = RandomImages(ViewBoxTransform(HostTransform((32, 32))))
+    data = Images(ViewBoxTransform(HostTransform((32, 32))))
     assert "set source='host_views'" in refused("two_views", data, source="view")
-    data = RandomImages(SPTransform(HostTransform((32, 32))))
+    data = Images(SPTransform(HostTransform((32, 32))))
     assert "set source='image'" in refused("two_views", data, source="view")
     with pytest.raises(ConfigError, match="the batch brings no locations of its views: wrap"):
         kit.fit(kit.new("two_views"), SPCallback(source="host_views"))
@@ -250,6 +239,6 @@ def test_unsupported_setups_are_refused(kit: Any) -> None:
         SPCallback(source="host_views", feature_fn=lambda net, crops: net(crops))
     still = HostTransform(())
     still.parts = [T.Compose([T.Resize(32), T.CenterCrop(32)])] * 2
-    assert "all views show the same part" in refused("two_views", RandomImages(still))
+    assert "all views show the same part" in refused("two_views", Images(still))
     twice = T.Compose([make_view_transform(32), lambda image: [image, image.clone()]])
-    assert "makes views that SP does not see" in refused("two_views", RandomImages(twice))
+    assert "makes views that SP does not see" in refused("two_views", Images(twice))

@@ -6,37 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from image_datasets import Images, TwoCrops
 from sp_lightning import SPCallback
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
-from torchvision import transforms as T
+from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import VisionDataset
 
 from sp_plugin import ConfigError
 from sp_plugin.batch import split_batch
 from sp_plugin.crops.transform import SPTransform
-
-
-class TwoViewTransform:
-    """A host's transform, with randomness of its own."""
-
-    def __init__(self) -> None:
-        self.one = T.Compose([T.RandomResizedCrop(32, antialias=True), T.RandomHorizontalFlip()])
-
-    def __call__(self, image: Tensor) -> list[Tensor]:
-        return [self.one(image), self.one(image)]
-
-
-class RandomImages(Dataset[Any]):
-    def __init__(self, transform: Any) -> None:
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return 16
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        generator = torch.Generator().manual_seed(index)
-        return self.transform(torch.rand(3, 48, 64, generator=generator)), index
 
 
 def fit_module(
@@ -47,7 +24,7 @@ def fit_module(
     seen: list[Any] = []
     module.on_train_batch_start = lambda batch, _: seen.append(batch)
     loader = DataLoader(
-        data or RandomImages(TwoViewTransform()), batch_size=8, shuffle=True, num_workers=workers
+        data or Images(TwoCrops(flip=True)), batch_size=8, shuffle=True, num_workers=workers
     )
     trainer = kit.trainer(*callbacks)
     if through == "module":
@@ -76,7 +53,7 @@ def test_weight_0_keeps_views_and_weights(kit: Any, workers: int) -> None:
     (("fit", {}), ("fit", {"num_crops": 4, "num_pairs": 3}), ("module", {}), ("datamodule", {})),
 )
 def test_sp_trains_and_restores_transform(kit: Any, through: str, more: dict[str, Any]) -> None:
-    data = RandomImages(host := TwoViewTransform())
+    data = Images(host := TwoCrops(flip=True))
     callback = SPCallback(source="image", weight=1, warmup_fraction=0, **more)
     state, seen = fit_module(kit, callback, data=data, through=through)
     assert not kit.same(fit_module(kit, through=through)[0], state)
@@ -88,7 +65,7 @@ def test_sp_trains_and_restores_transform(kit: Any, through: str, more: dict[str
 def test_host_batch_hook_sees_own_batch(kit: Any) -> None:
     """As VICRegL's example does; it must find its own batch, not what SP has added."""
     module = kit.new("nested")
-    loader = DataLoader(RandomImages(TwoViewTransform()), batch_size=8)
+    loader = DataLoader(Images(TwoCrops(flip=True)), batch_size=8)
     kit.trainer(callback := SPCallback(source="image", weight=1)).fit(module, loader)
     assert callback.step == 4
 
@@ -99,7 +76,7 @@ def test_same_seed_gives_same_run(kit: Any) -> None:
 
 
 def test_subset_transform_is_wrapped(kit: Any) -> None:
-    data = RandomImages(TwoViewTransform())
+    data = Images(TwoCrops(flip=True))
     fit_module(kit, SPCallback(source="image"), data=Subset(data, range(16)))
 
 
@@ -107,13 +84,14 @@ def test_vision_dataset_copy_is_wrapped(kit: Any) -> None:
     """VOC, COCO and their kin call ``transforms``, made from ``transform`` at the start."""
 
     class Voc(VisionDataset):
-        __len__ = RandomImages.__len__
+        def __len__(self) -> int:
+            return 16
 
         def __getitem__(self, index: int) -> tuple[Any, int]:
             generator = torch.Generator().manual_seed(index)
             return self.transforms(torch.rand(3, 48, 64, generator=generator), index)
 
-    data = Voc("", transform=(host := TwoViewTransform()))
+    data = Voc("", transform=(host := TwoCrops(flip=True)))
     callback = SPCallback(source="image")
     fit_module(kit, callback, data=data)
     assert callback.step == 4
@@ -121,14 +99,14 @@ def test_vision_dataset_copy_is_wrapped(kit: Any) -> None:
 
 
 def test_existing_wrapper_gets_settings(kit: Any) -> None:
-    wrapped = SPTransform(TwoViewTransform())
-    fit_module(kit, SPCallback(source="image", crop_size=20), data=RandomImages(wrapped))
+    wrapped = SPTransform(TwoCrops(flip=True))
+    fit_module(kit, SPCallback(source="image", crop_size=20), data=Images(wrapped))
     assert wrapped.crops.config.crop_size == 20
 
 
 def test_source_mismatch_is_refused(kit: Any) -> None:
     with pytest.raises(ConfigError, match="set source='image'"):
-        fit_module(kit, SPCallback(), data=RandomImages(SPTransform(TwoViewTransform())))
+        fit_module(kit, SPCallback(), data=Images(SPTransform(TwoCrops(flip=True))))
     with pytest.raises(ConfigError, match="the batch brings no crops"):
         kit.fit(kit.new("two_views"), SPCallback(source="image"))
 

@@ -10,32 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from image_datasets import Images, TwoCrops
 from sp_lightning import SPCallback
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, default_collate, random_split
-from torchvision import transforms as T
+from torch.utils.data import DataLoader, default_collate, random_split
 
 PACKAGES = ("pytorch_lightning", "lightning.pytorch")
-
-
-class TwoCrops:
-    def __init__(self) -> None:
-        self.crop = T.RandomResizedCrop(32, antialias=True)
-
-    def __call__(self, image: Tensor) -> list[Tensor]:
-        return [self.crop(image), self.crop(image)]
-
-
-class Images(Dataset[Any]):
-    def __init__(self) -> None:
-        self.transform = TwoCrops()
-
-    def __len__(self) -> int:
-        return 16
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        generator = torch.Generator().manual_seed(index)
-        return self.transform(torch.rand(3, 40, 40, generator=generator)), index
 
 
 def host_class(package: str) -> Any:

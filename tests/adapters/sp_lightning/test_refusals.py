@@ -8,34 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from image_datasets import Images
 from sp_lightning import SPCallback
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torchvision import transforms as T
 
 from sp_plugin import ConfigError
-
-
-class TwoCrops:
-    def __init__(self) -> None:
-        self.crop = T.Compose([T.RandomResizedCrop(32, antialias=True)])
-
-    def __call__(self, image: Tensor) -> list[Tensor]:
-        return [self.crop(image), self.crop(image)]
-
-
-class Images(Dataset[Any]):
-    def __init__(self, transform: Any = None) -> None:
-        self.transform = transform or TwoCrops()
-
-    def __len__(self) -> int:
-        return 8
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        if index == len(self):
-            raise IndexError
-        generator = torch.Generator().manual_seed(index)
-        return self.transform(torch.rand(3, 40, 40, generator=generator)), index
 
 
 def raises(*_: Any, **__: Any) -> Any:

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from image_datasets import Images, TwoCrops
 from sp_lightning import SPCallback
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms as T
+from torch.utils.data import DataLoader
 
 from sp_plugin import SPTransform
 
@@ -32,26 +31,6 @@ class OneStep:
         loss = self.training_step(batch, batch_idx)
         self.log(name, loss)
         return loss
-
-
-class TwoCrops:
-    def __init__(self) -> None:
-        self.crop = T.RandomResizedCrop(32, antialias=True)
-
-    def __call__(self, image: Tensor) -> list[Tensor]:
-        return [self.crop(image), self.crop(image)]
-
-
-class Images(Dataset[Any]):
-    def __init__(self, transform: Any) -> None:
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return 16
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        generator = torch.Generator().manual_seed(index)
-        return self.transform(torch.rand(3, 40, 40, generator=generator)), index
 
 
 def new_host(kit: Any) -> Any:
