@@ -68,7 +68,7 @@ def test_task(name: str, table: Any, tmp_path: Path) -> None:
     cell = table(MATRIX, HEADS, ("torchgeo", torchgeo.__version__, name), COLUMNS)
     callback = check_contract(host(name), cell, tmp_path)
     student = STUDENTS.get(name, "backbone")
-    assert callback._backbone_name == student
+    assert callback.backbone_name == student
     width = host(name).new().get_submodule(student).num_features
     assert callback.sp is not None and callback.sp.feature_dim == width
 
