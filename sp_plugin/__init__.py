@@ -14,6 +14,7 @@ from sp_plugin.objective.loss import SPLoss
 from sp_plugin.objective.targets import TARGET_ENCODINGS, TargetEncoder, TargetEncoding
 from sp_plugin.session import SPSession
 from sp_plugin.spatial_prediction import SpatialPrediction
+from sp_plugin.spatial_probe import SpatialProbe
 from sp_plugin.structures import Crops, EncodedViews, SPOutput, ViewBoxes
 from sp_plugin.validation import ConfigError
 from sp_plugin.views.transform import ViewBoxTransform
@@ -38,6 +39,7 @@ __all__ = [
     "SPSession",
     "SPTransform",
     "SpatialPrediction",
+    "SpatialProbe",
     "TargetEncoder",
     "TargetEncoding",
     "ViewBoxTransform",

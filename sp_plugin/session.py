@@ -21,8 +21,9 @@ from sp_plugin.nonfinite_steps import NonfiniteRecorder
 from sp_plugin.progress_check import ProgressCheck
 from sp_plugin.sizes import box_ratio, height_and_width, size_text, to_size
 from sp_plugin.spatial_prediction import SpatialPrediction
+from sp_plugin.spatial_probe import SpatialProbe
 from sp_plugin.structures import RGB_CHANNELS, Crops, EncodedViews, SPOutput, ViewBoxes
-from sp_plugin.validation import ConfigError, choice
+from sp_plugin.validation import ConfigError, boolean, choice
 from sp_plugin.view_search import find_view, find_views, named_views
 from sp_plugin.views.capture import FeatureCapture
 
@@ -54,12 +55,14 @@ class SPSession:
             ``skip``: it is counted in ``skipped_fraction``; ``record``: also kept in a file, see
             `sp_plugin.nonfinite_steps`.
         record_folder: folder of these files.
+        probe: whether a `SpatialProbe` runs along, on crops and features by the same settings.
         **settings: settings by name, over those of ``config``.
 
     Attributes:
         sp: the module with SP's parameters, on the backbone's device.
         backbone: student of the host; may be replaced by a wrapped one.
         step: number of steps so far.
+        probe: the `SpatialProbe`; None without.
 
     Raises:
         ConfigError: a bad setting, or a backbone that takes no crop size that was tried.
@@ -89,6 +92,7 @@ class SPSession:
         sync_head: bool = True,
         on_nonfinite: str = "skip",
         record_folder: str | Path = "sp_nonfinite",
+        probe: bool = False,
         **settings: Any,
     ) -> None:
         self.config = sp.user_config if sp else SPConfig.from_dict(config, **settings)
@@ -115,6 +119,9 @@ class SPSession:
         self._progress_check = ProgressCheck(sp)
         records = choice("skip", "record")("on_nonfinite", on_nonfinite) == "record"
         self._recorder = NonfiniteRecorder(record_folder) if records else None
+        self.probe: SpatialProbe | None = None
+        if boolean("probe", probe):
+            self.probe = SpatialProbe(backbone, self.config, feature_fn=sp.feature_fn)
         self.install()
 
     split = staticmethod(split_batch)
@@ -125,12 +132,16 @@ class SPSession:
 
     def state_dict(self) -> dict[str, Any]:
         """State to resume from: the module's, and the number of steps."""
-        return {"step": self.step, "config": self.config.asdict(), "sp": self.sp.state_dict()}
+        probe = {"probe": self.probe.state_dict()} if self.probe else {}
+        state = {"step": self.step, "config": self.config.asdict(), "sp": self.sp.state_dict()}
+        return {**state, **probe}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume from what `state_dict` returned."""
         self.sp.load_state_dict(state["sp"])
         self.step = state["step"]
+        if self.probe and "probe" in state:
+            self.probe.load_state_dict(state["probe"])
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy belongs to no backbone: set it before the next call.
@@ -187,6 +198,7 @@ class SPSession:
         progress: float | None = None,
         step: int | None = None,
         rank: int | None = None,
+        probe_metrics: bool = False,
     ) -> SPOutput:
         """SP's output for one training step.
 
@@ -197,6 +209,8 @@ class SPSession:
                 constant weight.
             step: number of the step, which determines all draws; None: the steps are counted.
             rank: rank of this process; None: from torch.distributed, 0 without it.
+            probe_metrics: whether ``metrics`` has those of the probe too, which reads values from
+                the device: for the steps that are logged.
 
         Raises:
             ConfigError: a batch without views or without what ``source`` needs; a method whose
@@ -227,6 +241,10 @@ class SPSession:
             seen = self.sp.sample_images(images, self.step, rank)
             self._recorder.note(out, seen, self.sp.config, **call)
         self.step += 1
+        if self.probe is not None:
+            self.probe.backbone = self.backbone
+            self.probe(view, progress=progress)
+            out.metrics |= self.probe.metrics() if probe_metrics else {}
         if self._input_check is not None:
             self._input_check.forget()  # SP's own calls
         return out

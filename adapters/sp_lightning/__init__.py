@@ -3,23 +3,26 @@
 Works with ``pytorch_lightning`` and ``lightning.pytorch``; neither is imported before it is needed.
 ``SPCallback`` is a subclass of the ``Callback`` of each package that is loaded;
 ``PytorchLightningSPCallback`` and ``LightningSPCallback`` are those of one package alone.
+``SpatialProbeCallback`` measures a run with or without SP; likewise.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sp_lightning.callback import SPCallbackMixin as SPCallback
+    from sp_lightning.probe_callback import SpatialProbeCallbackMixin as SpatialProbeCallback
 
-__all__ = ["SPCallback"]
+__all__ = ["SPCallback", "SpatialProbeCallback"]
 
 
 def __getattr__(name: str) -> Any:
-    from sp_lightning.callback_base import CLASS_NAMES, callback_class, loaded_packages
-
-    packages_of = {class_name: packages for packages, class_name in CLASS_NAMES.items()}
-    if name not in packages_of:  # such as a module that is being imported
+    if not name.endswith("Callback"):  # such as a module that is being imported
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from sp_lightning.callback import SPCallbackMixin
+    from sp_lightning.callback_base import callback_class, class_names, loaded_packages
+    from sp_lightning.probe_callback import SpatialProbeCallbackMixin
 
-    packages = loaded_packages() if name == "SPCallback" else packages_of[name]
-    return callback_class(SPCallbackMixin, packages)
+    for mixin in (SPCallbackMixin, SpatialProbeCallbackMixin):
+        if (packages := class_names(mixin).get(name)) is not None:
+            return callback_class(mixin, loaded_packages() if name in __all__ else packages)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from sp_lightning.attachment import Attachment
 from sp_lightning.callback_base import loaded_packages, with_packages
+from sp_lightning.probe_callback import log_probe
 from sp_lightning.settings_signature import explicit_settings, with_signature_of
 from sp_lightning.student import AUTO, find_backbone
 from sp_plugin import SpatialPrediction, SPConfig, SPSession
 from sp_plugin.features.backbone_call import FeatureFn, feature_fn_for_source
-from sp_plugin.validation import choice
+from sp_plugin.validation import boolean, choice
 
 log = logging.getLogger("sp_plugin")
 
@@ -42,6 +43,7 @@ class SPCallbackMixin:
             file, from which `sp_plugin.replay` cuts its crops again; ``skip`` counts it only. Both
             leave SP out of the step.
         record_folder: folder of these files.
+        probe: whether a `SpatialProbe` measures the run too, see `SpatialProbeCallback`.
         **settings: settings by name, over those of ``config``.
 
     Raises:
@@ -68,6 +70,7 @@ class SPCallbackMixin:
         feature_fn: FeatureFn | None = None,
         on_nonfinite: str = "skip",
         record_folder: str = "sp_nonfinite",
+        probe: bool = False,
         **settings: Any,
     ) -> None:
         self.config = SPConfig.from_dict(config, **settings)
@@ -76,6 +79,7 @@ class SPCallbackMixin:
         self.feature_fn = feature_fn
         self.on_nonfinite = choice("skip", "record")("on_nonfinite", on_nonfinite)
         self.record_folder = record_folder
+        self.probe = boolean("probe", probe)
         self.backbone_name: str | None = None
         self.session: SPSession | None = None
         self._owner: weakref.ref[Any] | None = None  # the module that the session belongs to
@@ -91,8 +95,8 @@ class SPCallbackMixin:
     def __getstate__(self) -> dict[str, Any]:
         # Not all of __dict__: the Trainer sets the module's own log functions on a callback.
         names = (
-            "backbone", "config", "feature_fn", "on_nonfinite", "record_folder", "session",
-            "sp_class", "announce",
+            "backbone", "config", "feature_fn", "on_nonfinite", "record_folder", "probe",
+            "session", "sp_class", "announce",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
@@ -123,6 +127,10 @@ class SPCallbackMixin:
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         if self._attachment:
             self._attachment.check_data()
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        if self.session and self.session.probe:
+            log_probe(pl_module, self.session.probe)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         if stage == "fit":
@@ -173,6 +181,7 @@ class SPCallbackMixin:
             announce=self.announce or _rank_zero_info(pl_module),
             on_nonfinite=self.on_nonfinite,
             record_folder=self.record_folder,
+            probe=self.probe,
             sync_head=False,  # a part of the module, which the Trainer wraps
         )
         self.session.step = before.step if before else 0

@@ -14,12 +14,19 @@ from sp_lightning.settings_signature import describe_settings
 PYTORCH_LIGHTNING, LIGHTNING = "pytorch_lightning", "lightning.pytorch"
 PACKAGES = (PYTORCH_LIGHTNING, LIGHTNING)
 
-# By these names the classes are found again when an instance is unpickled.
-CLASS_NAMES = {
-    (PYTORCH_LIGHTNING,): "PytorchLightningSPCallback",
-    (LIGHTNING,): "LightningSPCallback",
-    PACKAGES: "SPCallback",
-}
+# Prefixes of the names by which the classes are found again when an instance is unpickled.
+_PREFIXES = {(PYTORCH_LIGHTNING,): "PytorchLightning", (LIGHTNING,): "Lightning", PACKAGES: ""}
+
+
+def class_names(mixin: type) -> dict[str, tuple[str, ...]]:
+    """Names of a mixin's classes, each with the packages that it is a ``Callback`` of.
+
+    >>> class MyCallbackMixin: ...
+    >>> list(class_names(MyCallbackMixin))
+    ['PytorchLightningMyCallback', 'LightningMyCallback', 'MyCallback']
+    """
+    name = mixin.__name__.removesuffix("Mixin")
+    return {f"{prefix}{name}": packages for packages, prefix in _PREFIXES.items()}
 
 
 def loaded_packages() -> tuple[str, ...]:
@@ -39,17 +46,18 @@ def loaded_packages() -> tuple[str, ...]:
 
 @functools.cache
 def callback_class(mixin: type, packages: tuple[str, ...]) -> type:
-    """A mixin, `SPCallbackMixin`, as a subclass of the ``Callback`` of each of these packages."""
+    """A mixin, such as `SPCallbackMixin`, as a subclass of the ``Callback`` of each of these packages."""
     if len(packages) > 1:
         bases = tuple(callback_class(mixin, (name,)) for name in packages)
     else:
         bases = (mixin, importlib.import_module(packages[0]).Callback)
+    name = mixin.__name__.removesuffix("Mixin")
     attributes = {
         "__module__": "sp_lightning",
-        "__qualname__": CLASS_NAMES[packages],
+        "__qualname__": f"{_PREFIXES[packages]}{name}",
         "__doc__": describe_settings(mixin.__doc__ or ""),
     }
-    return type("SPCallback", bases, attributes)
+    return type(name, bases, attributes)
 
 
 @functools.cache

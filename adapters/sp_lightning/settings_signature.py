@@ -49,10 +49,8 @@ def with_signature_of(init: Any) -> Callable[[_Init], _Init]:
 
     def decorate(new: _Init) -> _Init:
         attributes: Any = new
-        attributes.__signature__, attributes.__annotations__ = (
-            init.__signature__,
-            init.__annotations__,
-        )
+        attributes.__signature__ = inspect.signature(init)
+        attributes.__annotations__ = init.__annotations__
         return new
 
     return decorate
