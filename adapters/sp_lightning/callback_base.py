@@ -46,7 +46,7 @@ def loaded_packages() -> tuple[str, ...]:
 
 @functools.cache
 def callback_class(mixin: type, packages: tuple[str, ...]) -> type:
-    """A mixin, such as `SPCallbackMixin`, as a subclass of the ``Callback`` of each of these packages."""
+    """A mixin, such as `SPCallbackMixin`, as a subclass of each of these packages' ``Callback``."""
     if len(packages) > 1:
         bases = tuple(callback_class(mixin, (name,)) for name in packages)
     else:

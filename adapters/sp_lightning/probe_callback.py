@@ -72,7 +72,7 @@ class SpatialProbeCallbackMixin:
         is_auto = self.backbone == AUTO
         name = find_student_name(pl_module, may_be_frozen=True) if is_auto else self.backbone
         backbone, self._backbone_name = find_backbone(pl_module, name), name
-        settings = {"fraction": self.fraction, "every": self.every}
+        settings: dict[str, Any] = {"fraction": self.fraction, "every": self.every}
         self.probe = SpatialProbe(backbone, self.config, feature_fn=self.feature_fn, **settings)
         if self._resumed_state:
             self.probe.load_state_dict(self._resumed_state)

@@ -14,6 +14,8 @@ from sp_plugin import ConfigError, SPConfig
 from sp_plugin.features.input_size import find_input_size
 from sp_plugin.validation import boolean
 
+_SWITCHES = {"enabled": True, "probe": False}  # of the block, with their defaults
+
 
 def read(cfg: DictConfig) -> SPConfig | None:
     """Settings of SP in ``cfg.sp``; None where there are none, or ``enabled`` is false.
@@ -27,6 +29,22 @@ def read(cfg: DictConfig) -> SPConfig | None:
     Traceback (most recent call last):
     sp_plugin.validation.ConfigError: sp.wieght: no such setting of SP; did you mean 'weight'?
     """
+    return _read_if("enabled", cfg)
+
+
+def read_probe(cfg: DictConfig) -> SPConfig | None:
+    """Settings for a spatial probe; None unless ``cfg.sp.probe`` is true. SP itself may be off.
+
+    Raises:
+        ConfigError: as for `read`.
+
+    >>> read_probe(OmegaConf.create({"sp": {"enabled": False, "probe": True}})).num_crops
+    4
+    """
+    return _read_if("probe", cfg)
+
+
+def _read_if(switch: str, cfg: DictConfig) -> SPConfig | None:
     block = OmegaConf.select(cfg, "sp")
     if block is None:
         return None
@@ -34,12 +52,14 @@ def read(cfg: DictConfig) -> SPConfig | None:
         raise ConfigError(f"sp: got {block!r}, takes a block of settings, as in ++sp.enabled=true")
     container: Any = OmegaConf.to_container(block, resolve=True)
     settings = {str(key): value for key, value in container.items()}
-    enabled = boolean("sp.enabled", settings.pop("enabled", True))
+    switches = {
+        name: boolean(f"sp.{name}", settings.pop(name, on)) for name, on in _SWITCHES.items()
+    }
     try:
-        config = SPConfig.from_dict(settings, extra_names=("enabled",))
+        config = SPConfig.from_dict(settings, extra_names=tuple(_SWITCHES))
     except ConfigError as error:
         raise ConfigError(f"sp.{error}") from None
-    return config if enabled else None
+    return config if switches[switch] else None
 
 
 def resolve(config: SPConfig, cfg: DictConfig, backbone: nn.Module) -> SPConfig:
@@ -78,7 +98,8 @@ def _check_views(cfg: DictConfig) -> None:
 def write(config: SPConfig | None, cfg: DictConfig) -> None:
     """Write the settings in use into the config, which solo-learn saves in ``args.json``.
 
-    For a run without SP the block is removed, whether SP was switched off or never named.
+    For a run without SP the block is removed, whether SP was switched off or never named. A spatial
+    probe is no setting of the training, which is the same without it, and is not written.
     """
     with open_dict(cfg):
         if config is not None:

@@ -32,7 +32,7 @@ class MethodFactory:
         self.method = method
 
     def __call__(self, cfg: DictConfig, *args: Any, **kwargs: Any) -> Any:
-        config = sp_config.read(cfg)  # before anything is built or read
+        config, probe_config = sp_config.read(cfg), sp_config.read_probe(cfg)  # before all else
         model = self.method(cfg, *args, **kwargs)
         if config is not None:
             config = sp_config.resolve(config, cfg, model.backbone)
@@ -40,9 +40,11 @@ class MethodFactory:
 
             callback = SPCallback(backbone="backbone", config=config)
             callback.announce = _print_status
-            model.configure_callbacks = functools.partial(
-                _with_callback, model.configure_callbacks, callback
-            )
+            _add_callback(model, callback)
+        if probe_config is not None:
+            from sp_lightning import SpatialProbeCallback
+
+            _add_callback(model, SpatialProbeCallback("backbone", probe_config))
         sp_config.write(config, cfg)
         return model
 
@@ -86,6 +88,12 @@ def _patch_auto_resume() -> None:
     if resumer is not None and "sp" not in resumer.SHOULD_MATCH:
         resumer.SHOULD_MATCH.append("sp")
         log.info("SP: solo-learn's auto-resume compares the sp settings too")
+
+
+def _add_callback(model: Any, callback: Any) -> None:
+    model.configure_callbacks = functools.partial(
+        _with_callback, model.configure_callbacks, callback
+    )
 
 
 def _with_callback(original: Any, callback: Any) -> list[Any]:
