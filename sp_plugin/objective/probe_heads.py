@@ -27,7 +27,7 @@ class ProbeHeads(nn.Module):
     [15.0, 15.0, 15.0]
     """
 
-    def __init__(self, feature_dim: int, hidden_dim: int = 256) -> None:
+    def __init__(self, feature_dim: int, hidden_dim: int = 128) -> None:
         super().__init__()
         self.pair = SPHead(feature_dim, hidden_dim)
         self.one = SPHead(feature_dim, hidden_dim, "difference")  # whose MLP takes one crop

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sp_plugin import (
     Crops,
     SpatialPrediction,
+    SpatialProbe,
     SPConfig,
     SPSession,
     ViewBoxes,
@@ -163,6 +164,29 @@ def test_session_stays_on_the_device(
     assert "read" not in at_start
     assert syncs_on_fake_gpu(functools.partial(train, steps=4)) == at_start
     assert losses == [torch.device("cuda:0")] * 5
+
+
+def test_spatial_probe_stays_on_the_device(monkeypatch):
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+    spec = input_size.find_input_size(net, 16)
+    monkeypatch.setattr(spatial_prediction, "find_input_size", lambda *_, **__: spec)
+    monkeypatch.setattr(spatial_prediction, "private_rng", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(targets, "_known_stds", {})
+    monkeypatch.setattr(  # fake parameters cannot be moved
+        SpatialPrediction, "from_backbone", lambda _, __, config, ___: SpatialPrediction(8, config)
+    )
+    # Autograd runs on no fake GPU; AdamW leaves parameters without gradients as they are.
+    monkeypatch.setattr(Tensor, "backward", lambda _: None)
+
+    def train(device: torch.device, steps: int) -> None:
+        with device:
+            probe = SpatialProbe(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)), every=1)
+        for _ in range(steps):
+            probe(torch.rand(8, 3, 40, 40, device=device))
+
+    at_start = syncs_on_fake_gpu(functools.partial(train, steps=1))
+    assert "read" not in at_start
+    assert syncs_on_fake_gpu(functools.partial(train, steps=3)) == at_start
 
 
 def test_view_matching_syncs_only_once():
