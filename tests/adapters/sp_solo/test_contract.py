@@ -58,6 +58,20 @@ def test_weight_0_equals_baseline_per_source(
         assert solo.pretrain(tmp_path / source, method, kind, workers, *sp).same(baseline)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "kind"), (("simclr", "resnet18"), ("mae", "vit_tiny")))
+def test_probe_leaves_the_baseline_as_it_is(
+    solo: Any, method: str, kind: str, tmp_path: Path
+) -> None:
+    baseline = solo.pretrain(tmp_path / "baseline", method, kind)
+    flags = ("++sp.enabled=false", "++sp.probe=true")
+    probed = solo.pretrain(tmp_path / "probed", method, kind, *flags)
+    assert probed.same(baseline) and "sp" not in probed.arguments
+    names = {name for name in probed.metrics if name.startswith("train_spatial_probe_")}
+    assert len(names) == 5 and not names & set(baseline.metrics)
+    assert probed.saved["callbacks"]["SpatialProbeCallback"]["step"] == 2
+
+
 def test_weight_0_is_baseline_with_drop_path(solo: Any, tmp_path: Path) -> None:
     drop = "+backbone.kwargs.drop_path_rate=0.2"
     baseline = solo.pretrain(tmp_path / "baseline", "simclr", "vit_tiny", drop)

@@ -16,7 +16,7 @@ import pytest
 import sp_solo
 import torch
 from omegaconf import DictConfig, OmegaConf
-from sp_lightning import SPCallback
+from sp_lightning import SpatialProbeCallback, SPCallback
 from sp_solo import MethodFactory
 from sp_solo import config as sp_config
 from torch import Tensor, nn
@@ -130,6 +130,28 @@ def test_sp_trains_and_weight_0_is_baseline() -> None:
     assert not torch.equal(plain["backbone.0.weight"], on["backbone.0.weight"])
 
 
+@pytest.mark.parametrize("enabled", (True, False))
+def test_probe_adds_a_callback_of_its_own(enabled: bool) -> None:
+    cfg = config(enabled=enabled, probe=True, pool="cls")
+    callbacks = MethodFactory(Method)(cfg).configure_callbacks()
+    kinds = [SPCallback, SpatialProbeCallback] if enabled else [SpatialProbeCallback]
+    assert [isinstance(*pair) for pair in zip(callbacks, kinds, strict=True)] == [True] * len(kinds)
+    assert callbacks[-1].config.pool == "cls"
+    # Auto-resume compares it: the training is that without a probe.
+    assert "sp" in cfg if enabled else "sp" not in cfg
+    assert "probe" not in cfg.get("sp", {})
+
+
+def test_probe_of_a_baseline_changes_nothing() -> None:
+    def run(**sp: Any) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        return fit_model(MethodFactory(Method)(config(**sp)))
+
+    plain, probed = run(), run(enabled=False, probe=True)
+    assert plain.keys() == probed.keys()
+    assert all(torch.equal(plain[key], probed[key]) for key in plain)
+
+
 def test_sp_names_survive_main_linear() -> None:
     """It keeps what holds "backbone" and renames what holds "encoder" (main_linear.py)."""
     model = MethodFactory(Method)(config(enabled=True))
@@ -147,6 +169,7 @@ def test_sp_names_survive_main_linear() -> None:
         ({"wieght": 1}, "sp.wieght: no such setting of SP; did you mean 'weight'?"),
         ({"enable": True}, "sp.enable: no such setting of SP; did you mean 'enabled'?"),
         ({"enabled": "yes"}, "sp.enabled: got 'yes', takes true or false"),
+        ({"probe": 1}, "sp.probe: got 1, takes true or false"),
         ({"enabled": False, "loss": "huber"},
          "sp.loss: got 'huber', takes one of smooth_l1, l1, mse"),
     ],
