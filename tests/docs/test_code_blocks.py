@@ -50,6 +50,24 @@ def plain(one: Block, folder: Path) -> None:
     assert "for step" not in one.text or sp.step == names["steps"]
 
 
+def probe_loop(one: Block, folder: Path) -> None:
+    """A loop of one's own with a probe, and nothing of SP."""
+    del folder
+    names = plain_loop()
+    exec(one.text, names)
+    assert names["probe"].step == names["steps"]
+
+
+def probe_hook(one: Block, folder: Path) -> None:
+    """Lines of a config of MMEngine; the tests of the hook train with it."""
+    from mmengine.config import Config
+    from mmengine.registry import HOOKS
+
+    (folder / "config.py").write_text(one.text)
+    (hook,) = Config.fromfile(folder / "config.py").custom_hooks
+    assert HOOKS.build(hook).every == 4
+
+
 def wrapped_loop(package: str) -> Run:
     """A loop of one's own with what wraps a model; on one rank."""
 
@@ -321,7 +339,7 @@ def solo_pretrained(folder: Path) -> None:
 README, MM, SOLO = "README.md", "docs/mmselfsup.md", "docs/solo-learn.md"
 LOOP, IMAGES = "docs/plain-loop.md", "docs/images.md"
 TRANSFORMERS, DINO = "docs/transformers.md", "docs/dinov2.md"
-LIGHTLY_TRAIN = "docs/lightly-train.md"
+LIGHTLY_TRAIN, PROBE = "docs/lightly-train.md", "docs/spatial-probe.md"
 IN_ENVIRONMENT = "tests/frameworks runs it where the framework is installed"
 LIGHTNING, EVALUATION, SUITES = "docs/lightning.md", "docs/evaluation.md", "docs/suites.md"
 SOLO_RUN = "trained_models/*/*/*.ckpt"
@@ -350,6 +368,9 @@ EXAMPLES = [
     Example(LOOP, "DistributedDataParallel(", wrapped_loop("torch")),
     Example(LOOP, "Accelerator(", wrapped_loop("accelerate")),
     Example(LOOP, "Fabric(", wrapped_loop("lightning_fabric")),
+    Example(PROBE, "SpatialProbeCallback", trainer),
+    Example(PROBE, "SpatialProbeHook", probe_hook),
+    Example(PROBE, "SpatialProbe(backbone)", probe_loop),
     Example(TRANSFORMERS, "import SPTrainer\n\ntrainer", hf_trainer),
     Example(TRANSFORMERS, "SPTrainerMixin", hf_trainer),
     Example(TRANSFORMERS, "SPTransform", hf_trainer),
