@@ -97,7 +97,6 @@ class SpatialProbe:
         # Sums of squared errors, see `ProbeHeads`; and the newest features.
         self._sums = torch.zeros(4, 3)
         self._features = torch.zeros(_NUM_CROPS, _BUFFER_IMAGES, self._sp.feature_dim)
-        self._boxes = torch.full((_NUM_CROPS, _BUFFER_IMAGES, 4), 0.5)
         self._known = torch.zeros(1, _BUFFER_IMAGES, 1)
 
     def __call__(self, batch: Any, *, progress: float = 1.0) -> None:
@@ -146,13 +145,13 @@ class SpatialProbe:
 
     def state_dict(self) -> dict[str, Any]:
         """State to resume from: heads, their optimizer, sums, newest features, number of steps."""
-        buffers = {"sums": self._sums, "features": self._features}
-        buffers |= {"boxes": self._boxes, "known": self._known}
         return {
             "step": self.step,
             "heads": self._heads.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            **buffers,
+            "sums": self._sums,
+            "features": self._features,
+            "known": self._known,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -160,7 +159,7 @@ class SpatialProbe:
         self.step = state["step"]
         self._heads.load_state_dict(state["heads"])
         self._optimizer.load_state_dict(state["optimizer"])
-        for name in ("sums", "features", "boxes", "known"):
+        for name in ("sums", "features", "known"):
             setattr(self, f"_{name}", state[name].to(self._sums.device))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -171,17 +170,15 @@ class SpatialProbe:
         self._move_to(features.device)
         # No step reads a value: an image whose features are not finite counts as unknown.
         known = (features.abs() < _LARGEST).all(dim=2, keepdim=True).all(dim=0, keepdim=True)
-        new = (torch.where(known, features, torch.zeros_like(features)), boxes, known.float())
-        old = (self._features, self._boxes, self._known)
-        newest = [torch.cat(both, dim=1)[:, :_BUFFER_IMAGES] for both in zip(new, old, strict=True)]
-        self._features, self._boxes, self._known = newest
-        with torch.no_grad():
-            self._sums = _DECAY * self._sums + self._squared_errors(*new)
+        features = torch.where(known, features, torch.zeros_like(features))
+        self._features = torch.cat([features, self._features], dim=1)[:, :_BUFFER_IMAGES]
+        self._known = torch.cat([known.float(), self._known], dim=1)[:, :_BUFFER_IMAGES]
         with torch.enable_grad():
-            errors = self._squared_errors(*newest)[1:]
-            loss = errors.sum() / self._known.sum().clamp_min(1)
+            errors = self._squared_errors(features, boxes, known.flatten())
+            loss = errors[1:].sum() / known.sum().clamp_min(1)
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+        self._sums = _DECAY * self._sums + errors.detach()
         self._optimizer.step()
 
     def _squared_errors(self, features: Tensor, boxes: Tensor, known: Tensor) -> Tensor:
@@ -192,7 +189,7 @@ class SpatialProbe:
         standardized = (features - mean) / (variance + _EPS).sqrt()
         pairs = sample_pairs(_NUM_CROPS).to(boxes.device, non_blocking=True)
         target = self._sp.targets.encode(*boxes[pairs].flatten(1, 2))
-        return self._heads.squared_errors(standardized, target, known.flatten())
+        return self._heads.squared_errors(standardized, target, known)
 
     def _move_to(self, device: torch.device) -> None:
         """Follow the backbone to its device."""
@@ -201,7 +198,7 @@ class SpatialProbe:
         self._heads.to(device)
         self._sp.to(device)
         self._optimizer.load_state_dict(self._optimizer.state_dict())  # moves its state
-        for name in ("sums", "features", "boxes", "known"):
+        for name in ("sums", "features", "known"):
             setattr(self, f"_{name}", getattr(self, f"_{name}").to(device))
 
 
