@@ -58,8 +58,8 @@ def test_features_of_the_place_get_a_high_r2():
 
 @pytest.mark.parametrize(
     "change",
-    [torch.rand_like, torch.ones_like, torch.zeros_like, lambda x: x.detach() * 0 + x.mean(0)],
-    ids=["noise", "ones", "zeros", "mean"],
+    [torch.rand_like, torch.zeros_like, lambda x: x.detach() * 0 + x.mean(0)],
+    ids=["noise", "zeros", "mean"],
 )
 def test_features_without_places_get_no_r2(change: Callable[[Tensor], Tensor]):
     probe, r2 = run(change, calls=20)

@@ -19,9 +19,12 @@ METRICS = {
     f"train_spatial_probe_{name}"
     for name in ("r2_dx", "r2_dy", "r2_scale", "rankme", "feature_std")
 }
-HOSTS = ("two_views", "teacher", "masked", "manual", "nested")
+slow = pytest.mark.slow
+HOSTS = (
+    "two_views",
+    *(pytest.param(n, marks=slow) for n in ("teacher", "masked", "manual", "nested")),
+)
 OPTIONS: dict[str, dict[str, Any]] = {
-    "plain": {},
     "clipped": {"gradient_clip_val": 0.01},
     "accumulated": {"accumulate_grad_batches": 2},
     "bf16": {"precision": "bf16-mixed"},
@@ -61,6 +64,7 @@ def test_run_is_the_same_with_a_probe(kit: Any, host: str) -> None:
     assert runs[1][1].callback_metrics.keys() >= METRICS
 
 
+@slow
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_options_keep_the_run_the_same(kit: Any, options: dict[str, Any]) -> None:
     plain = fitted(kit, "two_views", **options)
@@ -84,7 +88,7 @@ def test_own_logs_stay_the_same(kit: Any) -> None:
     assert all(probed[name].isfinite() for name in METRICS)
 
 
-@pytest.mark.parametrize("with_sp", [False, True], ids=["alone", "in_sp"])
+@pytest.mark.parametrize("with_sp", [False, pytest.param(True, marks=slow)], ids=["alone", "in_sp"])
 def test_resumed_probe_equals_uninterrupted(kit: Any, with_sp: bool, tmp_path: Any) -> None:
     class Reseed(kit.pl.Callback):
         def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
@@ -123,6 +127,7 @@ def test_probe_next_to_sp_changes_nothing(kit: Any) -> None:
         assert METRICS | {"train_sp_loss"} <= both[1].callback_metrics.keys()
 
 
+@slow
 def test_weight_0_with_probe_is_baseline(kit: Any) -> None:
     plain, probed = (
         fitted(kit, "two_views", *more)[0] for more in ([], [SPCallback(weight=0, probe=True)])
@@ -161,7 +166,7 @@ def test_classes_are_found_by_their_names(kit: Any, name: str) -> None:
         getattr(sp_lightning, f"Other{name}")
 
 
-@pytest.mark.slow
+@slow
 def test_two_ranks_stay_the_same(kit: Any, tmp_path: Any) -> None:
     options = {"devices": 2, "strategy": "ddp_fork", "use_distributed_sampler": True}
     plain = fitted(kit, "two_views", **options)[0]

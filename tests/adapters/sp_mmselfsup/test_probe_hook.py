@@ -49,12 +49,14 @@ def test_run_is_the_same_with_a_probe(train: Any, name: str) -> None:
     assert len(history) == 2 and history[-1] > 1  # after steps 2 and 3 of 3
 
 
+@pytest.mark.slow
 def test_probe_next_to_sp_changes_nothing(train: Any) -> None:
     alone = train("mae", {"weight": 1.0}).model.state_dict()
     both = train("mae", {"weight": 1.0}, with_probe).model.state_dict()
     assert mm_configs.same(dict(alone), dict(both))
 
 
+@pytest.mark.slow
 def test_resumed_probe_equals_uninterrupted(train: Any, tmp_path: Path) -> None:
     states: list[Any] = []
 
