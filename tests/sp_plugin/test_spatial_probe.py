@@ -101,11 +101,13 @@ class Method:
                 seed(step)
             view = torch.rand(8, 3, SIDE, SIDE)
             with torch.autocast("cpu", torch.bfloat16, self.autocast):
-                if self.probe:  # first: a weight that is cast without a graph must not be reused
+                if self.probe and step % 2:  # before a graph is made, or between both passes
                     self.probe({"image": view}, progress=step / 6)
                 loss = self.backbone(view).float().square().mean()
             self.optimizer.zero_grad()
             loss.backward()
+            if self.probe and not step % 2:
+                self.probe({"image": view}, progress=step / 6)
             self.optimizer.step()
             self.losses.append(loss.detach())
             self.seen.append(self.probe.metrics() if self.probe else {})

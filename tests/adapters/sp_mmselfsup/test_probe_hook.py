@@ -75,7 +75,7 @@ def test_resumed_probe_equals_uninterrupted(train: Any, tmp_path: Path) -> None:
     torch.testing.assert_close(resumed, whole, rtol=0, atol=0)
 
 
-def test_algorithm_without_backbone_is_refused() -> None:
+def test_missing_backbone_is_refused() -> None:
     runner = type("Runner", (), {"model": nn.Linear(2, 2)})
     with pytest.raises(ConfigError, match=r"^algorithm: Linear has no 'backbone', which the sp"):
         SpatialProbeHook().before_train(runner)

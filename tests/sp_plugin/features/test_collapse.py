@@ -11,7 +11,7 @@ from sp_plugin.features.collapse import feature_std, rankme
 
 
 @pytest.mark.parametrize("shape", [(40, 12), (12, 40)])
-def test_rankme_is_the_entropy_of_singular_values(shape: tuple[int, int]):
+def test_rankme_equals_its_definition(shape: tuple[int, int]):
     features = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     values = torch.linalg.svdvals(features.double())
     shares = values / values.sum()
