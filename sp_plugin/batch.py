@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sp_plugin.nested import container_items, replace_items, tree_items
-from sp_plugin.structures import Crops, ViewBoxes
+from sp_plugin.structures import Crops, UncoloredCrops, ViewBoxes
 from sp_plugin.validation import ConfigError
 from sp_plugin.view_search import find_views, first_view
 
 __all__ = ["SPBatch", "find_views", "first_view", "split_batch", "to_device", "validate_source"]
 
-SPBatch = Crops | ViewBoxes
+SPBatch = Crops | UncoloredCrops | ViewBoxes
 """What SP's transforms add to a batch: crops of its images, or the locations of its views."""
 
 
@@ -57,14 +58,19 @@ def _without_sp(item: Any, parts: list[SPBatch], outer: tuple[int, ...] = ()) ->
 
 def to_device(sp_batch: SPBatch, device: torch.device) -> SPBatch:
     """Copy of SP's part of a batch on a device; it was split off before the batch went there."""
-    return type(sp_batch)(*(part.to(device, non_blocking=True) for part in sp_batch))
+    parts: list[Any] = [
+        part.to(device, non_blocking=True) if isinstance(part, Tensor) else part
+        for part in sp_batch
+    ]
+    return type(sp_batch)(*parts)
 
 
-_PARTS: dict[str, tuple[type[SPBatch] | None, str]] = {
-    "view": (None, ""),
-    "image": (Crops, "crops: wrap the data set's transform in sp_plugin.SPTransform"),
+_CROPS = (Crops, UncoloredCrops)
+_PARTS: dict[str, tuple[tuple[type[SPBatch], ...], str]] = {
+    "view": ((), ""),
+    "image": (_CROPS, "crops: wrap the data set's transform in sp_plugin.SPTransform"),
     "host_views": (
-        ViewBoxes,
+        (ViewBoxes,),
         "locations of its views: wrap the data set's transform in sp_plugin.ViewBoxTransform",
     ),
 }
@@ -81,8 +87,8 @@ def validate_source(source: str, sp_batch: SPBatch | None, batch: Any = None) ->
     Raises:
         ConfigError: the batch lacks it, or brings what another source needs.
     """
-    kind, missing = _PARTS[source]
-    if sp_batch is None and kind is not None:
+    kinds, missing = _PARTS[source]
+    if sp_batch is None and kinds:
         if (path := _path_of_sp(batch)) is not None:
             raise ConfigError(
                 f"source: got {source!r}, but SP's part of the batch is at {path!r} by itself; "
@@ -91,8 +97,8 @@ def validate_source(source: str, sp_batch: SPBatch | None, batch: Any = None) ->
         raise ConfigError(
             f"source: got {source!r}, but the batch brings no {missing}, or take source='view'"
         )
-    if sp_batch is not None and (kind is None or not isinstance(sp_batch, kind)):
-        is_crops = isinstance(sp_batch, Crops)
+    if sp_batch is not None and not isinstance(sp_batch, kinds):
+        is_crops = isinstance(sp_batch, _CROPS)
         transform, fitting = (
             ("SPTransform", "image") if is_crops else ("ViewBoxTransform", "host_views")
         )
@@ -104,6 +110,6 @@ def validate_source(source: str, sp_batch: SPBatch | None, batch: Any = None) ->
 
 def _path_of_sp(batch: Any) -> str | None:
     """Path of what SP's transforms have added, in a batch whose containers were changed since."""
-    keys = ({"crops", "boxes"}, {"boxes", "flips"})
+    keys = ({"crops", "boxes"}, {"crops", "boxes", "normalization"}, {"boxes", "flips"})
     items = tree_items(batch, lambda item: isinstance(item, Mapping) and set(item.keys()) in keys)
     return next((path for path, _ in items), None)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sp_plugin.isolation import make_generator
-from sp_plugin.structures import Crops, EncodedViews
+from sp_plugin.structures import Crops, EncodedViews, UncoloredCrops
 
 __all__ = ["sample_images"]
 
@@ -16,8 +16,8 @@ _MIN_IMAGES = 2  # BatchNorm needs more than one
 
 
 def sample_images(
-    images: Tensor | Crops | EncodedViews, fraction: float, *keys: int
-) -> Tensor | Crops | EncodedViews:
+    images: Tensor | Crops | UncoloredCrops | EncodedViews, fraction: float, *keys: int
+) -> Tensor | Crops | UncoloredCrops | EncodedViews:
     """A random part of a batch's images, without replacement, in their order.
 
     Args:

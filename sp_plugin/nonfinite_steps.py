@@ -13,8 +13,8 @@ a dict of
   pixels;
 - ``images``: (n, C, H, W), these images as SP got them; with source ``image`` None;
 - ``boxes``: (k, n, 4), the locations of their crops;
-- ``pixels``: with source ``image`` the crops themselves, (kn, C, S, S); else None, for they follow
-  from images, settings, rank and step.
+- ``pixels``: with source ``image`` the crops themselves as SP saw them, (kn, C, S, S); else None,
+  for they follow from images, settings, rank and step.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def replay(
     sp = SpatialPrediction(1, config, feature_fn)
     seed = hash_seed(config.seed, record["rank"], record["step"])
     device = next((p.device for p in backbone.parameters()), torch.device("cpu"))
-    crops = Crops(*(part.to(device) for part in crops))
+    crops = Crops(crops.boxes.to(device), crops.pixels.to(device))
     encoded = sp.encode_crops(backbone, crops, seed, needs_gradient=False)
     return Replay(record, crops, encoded.features)
 

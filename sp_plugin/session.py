@@ -22,7 +22,14 @@ from sp_plugin.progress_check import ProgressCheck
 from sp_plugin.sizes import box_ratio, height_and_width, size_text, to_size
 from sp_plugin.spatial_prediction import SpatialPrediction
 from sp_plugin.spatial_probe import SpatialProbe
-from sp_plugin.structures import RGB_CHANNELS, Crops, EncodedViews, SPOutput, ViewBoxes
+from sp_plugin.structures import (
+    RGB_CHANNELS,
+    Crops,
+    EncodedViews,
+    SPOutput,
+    UncoloredCrops,
+    ViewBoxes,
+)
 from sp_plugin.validation import ConfigError, boolean, choice
 from sp_plugin.view_search import find_view, find_views, named_views
 from sp_plugin.views.capture import FeatureCapture
@@ -223,22 +230,22 @@ class SPSession:
         view = self.find_view(batch)
         if sp_batch is not None:
             sp_batch = to_device(sp_batch, view.device)
-        images: Tensor | Crops | EncodedViews
+        if step is not None:
+            self.step = step
+        rank = process_rank() if rank is None else rank
+        images: Tensor | Crops | UncoloredCrops | EncodedViews
         if isinstance(sp_batch, ViewBoxes):
             images = self._encoded_views(batch, sp_batch)
         else:
             self._configure(view, sp_batch)
             images = view if sp_batch is None else sp_batch
-            self._check_input(batch, sp_batch)
-        if step is not None:
-            self.step = step
+            self._check_input(batch, sp_batch, rank)
         if self._sync_head and self._head_sync is None and world_size() > 1:
             self._head_sync = HeadSync(self.sp)
-        rank = process_rank() if rank is None else rank
         out: SPOutput = self.sp(self.backbone, images, step=self.step, rank=rank, progress=progress)
         if self._recorder is not None:
             call = {"step": self.step, "rank": rank, "progress": progress}
-            seen = self.sp.sample_images(images, self.step, rank)
+            seen = self.sp.prepare_images(images, self.step, rank)
             self._recorder.note(out, seen, self.sp.config, **call)
         self.step += 1
         if self.probe is not None:
@@ -261,7 +268,7 @@ class SPSession:
     def _uses_host_views(self) -> bool:
         return self.config.source == "host_views"
 
-    def _configure(self, view: Tensor, crops: Crops | None) -> None:
+    def _configure(self, view: Tensor, crops: Crops | UncoloredCrops | None) -> None:
         """In the first step: resolve the settings that depend on the size of the views."""
         if self._is_configured:
             return
@@ -273,7 +280,7 @@ class SPSession:
         if crops is not None:
             self._check_shape(crops)
 
-    def _check_shape(self, crops: Crops) -> None:
+    def _check_shape(self, crops: Crops | UncoloredCrops) -> None:
         """Say where crops of another shape than the backbone takes would be distorted."""
         rows, columns = crops.pixels.shape[-2:]
         size = self.sp.config.crop_size
@@ -286,13 +293,14 @@ class SPSession:
                 list(height_and_width(size)),
             )
 
-    def _check_input(self, batch: Any, crops: Crops | None) -> None:
+    def _check_input(self, batch: Any, crops: Crops | UncoloredCrops | None, rank: int) -> None:
         """In the first steps: compare the view with what the method gives its student."""
         if self._input_check is None or self._input_check.is_done:
             return
         view = find_view(batch, self.config.view, self._channels)
         views = named_views(batch, self._channels)
-        self._input_check.compare(view, views, crops and crops.pixels)
+        seen = None if crops is None else self.sp.prepare_images(crops, self.step, rank)
+        self._input_check.compare(view, views, getattr(seen, "pixels", None))
 
     def _encoded_views(self, batch: Any, view_boxes: ViewBoxes) -> EncodedViews:
         if self._capture is None or not self._capture.is_recording:

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from sp_plugin.batch_sample import sample_images
 from sp_plugin.config import DEFAULT_VIEW_SIZE, ResolvedConfig, SPConfig
+from sp_plugin.crops.batch_colors import color_crops
 from sp_plugin.crops.sampler import sample_crops
 from sp_plugin.features.backbone_call import FeatureFn
 from sp_plugin.features.extraction import extract_features
@@ -38,13 +39,13 @@ from sp_plugin.objective.pair_loss import compute_pair_loss
 from sp_plugin.objective.pairs import sample_pairs
 from sp_plugin.objective.targets import TargetEncoder, target_std_of_views
 from sp_plugin.sizes import Size, height_and_width
-from sp_plugin.structures import Crops, EncodedViews, SPOutput
+from sp_plugin.structures import Crops, EncodedViews, SPOutput, UncoloredCrops
 from sp_plugin.validation import ConfigError, first_line
 
 __all__ = ["SpatialPrediction"]
 
-# These separate the draws of pairs and of images from those of boxes.
-_PAIR_DRAWS, _IMAGE_DRAWS = 1, 2
+# These separate the draws of pairs, of images and of colours from those of boxes.
+_PAIR_DRAWS, _IMAGE_DRAWS, _COLOR_DRAWS = 1, 2, 3
 
 
 class SpatialPrediction(nn.Module):
@@ -213,7 +214,7 @@ class SpatialPrediction(nn.Module):
     def forward(
         self,
         backbone: nn.Module,
-        images: Tensor | Crops | EncodedViews,
+        images: Tensor | Crops | UncoloredCrops | EncodedViews,
         *,
         step: int,
         rank: int = 0,
@@ -225,7 +226,8 @@ class SpatialPrediction(nn.Module):
             backbone: student of the host, in its training mode; called once, or not at all for
                 `EncodedViews`.
             images: (B, C, H, W), normalised as the backbone expects, to sample crops from; or
-                `Crops` that were made elsewhere; or `EncodedViews` that the host has encoded.
+                `Crops` or `UncoloredCrops` that were made elsewhere; or `EncodedViews` that the
+                host has encoded.
             step: number of the call; with seed and rank it determines all draws.
             rank: rank of this process.
             progress: progress of training in [0, 1].
@@ -241,7 +243,7 @@ class SpatialPrediction(nn.Module):
         key = (self.config.seed, rank, step)
         retain_graph = isinstance(images, EncodedViews)  # it is the host's own graph
 
-        images = self.sample_images(images, step, rank)
+        images = self.prepare_images(images, step, rank)
         if isinstance(images, Tensor):
             images = self.sample_crops(images, make_generator(*key), progress)
         if isinstance(images, Crops):
@@ -258,18 +260,21 @@ class SpatialPrediction(nn.Module):
             self.balance.finish_measurement()
         return out.scaled(weight * self.balance.loss_scale)
 
-    def sample_images(
-        self, images: Tensor | Crops | EncodedViews, step: int, rank: int = 0
+    def prepare_images(
+        self, images: Tensor | Crops | UncoloredCrops | EncodedViews, step: int, rank: int = 0
     ) -> Tensor | Crops | EncodedViews:
-        """The images of a batch that SP sees in a step, by ``sample_fraction``.
+        """What SP sees of a batch in a step: its part by ``sample_fraction``, with its colours.
 
         Args:
             images: as for `forward`.
             step: as for `forward`.
             rank: as for `forward`.
         """
-        keys = (self.config.seed, rank, step, _IMAGE_DRAWS)
-        return sample_images(images, self.config.sample_fraction, *keys)
+        keys = (self.config.seed, rank, step)
+        images = sample_images(images, self.config.sample_fraction, *keys, _IMAGE_DRAWS)
+        if isinstance(images, UncoloredCrops):
+            images = color_crops(images, make_generator(*keys, _COLOR_DRAWS))
+        return images
 
     def sample_crops(
         self, images: Tensor, generator: torch.Generator, progress: float = 1.0

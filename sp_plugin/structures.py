@@ -10,7 +10,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["RGB_CHANNELS", "Crops", "EncodedViews", "SPOutput", "ViewBoxes", "add_sp_part"]
+__all__ = [
+    "RGB_CHANNELS",
+    "Crops",
+    "EncodedViews",
+    "SPOutput",
+    "UncoloredCrops",
+    "ViewBoxes",
+    "add_sp_part",
+]
 
 RGB_CHANNELS = 3  # of images, views and crops where nothing else is known
 
@@ -28,24 +36,53 @@ class Crops(NamedTuple):
     pixels: Tensor
 
     @classmethod
-    def from_batch(cls, sample: Mapping[str, Any]) -> Crops:
+    def from_batch(cls, sample: Mapping[str, Any]) -> Crops | UncoloredCrops:
         """Convert a collated batch of `sp_plugin.crops.transform.ImageCrops` samples.
 
         Args:
-            sample: ``crops`` (B, k, C, h, w) and ``boxes`` (B, k, 4).
+            sample: ``crops`` (B, k, C, h, w), ``boxes`` (B, k, 4) and, where the crops get their
+                colours on the device, ``normalization`` (B, 3, C).
 
         >>> sample = {"crops": torch.zeros(5, 2, 3, 8, 8), "boxes": torch.zeros(5, 2, 4)}
         >>> crops = Crops.from_batch(sample)
         >>> crops.boxes.shape, crops.pixels.shape
         (torch.Size([2, 5, 4]), torch.Size([10, 3, 8, 8]))
         """
-        boxes, crops = sample["boxes"], sample["crops"]
-        return cls(boxes.transpose(0, 1), torch.cat(crops.unbind(1)))
+        boxes, pixels = sample["boxes"].transpose(0, 1), torch.cat(sample["crops"].unbind(1))
+        if "normalization" in sample:
+            return UncoloredCrops(boxes, pixels, sample["normalization"])
+        return cls(boxes, pixels)
 
     def of_images(self, indices: Tensor) -> Crops:
         """The crops of some images, by their indices (n,) in the batch."""
         pixels = self.pixels.reshape(*self.boxes.shape[:2], *self.pixels.shape[1:])
         return Crops(self.boxes[:, indices], pixels[:, indices].flatten(0, 1))
+
+
+class UncoloredCrops(NamedTuple):
+    """Crops as they were cut in the data loader, which get their colours on the device.
+
+    `sp_plugin.crops.batch_colors.color_crops` makes `Crops` of them.
+
+    Attributes:
+        boxes: as for `Crops`.
+        pixels: as for `Crops`; uint8, or floats, of RGB and grey images in [0, 1].
+        normalization: (B, 3, C), for each channel of an image the number in ``pixels`` that stands
+            for 1, and mean and standard deviation in that unit, by which the coloured crops are
+            normalised.
+        channels: of the coloured crops those that are kept, in this order; None: all. The numbers
+            in ``normalization`` are then theirs.
+    """
+
+    boxes: Tensor
+    pixels: Tensor
+    normalization: Tensor
+    channels: tuple[int, ...] | None = None
+
+    def of_images(self, indices: Tensor) -> UncoloredCrops:
+        """The crops of some images, by their indices (n,) in the batch."""
+        crops = Crops(self.boxes, self.pixels).of_images(indices)
+        return UncoloredCrops(*crops, self.normalization[indices], self.channels)
 
 
 class ViewBoxes(NamedTuple):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sp_plugin import ConfigError, Crops, ViewBoxes
 from sp_plugin.batch import SPBatch
+from sp_plugin.structures import UncoloredCrops
 
 COLOR_CHANNELS = (1, 3, 4)  # of images that are loaded as grey, BGR and BGRA
 
@@ -20,8 +21,8 @@ def sp_batch_from_samples(source: str, data_samples: Any, preprocessor: Any) -> 
 
     Args:
         source: setting of SP.
-        data_samples: one for each image; for ``image`` with ``sp_crops`` (k, C, h, w) and
-            ``sp_boxes`` (k, 4), for ``host_views`` ``sp_boxes`` (V, 4) and ``sp_flips`` (V, 2).
+        data_samples: one for each image; for ``image`` with what `SPCrops` adds to them, for
+            ``host_views`` with ``sp_boxes`` (V, 4) and ``sp_flips`` (V, 2).
         preprocessor: the algorithm's data preprocessor.
 
     Raises:
@@ -32,15 +33,25 @@ def sp_batch_from_samples(source: str, data_samples: Any, preprocessor: Any) -> 
     return view_boxes_from_samples(data_samples) if source == "host_views" else None
 
 
-def crops_from_samples(data_samples: Any, preprocessor: Any) -> Crops:
-    """Crops that `SPCrops` made of the original images, normalised as the views are."""
+def crops_from_samples(data_samples: Any, preprocessor: Any) -> Crops | UncoloredCrops:
+    """Crops that `SPCrops` made of the original images, to be normalised as the views are."""
     if not data_samples or "sp_crops" not in data_samples[0]:
         raise ConfigError(
             "source: got 'image', but no crops came with the data; put the pipeline into "
             "dict(type='SPCrops', pipeline=..., sp=...)"
         )
     sample = _collate(data_samples, "crops", "boxes")
-    return Crops.from_batch({**sample, "crops": _normalize(sample["crops"], preprocessor)})
+    if "sp_normalization" not in data_samples[0]:  # they have colours of the user's own
+        return Crops.from_batch({**sample, "crops": _normalize(sample["crops"], preprocessor)})
+    boxes, pixels, *_ = Crops.from_batch(sample)
+    order = _channel_order(pixels.shape[1], preprocessor)
+    white = _collate(data_samples, "normalization")["normalization"][:, :1, : len(order)]
+    unit = 255 if pixels.shape[1] in COLOR_CHANNELS else 1  # as in `_normalize`
+    rows = [torch.zeros_like(white), torch.ones_like(white)]
+    if preprocessor._enable_normalize:
+        rows = [x.flatten().expand_as(white) for x in (preprocessor.mean, preprocessor.std)]
+    normalization = torch.cat([white.to(rows[0]), *(row / unit for row in rows)], dim=1)
+    return UncoloredCrops(boxes, pixels, normalization, tuple(order))
 
 
 def view_boxes_from_samples(data_samples: Any) -> ViewBoxes:
@@ -66,13 +77,18 @@ def _normalize(crops: Tensor, preprocessor: Any) -> Tensor:
 
     Images of other channels than grey, RGB and RGBA are as they were loaded.
     """
-    channels = crops.shape[-3]
-    if channels in COLOR_CHANNELS:
-        if preprocessor._channel_conversion:
-            crops = crops[..., :3, :, :]
-        elif channels > 1:
-            crops = crops[..., [2, 1, 0, 3][:channels], :, :]
+    crops = crops[..., _channel_order(crops.shape[-3], preprocessor), :, :]
+    if crops.shape[-3] in COLOR_CHANNELS:
         crops = crops * 255
     if not preprocessor._enable_normalize:
         return crops
     return (crops - preprocessor.mean) / preprocessor.std
+
+
+def _channel_order(channels: int, preprocessor: Any) -> list[int]:
+    """The channels that the backbone takes, of crops in RGB or with other channels."""
+    if channels not in COLOR_CHANNELS:
+        return list(range(channels))
+    if preprocessor._channel_conversion:
+        return list(range(channels))[:3]
+    return [2, 1, 0, 3][:channels] if channels > 1 else [0]

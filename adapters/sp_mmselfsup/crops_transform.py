@@ -18,9 +18,10 @@ class SPCrops:
     """The baseline's pipeline, with crops of the image that it loads, for ``source="image"``.
 
     The pipeline runs as it is, with the same random draws. Its ``data_samples`` gain ``sp_crops``
-    (k, C, h, w), RGB in [0, 1] or other channels as they are loaded, and ``sp_boxes`` (k, 4),
-    (cx, cy, w, h) as fractions of a frame of the crops' shape in the image. In a config it replaces
-    the pipeline::
+    (k, C, h, w), RGB of 8 bits or other channels as they are loaded, ``sp_boxes`` (k, 4),
+    (cx, cy, w, h) as fractions of a frame of the crops' shape in the image, and
+    ``sp_normalization`` (3, C), as the crops get their colours on the device
+    (`sp_plugin.structures.UncoloredCrops`). In a config it replaces the pipeline::
 
         pipeline=[dict(type="SPCrops", pipeline={{_base_.train_pipeline}}, sp=sp)]
 
@@ -57,8 +58,8 @@ class SPCrops:
             raise ConfigError("SPCrops: the pipeline loads no image under the name 'img'")
         sample = packed_sample(packed, "SPCrops")
         self.crops.infer_view_size(packed["inputs"])
-        crops = self.crops(image, key)
-        sample.sp_crops, sample.sp_boxes = crops["crops"], crops["boxes"]
+        for name, value in self.crops(image, key).items():
+            setattr(sample, f"sp_{name}", value)
         return packed
 
     def __repr__(self) -> str:

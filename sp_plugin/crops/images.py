@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,12 +23,16 @@ __all__ = [
     "convert_image",
     "count_channels",
     "crop_image",
+    "has_8_bits",
+    "hflip_image",
     "image_hash",
     "image_size",
     "is_image",
+    "stack_images",
 ]
 
 _BILINEAR, _NEAREST = 2, 0  # Pillow's numbers for its filters
+_FLIP_LEFT_RIGHT = 0  # and for its method of a transpose
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # Pillow's modes of more than 8 bits
 _MAX_OF_DTYPE = {torch.bool: 1, torch.uint8: 255, torch.uint16: 65535}
 _LUMA = (0.299, 0.587, 0.114)  # of RGB, as in ITU-R 601-2, which Pillow uses
@@ -71,6 +76,17 @@ def count_channels(image: Any) -> int:
     return len(image) if isinstance(image, Tensor) else len(image.getbands())
 
 
+def has_8_bits(image: Any) -> bool:
+    """Whether a PIL image or a tensor holds 8 bits of each channel.
+
+    >>> has_8_bits(torch.zeros(3, 2, 2, dtype=torch.uint8)), has_8_bits(torch.zeros(3, 2, 2))
+    (True, False)
+    """
+    return (
+        image.dtype == torch.uint8 if isinstance(image, Tensor) else image.mode not in _DEEP_MODES
+    )
+
+
 def array_to_tensor(image: Any) -> Any:
     """An array (H, W) or (H, W, C) as a tensor (C, H, W); anything else as it is.
 
@@ -78,7 +94,8 @@ def array_to_tensor(image: Any) -> Any:
     >>> array_to_tensor(np.zeros((20, 30, 3))).shape
     torch.Size([3, 20, 30])
     """
-    if isinstance(image, Tensor) or not hasattr(image, "__array_interface__") or _is_pil(image):
+    # A PIL image first: it has this attribute too, and reading it copies all pixels.
+    if isinstance(image, Tensor) or _is_pil(image) or not hasattr(image, "__array_interface__"):
         return image
     if len(image.shape) not in (2, 3):
         return image
@@ -185,28 +202,30 @@ def _with_channels(image: Tensor, channels: int | None) -> Tensor:
     raise ConfigError(f"source: 'image' got an image of {own} channels for views of {channels}")
 
 
-def crop_image(image: Any, box: Tensor, size: Size, resolution: Tensor | None = None) -> Any:
+def crop_image(
+    image: Any, box: Sequence[float], size: Size, resolution: Sequence[int] | None = None
+) -> Any:
     """Cut one box out of an image and resize it to ``size``, antialiased.
 
     Args:
         image: a PIL image, or a tensor (C, H, W).
-        box: (4,), (cx, cy, w, h) in pixels, inside the image.
+        box: (cx, cy, w, h) in pixels, inside the image.
         size: of the crop in pixels: h = w of a square, or (h, w).
-        resolution: (2,) or None, whole pixels of the intermediate resize, as for `crop_resize`.
+        resolution: columns and rows of the intermediate resize, as for `crop_resize`, or None.
 
     Returns:
         A PIL image, or a tensor (C, h, w) of float, in the image's range, [0, 1] for uint8.
 
-    >>> crop_image(torch.zeros(3, 20, 30), torch.tensor([15.0, 10.0, 8.0, 8.0]), 4).shape
+    >>> crop_image(torch.zeros(3, 20, 30), (15.0, 10.0, 8.0, 8.0), 4).shape
     torch.Size([3, 4, 4])
     """
     width, height = image_size(image)
     if isinstance(image, Tensor):
         pixels = image if image.is_floating_point() else image / 255
-        fractions = box / torch.tensor([width, height, width, height])
-        grid = None if resolution is None else resolution[None]
-        return crop_resize(pixels[None], fractions[None], size, grid)[0]
-    x, y, w, h = box.tolist()
+        fractions = torch.tensor([box]) / torch.tensor([width, height, width, height])
+        grid = None if resolution is None else torch.tensor([resolution])
+        return crop_resize(pixels[None], fractions, size, grid)[0]
+    x, y, w, h = box
     # Pillow's filter reads pixels outside the box: first cut off those that the box does not cover.
     left, top = max(0, math.floor(x - w / 2)), max(0, math.floor(y - h / 2))
     right, bottom = min(width, math.ceil(x + w / 2)), min(height, math.ceil(y + h / 2))
@@ -218,8 +237,30 @@ def crop_image(image: Any, box: Tensor, size: Size, resolution: Tensor | None = 
     out_size = height_and_width(size)[::-1]
     if resolution is None:
         return inner.resize(out_size, _BILINEAR, box=edges)
-    columns, rows = (int(n) for n in resolution)
-    return inner.resize((columns, rows), _BILINEAR, box=edges).resize(out_size, _BILINEAR)
+    return inner.resize(tuple(resolution), _BILINEAR, box=edges).resize(out_size, _BILINEAR)
+
+
+def hflip_image(image: Any) -> Any:
+    """A PIL image or a tensor (C, H, W), mirrored left to right.
+
+    >>> hflip_image(torch.tensor([[[1, 2]]])).tolist()
+    [[[2, 1]]]
+    """
+    return image.flip(-1) if isinstance(image, Tensor) else image.transpose(_FLIP_LEFT_RIGHT)
+
+
+def stack_images(images: Sequence[Any]) -> Tensor:
+    """Images of one size as a tensor (n, C, H, W); PIL images of mode L or RGB become uint8.
+
+    >>> stack_images([torch.zeros(3, 8, 8)] * 2).shape
+    torch.Size([2, 3, 8, 8])
+    """
+    if isinstance(images[0], Tensor):
+        return torch.stack(list(images))
+    width, height = images[0].size
+    data = bytearray(b"".join(image.tobytes() for image in images))
+    pixels = torch.frombuffer(data, dtype=torch.uint8)
+    return pixels.reshape(len(images), height, width, -1).permute(0, 3, 1, 2)
 
 
 def image_hash(image: Any) -> int:

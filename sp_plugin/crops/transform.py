@@ -5,44 +5,50 @@ crop of it, and each crop has its own colours: jitter, greyscale and blur are dr
 that light that drifts across an image does not reveal where a crop lies. Images of more or fewer
 channels than RGB have a gain and an offset for each channel instead. Flips are of the whole image.
 
+The transform only cuts. Colours and normalisation follow on the device, for the whole batch at once
+(`sp_plugin.crops.batch_colors`). They are applied here where that is impossible: colours of the
+user's own, and a normalisation that is no ``Normalize`` of torchvision.
+
 Needs torchvision, as every image pipeline does; nothing else in the package does.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sp_plugin.config import DEFAULT_VIEW_SIZE, ResolvedConfig, SPConfig
-from sp_plugin.crops.boxes import hflip_boxes
-from sp_plugin.crops.colors import ChannelJitter
+from sp_plugin.crops.batch_colors import recolor
 from sp_plugin.crops.images import (
     array_to_tensor,
     convert_image,
-    count_channels,
     crop_image,
+    has_8_bits,
+    hflip_image,
     image_hash,
     image_size,
+    stack_images,
 )
-from sp_plugin.crops.resize import matched_resolution
+from sp_plugin.crops.one_image import Box, boxes_of_one_image, resolution_of_one_image
 from sp_plugin.crops.sampler import rand_cpu
 from sp_plugin.crops.samples import find_image
 from sp_plugin.isolation import hash_seed, make_generator, private_rng, rng_fingerprint
 from sp_plugin.nested import tree_leaves
-from sp_plugin.sizes import Size, height_and_width, shorter_side, to_size
-from sp_plugin.structures import RGB_CHANNELS, add_sp_part
+from sp_plugin.sizes import Size, height_and_width, to_size
+from sp_plugin.structures import add_sp_part
 from sp_plugin.validation import ConfigError, needs_packages
 
 with needs_packages("sp_plugin.SPTransform", "torchvision"):
+    from torchvision import transforms as v1
     from torchvision.transforms import v2
 
 __all__ = ["ImageCrops", "SPTransform", "find_normalize"]
 
-_COLOR_JITTER = (0.4, 0.4, 0.2, 0.1)  # brightness, contrast, saturation, hue
+_NORMALIZES = (v1.Normalize, v2.Normalize)  # subclasses of theirs may do more
 
 
 class ImageCrops:
@@ -59,12 +65,13 @@ class ImageCrops:
 
     Args:
         config: settings; ``source`` is taken to be ``image``.
-        normalize: applied to each crop last, like the method's normalisation of its views.
-        color_transform: applied to each crop, a PIL image or a tensor in [0, 1] (C, h, w);
-            None: of RGB the jitter (0.4, 0.4, 0.2, 0.1; p 0.8), greyscale (p 0.2) and blur (p 0.5)
-            of SimCLR (arXiv 2002.05709, appendix A); of grey images its brightness, contrast and
-            blur; of others a gain and an offset for each channel
-            (`sp_plugin.crops.colors.ChannelJitter`) and the same blur.
+        normalize: applied to each crop last, like the method's normalisation of its views: on the
+            device if it is a ``Normalize`` of torchvision, else here.
+        color_transform: applied to each crop here, a PIL image or a tensor in [0, 1] (C, h, w);
+            None, on the device: of RGB the jitter (0.4, 0.4, 0.2, 0.1; p 0.8), greyscale (p 0.2)
+            and blur (p 0.5) of SimCLR (arXiv 2002.05709, appendix A); of grey images its
+            brightness, contrast and blur; of others a gain and an offset for each channel and the
+            same blur.
         flip: probability in [0, 1] that the whole image is flipped before it is cropped.
         view_size: size of the method's views in pixels, for settings that are left open; None:
             from `infer_view_size`, or 224.
@@ -73,9 +80,12 @@ class ImageCrops:
         ConfigError: settings that move during training, which a data set cannot follow; when
             called: a transform of the method that returns no tensors.
 
-    >>> sample = ImageCrops({"crop_size": 24})(torch.rand(3, 60, 80))
-    >>> sample["crops"].shape, sample["boxes"].shape
-    (torch.Size([4, 3, 24, 24]), torch.Size([4, 4]))
+    >>> image = torch.randint(256, (3, 60, 80), dtype=torch.uint8)
+    >>> sample = ImageCrops({"crop_size": 24})(image)
+    >>> {name: tuple(value.shape) for name, value in sample.items()}
+    {'crops': (4, 3, 24, 24), 'boxes': (4, 4), 'normalization': (3, 3)}
+    >>> sample["crops"].dtype
+    torch.uint8
     """
 
     def __init__(
@@ -90,6 +100,7 @@ class ImageCrops:
         self.color_transform = color_transform
         self.flip = flip
         self._channels: int | None = None  # of the method's views, once one was made
+        self._has_bytes: bool | None = None  # whether images are of 8 bits, once one was read
         self.set_config(SPConfig.from_dict(config), view_size)
 
     def set_config(self, config: SPConfig, view_size: Size | None = None) -> None:
@@ -98,8 +109,6 @@ class ImageCrops:
         self._user_config = dataclasses.replace(config, source="image")
         self.config: ResolvedConfig = self._user_config.resolve(view_size or DEFAULT_VIEW_SIZE)
         self._sampler = self.config.build_sampler()
-        side = shorter_side(self.config.crop_size)
-        self._simclr_colors, self._band_colors = _simclr_colors(side), _band_colors(side)
 
     def infer_view_size(self, views: Any) -> None:
         """Resolve what is open by the method's first views, a tensor or any nesting of them.
@@ -131,46 +140,72 @@ class ImageCrops:
             key: from `rng_key`, where that was called before the method's transform drew.
 
         Returns:
-            ``crops`` (k, C, h, w), float32, normalised, and ``boxes`` (k, 4) in the frame, with
-            k = ``num_crops`` and h, w of ``crop_size``.
+            ``crops`` (k, C, h, w), uint8 where the image has 8 bits, else floats; ``boxes`` (k, 4)
+            in the frame; and ``normalization`` (3, C), see
+            `sp_plugin.structures.UncoloredCrops`. With k = ``num_crops`` and h, w of
+            ``crop_size``. Crops that are coloured and normalised here are floats, and come without
+            ``normalization``.
         """
         key = self.rng_key(image) if key is None else key
-        image = convert_image(array_to_tensor(image), self._channels)
-        generator = make_generator(key)
-        boxes = self._sampler(1, generator)[:, 0]
-        width, height = image_size(image)
-        frame = _largest_frame(width, height, self.config.crop_size)
+        original, generator = array_to_tensor(image), make_generator(key)
+        crops, boxes = self._cut(convert_image(original, self._channels), generator)
+        if self.color_transform is not None:
+            with private_rng(key):
+                return {"crops": self._normalized(map(self.color_transform, crops)), "boxes": boxes}
+        pixels, has_bytes = stack_images(crops), has_8_bits(original)
+        normalization = self._normalization(255.0 if has_bytes else 1.0, pixels.shape[1])
+        if normalization is None:  # colours come first
+            pixels = recolor(_to_unit(pixels), generator)
+            with private_rng(key):
+                return {"crops": self._normalized(pixels), "boxes": boxes}
+        self._check_depth(has_bytes)
+        if has_bytes and pixels.is_floating_point():
+            pixels = (pixels * 255).round_().to(torch.uint8)
+        return {"crops": pixels, "boxes": boxes, "normalization": normalization}
+
+    def _cut(self, image: Any, generator: torch.Generator) -> tuple[list[Any], Tensor]:
+        """Crops of an image, of its type, and their boxes (k, 4) in the frame."""
+        size = self.config.crop_size
+        in_frame = boxes_of_one_image(self._sampler, self._sampler.draw_uniform(1, generator))
         u_x, u_y, u_flip = rand_cpu(3, generator=generator).tolist()
-        corner = torch.tensor([u_x * (width - frame[0]), u_y * (height - frame[1])])
-        sides = torch.tensor(frame * 2)
+        is_flipped = u_flip < self.flip
+        in_pixels = _to_pixels(in_frame, image_size(image), size, (u_x, u_y), is_flipped)
         resolution = None
         if self.config.sharpness == "equal":
-            draws = rand_cpu(1, 1, generator=generator)
-            pixels = boxes[:, None, 2:] * sides[2:]
-            resolution = matched_resolution(pixels, self.config.crop_size, draws)[0]
-        is_flipped = u_flip < self.flip
-        # A crop of the flipped image is the flipped crop of the image, from the other side.
-        pixel_boxes = (hflip_boxes(boxes) if is_flipped else boxes) * sides
-        recolor = self._colors_of(image)
-        crops = []
-        with private_rng(key):
-            for box in pixel_boxes:
-                box[:2] += corner
-                crop = crop_image(image, box, self.config.crop_size, resolution)
-                crop = v2.functional.hflip(crop) if is_flipped else crop
-                crops.append(self._to_normalized_tensor(recolor(crop)))
-        return {"crops": torch.stack(crops), "boxes": boxes}
+            draw = rand_cpu(1, 1, generator=generator).item()
+            resolution = resolution_of_one_image(in_pixels, size, draw)
+        crops = [crop_image(image, box, size, resolution) for box in in_pixels]
+        if is_flipped:
+            crops = [hflip_image(crop) for crop in crops]
+        return crops, torch.tensor(in_frame, dtype=torch.float32, device="cpu")
 
-    def _colors_of(self, image: Any) -> Callable[[Any], Any]:
-        if self.color_transform is not None:
-            return self.color_transform
-        has_colors = count_channels(image) in (1, RGB_CHANNELS)
-        return self._simclr_colors if has_colors else self._band_colors
+    def _check_depth(self, has_bytes: bool) -> None:
+        """A batch holds crops of one type: of 8 bits, or of floats."""
+        if self._has_bytes not in (None, has_bytes):
+            raise ConfigError(
+                "source: 'image' got images of 8 bits and deeper ones, takes images of one depth "
+                "(or a color_transform of your own, whose crops are floats)"
+            )
+        self._has_bytes = has_bytes
 
-    def _to_normalized_tensor(self, crop: Any) -> Tensor:
-        if not isinstance(crop, Tensor):
-            crop = v2.functional.to_dtype(v2.functional.pil_to_tensor(crop), scale=True)
-        return self.normalize(crop) if self.normalize else crop
+    def _normalized(self, crops: Iterable[Any]) -> Tensor:
+        pixels = (
+            crop if isinstance(crop, Tensor) else _to_unit(stack_images([crop]))[0]
+            for crop in crops
+        )
+        return torch.stack([self.normalize(crop) if self.normalize else crop for crop in pixels])
+
+    def _normalization(self, white: float, channels: int) -> Tensor | None:
+        """As of `UncoloredCrops`, for one image; None: only calling ``normalize`` can tell."""
+        mean, std = [0.0], [1.0]
+        normalize: Any = self.normalize
+        if type(normalize) in _NORMALIZES:
+            mean, std = _numbers(normalize.mean), _numbers(normalize.std)
+        elif normalize is not None:
+            return None
+        rows = [part * channels if len(part) == 1 else part for part in ([white], mean, std)]
+        fits = all(len(row) == channels for row in rows)
+        return torch.tensor(rows, dtype=torch.float32) if fits else None
 
 
 class SPTransform:
@@ -215,9 +250,9 @@ class SPTransform:
             **kwargs: likewise.
 
         Returns:
-            ``views``, and under ``sp``: ``crops`` (k, C, h, w) and ``boxes`` (k, 4); see
-            `ImageCrops`. Where the method's transform gets more than an image and returns a tuple,
-            such as (views, target), that tuple with its first entry replaced by this.
+            ``views``, and under ``sp`` what `ImageCrops` returns. Where the method's transform
+            gets more than an image and returns a tuple, such as (views, target), that tuple with
+            its first entry replaced by this.
         """
         sample, image = image, find_image(image)
         key = self.crops.rng_key(image)  # before the method's transform draws
@@ -233,32 +268,43 @@ def _is_view(item: Any) -> bool:
     return isinstance(item, Tensor) and item.ndim >= 3
 
 
-def _largest_frame(width: int, height: int, crop_size: Size) -> tuple[float, float]:
-    """Width and height of the largest box of the crops' shape that fits an image, in pixels."""
-    rows, columns = height_and_width(crop_size)
+def _to_unit(pixels: Tensor) -> Tensor:
+    """Pixels of 8 bits as floats in [0, 1]; floats as they are."""
+    return pixels if pixels.is_floating_point() else pixels / 255
+
+
+def _numbers(numbers: Any) -> list[float]:
+    listed: list[float] = torch.as_tensor(numbers, dtype=torch.float32).flatten().tolist()
+    return listed
+
+
+def _to_pixels(
+    boxes: list[Box],
+    image_size: tuple[int, int],
+    crop_size: Size,
+    place: tuple[float, float],
+    is_flipped: bool,
+) -> list[Box]:
+    """Boxes in pixels of an image, of boxes in the largest frame of the crops' shape that fits it.
+
+    The frame lies at a ``place`` in [0, 1) along both axes. A crop of the flipped image is the
+    flipped crop of the image, from the other side.
+    """
+    (width, height), (rows, columns) = image_size, height_and_width(crop_size)
     if width * rows >= height * columns:
-        return height * columns / rows, float(height)
-    return float(width), width * rows / columns
-
-
-def _simclr_colors(side: int) -> Callable[[Any], Any]:
-    jitter = v2.RandomApply([v2.ColorJitter(*_COLOR_JITTER)], p=0.8)
-    chain: Callable[[Any], Any] = v2.Compose([jitter, v2.RandomGrayscale(p=0.2), _blur(side)])
-    return chain
-
-
-def _band_colors(side: int) -> Callable[[Any], Any]:
-    chain: Callable[[Any], Any] = v2.Compose([ChannelJitter(), _blur(side)])
-    return chain
-
-
-def _blur(side: int) -> Callable[[Any], Any]:
-    # SimCLR blurs views of 224 px with a sigma of 0.1 to 2 px and a kernel of a tenth of the side.
-    kernel = max(3, side // 10 // 2 * 2 + 1)
-    blur: Callable[[Any], Any] = v2.RandomApply(
-        [v2.GaussianBlur(kernel, (0.1, max(0.2, 2.0 * side / 224)))], p=0.5
-    )
-    return blur
+        frame = height * columns / rows, float(height)
+    else:
+        frame = float(width), width * rows / columns
+    left, top = place[0] * (width - frame[0]), place[1] * (height - frame[1])
+    return [
+        (
+            left + frame[0] * (1 - x if is_flipped else x),
+            top + frame[1] * y,
+            frame[0] * w,
+            frame[1] * h,
+        )
+        for x, y, w, h in boxes
+    ]
 
 
 def find_normalize(transform: Any) -> Callable[[Tensor], Tensor] | None:

@@ -13,12 +13,17 @@ from torchvision import transforms
 
 from sp_plugin import ConfigError, Crops, SPTransform, ViewBoxes, ViewBoxTransform
 from sp_plugin.batch import split_batch, to_device, validate_source
+from sp_plugin.structures import UncoloredCrops
 
 Sample = namedtuple("Sample", ["image", "label"])
 
 
 def crops_part() -> dict[str, torch.Tensor]:
     return {"crops": torch.rand(4, 2, 3, 8, 8), "boxes": torch.rand(4, 2, 4)}
+
+
+def uncolored_part() -> dict[str, torch.Tensor]:
+    return {**crops_part(), "normalization": torch.ones(4, 3, 3)}
 
 
 def boxes_part() -> dict[str, torch.Tensor]:
@@ -75,12 +80,13 @@ def test_collated_named_tuples_are_split():
     samples = [Sample(transform(torch.rand(3, 40, 40)), label) for label in range(3)]
     rest, sp_batch = split_batch(default_collate(samples))
     assert type(rest) is Sample and rest.image.shape == (3, 3, 40, 40)
-    assert type(sp_batch) is Crops
+    assert type(sp_batch) is UncoloredCrops
+    assert sp_batch.normalization.shape == (3, 3, 3)
 
 
 @pytest.mark.parametrize("source", ["image", "host_views"])
 def test_sp_part_in_changed_sample_is_named(source):
-    for part in (crops_part(), boxes_part()):
+    for part in (crops_part(), uncolored_part(), boxes_part()):
         batch = [{"views": torch.zeros(2), "sp": part, "label": 1}]
         rest, sp_batch = split_batch(batch)
         with pytest.raises(ConfigError, match=r"SP's part of the batch is at '0.sp' by itself"):
@@ -96,7 +102,7 @@ def test_views_and_labels_keep_identity():
     assert set(batch[0]) == {"views", "sp"}  # the given batch is not changed
 
 
-@pytest.mark.parametrize("part", [crops_part, boxes_part])
+@pytest.mark.parametrize("part", [crops_part, uncolored_part, boxes_part])
 @pytest.mark.parametrize(
     ("wrap", "unwrap"),
     [
@@ -115,9 +121,11 @@ def test_sp_part_is_found_in_any_container(part, wrap, unwrap):
     views, other, sp = [torch.zeros(4, 3, 8, 8)], {"label": torch.zeros(4)}, part()
     batch = wrap({"views": views, "sp": sp}, other)
     rest, sp_batch = split_batch(batch)
-    kind = Crops if "crops" in sp else ViewBoxes
-    assert type(sp_batch) is kind
-    assert all(map(torch.equal, sp_batch, kind.from_batch(sp)))
+    kinds = {crops_part: Crops, uncolored_part: UncoloredCrops, boxes_part: ViewBoxes}
+    assert type(sp_batch) is kinds[part]
+    expected = (Crops if "crops" in sp else ViewBoxes).from_batch(sp)
+    tensors = [item for item in sp_batch if item is not None]
+    assert len(tensors) == len(sp) and all(map(torch.equal, tensors, expected))
     found = unwrap(rest)
     assert found[0] is views and all(item is other for item in found[1:])
     if isinstance(batch, (list, tuple)):
@@ -149,7 +157,9 @@ class TwoViews:
         return [part(image) for part in self.parts]
 
 
-@pytest.mark.parametrize(("wrapper", "kind"), [(SPTransform, Crops), (ViewBoxTransform, ViewBoxes)])
+@pytest.mark.parametrize(
+    ("wrapper", "kind"), [(SPTransform, UncoloredCrops), (ViewBoxTransform, ViewBoxes)]
+)
 def test_collated_samples_are_split(wrapper, kind):
     image = transforms.ToPILImage()(torch.rand(3, 40, 40))
     transform = wrapper(TwoViews())
@@ -169,12 +179,20 @@ def test_to_device_moves_each_part(kind):
     assert type(moved) is kind and {part.device.type for part in moved} == {"meta"}
 
 
+def test_to_device_keeps_the_order_of_channels():
+    sample = UncoloredCrops(*map(torch.rand, ((2, 4, 4), (8, 3, 2, 2), (4, 3, 3))), (2, 1, 0))
+    moved = to_device(sample, torch.device("meta"))
+    assert {part.device.type for part in moved[:3]} == {"meta"} and moved.channels == (2, 1, 0)
+
+
 CROPS = Crops(torch.rand(2, 4, 4), torch.rand(8, 3, 8, 8))
+UNCOLORED = UncoloredCrops(*CROPS, torch.ones(4, 3, 3))
 VIEW_BOXES = ViewBoxes(torch.rand(2, 4, 4), torch.ones(2, 4, 2))
 
 
 @pytest.mark.parametrize(
-    ("source", "sp_batch"), [("view", None), ("image", CROPS), ("host_views", VIEW_BOXES)]
+    ("source", "sp_batch"),
+    [("view", None), ("image", CROPS), ("image", UNCOLORED), ("host_views", VIEW_BOXES)],
 )
 def test_fitting_source_is_accepted(source, sp_batch):
     validate_source(source, sp_batch)
@@ -193,6 +211,7 @@ def test_fitting_source_is_accepted(source, sp_batch):
         ("image", VIEW_BOXES, "ViewBoxTransform is for source='host_views'"),
         ("host_views", None, "wrap the data set's transform in sp_plugin.ViewBoxTransform"),
         ("host_views", CROPS, "SPTransform is for source='image'"),
+        ("view", UNCOLORED, "SPTransform is for source='image'; set source='image'"),
     ],
 )
 def test_other_source_is_refused_in_one_line(source, sp_batch, message):

@@ -9,9 +9,17 @@ import torch
 from torch import Tensor, nn
 
 import sp_plugin
-from sp_plugin import Crops, EncodedViews, SpatialPrediction, SPConfig, SPSession
+from sp_plugin import (
+    Crops,
+    EncodedViews,
+    SpatialPrediction,
+    SPConfig,
+    SPSession,
+    spatial_prediction,
+)
 from sp_plugin.batch_sample import sample_images
 from sp_plugin.isolation import make_generator
+from sp_plugin.structures import UncoloredCrops
 
 BATCH = 12
 
@@ -24,6 +32,9 @@ def inputs(kind: str) -> Any:
         return torch.rand(BATCH, 3, 32, 32)
     if kind == "crops":
         return Crops(boxes, torch.rand(3 * BATCH, 3, 16, 16))
+    if kind == "uncolored":
+        pixels = torch.randint(256, (3 * BATCH, 3, 16, 16), dtype=torch.uint8)
+        return UncoloredCrops(boxes, pixels, torch.rand(BATCH, 3, 3) + 1)
     flips = torch.where(torch.rand(3, BATCH, 2) < 0.5, -1.0, 1.0)
     return EncodedViews(torch.randn(3, BATCH, 8), boxes, flips)
 
@@ -43,7 +54,7 @@ def test_sample_has_two_images_at_least(fraction: float):
     assert sample_images(one, fraction, 0) is one
 
 
-@pytest.mark.parametrize("kind", ["images", "crops", "views"])
+@pytest.mark.parametrize("kind", ["images", "crops", "uncolored", "views"])
 def test_whole_batch_is_not_copied(kind: str):
     given = inputs(kind)
     assert sample_images(given, 1.0, 0) is given
@@ -67,7 +78,7 @@ def test_draw_depends_on_seed_rank_step(keys: tuple[int, ...]):
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("kind", ["images", "crops", "views"])
+@pytest.mark.parametrize("kind", ["images", "crops", "uncolored", "views"])
 def test_loss_is_that_of_the_sample(kind: str):
     """A step with a part of the batch is a step with a batch of these images alone."""
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
@@ -77,7 +88,7 @@ def test_loss_is_that_of_the_sample(kind: str):
     whole.load_state_dict(sp.state_dict())
     given = inputs(kind)
     out = sp(net, given, step=3)
-    expected = whole(net, sp.sample_images(given, step=3), step=3)
+    expected = whole(net, sp.prepare_images(given, step=3), step=3)
     assert out.boxes.shape[1] == 3 * 3  # three pairs of three images
     torch.testing.assert_close(out.loss, expected.loss, rtol=0, atol=0)
     torch.testing.assert_close(out.boxes, expected.boxes, rtol=0, atol=0)
@@ -90,6 +101,20 @@ def test_only_the_sample_is_encoded():
     net.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
     sp(net, inputs("images"), step=0)
     assert sizes == [4 * 3]
+
+
+def test_only_the_sample_is_colored(monkeypatch):
+    sizes: list[int] = []
+    color_crops = spatial_prediction.color_crops
+
+    def counted(crops: UncoloredCrops, generator: torch.Generator) -> Crops:
+        sizes.append(len(crops.pixels))
+        return color_crops(crops, generator)
+
+    monkeypatch.setattr(spatial_prediction, "color_crops", counted)
+    sp = SpatialPrediction(8, SPConfig(crop_size=16, sample_fraction=0.25, relative_weight=False))
+    sp(nn.Conv2d(3, 8, 3), inputs("uncolored"), step=0)
+    assert sizes == [3 * 3]
 
 
 def test_bad_step_of_a_sample_is_recorded(tmp_path):

@@ -14,7 +14,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sp_plugin import (
-    Crops,
     SpatialPrediction,
     SpatialProbe,
     SPConfig,
@@ -23,10 +22,12 @@ from sp_plugin import (
     gradient_balance,
     spatial_prediction,
 )
+from sp_plugin.crops.batch_colors import color_crops
 from sp_plugin.crops.sampler import sample_crops
 from sp_plugin.features import input_size
 from sp_plugin.isolation import make_generator
 from sp_plugin.objective import targets
+from sp_plugin.structures import UncoloredCrops
 from sp_plugin.views.capture import FeatureCapture
 
 _READ_OP = torch.ops.aten._local_scalar_dense.default
@@ -91,6 +92,19 @@ def test_sampling_crops_does_not_sync(sharpness: str, side: int):
     assert syncs_on_fake_gpu(draw) == []
 
 
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_coloring_does_not_sync(channels: int):
+    def color(device: torch.device) -> None:
+        pixels = torch.empty(8, channels, 20, 30, dtype=torch.uint8, device=device)
+        boxes, rows = (torch.empty(2, 4, n, device=device) for n in (4, 3))
+        order = tuple(range(channels))[::-1]
+        crops = UncoloredCrops(boxes, pixels, rows.new_empty(4, 3, channels), order)
+        colored = color_crops(crops, make_generator(0)).pixels
+        assert colored.device == device and colored.shape == pixels.shape
+
+    assert syncs_on_fake_gpu(color) == []
+
+
 class PairLossModule(nn.Module):
     """The pair loss as a module, whose weights can be replaced in a functional call."""
 
@@ -153,7 +167,8 @@ def test_session_stays_on_the_device(
             sp = SpatialPrediction(8, settings)  # built here: fake parameters cannot be moved
         session = SPSession(net, sp=sp)
         session.remove()  # the hooks of the first steps, which read values
-        crops = Crops(torch.rand(4, 4, 4), torch.rand(16, 3, 20, 20))  # from the data loader
+        pixels = torch.zeros(16, 3, 20, 20, dtype=torch.uint8)  # from the data loader
+        crops = UncoloredCrops(torch.rand(4, 4, 4), pixels, torch.rand(4, 3, 3))
         for step in range(steps):
             views = torch.rand(4, 3, 40, 40, device=device)
             out = session(views, crops if source == "image" else None, progress=step / 3)

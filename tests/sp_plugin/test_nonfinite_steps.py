@@ -13,6 +13,7 @@ import sp_plugin
 from sp_plugin import ConfigError, Crops, EncodedViews, SPSession
 from sp_plugin.isolation import make_generator
 from sp_plugin.nonfinite_steps import MAX_FILES, NonfiniteRecorder
+from sp_plugin.structures import UncoloredCrops
 
 
 def make_session(folder: Path, **settings: Any) -> SPSession:
@@ -60,6 +61,24 @@ def test_crops_of_the_data_set_are_kept(tmp_path):
     step = sp_plugin.replay(next(tmp_path.iterdir()))
     assert step.record["images"] is None and step.features is None
     torch.testing.assert_close(step.crops.pixels, pixels, equal_nan=True)
+
+
+def test_colors_of_the_step_are_kept(tmp_path):
+    session = make_session(tmp_path, source="image", sample_fraction=0.75)
+    encoded: list[Tensor] = []
+    session.backbone.register_forward_pre_hook(lambda _, given: encoded.append(given[0]))
+    pixels = torch.rand(2 * 8, 3, 12, 12)
+    pixels[::3] = torch.nan
+    normalization = torch.tensor([1.0, 0.4, 0.2])[:, None].expand(8, 3, 3)
+    for step in (4, 7):
+        session(images(n=8), UncoloredCrops(torch.rand(2, 8, 4), pixels, normalization), step=step)
+    files = sorted(tmp_path.iterdir())
+    encoded = [given for given in encoded if len(given) == 2 * 6]
+    for file, seen in zip(files, encoded, strict=True):
+        step = sp_plugin.replay(file)
+        crops = seen.unflatten(0, (2, 6))[:, step.record["indices"]].flatten(0, 1)
+        torch.testing.assert_close(step.crops.pixels, crops, rtol=0, atol=0, equal_nan=True)
+    assert len(files) == 2 and not torch.equal(*(seen.nan_to_num() for seen in encoded))
 
 
 def test_encoded_views_keep_their_boxes(tmp_path):

@@ -17,7 +17,9 @@ from torchvision.transforms import v2
 
 from sp_plugin import ConfigError, Crops, SpatialPrediction, SPConfig, crop_resize
 from sp_plugin.batch import split_batch
+from sp_plugin.crops.batch_colors import color_crops
 from sp_plugin.crops.transform import ImageCrops, SPTransform, find_normalize
+from sp_plugin.isolation import make_generator
 
 PLAIN = {"sharpness": "native", "crop_size": 16}
 
@@ -123,8 +125,10 @@ def test_set_config_applies_from_first_image() -> None:
 
 def test_each_crop_has_its_own_colors() -> None:
     grey = torch.full((3, 40, 40), 0.5)
-    crops = [ImageCrops(PLAIN)(grey, key)["crops"].mean((2, 3)) for key in range(20)]
-    differ = [(pair[0] - pair[1]).abs().max() > 0.02 for pair in crops]
+    samples = default_collate([ImageCrops(PLAIN)(grey, key) for key in range(20)])
+    colored = color_crops(Crops.from_batch(samples), make_generator(0)).pixels
+    levels = colored.mean((2, 3)).unflatten(0, (4, 20))
+    differ = (levels[0] - levels[1]).abs().amax(1) > 0.02
     assert sum(map(bool, differ)) > 10
 
 
@@ -141,18 +145,85 @@ def test_sharpness_is_matched_by_default() -> None:
     assert detail("equal") < 0.5 * detail("native")
 
 
-def test_crops_are_normalized_like_views() -> None:
-    normalize = v1.Normalize((0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
+class Shifted(v1.Normalize):
+    """Does more than its mean and std say."""
+
+    def forward(self, tensor: torch.Tensor) -> torch.Tensor:
+        return super().forward(tensor) + 9
+
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.1, 0.2, 0.3)
+NORMALIZES = {
+    "one number": v1.Normalize(0.5, 0.2),
+    "one number each": v1.Normalize([0.5], [0.2]),
+    "v1": v1.Normalize(MEAN, STD),
+    "v2": v2.Normalize(MEAN, STD),
+    "in place": v1.Normalize(MEAN, STD, inplace=True),
+    "tensors": v1.Normalize(torch.tensor(MEAN), torch.tensor(STD)),
+    "subclass": Shifted(MEAN, STD),
+    "callable": lambda crop: 2 * crop - 1,
+}
+
+
+@pytest.mark.parametrize("has_own_colors", (False, True))
+@pytest.mark.parametrize("name", NORMALIZES)
+def test_crops_are_normalized_like_views(name: str, has_own_colors: bool, monkeypatch) -> None:
+    """Wherever that is done: on the device, or, where only calling it can tell, in the loader."""
+    monkeypatch.setattr("sp_plugin.crops.transform.recolor", lambda images, _: images)
+    monkeypatch.setattr("sp_plugin.crops.batch_colors.recolor", lambda images, _: images)
+    normalize, colors = NORMALIZES[name], identity if has_own_colors else None
+    sample = ImageCrops(PLAIN, normalize, colors)(make_image(), 1)
+    is_uncolored = "normalization" in sample
+    assert is_uncolored == (not has_own_colors and name not in ("subclass", "callable"))
+    crops = Crops.from_batch(default_collate([sample]))
+    crops = color_crops(crops, make_generator(0)) if is_uncolored else crops
+    plain = ImageCrops(PLAIN, color_transform=identity)(make_image(), 1)["crops"]
+    expected = torch.stack([normalize(crop.clone()) for crop in plain])
+    torch.testing.assert_close(crops.pixels, expected)
+
+
+def test_loader_colors_before_a_callable() -> None:
+    seen: list[torch.Tensor] = []
+    crops = ImageCrops(PLAIN, lambda crop: seen.append(crop) or crop + 5)(make_image(), 1)["crops"]
+    assert torch.stack(seen).min() >= 0 and torch.stack(seen).max() <= 1 and crops.min() >= 5
+    plain = ImageCrops(PLAIN, color_transform=identity)(make_image(), 1)["crops"]
+    assert not torch.allclose(torch.stack(seen), plain, atol=0.02)
+
+
+def test_normalize_of_the_transform_is_found() -> None:
+    normalize = v1.Normalize(MEAN, STD)
     host = v1.Compose([v1.CenterCrop(32), v1.ToTensor(), normalize])
     assert find_normalize([{"a": host}]) is normalize
     assert find_normalize(v1.ToTensor()) is None
-    transform = SPTransform(host, PLAIN)
-    transform.crops.color_transform = identity
-    unnormalized = ImageCrops(PLAIN, color_transform=identity)
-    assert transform.crops.normalize is normalize
-    image = make_image()
-    expected = torch.stack([normalize(crop) for crop in unnormalized(image, 1)["crops"]])
-    assert torch.allclose(transform.crops(image, 1)["crops"], expected)
+    rows = SPTransform(host, PLAIN)(make_image())["sp"]["normalization"]
+    torch.testing.assert_close(rows, torch.tensor([[255.0] * 3, MEAN, STD]))
+
+
+@pytest.mark.parametrize("channels", (1, 3, 13))
+def test_a_batch_of_8_bits_is_one_of_bytes(channels: int) -> None:
+    pixels = torch.randint(256, (channels, 40, 40), dtype=torch.uint8)
+    for image, white in ((pixels, 255), (pixels / 255, 1)):
+        crops = ImageCrops(PLAIN)
+        crops._channels = channels
+        sample = crops(image, 1)
+        assert sample["crops"].dtype == (torch.uint8 if white == 255 else torch.float32)
+        assert sample["normalization"].tolist() == [
+            [white] * channels,
+            [0] * channels,
+            [1] * channels,
+        ]
+        unit = sample["crops"] / white
+        crops.color_transform = identity
+        assert (unit - crops(image, 1)["crops"]).abs().max() <= 0.501 / 255
+
+
+def test_images_of_two_depths_are_refused() -> None:
+    images = (make_image(), as_float(make_image()))
+    crops = ImageCrops(PLAIN)
+    crops(images[0])
+    with pytest.raises(ConfigError, match=r"source: 'image' got images of 8 bits and deeper ones"):
+        crops(images[1])
+    assert {ImageCrops(PLAIN, None, identity)(x)["crops"].dtype for x in images} == {torch.float32}
 
 
 def test_open_settings_follow_view_size() -> None:
