@@ -15,6 +15,9 @@ from sp_mmselfsup import SPCrops
 from sp_mmselfsup.batch import crops_from_samples
 from torch import Tensor
 
+from sp_plugin.crops.batch_colors import color_crops
+from sp_plugin.isolation import make_generator
+
 PACK = {"type": "PackSelfSupInputs", "meta_keys": ["img_path"]}
 IMAGE_SOURCE = {"weight": 1.0, "warmup_fraction": 0.0, "source": "image"}
 
@@ -61,17 +64,25 @@ def preprocessor(**settings: Any) -> Any:
 
 @pytest.mark.parametrize("channels", (1, 2, 3, 4, 6, 13))
 @pytest.mark.parametrize("normalize", ({}, {"mean": (9.0,), "std": (2.0,)}), ids=("plain", "norm"))
-def test_crops_have_the_views_numbers(channels: int, normalize: dict[str, Any]) -> None:
+@pytest.mark.parametrize("has_own_colors", (False, True))
+def test_crops_have_the_views_numbers(
+    channels: int, normalize: dict[str, Any], has_own_colors: bool, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("sp_plugin.crops.batch_colors.recolor", lambda images, _: images)
     transform = SPCrops([LoadBands(channels), PACK], IMAGE_SOURCE)
-    transform.crops.color_transform = lambda crop: crop
+    transform.crops.color_transform = (lambda crop: crop) if has_own_colors else None
     seed(0)
     packed = transform({"img_path": "a"})
     assert packed["data_samples"].sp_crops.shape == (4, channels, 24, 24)
     process = preprocessor(**normalize)
     batch = {"inputs": [packed["inputs"][0][None]], "data_samples": [packed["data_samples"]]}
     views, _ = process(batch)
-    crops = crops_from_samples([packed["data_samples"]], process).pixels
-    torch.testing.assert_close(crops.mean((0, 2, 3)), views[0].mean((0, 2, 3)), atol=1.0, rtol=0)
+    crops = crops_from_samples([packed["data_samples"]], process)
+    if not has_own_colors:
+        crops = color_crops(crops, make_generator(0))
+    torch.testing.assert_close(
+        crops.pixels.mean((0, 2, 3)), views[0].mean((0, 2, 3)), atol=1.0, rtol=0
+    )
 
 
 def test_crop_size_of_two_numbers() -> None:

@@ -18,7 +18,9 @@ from sp_mmselfsup import SPCrops
 from sp_mmselfsup.batch import crops_from_samples
 from sp_mmselfsup.crops_transform import _to_pil
 
-from sp_plugin import ConfigError
+from sp_plugin import ConfigError, Crops
+from sp_plugin.crops.batch_colors import color_crops
+from sp_plugin.isolation import make_generator
 
 IMAGE_SOURCE = {"weight": 1.0, "warmup_fraction": 0.0, "source": "image"}
 LOAD = {"type": "LoadImageFromFile"}
@@ -40,6 +42,11 @@ def scope() -> Any:
 def packed_sample(image_info: dict[str, Any], number: int = 0, **sp: Any) -> Any:
     seed(number)
     return SPCrops([LOAD, *VIEWS, PACK], sp)(dict(image_info))
+
+
+def finished(crops: Any) -> Any:
+    """Crops as SP sees them."""
+    return crops if isinstance(crops, Crops) else color_crops(crops, make_generator(0))
 
 
 def test_views_and_host_rng_are_unchanged(image_info: Any) -> None:
@@ -79,7 +86,7 @@ def test_arrays_become_images_of_their_mode(dtype: Any) -> None:
 def test_crop_size_follows_view_size(image_info: Any) -> None:
     sample = packed_sample(image_info, **IMAGE_SOURCE)["data_samples"]
     assert sample.sp_crops.shape == (4, 3, 32, 32) and sample.sp_boxes.shape == (4, 4)
-    assert sample.sp_crops.min() >= 0 and sample.sp_crops.max() <= 1
+    assert sample.sp_crops.dtype == torch.uint8 and sample.sp_normalization.shape == (3, 3)
 
 
 @pytest.mark.parametrize("reseed", (random.seed, np.random.seed, torch.manual_seed))
@@ -100,20 +107,24 @@ def test_crops_depend_on_host_rng_only(image_info: Any) -> None:
     assert torch.equal(boxes[0], boxes[1]) and not torch.equal(boxes[0], boxes[2])
 
 
-def test_crops_use_model_channel_order(image_info: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_own_colors", (False, True))
+def test_crops_use_model_channel_order(
+    has_own_colors: bool, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("sp_plugin.crops.batch_colors.recolor", lambda images, _: images)
     red = Image.fromarray(np.full((40, 40, 3), (200, 10, 10), np.uint8))
     red.save(tmp_path / "red.png")
     transform = SPCrops([LOAD, PACK], IMAGE_SOURCE)
-    transform.crops.color_transform = lambda image: image
+    transform.crops.color_transform = (lambda image: image) if has_own_colors else None
     sample = transform({"img_path": str(tmp_path / "red.png")})["data_samples"]
-    rgb = sample.sp_crops.mean(dim=(0, 2, 3)) * 255
+    rgb = sample.sp_crops.float().mean(dim=(0, 2, 3)) * (255 if has_own_colors else 1)
     assert torch.allclose(rgb, torch.tensor([200.0, 10.0, 10.0]), atol=1)
 
     from mmselfsup.models.utils import SelfSupDataPreprocessor
 
     for swap, first in ((True, 200), (False, 10)):  # the backbone takes RGB, or BGR as loaded
         preprocessor = SelfSupDataPreprocessor(mean=(5.0,) * 3, std=(2.0,) * 3, bgr_to_rgb=swap)
-        crops = crops_from_samples([sample, sample], preprocessor)
+        crops = finished(crops_from_samples([sample, sample], preprocessor))
         assert crops.pixels.shape[0] == 8 and crops.boxes.shape == (4, 2, 4)
         assert float(crops.pixels[:, 0].mean()) == pytest.approx((first - 5) / 2, abs=0.5)
 
