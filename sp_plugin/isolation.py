@@ -15,11 +15,13 @@ the backbone alone.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import random
 import sys
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -115,9 +117,18 @@ def rng_fingerprint() -> tuple[int, ...]:
     numbers = [int(torch.randint(1 << 62, (1,), generator=copy)), hash(random.getstate()[1])]
     numpy_random = getattr(sys.modules.get("numpy"), "random", None)
     if numpy_random:
-        _, words, position, *_ = numpy_random.get_state()
-        numbers += [zlib.crc32(words.tobytes()), int(position)]
+        numbers += _numpy_fingerprint(numpy_random)
     return tuple(numbers)
+
+
+def _numpy_fingerprint(numpy_random: Any) -> tuple[int, int]:
+    """Hash of the words of NumPy's global generator, and its position in them."""
+    bits = numpy_random.get_bit_generator()
+    if type(bits) is not numpy_random.MT19937:
+        return zlib.crc32(repr(bits.state).encode()), 0
+    # NumPy's ``get_state`` copies the 624 words one by one in Python, at the price of a crop.
+    words = ctypes.string_at(bits.ctypes.state_address, 625 * 4)
+    return zlib.crc32(words[:-4]), int.from_bytes(words[-4:], sys.byteorder)
 
 
 # Forward passes that respect ``track_running_stats``: their buffers need no copies.

@@ -1,19 +1,20 @@
 """Crops of one image in plain numbers, for a data set's transform, which gets one image at a time.
 
-`CropSampler.to_boxes` decides for a whole batch at once. For one image nearly all of its time is
-the start of some hundred operations on tensors of a few numbers: about as long as it takes to
-decode the image. Here are the same boxes from the same draws, up to rounding.
+`CropSampler` decides for a whole batch at once. For one image nearly all of its time is the start
+of some hundred operations on tensors of a few numbers: about as long as it takes to decode the
+image. Here are the same boxes from the same draws, up to rounding.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import TypeVar
 
-from torch import Tensor
+import torch
 
-from sp_plugin.crops.sampler import CropSampler, UniformDraws
+from sp_plugin.crops.sampler import CropSampler, rand_cpu
 from sp_plugin.sizes import Size, height_and_width
 
 __all__ = ["Box", "boxes_of_one_image", "resolution_of_one_image"]
@@ -25,44 +26,42 @@ _Edges = tuple[float, float, float, float]  # left, top, right, bottom
 _T = TypeVar("_T")
 
 
-def boxes_of_one_image(sampler: CropSampler, draws: UniformDraws) -> list[Box]:
-    """What ``sampler.to_boxes(draws)`` gives for one image, at the end of training.
+def boxes_of_one_image(sampler: CropSampler, generator: torch.Generator) -> list[Box]:
+    """What ``sampler(1, generator)`` gives, from the same draws.
 
     Args:
         sampler: of the boxes.
-        draws: of one image.
+        generator: private CPU generator; nothing else is drawn from.
 
     Returns:
         ``num_crops`` boxes, as fractions of the frame.
 
-    >>> import torch
     >>> sampler = CropSampler(num_crops=4)
-    >>> draws = sampler.draw_uniform(1, torch.Generator().manual_seed(0))
-    >>> boxes = torch.tensor(boxes_of_one_image(sampler, draws))
-    >>> torch.allclose(boxes, sampler.to_boxes(draws)[:, 0])
+    >>> first, again = (torch.Generator().manual_seed(0) for _ in range(2))
+    >>> boxes = torch.tensor(boxes_of_one_image(sampler, first))
+    >>> torch.allclose(boxes, sampler(1, again)[:, 0])
     True
     """
+    extra = sampler.num_crops - 2
+    sizes = (3, 8 * sampler.tries, 4 * extra * sampler.tries, sampler.num_crops if extra else 0)
+    # In the order of `CropSampler.draw_uniform`.
+    draws = iter(rand_cpu(sum(sizes), generator=generator).tolist())
+    (u_side, u_x, u_y), first_two, extra_crops, order = (list(islice(draws, n)) for n in sizes)
     edges, limit = _edges_maker(sampler), sampler.max_iou[1]
-    first, second = _uniforms(draws.first_two)
+    first, second = _by_crop(first_two, 2)
     pairs = ([edges(*a), edges(*b)] for a, b in zip(first, second, strict=True))
     crops = _first_valid(pairs, lambda pair: _iou(*pair), limit)
-    for uniforms in _uniforms(draws.extra_crops):
+    for uniforms in _by_crop(extra_crops, extra):
         tries = (edges(*uniform) for uniform in uniforms)
         crops.append(_first_valid(tries, lambda item: max(_iou(item, x) for x in crops), limit))
-    if len(draws.order):
-        keys = draws.order.flatten().tolist()
-        crops = [crops[i] for i in sorted(range(len(crops)), key=keys.__getitem__)]
+    if extra:
+        crops = [crops[i] for i in sorted(range(len(crops)), key=order.__getitem__)]
     low, high = sampler.window
-    side = low + (high - low) * draws.window_side.item()
-    left, top = ((1 - side) * u for u in draws.window_centre.flatten().tolist())
+    side = low + (high - low) * u_side
+    left, top = (1 - side) * u_x, (1 - side) * u_y
     return [
-        (
-            left + side * (x0 + x1) / 2,
-            top + side * (y0 + y1) / 2,
-            side * (x1 - x0),
-            side * (y1 - y0),
-        )
-        for x0, y0, x1, y1 in crops
+        (left + side * (a + c) / 2, top + side * (b + d) / 2, side * (c - a), side * (d - b))
+        for a, b, c, d in crops
     ]
 
 
@@ -84,13 +83,18 @@ def resolution_of_one_image(boxes: Sequence[Box], size: Size, draw: float) -> tu
     return max(1, int(columns * share)), max(1, int(rows * share))
 
 
-def _uniforms(draws: Tensor) -> list[list[list[float]]]:
-    """Area, aspect, x and y for each crop and try, of draws (4, crops, tries, 1)."""
-    numbers: list[list[list[float]]] = draws[..., 0].permute(1, 2, 0).tolist()
-    return numbers
+def _by_crop(draws: list[float], crops: int) -> list[Iterable[tuple[float, ...]]]:
+    """For each crop its tries, each of draws for area, aspect, x and y; of draws (4, crops, tries).
+
+    >>> [list(tries) for tries in _by_crop(list(range(16)), 2)]
+    [[(0, 4, 8, 12), (1, 5, 9, 13)], [(2, 6, 10, 14), (3, 7, 11, 15)]]
+    """
+    tries = len(draws) // 4 // max(1, crops)
+    rows = [draws[start : start + tries] for start in range(0, len(draws), max(1, tries))]
+    return [zip(*rows[crop::crops], strict=True) for crop in range(crops)]
 
 
-def _edges_maker(sampler: CropSampler) -> Callable[[float, float, float, float], _Edges]:
+def _edges_maker(sampler: CropSampler) -> Callable[..., _Edges]:
     """Function from the draws of a crop to its place in the window."""
     log_smallest, log_largest = (math.log(area) for area in sampler.crop_scale[1])
     log_narrow, log_wide = (math.log(ratio) for ratio in sampler.crop_ratio)

@@ -100,6 +100,7 @@ class ImageCrops:
         self.color_transform = color_transform
         self.flip = flip
         self._channels: int | None = None  # of the method's views, once one was made
+        self._known_rows: tuple[Any, Tensor | None] = (None, None)  # what for, and the rows
         self._has_bytes: bool | None = None  # whether images are of 8 bits, once one was read
         self.set_config(SPConfig.from_dict(config), view_size)
 
@@ -153,7 +154,7 @@ class ImageCrops:
             with private_rng(key):
                 return {"crops": self._normalized(map(self.color_transform, crops)), "boxes": boxes}
         pixels, has_bytes = stack_images(crops), has_8_bits(original)
-        normalization = self._normalization(255.0 if has_bytes else 1.0, pixels.shape[1])
+        normalization = self._normalization(has_bytes, pixels.shape[1])
         if normalization is None:  # colours come first
             pixels = recolor(_to_unit(pixels), generator)
             with private_rng(key):
@@ -166,7 +167,7 @@ class ImageCrops:
     def _cut(self, image: Any, generator: torch.Generator) -> tuple[list[Any], Tensor]:
         """Crops of an image, of its type, and their boxes (k, 4) in the frame."""
         size = self.config.crop_size
-        in_frame = boxes_of_one_image(self._sampler, self._sampler.draw_uniform(1, generator))
+        in_frame = boxes_of_one_image(self._sampler, generator)
         u_x, u_y, u_flip = rand_cpu(3, generator=generator).tolist()
         is_flipped = u_flip < self.flip
         in_pixels = _to_pixels(in_frame, image_size(image), size, (u_x, u_y), is_flipped)
@@ -195,17 +196,12 @@ class ImageCrops:
         )
         return torch.stack([self.normalize(crop) if self.normalize else crop for crop in pixels])
 
-    def _normalization(self, white: float, channels: int) -> Tensor | None:
+    def _normalization(self, has_bytes: bool, channels: int) -> Tensor | None:
         """As of `UncoloredCrops`, for one image; None: only calling ``normalize`` can tell."""
-        mean, std = [0.0], [1.0]
-        normalize: Any = self.normalize
-        if type(normalize) in _NORMALIZES:
-            mean, std = _numbers(normalize.mean), _numbers(normalize.std)
-        elif normalize is not None:
-            return None
-        rows = [part * channels if len(part) == 1 else part for part in ([white], mean, std)]
-        fits = all(len(row) == channels for row in rows)
-        return torch.tensor(rows, dtype=torch.float32) if fits else None
+        key = (self.normalize, has_bytes, channels)
+        if self._known_rows[0] != key:
+            self._known_rows = key, _normalization_rows(*key)
+        return self._known_rows[1]
 
 
 class SPTransform:
@@ -271,6 +267,17 @@ def _is_view(item: Any) -> bool:
 def _to_unit(pixels: Tensor) -> Tensor:
     """Pixels of 8 bits as floats in [0, 1]; floats as they are."""
     return pixels if pixels.is_floating_point() else pixels / 255
+
+
+def _normalization_rows(normalize: Any, has_bytes: bool, channels: int) -> Tensor | None:
+    white, mean, std = [255.0 if has_bytes else 1.0], [0.0], [1.0]
+    if type(normalize) in _NORMALIZES:
+        mean, std = _numbers(normalize.mean), _numbers(normalize.std)
+    elif normalize is not None:
+        return None
+    rows = [part * channels if len(part) == 1 else part for part in (white, mean, std)]
+    fits = all(len(row) == channels for row in rows)
+    return torch.tensor(rows, dtype=torch.float32) if fits else None
 
 
 def _numbers(numbers: Any) -> list[float]:

@@ -27,9 +27,10 @@ from sp_plugin.isolation import make_generator
 def test_boxes_are_the_samplers(settings: dict[str, Any]):
     sampler = CropSampler(**settings)
     for n in range(40):
-        draws = sampler.draw_uniform(1, make_generator(n))
-        boxes = torch.tensor(boxes_of_one_image(sampler, draws))
-        torch.testing.assert_close(boxes, sampler.to_boxes(draws)[:, 0], atol=1e-5, rtol=0)
+        one, batch = make_generator(n), make_generator(n)
+        boxes = torch.tensor(boxes_of_one_image(sampler, one))
+        torch.testing.assert_close(boxes, sampler(1, batch)[:, 0], atol=1e-5, rtol=0)
+        assert torch.equal(one.get_state(), batch.get_state())  # as many draws
 
 
 @pytest.mark.parametrize("size", [16, 96, (8, 40)])
