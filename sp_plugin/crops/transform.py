@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from sp_plugin.config import DEFAULT_VIEW_SIZE, ResolvedConfig, SPConfig
 from sp_plugin.crops.batch_colors import recolor
@@ -181,11 +182,11 @@ class ImageCrops:
         return crops, torch.tensor(in_frame, dtype=torch.float32, device="cpu")
 
     def _check_depth(self, has_bytes: bool) -> None:
-        """A batch holds crops of one type: of 8 bits, or of floats."""
-        if self._has_bytes not in (None, has_bytes):
+        """Refuse what `default_collate` fails on in a worker, where a batch has the first's type."""
+        if self._has_bytes not in (None, has_bytes) and get_worker_info() is not None:
             raise ConfigError(
                 "source: 'image' got images of 8 bits and deeper ones, takes images of one depth "
-                "(or a color_transform of your own, whose crops are floats)"
+                "in the workers of a data loader"
             )
         self._has_bytes = has_bytes
 

@@ -217,13 +217,19 @@ def test_a_batch_of_8_bits_is_one_of_bytes(channels: int) -> None:
         assert (unit - crops(image, 1)["crops"]).abs().max() <= 0.501 / 255
 
 
-def test_images_of_two_depths_are_refused() -> None:
-    images = (make_image(), as_float(make_image()))
-    crops = ImageCrops(PLAIN)
-    crops(images[0])
-    with pytest.raises(ConfigError, match=r"source: 'image' got images of 8 bits and deeper ones"):
-        crops(images[1])
-    assert {ImageCrops(PLAIN, None, identity)(x)["crops"].dtype for x in images} == {torch.float32}
+def test_images_of_two_depths(monkeypatch) -> None:
+    """In one process their batch is right; in a worker it cannot be collated."""
+    monkeypatch.setattr("sp_plugin.crops.batch_colors.recolor", lambda images, _: images)
+    images, crops = (make_image(), as_float(make_image())), ImageCrops(PLAIN)
+    for order in (images, images[::-1]):
+        batch = Crops.from_batch(default_collate([crops(image, 1) for image in order]))
+        first, second = color_crops(batch, make_generator(0)).pixels.unflatten(0, (4, 2)).unbind(1)
+        assert first.std() > 0.05 and (first - second).abs().mean() < 2 / 255
+    monkeypatch.setattr("sp_plugin.crops.transform.get_worker_info", object)
+    with pytest.raises(ConfigError, match=r"^source: 'image' got images of 8 bits and deeper ones"):
+        crops(images[0]), crops(images[1])
+    own = ImageCrops(PLAIN, color_transform=identity)
+    assert {own(image)["crops"].dtype for image in images} == {torch.float32}
 
 
 def test_open_settings_follow_view_size() -> None:
