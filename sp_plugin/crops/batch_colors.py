@@ -67,7 +67,12 @@ def color_crops(crops: UncoloredCrops, generator: torch.Generator) -> Crops:
 
 
 def recolor(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (N, C, H, W) of float32, RGB and grey ones in [0, 1], with other colours."""
+    """Images (N, C, H, W) with other colours, each with draws of its own.
+
+    Args:
+        images: float32; RGB and grey ones in [0, 1].
+        generator: private CPU generator; nothing else is drawn from.
+    """
     count, channels, height, width = images.shape
     jitter = {1: _GREY_JITTER, RGB_CHANNELS: _JITTER}.get(channels, ())
     # Numbers that no tensor holds: nothing is read, so a step can be traced on fake tensors.

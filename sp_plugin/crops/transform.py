@@ -157,7 +157,8 @@ class ImageCrops:
         pixels, has_bytes = stack_images(crops), has_8_bits(original)
         normalization = self._normalization(has_bytes, pixels.shape[1])
         if normalization is None:  # colours come first
-            pixels = recolor(_to_unit(pixels), generator)
+            unit = pixels.float() if pixels.is_floating_point() else pixels / 255
+            pixels = recolor(unit, generator)
             with private_rng(key):
                 return {"crops": self._normalized(pixels), "boxes": boxes}
         self._check_depth(has_bytes)
@@ -182,7 +183,7 @@ class ImageCrops:
         return crops, torch.tensor(in_frame, dtype=torch.float32, device="cpu")
 
     def _check_depth(self, has_bytes: bool) -> None:
-        """Refuse what `default_collate` fails on in a worker, where a batch has the first's type."""
+        """Refuse what a worker fails to collate: a batch there has the type of its first crops."""
         if self._has_bytes not in (None, has_bytes) and get_worker_info() is not None:
             raise ConfigError(
                 "source: 'image' got images of 8 bits and deeper ones, takes images of one depth "
@@ -191,10 +192,7 @@ class ImageCrops:
         self._has_bytes = has_bytes
 
     def _normalized(self, crops: Iterable[Any]) -> Tensor:
-        pixels = (
-            crop if isinstance(crop, Tensor) else _to_unit(stack_images([crop]))[0]
-            for crop in crops
-        )
+        pixels = (crop if isinstance(crop, Tensor) else _to_float(crop) for crop in crops)
         return torch.stack([self.normalize(crop) if self.normalize else crop for crop in pixels])
 
     def _normalization(self, has_bytes: bool, channels: int) -> Tensor | None:
@@ -265,9 +263,10 @@ def _is_view(item: Any) -> bool:
     return isinstance(item, Tensor) and item.ndim >= 3
 
 
-def _to_unit(pixels: Tensor) -> Tensor:
-    """Pixels of 8 bits as floats in [0, 1]; floats as they are."""
-    return pixels if pixels.is_floating_point() else pixels / 255
+def _to_float(image: Any) -> Tensor:
+    """A PIL image of any mode, such as a color_transform may return, as floats in [0, 1]."""
+    pixels: Tensor = v2.functional.to_dtype(v2.functional.pil_to_tensor(image), scale=True)
+    return pixels
 
 
 def _normalization_rows(normalize: Any, has_bytes: bool, channels: int) -> Tensor | None:
