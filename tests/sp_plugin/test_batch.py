@@ -179,7 +179,7 @@ def test_to_device_moves_each_part(kind):
     assert type(moved) is kind and {part.device.type for part in moved} == {"meta"}
 
 
-def test_to_device_keeps_the_order_of_channels():
+def test_to_device_keeps_channel_order():
     sample = UncoloredCrops(*map(torch.rand, ((2, 4, 4), (8, 3, 2, 2), (4, 3, 3))), (2, 1, 0))
     moved = to_device(sample, torch.device("meta"))
     assert {part.device.type for part in moved[:3]} == {"meta"} and moved.channels == (2, 1, 0)
