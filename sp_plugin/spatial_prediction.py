@@ -45,7 +45,7 @@ from sp_plugin.validation import ConfigError, first_line
 __all__ = ["SpatialPrediction"]
 
 # These separate the draws of pairs, of images and of colours from those of boxes.
-_PAIR_DRAWS, _IMAGE_DRAWS, _COLOR_DRAWS = 1, 2, 3
+_PAIR_DRAWS, _IMAGE_DRAWS, _COLOR_DRAWS = 1, 2, 5  # 3 and 4 are the probe's
 
 
 class SpatialPrediction(nn.Module):
