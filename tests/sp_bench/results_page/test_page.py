@@ -191,7 +191,7 @@ def test_gain_is_drawn_against_cost(folder: Path) -> None:
     assert "![](tune.png)" in page(suites, folder)
 
 
-def test_trials_without_longer_have_no_figure(folder: Path) -> None:
+def test_no_figure_without_longer(folder: Path) -> None:
     suites = read_suites(folder)
     assert folder / "tune.png" not in write_figures(suites, folder)
     assert "![](tune.png)" not in page(suites, folder)
