@@ -28,9 +28,9 @@ _SLOWER = (
     "resolution adds a product of the weights themselves."
 )
 _DATA = (
-    "The largest part is the colours of each crop (jitter, grayscale, blur). The share of SP's "
-    "pixels is the expected cost; the rest is a constant cost per call, which matters for small "
-    "views."
+    "The share of SP's pixels is the expected cost; the rest is a constant cost per image, which "
+    "matters for small views: both resizes of each crop, and reading the generators' states. "
+    "Colours are the step's, on the device."
 )
 
 
