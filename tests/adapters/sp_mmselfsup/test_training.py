@@ -100,7 +100,7 @@ def test_weight_and_boxes_change_each_step(train: Any) -> None:
     assert not torch.equal(first, second) and not torch.equal(second, third)
 
 
-@pytest.mark.parametrize("name", ("byol", "mae"))
+@pytest.mark.parametrize("name", (pytest.param("byol", marks=pytest.mark.slow), "mae"))
 def test_resumed_run_equals_uninterrupted(train: Any, name: str, tmp_path: Any) -> None:
     settings = {**ON, "max_iou": (1.0, 0.1), "warmup_fraction": 0.5}
     resumed, whole = mm_resume.resumed_and_uninterrupted(train, name, settings, tmp_path)
