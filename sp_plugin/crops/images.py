@@ -126,7 +126,7 @@ def convert_image(image: Any, channels: int | None = None) -> Any:
     """
     image_size(image)  # raises where it is no image
     if _is_multiband(count_channels(image), channels):
-        image = image if isinstance(image, Tensor) else _bands_to_tensor(image)
+        image = image if isinstance(image, Tensor) else stack_images([image])[0]
         return image if image.is_floating_point() else _to_unit_range(image)
     if not isinstance(image, Tensor):
         if image.mode not in _DEEP_MODES:
@@ -145,13 +145,6 @@ def _is_multiband(own: int, channels: int | None) -> bool:
     if channels is None:
         return own > 4
     return own == channels and channels not in (1, RGB_CHANNELS)
-
-
-def _bands_to_tensor(image: Any) -> Tensor:
-    """Pixels (C, H, W) of a PIL image of uint8."""
-    width, height = image.size
-    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    return pixels.reshape(height, width, -1).permute(2, 0, 1)
 
 
 def _deep_to_tensor(image: Any) -> Tensor:
@@ -250,7 +243,7 @@ def hflip_image(image: Any) -> Any:
 
 
 def stack_images(images: Sequence[Any]) -> Tensor:
-    """Images of one size as a tensor (n, C, H, W); PIL images of mode L or RGB become uint8.
+    """Images of one size as a tensor (n, C, H, W); PIL images of 8 bits become uint8.
 
     >>> stack_images([torch.zeros(3, 8, 8)] * 2).shape
     torch.Size([2, 3, 8, 8])
