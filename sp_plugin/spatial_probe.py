@@ -189,7 +189,7 @@ class SpatialProbe:
         standardized = (features - mean) / (variance + _EPS).sqrt()
         pairs = sample_pairs(_NUM_CROPS).to(boxes.device, non_blocking=True)
         target = self._sp.targets.encode(*boxes[pairs].flatten(1, 2))
-        return self._heads.squared_errors(standardized, target, known)
+        return self._heads.squared_errors(standardized, pairs, target, known)
 
     def _move_to(self, device: torch.device) -> None:
         """Follow the backbone to its device."""

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from sp_plugin.objective.head import SPHead
-from sp_plugin.objective.pairs import sample_pairs
 
 __all__ = ["ProbeHeads"]
 
@@ -22,8 +21,9 @@ class ProbeHeads(nn.Module):
         feature_dim: width D of the features.
         hidden_dim: width of the hidden layers.
 
-    >>> heads = ProbeHeads(8)
-    >>> heads.squared_errors(torch.rand(3, 5, 8), torch.ones(15, 3), torch.ones(5)).tolist()[1]
+    >>> heads, pairs = ProbeHeads(8), torch.tensor([[0, 0, 1], [1, 2, 2]])
+    >>> target, known = torch.ones(15, 3), torch.ones(5)
+    >>> heads.squared_errors(torch.rand(3, 5, 8), pairs, target, known).tolist()[1]
     [15.0, 15.0, 15.0]
     """
 
@@ -34,20 +34,21 @@ class ProbeHeads(nn.Module):
         for head in (self.pair, self.one):
             nn.init.zeros_(head.mlp[-1].weight)  # type: ignore[arg-type]
 
-    def squared_errors(self, features: Tensor, target: Tensor, known: Tensor) -> Tensor:
-        """Sums of squared errors over all pairs of k crops.
+    def squared_errors(
+        self, features: Tensor, pairs: Tensor, target: Tensor, known: Tensor
+    ) -> Tensor:
+        """Sums of squared errors over pairs of crops.
 
         Args:
             features: (k, n, D), k crops of each of n images.
-            target: (Pn, 3), antisymmetric, of all P pairs of crops a and b, the n of the first pair
-                first; finite.
+            pairs: (2, P), indices of crops a and b of each pair.
+            target: (Pn, 3), antisymmetric, of crops a and b, the n of the first pair first; finite.
             known: (n,), 1 for the images that count and 0 for the others.
 
         Returns:
             (4, 3), of the predictions 0, from both crops, from a alone and from b alone; their
             columns are x, y and sigma.
         """
-        pairs = sample_pairs(len(features)).to(features.device, non_blocking=True)
         from_both = self.pair.forward_pairs(features, pairs)
         from_one = self.one.mlp(self.one.norm(features))
         from_a, from_b = from_one[pairs[0]].flatten(0, 1), -from_one[pairs[1]].flatten(0, 1)
