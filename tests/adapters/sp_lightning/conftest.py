@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,6 +93,25 @@ class Kit:
         )
         trainer.fit(host, loader, ckpt_path=ckpt_path)
         return trainer
+
+    def reseed(self) -> Any:
+        """A callback by which the host's own draws do not depend on where a run was cut."""
+
+        class Reseed(self.pl.Callback):
+            def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+                torch.manual_seed(trainer.current_epoch)
+
+        return Reseed()
+
+    def kill_after_epoch(self, checkpoint: Path) -> Any:
+        """A callback that saves a checkpoint after the first epoch and raises KeyError."""
+
+        class Kill(self.pl.Callback):
+            def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+                trainer.save_checkpoint(checkpoint)
+                raise KeyError("killed")
+
+        return Kill()
 
 
 PACKAGES = ("pytorch_lightning", "lightning.pytorch")

@@ -91,26 +91,16 @@ def test_resumed_run_equals_uninterrupted(
             kit.hosts[host].name, weight=1, warmup_fraction=0, max_iou=(1.0, 0.1), **more
         )
 
-    class Reseed(kit.pl.Callback):
-        """What the host itself draws must not depend on where the run was cut."""
-
-        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-            torch.manual_seed(trainer.current_epoch)
-
     def run(module: Any, *more: Any, **options: Any) -> Any:
-        return kit.fit(module, Reseed(), *more, **options)
+        return kit.fit(module, kit.reseed(), *more, **options)
 
     whole = kit.new(host)
     whole_sp = callback()
     run(whole, whole_sp, max_epochs=2)
 
-    class Stop(kit.pl.Callback):
-        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-            trainer.save_checkpoint(tmp_path / "half.ckpt")
-            raise KeyError("killed")
-
+    kill = kit.kill_after_epoch(tmp_path / "half.ckpt")
     with pytest.raises(KeyError):
-        run(kit.new(host), callback(), Stop(), max_epochs=2)
+        run(kit.new(host), callback(), kill, max_epochs=2)
     resumed, resumed_sp = kit.new(host), callback()
     run(resumed, resumed_sp, max_epochs=2, ckpt_path=tmp_path / "half.ckpt")
     assert kit.same(kit.state(resumed), kit.state(whole))

@@ -169,26 +169,15 @@ def test_shared_transform_is_restored(kit: Any) -> None:
 
 @pytest.mark.parametrize("pairs", ("all", 1))
 def test_resumed_run_equals_uninterrupted(kit: Any, pairs: Any, tmp_path: Any) -> None:
-    class Reseed(kit.pl.Callback):
-        """What the host itself draws must not depend on where the run was cut."""
-
-        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-            torch.manual_seed(trainer.current_epoch)
-
-    class Stop(kit.pl.Callback):
-        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-            trainer.save_checkpoint(tmp_path / "half.ckpt")
-            raise KeyError("killed")
-
     def run(*more: Any, **options: Any) -> tuple[dict[str, Tensor], Any]:
         callback = SPCallback(source="host_views", weight=1, warmup_fraction=0, num_pairs=pairs)
         options.update(data=SeededImages(HostTransform(HOSTS["many_views"])), shuffle=False)
-        state, _ = fit_module(kit, "many_views", callback, Reseed(), *more, **options)
+        state, _ = fit_module(kit, "many_views", callback, kit.reseed(), *more, **options)
         return state, callback.sp.state_dict()
 
     whole, whole_sp = run()
     with pytest.raises(KeyError):
-        run(Stop())
+        run(kit.kill_after_epoch(tmp_path / "half.ckpt"))
     resumed, resumed_sp = run(ckpt_path=tmp_path / "half.ckpt")
     assert kit.same(whole, resumed) and kit.same(whole_sp, resumed_sp)
 

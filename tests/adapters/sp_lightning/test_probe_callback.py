@@ -90,24 +90,15 @@ def test_own_logs_stay_the_same(kit: Any) -> None:
 
 @pytest.mark.parametrize("with_sp", [False, pytest.param(True, marks=slow)], ids=["alone", "in_sp"])
 def test_resumed_probe_equals_uninterrupted(kit: Any, with_sp: bool, tmp_path: Any) -> None:
-    class Reseed(kit.pl.Callback):
-        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-            torch.manual_seed(trainer.current_epoch)
-
-    class Stop(kit.pl.Callback):
-        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-            trainer.save_checkpoint(tmp_path / "half.ckpt")
-            raise KeyError("killed")
-
     def run(*more: Any, **options: Any) -> tuple[dict[str, torch.Tensor], Any]:
         callback = SPCallback(probe=True) if with_sp else make_callback(every=2)
-        trainer = kit.fit(kit.new("two_views"), callback, Reseed(), *more, **options)
+        trainer = kit.fit(kit.new("two_views"), callback, kit.reseed(), *more, **options)
         probe = callback.session.probe if with_sp else callback.probe
         return dict(trainer.callback_metrics), probe.state_dict()
 
     whole = run()
     with pytest.raises(KeyError):
-        run(Stop())
+        run(kit.kill_after_epoch(tmp_path / "half.ckpt"))
     resumed = run(ckpt_path=tmp_path / "half.ckpt")
     torch.testing.assert_close(resumed, whole, rtol=0, atol=0, equal_nan=True)
     saved = torch.load(tmp_path / "half.ckpt", weights_only=True)
