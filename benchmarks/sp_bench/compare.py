@@ -25,6 +25,7 @@ from sp_bench.run import EXAMPLES, RUN, load_images, load_or_run, resolved_setti
 from sp_bench.stats import rows
 from sp_bench.sweeps.compute_matched import matched_epochs
 from sp_bench.task_data import Sources, load_main
+from sp_bench.task_runner import read_correct
 from sp_bench.tasks import Task, find_tasks
 from sp_plugin.validation import did_you_mean
 
@@ -160,10 +161,10 @@ def compare_checkpoints(
             path = paths[seed]
             log(f"{arm}: {path}")
             of_arm = dataclasses.replace(evaluation, checkpoint=str(path), seed=seed)
-            result = run_evaluation(of_arm, out / run_name(seed, arm), log, sources)
-            metrics = dict(result["metrics"])
-            known = _known_of_run(path.parent)
-            runs.append(Run(arm, seed, metrics, checkpoint=path.name, **known))
+            folder = out / run_name(seed, arm)
+            metrics = dict(run_evaluation(of_arm, folder, log, sources)["metrics"])
+            known, correct = _known_of_run(path.parent), read_correct(folder)
+            runs.append(Run(arm, seed, metrics, checkpoint=path.name, correct=correct, **known))
     return _write(
         out,
         runs,

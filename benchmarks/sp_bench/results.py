@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,8 @@ class Run:
         images_seen: number of images processed in pre-training.
         flops: forward operations of pre-training, including those of SP.
         checkpoint: path relative to results.json.
+        correct: which test images were classified correctly, by the key of an accuracy, as by
+            `sp_bench.stats.pack_correct`.
     """
 
     arm: str
@@ -81,11 +84,15 @@ class Run:
     images_seen: int = 0
     flops: float = 0.0
     checkpoint: str = ""
+    correct: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
 class Row:
-    """One metric: means over seeds, and the paired difference with its 95% interval."""
+    """One metric: means over seeds, and the paired difference with its 95% interval.
+
+    ``p_value`` is that of the paired t test; NaN for one seed, and in files that lack it.
+    """
 
     metric: MetricSpec
     baseline: float
@@ -94,6 +101,7 @@ class Row:
     low: float
     high: float
     seeds: int
+    p_value: float = math.nan
 
 
 @dataclass

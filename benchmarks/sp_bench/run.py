@@ -17,6 +17,7 @@ from sp_bench.pretrain import FINAL, pretrain
 from sp_bench.progress import Progress
 from sp_bench.results import Run, write_json
 from sp_bench.task_data import Sources, load_main
+from sp_bench.task_runner import read_correct
 from sp_bench.tasks import Task
 from sp_plugin import SPConfig
 
@@ -97,6 +98,7 @@ def load_or_run(
         images_seen=pretrained.images_seen,
         flops=pretrained.flops,
         checkpoint=f"{folder.name}/{FINAL}",
+        correct=read_correct(folder),
     )
     if pretrained.sp is not None and settings.pretext == "sp":
         predict_examples(settings, method, pretrained.sp, splits).save(folder / EXAMPLES)

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import base64
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from sp_bench.results import BASELINE, SP, MetricSpec, Row, Run
 
+FEW_SEEDS = 5  # with fewer, `bootstrap_over_images` says what the test images alone decide
+_FALSE_DISCOVERIES = 0.05
+_RESAMPLES = 10_000
+
 
 class Paired(NamedTuple):
-    """Mean of n paired differences, SP less baseline, with its interval."""
+    """Mean of n paired differences, SP less baseline, with its interval.
+
+    Attributes:
+        p_value: of the two-sided paired t test that there is no difference.
+    """
 
     difference: float
     low: float
     high: float
     n: int
+    p_value: float = math.nan
 
 
 def paired(baseline: Sequence[float], sp: Sequence[float], confidence: float = 0.95) -> Paired:
-    """Student's t interval of the mean paired difference.
+    """Paired t test of `scipy.stats.ttest_rel`, with the interval of the mean difference.
 
     Pairing removes the effect of a seed that both arms share; the interval assumes that the
     differences are about normal. It is wide with few seeds: 2.5 standard deviations in each
@@ -40,9 +52,9 @@ def paired(baseline: Sequence[float], sp: Sequence[float], confidence: float = 0
     Raises:
         ValueError: the arms differ in length, or the confidence is out of range.
 
-    >>> difference, low, high, n = paired([50, 52, 51], [51, 54, 54])
-    >>> difference, round(low, 2), round(high, 2), n
-    (2.0, -0.48, 4.48, 3)
+    >>> difference, low, high, n, p_value = paired([50, 52, 51], [51, 54, 54])
+    >>> difference, round(low, 2), round(high, 2), n, round(p_value, 3)
+    (2.0, -0.48, 4.48, 3, 0.074)
     """
     if len(baseline) != len(sp):
         raise ValueError(f"paired: got {len(baseline)} values of baseline, {len(sp)} of SP")
@@ -50,13 +62,93 @@ def paired(baseline: Sequence[float], sp: Sequence[float], confidence: float = 0
         raise ValueError(f"confidence: got {confidence!r}, takes a number between 0 and 1")
     differences = np.asarray(sp, float) - np.asarray(baseline, float)
     n = len(differences)
-    if n == 0:
-        return Paired(math.nan, math.nan, math.nan, 0)
-    mean = float(differences.mean())
-    if n == 1:
-        return Paired(mean, math.nan, math.nan, 1)
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * stats.sem(differences))
-    return Paired(mean, mean - half, mean + half, n)
+    mean = float(differences.mean()) if n else math.nan
+    if n < 2:
+        return Paired(mean, math.nan, math.nan, n)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # equal differences have no spread
+        test = stats.ttest_rel(np.asarray(sp, float), np.asarray(baseline, float))
+        low, high = test.confidence_interval(confidence)
+    # Without any difference scipy's test is 0 / 0.
+    p_value = float(test.pvalue) if differences.any() else 1.0
+    return Paired(mean, float(low), float(high), n, p_value)
+
+
+def survives_correction(p_values: ArrayLike) -> list[bool]:
+    """Which tests of a table survive the correction for their number.
+
+    Benjamini and Hochberg (1995) by `scipy.stats.false_discovery_control`: of the tests that
+    survive, at most 5% are expected to be false. It holds for independent tests and for tests that
+    depend positively on each other, such as those of similar metrics.
+
+    Args:
+        p_values: one per test of the family, all cells of a table; NaN for one that was not made,
+            which does not count.
+
+    >>> survives_correction([0.01, 0.04, float("nan"), 0.9])
+    [True, False, False, False]
+    """
+    values = np.asarray(p_values, float)
+    survives = np.zeros(len(values), bool)
+    tested = np.isfinite(values)
+    if tested.any():
+        adjusted = stats.false_discovery_control(values[tested])
+        survives[tested] = adjusted <= _FALSE_DISCOVERIES
+    return [bool(item) for item in survives]
+
+
+def pack_correct(correct: Iterable[bool]) -> str:
+    """Whether each test image was classified correctly, as text: one bit an image.
+
+    >>> pack_correct([True, False, True])
+    '3:oA=='
+    """
+    bits = np.asarray(list(correct), bool)
+    return f"{len(bits)}:{base64.b64encode(np.packbits(bits).tobytes()).decode()}"
+
+
+def unpack_correct(text: str) -> NDArray[np.bool_]:
+    """What `pack_correct` packed, (N,).
+
+    >>> unpack_correct("3:oA==").tolist()
+    [True, False, True]
+    """
+    count, _, packed = text.partition(":")
+    bits = np.frombuffer(base64.b64decode(packed), np.uint8)
+    return np.unpackbits(bits, count=int(count)).astype(bool)
+
+
+def bootstrap_over_images(baseline: ArrayLike, sp: ArrayLike, confidence: float = 0.95) -> Paired:
+    """Percentile bootstrap of a difference in accuracy over the test images, for one seed.
+
+    It describes other test images for these two trained backbones, and says nothing of other
+    seeds.
+
+    Args:
+        baseline: (N,), whether each test image was classified correctly.
+        sp: (N,), the same for the other arm and the same images.
+        confidence: in (0, 1), default 0.95.
+
+    Returns:
+        The difference of the accuracies with its interval; ``n`` is the number of images.
+
+    Raises:
+        ValueError: the arms differ in length.
+
+    >>> found = bootstrap_over_images([False] * 50 + [True] * 50, [False] * 40 + [True] * 60)
+    >>> round(found.difference, 3), round(found.low, 2), round(found.high, 2), found.n
+    (0.1, 0.05, 0.16, 100)
+    """
+    before, after = np.asarray(baseline, int), np.asarray(sp, int)
+    if len(before) != len(after):
+        raise ValueError(f"bootstrap: got {len(before)} images of baseline, {len(after)} of SP")
+    n = len(before)
+    # A resample's mean depends only on how many images it has of each of the three differences.
+    shares = [np.mean(after - before == value) for value in (-1, 0, 1)]
+    counts = np.random.default_rng(0).multinomial(n, shares, _RESAMPLES)
+    tails = (1 - confidence) / 2, (1 + confidence) / 2
+    low, high = np.quantile((counts[:, 2] - counts[:, 0]) / n, tails)
+    return Paired(float(np.mean(after - before)), float(low), float(high), n)
 
 
 def rows(

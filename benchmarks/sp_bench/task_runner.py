@@ -52,7 +52,7 @@ def run_tasks(
         context = TaskContext(backbone, untrained, sources.of(task), seed)
         metrics = run_task(task, context)
         seconds = round(time.perf_counter() - start, 1)
-        stored[task.name] = {"metrics": metrics, "seconds": seconds}
+        stored[task.name] = {"metrics": metrics, "seconds": seconds, "correct": context.correct}
         write_json(path, stored)
         log(f"{task.name}: {seconds:.0f} s")
     return {task.name: stored[task.name] for task in tasks}
@@ -73,6 +73,13 @@ class _Encoded:
             self._last_line = now
             seconds = now - self._start
             self._log(f"{self._task}: {self._images:,} images encoded in {seconds:.0f} s")
+
+
+def read_correct(folder: Path) -> dict[str, str]:
+    """Which test images were classified correctly, by metric, as `run_tasks` stored it."""
+    path = folder / TASKS_FILE
+    stored = json.loads(path.read_text()) if path.exists() else {}
+    return {k: v for result in stored.values() for k, v in result.get("correct", {}).items()}
 
 
 def merge_metrics(by_task: dict[str, dict[str, Any]]) -> dict[str, float]:

@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import ttest_rel
+from scipy import stats as scipy_stats
 from sp_bench.results import MetricSpec, Run
-from sp_bench.stats import paired, rows
+from sp_bench.stats import (
+    bootstrap_over_images,
+    pack_correct,
+    paired,
+    rows,
+    survives_correction,
+    unpack_correct,
+)
 
 METRIC_VALUES = st.floats(-100, 100)
 PAIRS = st.lists(st.tuples(METRIC_VALUES, METRIC_VALUES), min_size=2, max_size=8)
@@ -16,25 +23,61 @@ KNN = MetricSpec("knn", "kNN")
 
 
 def test_interval_of_three_seeds_by_hand():
-    # Differences 1, 2, 3: mean 2, standard deviation 1, t(0.975, 2) = 4.30265.
-    half = 4.302652729911275 / math.sqrt(3)
-    assert paired([50, 52, 51], [51, 54, 54]) == pytest.approx((2, 2 - half, 2 + half, 3))
+    # Differences 1, 2, 3: mean 2, standard deviation 1. With 2 degrees of freedom P(|T| < t) is
+    # t / sqrt(2 + t^2): 0.95 for t = 4.30265, and t is 2 sqrt 3 here.
+    half = 0.95 * math.sqrt(2 / (1 - 0.95**2)) / math.sqrt(3)
+    p_value = 1 - math.sqrt(12 / 14)
+    expected = (2, 2 - half, 2 + half, 3, p_value)
+    assert paired([50, 52, 51], [51, 54, 54]) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.99])
-def test_interval_matches_scipy_paired_t(confidence):
+@pytest.mark.parametrize("confidence", [0.5, 0.95])
+def test_interval_is_t_times_standard_error(confidence):
     baseline, sp = np.random.default_rng(0).normal(size=(2, 6))
-    interval = ttest_rel(sp, baseline).confidence_interval(confidence)
+    half = scipy_stats.t.ppf((1 + confidence) / 2, 5) * scipy_stats.sem(sp - baseline)
     found = paired(list(baseline), list(sp), confidence)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert found.difference == pytest.approx(sp.mean() - baseline.mean())
+    mean = (sp - baseline).mean()
+    assert found[:3] == pytest.approx((mean, mean - half, mean + half), abs=1e-12)
+
+
+def test_correction_by_hand():
+    # The k-th smallest of n survives if it, or a larger one, is at most 0.05 k / n: with n = 3
+    # these are 0.0167, 0.0333, 0.05, with n = 4 0.0125, 0.025, 0.0375, 0.05.
+    assert survives_correction([0.03, 0.001, 0.9, math.nan]) == [True, True, False, False]
+    assert survives_correction([0.03, 0.001, 0.9, 0.8]) == [False, True, False, False]
+    assert survives_correction([0.037, 0.001, 0.9, 0.03]) == [True, True, False, True]
+    assert survives_correction([]) == []
+
+
+def test_correct_images_survive_packing():
+    correct = np.random.default_rng(0).random(1001) < 0.7
+    text = pack_correct(correct)
+    assert (unpack_correct(text) == correct).all()
+    assert len(text) < 200
+
+
+def test_bootstrap_matches_scipy():
+    draws = np.random.default_rng(0)
+    baseline = draws.random(300) < 0.5
+    sp = np.where(draws.random(300) < 0.2, ~baseline, baseline)
+    difference = sp.astype(float) - baseline
+    interval = scipy_stats.bootstrap(
+        (difference,), np.mean, method="percentile", random_state=np.random.default_rng(1)
+    ).confidence_interval
+    found = bootstrap_over_images(baseline, sp)
+    assert (found.difference, found.n) == (pytest.approx(difference.mean()), 300)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=0.005)
+    with pytest.raises(ValueError, match="bootstrap: got 300 images of baseline, 299 of SP"):
+        bootstrap_over_images(baseline, sp[1:])
 
 
 @given(PAIRS)
 def test_swapped_arms_negate_the_interval(pairs):
     baseline, sp = zip(*pairs, strict=True)
     one, other = paired(baseline, sp), paired(sp, baseline)
-    assert (one.difference, one.low, one.high) == (-other.difference, -other.high, -other.low)
+    swapped = (-other.difference, -other.high, -other.low)
+    assert (one.difference, one.low, one.high) == pytest.approx(swapped, abs=1e-12)
+    assert one.p_value == pytest.approx(other.p_value)
 
 
 @given(PAIRS, st.floats(-50, 50))
@@ -42,7 +85,7 @@ def test_shared_seed_effects_cancel(pairs, shift):
     baseline, sp = (np.array(arm) for arm in zip(*pairs, strict=True))
     seeds = shift * np.arange(len(pairs))
     shifted = paired(list(baseline + seeds), list(sp + seeds))
-    assert shifted == pytest.approx(paired(list(baseline), list(sp)), abs=1e-9)
+    assert shifted[:4] == pytest.approx(paired(list(baseline), list(sp))[:4], abs=1e-9)
 
 
 @given(PAIRS)
@@ -53,7 +96,8 @@ def test_more_confidence_widens_the_interval(pairs):
 
 
 def test_equal_differences_give_zero_width():
-    assert paired([1.0, 2.0, 4.0], [2.0, 3.0, 5.0]) == (1.0, 1.0, 1.0, 3)
+    assert paired([1.0, 2.0, 4.0], [2.0, 3.0, 5.0]) == (1.0, 1.0, 1.0, 3, 0.0)
+    assert paired([1.0, 2.0], [1.0, 2.0]) == (0.0, 0.0, 0.0, 2, 1.0)
 
 
 @pytest.mark.filterwarnings("error")
@@ -62,6 +106,7 @@ def test_one_seed_has_no_interval():
     assert (found.difference, found.n) == (0.25, 1)
     assert math.isnan(found.low)
     assert math.isnan(found.high)
+    assert math.isnan(found.p_value)
 
 
 def test_no_seed_and_nan_metrics_give_nan():

@@ -11,6 +11,7 @@ from sp_bench.goals import Goal
 from sp_bench.report.number_format import (
     format_difference,
     format_interval,
+    format_survival,
     format_value,
     metric_name,
     name_with_chance,
@@ -18,15 +19,17 @@ from sp_bench.report.number_format import (
 )
 from sp_bench.report.table import LEFT, Cell, Column, Table
 from sp_bench.results import MetricSpec, Results, Row
+from sp_bench.stats import survives_correction
 from sp_bench.tasks import all_tasks
 
 NOTE = (
     "Shares in percent, their differences (SP minus baseline, paired by seed) in points. "
-    "Bold: the interval of the difference excludes 0."
+    "Bold: the interval of the difference excludes 0. Survives BH: so does the difference after "
+    "Benjamini and Hochberg's correction for all rows of this table (false discovery rate 5%)."
 )
 _COLUMNS = (
     Column("task", LEFT),
-    *map(Column, ("baseline", "SP", "difference", "95% interval", "seeds")),
+    *map(Column, ("baseline", "SP", "difference", "95% interval", "survives BH", "seeds")),
 )
 
 
@@ -41,13 +44,17 @@ def headline_rows(rows: Iterable[Row]) -> list[Row]:
 
 
 def comparison_table(rows: Iterable[Row], *, with_chance: bool = False) -> Table:
-    """One line per row: means of both arms, the difference and its interval.
+    """One line per row: means of both arms, the difference, its interval, and the correction.
+
+    The family of the correction is the rows of this table.
 
     Args:
         rows: of a comparison.
         with_chance: whether the name of a metric includes the value of guessing; default False.
     """
     name = name_with_chance if with_chance else metric_name
+    rows = list(rows)
+    survives = survives_correction([row.p_value for row in rows])
     return Table(
         _COLUMNS,
         [
@@ -57,9 +64,10 @@ def comparison_table(rows: Iterable[Row], *, with_chance: bool = False) -> Table
                 format_value(row.metric, row.sp),
                 difference_cell(row),
                 format_interval(row),
+                format_survival(row, survived),
                 str(row.seeds),
             )
-            for row in rows
+            for row, survived in zip(rows, survives, strict=True)
         ],
         note=NOTE,
     )

@@ -52,6 +52,7 @@ def render(results: Results, examples: PairExamples | None = None) -> str:
         curves=inline_charts(curve_charts(results.runs)),
         examples=png(draw_examples(examples)) if examples is not None else None,
         per_seed=metadata.seed_table(results),
+        over_images=metadata.image_bootstrap_table(results),
         sp_settings=metadata.facts_table(results.settings.get("sp")),
         settings=metadata.facts_table(settings),
         cost=metadata.cost_table(results.runs),

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from sp_bench.report.number_format import format_value, metric_name
-from sp_bench.report.table import LEFT, Column, Table
-from sp_bench.results import BASELINE, LONGER, SP, Results, Run
+from sp_bench.report.number_format import (
+    format_difference,
+    format_interval,
+    format_value,
+    metric_name,
+    verdict,
+)
+from sp_bench.report.table import LEFT, Cell, Column, Table
+from sp_bench.results import BASELINE, LONGER, SP, Results, Row, Run
+from sp_bench.stats import FEW_SEEDS, bootstrap_over_images, unpack_correct
 
 
 class Title(NamedTuple):
@@ -146,3 +154,38 @@ def seed_table(results: Results) -> Table:
             texts = [format_value(row.metric, value) for value in values]
             rows.append((metric_name(row.metric), *texts))
     return Table(columns, rows)
+
+
+def image_bootstrap_table(results: Results) -> Table | None:
+    """Differences of every seed with a bootstrap over test images, where seeds are few.
+
+    Metrics are those whose tasks stored which images were classified correctly (`Run.correct`).
+
+    Args:
+        results: of a comparison.
+
+    Returns:
+        None with `FEW_SEEDS` or more, or where nothing was stored.
+    """
+    runs = {(run.arm, run.seed): run for run in results.runs}
+    pairs = {
+        seed: (runs[BASELINE, seed], runs[SP, seed])
+        for seed in sorted({seed for _, seed in runs})
+        if (BASELINE, seed) in runs and (SP, seed) in runs
+    }
+    rows: list[list[Cell | str]] = []
+    for metric in (row.metric for row in results.rows):
+        cells = []
+        for pair in pairs.values():
+            texts = [run.correct.get(metric.key, "") for run in pair]
+            if not all(texts):
+                break
+            found = bootstrap_over_images(unpack_correct(texts[0]), unpack_correct(texts[1]))
+            row = Row(metric, math.nan, math.nan, found.difference, found.low, found.high, 0)
+            value = format_difference(metric, found.difference)
+            cells.append(Cell(value, bool(verdict(row)), format_interval(row)))
+        else:
+            rows.append([metric_name(metric), *cells])
+    if not rows or len(pairs) >= FEW_SEEDS:
+        return None
+    return Table([Column("", LEFT), *(Column(f"seed {seed}") for seed in pairs)], rows)

@@ -63,6 +63,17 @@ def format_interval(row: Row) -> str:
     return bounds(row.low, row.high, lambda value: format_difference(row.metric, value))
 
 
+def format_survival(row: Row, survives: bool) -> str:
+    """Whether a row's difference survives a correction; a dash without a test.
+
+    >>> format_survival(Row(MetricSpec("knn", "kNN"), 0, 1, 1, 0.5, 1.5, 3, p_value=0.01), True)
+    'yes'
+    """
+    if math.isnan(row.p_value):
+        return MISSING
+    return "yes" if survives else "no"
+
+
 def bounds(low: float, high: float, form: Callable[[float], str]) -> str:
     """Two bounds in square brackets.
 

@@ -25,6 +25,9 @@ _INTRODUCTION = """# What SP changes
 tables was typed. The text of a section is the suite's `notes.md`. Shares are in percent, their
 differences (SP less baseline, paired by seed) in points, R2 in its own unit. Brackets contain the
 95% t interval of the paired differences, bold type marks significant ones: the interval excludes 0.
+A check mark (in the tables of one method: "yes") means that the difference also survives Benjamini
+and Hochberg's correction at a false discovery rate of 5%. Its family are all differences of one
+table; the column of means over methods is a family of its own.
 Intervals of three seeds are wide, and one seed has none. The mean over methods counts each method
 once; its interval describes the expected difference for a further method. Nothing here reproduces
 a number of the paper.

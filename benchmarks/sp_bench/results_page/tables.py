@@ -17,11 +17,12 @@ from sp_bench.report.number_format import (
 from sp_bench.report.table import LEFT, Cell, Column, Table
 from sp_bench.results import BASELINE, SP, MetricSpec, Row, Run
 from sp_bench.results_page.reading import count_seeds
-from sp_bench.stats import mean_over_methods, rows
+from sp_bench.stats import mean_over_methods, rows, survives_correction
 from sp_bench.sweeps.collect import Evidence
 from sp_plugin import SPConfig
 
 MEAN = "mean over methods"
+SURVIVES = "\N{CHECK MARK}"
 _COST = "cost: forward FLOPs of pre-training, as a ratio"
 
 
@@ -40,7 +41,9 @@ def side_by_side(
 ) -> Table:
     """Difference and interval per metric and method, then the number of seeds and the cost.
 
-    With two methods or more, the last column is their mean.
+    A check mark: the difference survives the correction for the number of tests, whose family is
+    all cells of methods. With two methods or more, the last column is their mean; its cells are a
+    family of their own.
 
     Args:
         methods: columns; a method without a common seed of both arms is left out.
@@ -52,20 +55,18 @@ def side_by_side(
     if not shown:
         return Table([], [])
     by_method = [rows(evidence.runs, metrics, baseline, arm) for evidence in shown]
+    columns = _marked_cells(by_method)
     seeds = [str(count_seeds(evidence, baseline, arm)) for evidence in shown]
     costs = [_cost(evidence.runs, baseline, arm) for evidence in shown]
     names = [method_name(evidence) for evidence in shown]
-    has_mean = len(shown) > 1
-    if has_mean:
-        for column in (seeds, costs):
-            column.append("")
-        names.append(MEAN)
-    lines: list[list[Cell | str]] = []
-    for metric, of_metric in zip(metrics, zip(*by_method, strict=True), strict=True):
-        cells = [_cell(row) for row in of_metric]
-        if has_mean:
-            cells.append(_cell(mean_over_methods(of_metric)))
-        lines.append([metric_name(metric), *cells])
+    if len(shown) > 1:
+        means = [mean_over_methods(of_metric) for of_metric in zip(*by_method, strict=True)]
+        columns += _marked_cells([means])
+        seeds, costs, names = [*seeds, ""], [*costs, ""], [*names, MEAN]
+    lines: list[list[Cell | str]] = [
+        [metric_name(metric), *cells]
+        for metric, cells in zip(metrics, zip(*columns, strict=True), strict=True)
+    ]
     lines.append(["seeds", *seeds])
     if any(costs):
         lines.append([_COST, *costs])
@@ -84,10 +85,21 @@ def _cost(runs: Sequence[Run], baseline: str, arm: str) -> str:
     return "" if math.isnan(ratio) else f"{ratio:.2f}"
 
 
-def _cell(row: Row) -> Cell:
+def _marked_cells(groups: Sequence[Sequence[Row]]) -> list[list[Cell]]:
+    """A cell per row: its difference and interval, with a check mark if it survives.
+
+    Args:
+        groups: rows of the columns, or of the lines, of a table: together one family.
+    """
+    marks = iter(survives_correction([row.p_value for group in groups for row in group]))
+    return [[_cell(row, next(marks)) for row in group] for group in groups]
+
+
+def _cell(row: Row, survives: bool) -> Cell:
     if not row.seeds:
         return Cell("")
-    remark = "" if row.seeds == 1 else format_interval(row)
+    interval = "" if row.seeds == 1 else format_interval(row)
+    remark = f"{interval} {SURVIVES}" if survives else interval
     return Cell(format_difference(row.metric, row.difference), bool(verdict(row)), remark)
 
 
@@ -108,11 +120,11 @@ def trials(evidence: Evidence, metrics: Sequence[MetricSpec]) -> Table:
             for metric in metrics
         ]
         lines.append([BASELINE, "", *values, ""])
-    for arm, settings in evidence.arms.items():
-        if arm != BASELINE:
-            cells = [_cell(row) for row in rows(evidence.runs, metrics, arm=arm)]
-            cost = _cost(evidence.runs, BASELINE, arm)
-            lines.append([arm, describe_arm(settings, evidence.epochs), *cells, cost])
+    arms = {arm: settings for arm, settings in evidence.arms.items() if arm != BASELINE}
+    cells = _marked_cells([rows(evidence.runs, metrics, arm=arm) for arm in arms])
+    for (arm, settings), of_arm in zip(arms.items(), cells, strict=True):
+        cost = _cost(evidence.runs, BASELINE, arm)
+        lines.append([arm, describe_arm(settings, evidence.epochs), *of_arm, cost])
     return Table(columns, lines)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sp_bench.results import MetricSpec
+from sp_bench.stats import pack_correct
 from sp_bench.tasks.task import Task, TaskContext
 
 _TEMPERATURE = 0.1
@@ -58,7 +59,9 @@ def run(context: TaskContext) -> dict[str, float]:
     train, test, device = context.splits.train, context.splits.test, context.backbone.device
     bank, queries = (context.backbone.features(split).to(device) for split in (train, test))
     prediction = predict_knn(bank, train.labels.to(device), queries, len(train.classes))
-    return {"knn": (prediction.cpu() == test.labels).double().mean().item()}
+    correct = prediction.cpu() == test.labels
+    context.correct["knn"] = pack_correct(correct.tolist())
+    return {"knn": correct.double().mean().item()}
 
 
 # Chance is the share of the most frequent class: it depends on the data.

@@ -13,6 +13,7 @@ from sp_bench.data.dataset import ImageDataset
 from sp_bench.data.stratify import split_off
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import MetricSpec
+from sp_bench.stats import pack_correct
 from sp_bench.tasks.task import EVALUATION_SEED, Task, TaskContext
 
 # scikit-learn's C, from strong L2 to weak, in half decades.
@@ -79,7 +80,9 @@ def run(context: TaskContext) -> dict[str, float]:
     test = context.splits.test
     probe = cached_probe(context.backbone, context.splits.train)
     features = context.backbone.features(test).numpy()
-    return {"linear": float(probe.score(features, test.labels.numpy()))}
+    correct = probe.predict(features) == test.labels.numpy()
+    context.correct["linear"] = pack_correct(correct)
+    return {"linear": float(correct.mean())}
 
 
 # Chance is the share of the most frequent class: it depends on the data.

@@ -10,7 +10,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
@@ -37,12 +37,15 @@ class TaskContext:
         untrained: the same architecture with random weights, as a control.
         splits: images of the task; probes are fitted on ``train`` and scored on ``test``.
         seed: seed of the pre-training.
+        correct: which test images the task classified correctly, by metric, as by `pack_correct`;
+            the task may add to it.
     """
 
     backbone: FrozenBackbone
     untrained: FrozenBackbone
     splits: Splits
     seed: int
+    correct: dict[str, str] = field(default_factory=dict)
 
 
 Load = Callable[[str | None, Splits | None], Splits]

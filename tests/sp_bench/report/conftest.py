@@ -13,8 +13,8 @@ GAIN = MetricSpec("pair_dx_gain", "pair: dx, gain over one view (R2)")
 DEPTH = MetricSpec("depth_rmse", "depth RMSE [m]", higher_is_better=False)
 ROWS = [
     Row(KNN, 0.7821, 0.7852, 0.0031, -0.002, 0.008, 3),
-    Row(GAIN, 0.1306, 0.0906, -0.04, -0.0612, -0.0188, 3),
-    Row(DEPTH, 0.412, 0.4, -0.012, -0.02, -0.004, 3),
+    Row(GAIN, 0.1306, 0.0906, -0.04, -0.0612, -0.0188, 3, p_value=0.001),
+    Row(DEPTH, 0.412, 0.4, -0.012, -0.02, -0.004, 3, p_value=0.06),
     Row(MetricSpec("pair_dx_r2", "both", headline=False), 0.3, 0.25, -0.05, -0.1, 0.0, 3),
     Row(MetricSpec("pair_dx_one", "one", headline=False), 0.1694, 0.1594, -0.01, -0.1, 0.1, 3),
     Row(MetricSpec("abs_rel", "AbsRel", headline=False), 0.2, 0.2, 0.0, math.nan, math.nan, 2),

@@ -10,8 +10,10 @@ import pytest
 import torch
 from sp_bench.report.comparison_table import comparison_table, headline_rows
 from sp_bench.report.html_report import render, write_report
+from sp_bench.report.metadata import image_bootstrap_table
 from sp_bench.report.prediction_figure import PairExamples
 from sp_bench.results import MetricSpec, Results, Row
+from sp_bench.stats import pack_correct
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
@@ -54,11 +56,11 @@ def test_page_has_row_per_headline_metric(results: Results) -> None:
     page = render(results)
     rows = re.findall(r"<tr><th scope=\"row\">.*?</tr>", page)
     for line in comparison_table(headline_rows(results.rows)).cells:
-        task, baseline, sp, difference, interval, seeds = (cell.text for cell in line)
+        task, baseline, sp, difference, interval, survives, seeds = (cell.text for cell in line)
         verdict = line[3].remark
         row = next(row for row in rows if escape(task) in row)
         cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
-        assert cells == [baseline, sp, difference, verdict, interval, seeds]
+        assert cells == [baseline, sp, difference, verdict, interval, survives, seeds]
         assert ('class="bold"' in row) == bool(verdict)
 
 
@@ -140,6 +142,23 @@ def test_one_seed_is_marked_preliminary(results: Results) -> None:
     text = HtmlReader(render(results)).text
     assert "a lead, not a result" in text and text.count("one seed") >= 3
     assert "nan" not in text.lower()
+
+
+def test_few_seeds_get_bootstrap_over_images(results: Results) -> None:
+    assert "Bootstrap over test images" not in render(results)
+    for run in results.runs:
+        right = 50 + 10 * (run.arm == "sp")
+        run.correct = {"knn": pack_correct([True] * right + [False] * (100 - right))}
+    table = image_bootstrap_table(results)
+    assert table is not None and "Bootstrap over test images" in render(results)
+    ((name, *seeds),) = table.cells
+    assert name.text == "kNN (top-1)" and len(seeds) == 3
+    assert {(cell.text, cell.bold) for cell in seeds} == {("+10.0", True)}
+    assert {cell.remark for cell in seeds} == {"[+5.0, +16.0]"}
+    many = [dataclasses.replace(run, seed=seed) for run in results.runs[:2] for seed in range(5)]
+    assert image_bootstrap_table(dataclasses.replace(results, runs=many)) is None
+    del results.runs[0].correct["knn"]
+    assert image_bootstrap_table(results) is None
 
 
 @pytest.mark.parametrize(

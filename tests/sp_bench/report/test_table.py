@@ -25,10 +25,24 @@ def print_to_text(results: Results, width: int = 110) -> str:
 
 def test_percent_metrics_are_in_points(results: Results) -> None:
     knn, gain, depth = comparison_table(results.rows, with_chance=True).rows[:3]
-    assert knn[1:] == ("78.2", "78.5", ("+0.3", False, ""), "[-0.2, +0.8]", "3")
-    assert gain[1:] == ("0.131", "0.091", ("-0.040", True, "(worse)"), "[-0.061, -0.019]", "3")
+    assert knn[1:] == ("78.2", "78.5", ("+0.3", False, ""), "[-0.2, +0.8]", MISSING, "3")
+    assert gain[1:] == (
+        "0.131",
+        "0.091",
+        ("-0.040", True, "(worse)"),
+        "[-0.061, -0.019]",
+        "yes",
+        "3",
+    )
     assert depth[0] == "depth RMSE [m], lower is better"
-    assert depth[1:] == ("0.412", "0.400", ("-0.012", True, "(better)"), "[-0.020, -0.004]", "3")
+    assert depth[1:] == (
+        "0.412",
+        "0.400",
+        ("-0.012", True, "(better)"),
+        "[-0.020, -0.004]",
+        "no",
+        "3",
+    )
     assert knn[0] == "kNN (top-1) (chance 25.0)"
 
 
@@ -60,7 +74,14 @@ def test_missing_interval_is_not_one_seed() -> None:
 def test_nan_is_shown_as_a_dash() -> None:
     nothing = Row(MetricSpec("x", "x"), math.nan, math.nan, math.nan, math.nan, math.nan, 0)
     dash = (MISSING, False, "")
-    assert comparison_table([nothing]).rows[0][1:] == (MISSING, MISSING, dash, MISSING, "0")
+    assert comparison_table([nothing]).rows[0][1:] == (
+        MISSING,
+        MISSING,
+        dash,
+        MISSING,
+        MISSING,
+        "0",
+    )
 
 
 def test_chance_of_0_is_not_shown() -> None:
@@ -93,13 +114,13 @@ def test_significant_difference_is_bold(
 def test_markdown_table_exact_text(results: Results) -> None:
     results.rows[2].metric = MetricSpec("depth_rmse", "depth | RMSE", higher_is_better=False)
     assert comparison_table(headline_rows(results.rows)).to_markdown() == (
-        "| task | baseline | SP | difference | 95% interval | seeds |\n"
-        "|---|--:|--:|--:|--:|--:|\n"
-        "| kNN (top-1) | 78.2 | 78.5 | +0.3 | [-0.2, +0.8] | 3 |\n"
+        "| task | baseline | SP | difference | 95% interval | survives BH | seeds |\n"
+        "|---|--:|--:|--:|--:|--:|--:|\n"
+        "| kNN (top-1) | 78.2 | 78.5 | +0.3 | [-0.2, +0.8] | \N{EN DASH} | 3 |\n"
         "| pair: dx, gain over one view (R2) | 0.131 | 0.091 | **-0.040** (worse) "
-        "| [-0.061, -0.019] | 3 |\n"
+        "| [-0.061, -0.019] | yes | 3 |\n"
         "| depth \\| RMSE, lower is better | 0.412 | 0.400 | **-0.012** (better) "
-        "| [-0.020, -0.004] | 3 |\n"
+        "| [-0.020, -0.004] | no | 3 |\n"
     )
 
 

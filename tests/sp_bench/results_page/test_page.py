@@ -70,9 +70,9 @@ def test_methods_are_sorted_with_intervals(folder: Path) -> None:
     # t of 2 degrees of freedom, 4.303, times 0.01 / sqrt 3: 2.48 points either way.
     # Over two hosts, -5 and +2, it is t of 1, 12.706, times 4.95 / sqrt 2.
     mean = "-1.5 [-46.0, +43.0]"
-    assert f"| kNN (top-1) | **-5.0** [-7.5, -2.5] | +2.0 [-0.5, +4.5] | {mean} |" in text
+    assert f"| kNN (top-1) | **-5.0** [-7.5, -2.5] ✓ | +2.0 [-0.5, +4.5] | {mean} |" in text
     assert "| task | simclr, tiny_resnet | byol, tiny_resnet | mean over methods |" in text
-    equalised = "sharpness equalised, gain over one view (R2) | **+0.150** [+0.150, +0.150]"
+    equalised = "sharpness equalised, gain over one view (R2) | **+0.150** [+0.150, +0.150] ✓"
     assert equalised in text
 
 
@@ -117,7 +117,7 @@ def test_seed_count_is_shown_per_column(folder: Path) -> None:
     fewer.save(folder / "scenes" / "byol.json")
     text = page(read_suites(folder), folder)
     assert "| seeds | 3 | 1 |  |" in text
-    assert "| kNN (top-1) | **-5.0** [-7.5, -2.5] | +2.0 |" in text
+    assert "| kNN (top-1) | **-5.0** [-7.5, -2.5] ✓ | +2.0 |" in text
 
 
 def test_one_seed_gives_no_verdict(folder: Path) -> None:
@@ -202,7 +202,7 @@ def test_readme_table_is_replaced(folder: Path) -> None:
     before = f"# X\n{BEGIN}\nold\n{END}\nrest\n"
     after = insert_table(before, found)
     assert after.startswith("# X\n") and after.endswith("rest\n") and "old" not in after
-    assert "| kNN (top-1) | **-5.0** [-7.5, -2.5] |" in after
+    assert "| kNN (top-1) | **-5.0** [-7.5, -2.5] ✓ |" in after
     assert insert_table(after, found) == after
     with pytest.raises(UsageError, match="readme: no"):
         insert_table("# X", found)

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
+from sp_bench.stats import unpack_correct
 from sp_bench.tasks import knn
 from sp_bench.tasks.knn import TASK, num_neighbours, predict_knn
 
@@ -77,4 +78,6 @@ def test_top_1_matches_scikit_learn(net, tints, make_context):
     ).fit(bank, tints.train.labels)
     share = reference.score(queries, tints.test.labels)
     assert TASK.run(context) == {"knn": pytest.approx(share)}
+    correct = reference.predict(queries) == tints.test.labels.numpy()
+    assert (unpack_correct(context.correct["knn"]) == correct).all()
     assert 0.25 < share < 1

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sp_bench.data.dataset import Splits
 from sp_bench.frozen_backbone import UnmeasurableError
+from sp_bench.stats import unpack_correct
 from sp_bench.tasks.linear import STRENGTHS, TASK, choose_strength, fit_probe
 
 
@@ -89,6 +90,8 @@ def test_top_1_is_share_of_correct_images(net, tints, make_context):
     context = make_context(net, tints)
     probe = fit_probe(context.backbone.features(tints.train).numpy(), tints.train.labels.numpy())
     found = probe.predict(context.backbone.features(tints.test).numpy())
-    share = (found == tints.test.labels.numpy()).mean()
+    correct = found == tints.test.labels.numpy()
+    share = correct.mean()
     assert TASK.run(context) == {"linear": pytest.approx(share)}
+    assert (unpack_correct(context.correct["linear"]) == correct).all()
     assert 0.5 < share < 1
