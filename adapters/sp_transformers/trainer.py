@@ -19,6 +19,7 @@ from transformers import Trainer, TrainerCallback
 from sp_plugin import ConfigError, SPConfig, SPSession
 from sp_plugin.batch import split_batch
 from sp_plugin.features.backbone_call import FeatureFn
+from sp_plugin.validation import boolean
 from sp_transformers.student import find_backbone
 
 __all__ = ["SPTrainer", "SPTrainerMixin"]
@@ -40,6 +41,8 @@ class SPTrainerMixin:
             `sp_transformers.student.find_backbone`.
         sp_feature_fn: ``feature_fn(backbone, crops)`` for a backbone whose features are not what
             calling it gives.
+        sp_probe: whether a `sp_plugin.SpatialProbe` measures the run too, and ``log`` gets its
+            metrics; with ``sp={"weight": 0}`` it measures the run as it is without SP.
         **kwargs: as for the Trainer.
 
     Attributes:
@@ -62,11 +65,13 @@ class SPTrainerMixin:
         sp: SPConfig | Mapping[str, Any] | None = None,
         sp_backbone: str | None = None,
         sp_feature_fn: FeatureFn | None = None,
+        sp_probe: bool = False,
         **kwargs: Any,
     ) -> None:
         self.sp: SPSession | None = None
         self._sp_config = SPConfig.from_dict(sp)
         self._sp_backbone, self._sp_feature_fn = sp_backbone, sp_feature_fn
+        self._sp_probe = boolean("sp_probe", sp_probe)
         self._sp_metrics: dict[str, Tensor] = {}
         super().__init__(*args, **kwargs)
         trainer: Any = self
@@ -90,7 +95,12 @@ class SPTrainerMixin:
         trainer: Any = self
         backbone = find_backbone(trainer.model, self._sp_backbone)
         if self.sp is None or self.sp.backbone is not backbone:
-            self.sp = SPSession(backbone, self._sp_config, feature_fn=self._sp_feature_fn)
+            self.sp = SPSession(
+                backbone,
+                self._sp_config,
+                feature_fn=self._sp_feature_fn,
+                probe=self._sp_probe,
+            )
         _add_to_param_group(trainer.optimizer, backbone, self.sp.sp.head)
         return optimizer
 
@@ -137,7 +147,9 @@ class SPTrainerMixin:
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if "loss" in logs:  # of training
-            logs.update({name: value.item() for name, value in self._sp_metrics.items()})
+            probe = self.sp.probe.metrics() if self.sp and self.sp.probe else {}
+            metrics = {**self._sp_metrics, **probe}
+            logs.update({name: value.item() for name, value in metrics.items()})
         super().log(logs, *args, **kwargs)  # type: ignore[misc]
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:

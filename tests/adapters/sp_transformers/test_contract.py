@@ -44,6 +44,9 @@ def losses(trainer: Any) -> list[float]:
     return [line["loss"] for line in trainer.state.log_history if "loss" in line]
 
 
+PROBE = {"trainer_settings": {"sp_probe": True}}
+
+
 def start_row(table: Any, name: str, way: str, *columns: str) -> None:
     """Start the row of a model in the table of frameworks, for these columns of it."""
     values = ("transformers", hf.__version__, f"Trainer, {name}, {way}")
@@ -65,6 +68,27 @@ def test_weight_0_equals_the_baseline(name: str, way: str, table: Any, tmp_path:
     assert torch.equal(torch.get_rng_state(), after)
     assert equal(state_of(baseline.model), state_of(with_sp.model))
     assert losses(baseline) == losses(with_sp) and len(losses(baseline)) == STEPS
+
+
+def test_probe_leaves_the_run_as_it_was(tmp_path: Path):
+    baseline = run(tmp_path, "dinov2", None)
+    after = torch.get_rng_state()
+    probed = run(tmp_path, "dinov2", {"weight": 0.0}, **PROBE)
+    assert torch.equal(torch.get_rng_state(), after)
+    assert equal(state_of(baseline.model), state_of(probed.model))
+    assert losses(baseline) == losses(probed)
+    last = [line for line in probed.state.log_history if "loss" in line][-1]
+    expected = {name: value.item() for name, value in probed.sp.probe.metrics().items()}
+    assert expected and {name: last[name] for name in expected} == expected
+
+
+def test_probe_resumes_exactly(tmp_path: Path):
+    saving = {"save_strategy": "steps", "save_steps": 2, **PROBE}
+    whole = run(tmp_path / "whole", "dinov2", {"weight": 1.0}, **saving)
+    resumed = make(tmp_path / "resumed", MODELS["dinov2"](), {"weight": 1.0}, **saving)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
+    assert whole.sp.probe.step == resumed.sp.probe.step == STEPS
+    assert whole.sp.probe.metrics() == resumed.sp.probe.metrics()
 
 
 @pytest.mark.parametrize(("name", "way"), RUNS)
