@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from sp_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from sp_bench.task_selection import TaskSelection
+    from sp_bench.task_data import TaskSelection
     from sp_plugin import SPConfig
 
 _NUMBER_LISTS = ("--seeds", "--rgb", "--mean", "--std")
@@ -90,9 +90,43 @@ def sp_settings(options: list[str] | None) -> SPConfig:
 def task_selection(data: list[str] | None, tasks: str, tasks_from: Path | None) -> TaskSelection:
     """Options ``--data``, ``--tasks`` and ``--tasks-from`` as tasks and their images."""
     # Slow to import, and not needed by every command.
-    from sp_bench.task_selection import select_tasks
+    from sp_bench.task_data import select_tasks
 
     return select_tasks(data or [], tasks, tasks_from)
+
+
+def pair_models(
+    names: Sequence[str], checkpoints: Sequence[Path], pretrained: bool
+) -> list[tuple[str, str]]:
+    """Backbones with their checkpoint files (empty: none); errors come before any evaluation.
+
+    Args:
+        names: values of ``--backbone``; each gets its source if ``pretrained``.
+        checkpoints: none, one for each name, or several for one name.
+        pretrained: whether the published weights are taken.
+
+    Raises:
+        UsageError: a name is unknown, a checkpoint is missing, or their numbers do not fit.
+
+    >>> pair_models(["resnet50", "hf:facebook/dinov2-small"], [], pretrained=True)
+    [('torchvision:resnet50', ''), ('hf:facebook/dinov2-small', '')]
+    """
+    # Slow to import, and not needed for --help.
+    from sp_bench.backbones import split_name, with_source
+    from sp_bench.checkpoints import find_checkpoint
+
+    for name in names:
+        split_name(name)
+    named = [with_source(name) if pretrained else name for name in names]
+    files = [str(find_checkpoint(path.expanduser()).resolve()) for path in checkpoints]
+    files = files or [""] * len(named)
+    named = named * len(files) if len(named) == 1 else named
+    if len(named) != len(files):
+        raise UsageError(
+            f"checkpoint: got {len(files)} for {len(named)} of --backbone, takes one for each, or "
+            "several for one"
+        )
+    return list(zip(named, files, strict=True))
 
 
 def line_printer(console: Console) -> Callable[[str], None]:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sp_bench.channel_resolve import resolve_stats
-from sp_bench.channel_settings import check_rgb
+from sp_bench.channels import resolve_stats
 from sp_bench.checkpoints import find_checkpoint
-from sp_bench.config import Settings, claim_output_dir
+from sp_bench.config import EvalSettings, Settings, claim_output_dir
+from sp_bench.data.rgb_display import check_rgb
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
-from sp_bench.evaluation import EvalSettings, run_evaluation
+from sp_bench.evaluation import run_evaluation
 from sp_bench.pretrain import check
 from sp_bench.progress import Progress
 from sp_bench.report.html_report import write_report

@@ -1,111 +1,80 @@
-"""Evaluation of one backbone on tasks, after pre-training or from a checkpoint."""
+"""Evaluation of backbones on tasks, after pre-training, from checkpoints or as published."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from sp_bench.backbones import SMALL, make_backbone
-from sp_bench.channel_resolve import resolve_stats
-from sp_bench.channel_settings import check_channel_settings, given_stats
+from sp_bench.backbones import make_backbone, model_input
+from sp_bench.channels import resolve_stats
 from sp_bench.checkpoints import load_checkpoint
-from sp_bench.config import Settings, check_seed, claim_output_dir
+from sp_bench.config import EvalSettings, Settings, claim_output_dir
 from sp_bench.data import DataError
-from sp_bench.data.channel_stats import IMAGENET, ChannelStats
+from sp_bench.data.channel_stats import IMAGENET
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
 from sp_bench.flops import forward_flops
 from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.methods import Method
-from sp_bench.pretrain import new_method
+from sp_bench.pretrain import FINAL, new_method
 from sp_bench.results import write_json
 from sp_bench.task_data import Sources, load_main
 from sp_bench.task_runner import merge_metrics, run_tasks
 from sp_bench.tasks import Task, find_tasks
-from sp_bench.trained_settings import side_of_run
 from sp_plugin import SPConfig
 from sp_plugin.isolation import private_rng
 from sp_plugin.sizes import shorter_side
 
-RESULT = "eval.json"
-_SMALL_SIDE, _SIDE = 64, 224
+RESULT, _SETTINGS = "eval.json", "settings.json"
+PRETRAINED = "pretrained"
 
 
-@dataclass(frozen=True)
-class EvalSettings:
-    """Settings of the evaluation of one backbone.
+def run_evaluations(
+    models: Sequence[EvalSettings], out: Path, log: Callable[[str], None], *, control: bool = False
+) -> list[Path]:
+    """Evaluate several backbones on the same tasks and images, each in a folder of its own.
 
-    Attributes:
-        backbone: name, as for `make_backbone`.
-        checkpoint: checkpoint file; empty: random weights.
-        prefix: part of the prefix of the backbone's keys in the checkpoint; None: the one with
-            the most matches.
-        allow_partial: whether some of the backbone's weights may be missing in the checkpoint.
-        trust: whether the checkpoint may run code, as for `read_weights`.
-        data: source of all tasks; None: each task has its own.
-        task_data: source of each task that has its own.
-        tasks: names of the tasks.
-        side: side of the images in pixels, at least 16; None: that of the checkpoint's run if
-            sp-bench made it, else 64 for the small backbones and 224 for others.
-        pool: pooling of token outputs, ``mean`` or ``cls``.
-        layer: dotted name of the submodule whose output is taken; None: the last.
-        limit: largest number of training images of ``data``.
-        seed: seed of the random backbone that tasks compare with.
-        channels: 1 or 3, to which grey and RGB images are converted; None: that of the
-            checkpoint's run if sp-bench made it, else 3 with a checkpoint, else 1 if all are grey.
-        mean: mean of each channel, by which images are normalised; None: that of the checkpoint's
-            run, else ImageNet's for RGB, else measured on the training images.
-        std: standard deviation of each channel, with ``mean``.
+    The images are loaded and decoded once for all.
+
+    Args:
+        models: settings, which differ in the backbone and its weights.
+        out: folder of these folders, which are named after the backbones.
+        log: function that gets each line of output.
+        control: whether the first backbone is evaluated with random weights too, unless it has
+            these: at the same size and with the same normalisation.
+
+    Returns:
+        The folders.
+
+    Raises:
+        UsageError, DataError, ConfigError: as for `run_evaluation`; or ``out`` is itself the folder
+            of an evaluation.
     """
-
-    backbone: str
-    checkpoint: str = ""
-    prefix: str | None = None
-    allow_partial: bool = False
-    trust: bool = False
-    data: str | None = None
-    task_data: dict[str, str] = field(default_factory=dict)
-    tasks: tuple[str, ...] = ()
-    side: int | None = None
-    pool: str = "mean"
-    layer: str | None = None
-    limit: int | None = None
-    seed: int = 0
-    channels: int | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.pool not in ("mean", "cls"):
-            raise UsageError(f"pool: got {self.pool!r}, takes mean or cls")
-        if self.side is not None and self.side < 16:
-            raise UsageError(f"side: got {self.side}, takes a whole number from 16 up")
-        check_seed(self.seed)
-        check_channel_settings(self)
-
-    @property
-    def stats(self) -> ChannelStats:
-        """Mean and standard deviation of each channel: the given ones, or ImageNet's."""
-        return given_stats(self) or IMAGENET
-
-    @property
-    def resolved_side(self) -> int:
-        """``side``, or its default."""
-        default = _SMALL_SIDE if self.backbone in SMALL else _SIDE
-        trained = side_of_run(Path(self.checkpoint)) if self.checkpoint else None
-        return self.side or trained or default
-
-    def plain(self) -> dict[str, Any]:
-        """Plain values for JSON: lists for tuples, ``side`` resolved."""
-        settings: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return {**settings, "side": self.resolved_side}
+    if (out / _SETTINGS).exists():
+        raise UsageError(f"out: {out} has one evaluation; takes a folder of several, or a new one")
+    results: dict[Path, dict[str, Any]] = {}
+    sources: Sources | None = None
+    first = models[0]
+    count = len(models) + (control and bool(first.pretrained or first.checkpoint))
+    for number in range(count):
+        if number < len(models):
+            settings = models[number]
+        else:
+            settings = _with_random_weights(first, next(iter(results.values()))["settings"])
+        folder = _new_folder(out, settings, results)
+        if sources is None and not (folder / RESULT).exists():
+            sources = _load_sources(settings, find_tasks(settings.tasks))
+        log(f"{folder.name}: model {number + 1} of {count}")
+        results[folder] = run_evaluation(settings, folder, log, sources)
+    return list(results)
 
 
 def run_evaluation(
@@ -144,11 +113,12 @@ def run_evaluation(
     sources = sources or _load_sources(settings, tasks)
     splits = {task.name: sources.of(task) for task in tasks}
     checkpoints = [Path(settings.checkpoint)] if settings.checkpoint else []
-    settings = resolve_stats(settings, sources, tasks, log, checkpoints)
+    own = model_input(settings.backbone).stats if settings.pretrained else None
+    settings = resolve_stats(settings, sources, tasks, log, checkpoints, own)
     backbone, checkpoint = _load_backbone(settings)
     log(checkpoint["summary"])
     claim_output_dir(out, settings)
-    frozen, untrained = _freeze(settings, backbone), _freeze(settings, _random(settings))
+    frozen, untrained = _freeze(settings, backbone), _freeze(settings, _build(settings))
     by_task = run_tasks(tasks, frozen, untrained, sources, settings.seed, out, log)
     result = {
         "settings": settings.plain(),
@@ -221,8 +191,15 @@ def _load_sources(settings: EvalSettings, tasks: Sequence[Task]) -> Sources:
 
 
 def _load_backbone(settings: EvalSettings) -> tuple[nn.Module, dict[str, Any]]:
-    """Backbone with the weights of the checkpoint, and what ``eval.json`` holds of the loading."""
-    backbone = _random(settings)
+    """Backbone with its weights, and what ``eval.json`` holds of the loading."""
+    published = settings.pretrained and not settings.checkpoint
+    backbone = _build(settings, published)
+    if published:
+        said = (
+            f"pretrained weights of {settings.backbone}: {settings.resolved_side} px, normalised "
+            f"by mean {_numbers(settings.stats.mean)} and std {_numbers(settings.stats.std)}"
+        )
+        return backbone, {"path": PRETRAINED, "summary": said}
     if not settings.checkpoint:
         return backbone, {"path": "", "summary": "no checkpoint: random weights"}
     path = Path(settings.checkpoint)
@@ -237,14 +214,47 @@ def _load_backbone(settings: EvalSettings) -> tuple[nn.Module, dict[str, Any]]:
     return backbone, {**summary, **dataclasses.asdict(report)}
 
 
-def _random(settings: EvalSettings) -> nn.Module:
+def _build(settings: EvalSettings, pretrained: bool = False) -> nn.Module:
+    side, channels = settings.resolved_side, settings.stats.channels
     with private_rng(settings.seed):
-        return make_backbone(settings.backbone, settings.resolved_side, settings.stats.channels)
+        return make_backbone(settings.backbone, side, channels, pretrained=pretrained)
+
+
+def _with_random_weights(settings: EvalSettings, stored: Mapping[str, Any]) -> EvalSettings:
+    """Control of an evaluation: random weights, at the size and with the statistics it ended up."""
+    return dataclasses.replace(
+        settings,
+        pretrained=False,
+        checkpoint="",
+        side=stored["side"],
+        mean=tuple(stored["mean"] or IMAGENET.mean),
+        std=tuple(stored["std"] or IMAGENET.std),
+    )
+
+
+def _new_folder(out: Path, settings: EvalSettings, taken: Container[Path]) -> Path:
+    """Folder that is named after the backbone and its weights, without the folders above these."""
+    source, _, own = settings.backbone.rpartition(":")
+    if Path(own).expanduser().is_dir():
+        own = Path(own).expanduser().resolve().name
+    checkpoint = Path(settings.checkpoint)
+    weights = checkpoint.parent.name if checkpoint.name == FINAL else checkpoint.stem
+    if not (settings.pretrained or settings.checkpoint):
+        weights = "random"
+    name = re.sub(r"[^\w.+]+", "-", " ".join(filter(None, (source, own, weights))))
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(out / name for name in names if out / name not in taken)
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.4g}" for value in values)
 
 
 def _with_stored_stats(settings: EvalSettings, out: Path) -> EvalSettings:
-    """The settings with the statistics that a finished evaluation measured."""
-    stored = _read_json(out / "settings.json")
+    """The settings with the statistics as a finished evaluation stored them."""
+    stored = _read_json(out / _SETTINGS)
+    if settings.given_stats == IMAGENET:
+        return dataclasses.replace(settings, mean=None, std=None)
     if settings.mean is not None or not stored.get("mean"):
         return settings
     return dataclasses.replace(settings, mean=tuple(stored["mean"]), std=tuple(stored["std"]))

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sp_bench.channel_settings import check_rgb
 from sp_bench.data.array_files import is_array_file
 from sp_bench.data.channel_stats import to_tensor, to_unit
 from sp_bench.data.demo import DemoDataset
@@ -24,7 +23,7 @@ from sp_bench.data.image_files import (
     to_rgb,
 )
 from sp_bench.data.image_kind import common_kind
-from sp_bench.data.rgb_display import RGBDisplay, default_triple
+from sp_bench.data.rgb_display import RGBDisplay, check_rgb, default_triple
 from sp_bench.errors import UsageError
 from sp_bench.report.pair_preview import PairPreview, draw_preview
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig, replay

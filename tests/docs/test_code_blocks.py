@@ -237,7 +237,7 @@ def scripts(folder: Path) -> None:
 
 def task_file(one: Block, folder: Path) -> None:
     """The file of tasks, as sp-bench reads it: its folders are relative to it."""
-    from sp_bench.task_selection import select_tasks
+    from sp_bench.task_data import select_tasks
 
     for name in ("scenes-96", "camvid-240x180"):
         (folder / name).mkdir()
@@ -401,6 +401,7 @@ EXAMPLES = [
 ]
 # Blocks that do not run here: a word in each, and why.
 NOT_RUN = {
+    (EVALUATION, "--pretrained"): "downloads; tests/sp_bench has published models in local caches",
     (README, "make demo"): "makes the environment that the tests run in, and trains for minutes",
     (README, "pip install"): "downloads; `make release-check` does it for each extra",
     (README, "sp-bench speed"): "measures for an hour; tests/sp_bench/speed runs it small",

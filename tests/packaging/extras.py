@@ -32,7 +32,7 @@ FOLDERS = {
 }
 OWN = TYPED | {"sp_bench"}
 # Found with the module that needs it; sp_plugin says so where it is not there.
-OPTIONAL = {"": {"torchvision"}}
+OPTIONAL = {"": {"torchvision"}, "bench": {"transformers"}}
 
 
 def declared(extra: str) -> set[str]:

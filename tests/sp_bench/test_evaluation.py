@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from sp_bench import task_runner
+from sp_bench import backbones, task_runner
 from sp_bench.backbones import make_backbone
 from sp_bench.cli import main
 from sp_bench.compare import shared_side
+from sp_bench.config import EvalSettings
 from sp_bench.data import load_data
 from sp_bench.errors import UsageError
-from sp_bench.evaluation import EvalSettings, run_evaluation
+from sp_bench.evaluation import run_evaluation
+from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.task_data import Sources
 
 
@@ -197,3 +199,52 @@ def test_eval_prints_metrics_with_chance(capsys, tmp_path, checkpoint, folder):
     assert "weights matched below 'backbone.'" in said
     assert "kNN (top-1)" in said and "jigsaw 3x3: patches put right" in said and "11.1" in said
     assert (tmp_path / "out" / "eval.json").exists()
+
+
+def test_models_are_ranked_on_one_page(capsys, tmp_path, checkpoint, folder, monkeypatch):
+    zeros = {k: v * 0 for k, v in make_backbone("tiny_resnet", 32).state_dict().items()}
+    torch.save(zeros, tmp_path / "zeros.pt")
+    encoded: list[int] = []
+    extract = FrozenBackbone.extract
+    monkeypatch.setattr(
+        FrozenBackbone, "extract", lambda me, x: encoded.append(len(x)) or extract(me, x)
+    )
+    command = ["eval", "--backbone", "tiny_resnet", "--checkpoint", str(tmp_path / "zeros.pt"),
+               "--checkpoint", str(checkpoint), "--compare", "--side", "32",
+               "--data", str(folder), "--tasks", "knn,linear",
+               "--out", str(tmp_path / "out")]  # fmt: skip
+    for _ in range(2):  # the second time all is read
+        with pytest.raises(SystemExit) as stop:
+            main(command)
+        assert stop.value.code == 0
+    assert encoded == [20, 4] * 3  # each image set once for each model and the control
+    page = (tmp_path / "out" / "report.md").read_text()
+    names = ["tiny_resnet-method", "tiny_resnet-zeros", "tiny_resnet-random"]
+    rows = [line.split(" | ")[0][2:] for line in page.splitlines() if line.startswith("| tiny")]
+    assert rows == names  # features of zeros know nothing; the control is last
+    said = capsys.readouterr().out
+    assert said.index(names[0] + " ") < said.index(names[1] + " ") and "semantic rank" in said
+    assert "Ranking" in (tmp_path / "out" / "report.html").read_text()
+    results = [json.loads((tmp_path / "out" / name / "eval.json").read_text()) for name in names]
+    assert [result["settings"]["side"] for result in results] == [32] * 3
+    line = refusal_line(capsys, *command[1:3], *command[1:], "--checkpoint", str(checkpoint))
+    assert line.startswith("checkpoint: got 3 for 2 of --backbone, takes one for each, or several")
+
+
+def test_published_model_uses_its_config(tmp_path, monkeypatch):
+    loaded = []
+
+    def build(name: str, side: int, channels: int, pretrained: bool = False) -> Any:
+        loaded.append((side, pretrained))
+        return make_backbone("tiny_resnet", side, channels)
+
+    monkeypatch.setattr(backbones, "build_timm", build)
+    given = {"backbone": "timm:test_vit", "pretrained": True, "side": None}
+    small = Sources(load_data("demo", size=27), {})
+    result = run(tmp_path / "a", small, **given)
+    assert loaded == [(160, True), (160, False)]  # the second is the control of the tasks
+    assert result["settings"]["mean"] == [0.5] * 3 and result["settings"]["side"] == 160
+    assert "160 px, normalised by mean 0.5 0.5 0.5" in result["checkpoint"]["summary"]
+    assert run(tmp_path / "a", small, **given) == result
+    with pytest.raises(UsageError, match=r"out: .* was made with pretrained=True"):
+        run(tmp_path / "a", small, backbone="timm:test_vit", side=160)

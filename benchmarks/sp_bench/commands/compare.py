@@ -90,13 +90,13 @@ def compare(
     )
     from sp_bench.compare import compare as run
     from sp_bench.config import (
+        EvalSettings,
         Settings,
         check_seed,
         default_backbone,
         default_workers,
         fast_precision,
     )
-    from sp_bench.evaluation import EvalSettings
     from sp_bench.progress import Progress
     from sp_bench.report.comparison_table import print_comparison
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sp_bench.errors import UsageError
+
 _SENTINEL_2 = (12, 13)  # counts of its bands, in the order of their names: red is B4, index 3
 _STRETCH = (0.02, 0.98)  # quantiles that become black and white
 _MAX_VALUES = 1_000_000  # that quantiles are taken of
@@ -73,3 +75,18 @@ def default_triple(channels: int) -> tuple[int, int, int]:
         return 3, 2, 1
     r, g, b = (min(index, channels - 1) for index in range(3))
     return r, g, b
+
+
+def check_rgb(rgb: Sequence[int] | None, channels: int) -> None:
+    """Check the channels that are to be drawn.
+
+    Raises:
+        UsageError: they are not three, or the images have fewer channels.
+
+    >>> check_rgb((3, 2, 1), 3)
+    Traceback (most recent call last):
+    sp_bench.errors.UsageError: rgb: got 3 2 1, takes three channels from 0 to 2
+    """
+    if rgb is not None and (len(rgb) != 3 or not all(0 <= index < channels for index in rgb)):
+        got = " ".join(map(str, rgb))
+        raise UsageError(f"rgb: got {got}, takes three channels from 0 to {channels - 1}")

@@ -12,6 +12,7 @@ from sp_bench.report.forest_plot import forest_charts
 from sp_bench.report.html_report import inline_charts, render_template
 from sp_bench.report.learning_curves import curve_charts
 from sp_bench.report.metadata import longer_epochs
+from sp_bench.report.model_ranking import rank_models, ranking_table
 from sp_bench.report.number_format import format_difference, format_interval, metric_name
 from sp_bench.report.run_table import (
     RunFolder,
@@ -61,6 +62,7 @@ def render_runs(folders: Sequence[RunFolder]) -> str:
         "runs.html.jinja",
         runs=[folder.name for folder in folders],
         mixture=mixture_note(summaries),
+        ranking=_ranking(folders),
         headline=run_table(summaries, [metric for metric in metrics if metric.headline]),
         others=run_table(summaries, [metric for metric in metrics if not metric.headline]),
         compute=run_table(summaries, [], compute=True),
@@ -71,7 +73,10 @@ def render_runs(folders: Sequence[RunFolder]) -> str:
 def markdown_runs(folders: Sequence[RunFolder]) -> str:
     """All metrics of all runs in one Markdown table, then the differences of each comparison."""
     summaries = summarize(folders)
-    parts = [run_table(summaries, measured_metrics(summaries), compute=True).to_markdown()]
+    parts = []
+    if (ranking := _ranking(folders)).rows:
+        parts.append(f"{ranking.to_markdown()}\n{ranking.note}\n\n")
+    parts.append(run_table(summaries, measured_metrics(summaries), compute=True).to_markdown())
     if note := mixture_note(summaries):
         parts.append(f"\n**{note}**\n")
     for folder in folders:
@@ -83,6 +88,12 @@ def markdown_runs(folders: Sequence[RunFolder]) -> str:
         for title, rows in tables.items():
             parts.append(f"\n{folder.name}, {title}:\n\n{_difference_table(rows).to_markdown()}")
     return "".join(parts)
+
+
+def _ranking(folders: Sequence[RunFolder]) -> Table:
+    """Ranking of the evaluations; without rows where there are none to rank."""
+    models = rank_models(folders)
+    return ranking_table(models if len(models) > 1 else [])
 
 
 def _difference_table(rows: Sequence[Row]) -> Table:

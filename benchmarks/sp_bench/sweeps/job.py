@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from sp_bench.channel_resolve import resolve_stats
+from sp_bench.channels import resolve_stats
 from sp_bench.config import (
     Settings,
     check_seed,
@@ -27,7 +27,7 @@ from sp_bench.results import BASELINE, LONGER, Run, write_json
 from sp_bench.run import RUN, load_images, load_or_run
 from sp_bench.sweeps.compute_matched import count_matched_epochs
 from sp_bench.sweeps.paths import run_folder
-from sp_bench.task_selection import absolute
+from sp_bench.task_data import absolute
 from sp_bench.tasks import find_tasks
 from sp_plugin import SPConfig
 from sp_plugin.validation import did_you_mean

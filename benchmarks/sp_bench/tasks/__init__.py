@@ -10,10 +10,26 @@ import pkgutil
 from collections.abc import Sequence
 from functools import cache
 
-from sp_bench.tasks.task import EVALUATION_SEED, Task, TaskContext, run_task
+from sp_bench.tasks.task import (
+    EVALUATION_SEED,
+    SEMANTIC,
+    SPATIAL,
+    Task,
+    TaskContext,
+    run_task,
+)
 from sp_plugin.validation import ConfigError, did_you_mean
 
-__all__ = ["EVALUATION_SEED", "Task", "TaskContext", "all_tasks", "find_tasks", "run_task"]
+__all__ = [
+    "EVALUATION_SEED",
+    "SEMANTIC",
+    "SPATIAL",
+    "Task",
+    "TaskContext",
+    "all_tasks",
+    "find_tasks",
+    "run_task",
+]
 
 DEFAULT_TASKS = ("knn", "linear", "pair")
 

@@ -17,7 +17,7 @@ from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import MetricSpec
 from sp_bench.tasks.dense_features import dense_features
 from sp_bench.tasks.dense_probe import fit_dense, predict_dense
-from sp_bench.tasks.task import Task, TaskContext
+from sp_bench.tasks.task import SPATIAL, Task, TaskContext
 
 _FIT_SIDE = 96  # pixels
 
@@ -128,4 +128,4 @@ def _metrics() -> tuple[MetricSpec, ...]:
     return tuple(metrics)
 
 
-TASK = Task("depth", _metrics(), run, load_depths)
+TASK = Task("depth", _metrics(), run, load_depths, quality=SPATIAL)

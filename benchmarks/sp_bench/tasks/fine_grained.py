@@ -12,7 +12,7 @@ from sp_bench.data.fine import load_fine
 from sp_bench.results import MetricSpec
 from sp_bench.tasks.knn import predict_knn
 from sp_bench.tasks.linear import cached_probe
-from sp_bench.tasks.task import Task, TaskContext, percent_control
+from sp_bench.tasks.task import SEMANTIC, Task, TaskContext, percent_control
 
 
 def class_mean(prediction: Tensor, target: Tensor) -> float:
@@ -50,4 +50,5 @@ TASK = Task(
     ),
     run,
     load_fine,
+    quality=SEMANTIC,
 )

@@ -11,7 +11,13 @@ import math
 from sp_bench.data.load import load_unlabelled
 from sp_bench.results import MetricSpec
 from sp_bench.tasks.jigsaw_probe import solve_jigsaws
-from sp_bench.tasks.task import Task, TaskContext, percent_control, require_two_images
+from sp_bench.tasks.task import (
+    SPATIAL,
+    Task,
+    TaskContext,
+    percent_control,
+    require_two_images,
+)
 
 GRIDS = (2, 3)
 
@@ -43,4 +49,4 @@ def run(context: TaskContext) -> dict[str, float]:
     return metrics
 
 
-TASK = Task("jigsaw", _metrics(), run, load_unlabelled)
+TASK = Task("jigsaw", _metrics(), run, load_unlabelled, quality=SPATIAL)

@@ -15,7 +15,13 @@ from sp_bench.tasks.jigsaw import GRIDS
 from sp_bench.tasks.jigsaw_patches import assemble, patch_boxes
 from sp_bench.tasks.jigsaw_probe import solve_jigsaws
 from sp_bench.tasks.linear import cached_probe
-from sp_bench.tasks.task import EVALUATION_SEED, Task, TaskContext, percent_control
+from sp_bench.tasks.task import (
+    EVALUATION_SEED,
+    SEMANTIC,
+    Task,
+    TaskContext,
+    percent_control,
+)
 from sp_plugin.isolation import make_generator
 
 _ORDERS = {
@@ -70,4 +76,4 @@ def _extract_assembled(
     return torch.cat([backbone.extract(assemble(*batch)) for batch in batches])
 
 
-TASK = Task("jigsaw_recognition", _metrics(), run)
+TASK = Task("jigsaw_recognition", _metrics(), run, quality=SEMANTIC)

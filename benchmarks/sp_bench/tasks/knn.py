@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from sp_bench.results import MetricSpec
 from sp_bench.stats import pack_correct
-from sp_bench.tasks.task import Task, TaskContext
+from sp_bench.tasks.task import SEMANTIC, Task, TaskContext
 
 _TEMPERATURE = 0.1
 _LARGE_BANK = 50_000
@@ -65,4 +65,4 @@ def run(context: TaskContext) -> dict[str, float]:
 
 
 # Chance is the share of the most frequent class: it depends on the data.
-TASK = Task("knn", (MetricSpec("knn", "kNN (top-1)", percent=True),), run)
+TASK = Task("knn", (MetricSpec("knn", "kNN (top-1)", percent=True),), run, quality=SEMANTIC)

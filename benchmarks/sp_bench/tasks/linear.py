@@ -14,7 +14,7 @@ from sp_bench.data.stratify import split_off
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import MetricSpec
 from sp_bench.stats import pack_correct
-from sp_bench.tasks.task import EVALUATION_SEED, Task, TaskContext
+from sp_bench.tasks.task import EVALUATION_SEED, SEMANTIC, Task, TaskContext
 
 # scikit-learn's C, from strong L2 to weak, in half decades.
 STRENGTHS = np.logspace(-4, 1, 11)
@@ -86,4 +86,6 @@ def run(context: TaskContext) -> dict[str, float]:
 
 
 # Chance is the share of the most frequent class: it depends on the data.
-TASK = Task("linear", (MetricSpec("linear", "linear probe (top-1)", percent=True),), run)
+TASK = Task(
+    "linear", (MetricSpec("linear", "linear probe (top-1)", percent=True),), run, quality=SEMANTIC
+)

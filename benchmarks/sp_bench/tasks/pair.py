@@ -26,7 +26,7 @@ from sp_bench.tasks.pair_probe import (
     shuffle_partners,
 )
 from sp_bench.tasks.pair_sampling import SampledCrops, extract_crop_features, sample_crop_groups
-from sp_bench.tasks.task import Task, TaskContext, require_two_images
+from sp_bench.tasks.task import SPATIAL, Task, TaskContext, require_two_images
 from sp_plugin.objective.loss import r2
 
 COMPONENTS = ("dx", "dy", "scale")
@@ -133,4 +133,4 @@ def _extract(
     return PairFeatures(views, crops.targets, crops.image)
 
 
-TASK = Task("pair", _metrics(), run, load_unlabelled)
+TASK = Task("pair", _metrics(), run, load_unlabelled, quality=SPATIAL)

@@ -21,7 +21,7 @@ from sp_bench.tasks.pair_interaction_probe import (
     predict_separately,
 )
 from sp_bench.tasks.pair_sampling import SampledCrops, extract_crop_features, sample_crop_groups
-from sp_bench.tasks.task import Task, TaskContext, require_two_images
+from sp_bench.tasks.task import SPATIAL, Task, TaskContext, require_two_images
 from sp_plugin.objective.loss import r2
 from sp_plugin.objective.pairs import sample_pairs
 
@@ -88,4 +88,4 @@ def _extract(backbone: FrozenBackbone, images: ImageDataset, crops: SampledCrops
     return CropFeatures(features, crops.targets_of(sample_pairs(len(features))))
 
 
-TASK = Task("pair_interaction", _metrics(), run, load_unlabelled)
+TASK = Task("pair_interaction", _metrics(), run, load_unlabelled, quality=SPATIAL)

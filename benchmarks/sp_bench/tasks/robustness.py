@@ -22,7 +22,14 @@ from sp_bench.data.load import load_labelled
 from sp_bench.frozen_backbone import UnmeasurableError
 from sp_bench.results import MetricSpec
 from sp_bench.tasks.linear import cached_probe
-from sp_bench.tasks.task import EVALUATION_SEED, Task, TaskContext, percent_control, subsample
+from sp_bench.tasks.task import (
+    EVALUATION_SEED,
+    SEMANTIC,
+    Task,
+    TaskContext,
+    percent_control,
+    subsample,
+)
 
 # 75 times as many are encoded; 1,000 images resolve an accuracy to 1.5 points, and a difference
 # of two backbones on the same images more finely.
@@ -136,4 +143,4 @@ def _corrupted(
     return read, files.labels[indices]
 
 
-TASK = Task("robustness", _metrics(), run, load)
+TASK = Task("robustness", _metrics(), run, load, quality=SEMANTIC)

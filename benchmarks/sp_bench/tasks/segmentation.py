@@ -15,7 +15,7 @@ from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import MetricSpec
 from sp_bench.tasks.dense_features import dense_features
 from sp_bench.tasks.dense_probe import fit_dense, predict_dense
-from sp_bench.tasks.task import Task, TaskContext, percent_control
+from sp_bench.tasks.task import SPATIAL, Task, TaskContext, percent_control
 
 _FIT_SIDE = 96  # pixels: the feature maps have no more detail
 
@@ -108,4 +108,5 @@ TASK = Task(
     ),
     run,
     load_masks,
+    quality=SPATIAL,
 )

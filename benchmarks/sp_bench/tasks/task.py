@@ -26,6 +26,7 @@ from sp_plugin.isolation import make_generator, private_rng
 log = logging.getLogger("sp_bench")
 
 EVALUATION_SEED = 2605
+SPATIAL, SEMANTIC = "spatial", "semantic"
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,14 @@ class Task:
             there is no number to return.
         load: function from the task's own source and the images of all tasks, each possibly None,
             to the images of this task; raises `DataError` if they cannot be used.
+        quality: ``spatial`` or ``semantic`` for the ranking of models; empty (default): neither.
     """
 
     name: str
     metrics: tuple[MetricSpec, ...]
     run: Callable[[TaskContext], dict[str, float]]
     load: Load = load_labelled
+    quality: str = ""
 
 
 def percent_control(key: str, label: str, chance: float | None = None) -> MetricSpec:

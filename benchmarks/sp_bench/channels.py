@@ -7,16 +7,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sp_bench.channel_settings import CONVERTIBLE, ChannelSettings, given_stats
-from sp_bench.data import DataError, ImageDataset
+from sp_bench.config import CONVERTIBLE, TaskSettings, settings_of_run
+from sp_bench.data import DataError
 from sp_bench.data.channel_stats import IMAGENET, ChannelStats, measure_stats
 from sp_bench.data.dataset import RGB, ImageKind
 from sp_bench.errors import UsageError
 from sp_bench.task_data import Sources
 from sp_bench.tasks import Task
-from sp_bench.trained_settings import stats_of_run
 
-AnySettings = TypeVar("AnySettings", bound=ChannelSettings)
+AnySettings = TypeVar("AnySettings", bound=TaskSettings)
 
 
 def resolve_stats(
@@ -25,11 +24,13 @@ def resolve_stats(
     tasks: Sequence[Task],
     log: Callable[[str], None],
     checkpoints: Sequence[Path] = (),
+    pretrained: ChannelStats | None = None,
 ) -> AnySettings:
     """The settings with mean and standard deviation of each channel, and a check of all images.
 
-    Statistics that are not given are those of the checkpoint's run; or ImageNet's for RGB; or are
-    measured on the training images that all tasks share, or else on those of the first task.
+    Statistics that are not given are those of the checkpoint's run or of the pretrained weights;
+    or ImageNet's for RGB; or are measured on the training images that all tasks share, or else on
+    those of the first task.
 
     Args:
         settings: settings of a comparison or an evaluation.
@@ -37,6 +38,7 @@ def resolve_stats(
         tasks: tasks, at least one.
         log: called with a line on what was measured.
         checkpoints: checkpoints whose backbones are evaluated.
+        pretrained: statistics of the pretrained weights, for RGB.
 
     Returns:
         The settings; ``mean`` and ``std`` stay None for RGB with ImageNet's statistics.
@@ -47,9 +49,12 @@ def resolve_stats(
         DataError: the images of a task have other channels than the backbone takes.
     """
     images = (sources.main or sources.of(tasks[0])).train
-    stats = given_stats(settings) or _trained_stats(checkpoints)
-    if checkpoints and stats is None and settings.channels is None and images.kind.is_convertible:
-        stats = IMAGENET  # as nearly all that others have trained
+    stats = settings.given_stats or _trained_stats(checkpoints)
+    if stats is None and images.kind.is_convertible:
+        if pretrained is not None and settings.channels in (None, RGB.channels):
+            stats = pretrained
+        elif checkpoints and settings.channels is None:
+            stats = IMAGENET  # as nearly all that others have trained
     channels = _count_channels(settings, images.kind, stats)
     for task in tasks:
         splits = sources.of(task)
@@ -61,7 +66,12 @@ def resolve_stats(
     if stats is None and channels == RGB.channels and images.kind.is_convertible:
         return settings
     if stats is None:
-        stats = _measure(images, channels, log)
+        stats = measure_stats(images, channels)
+        numbers = "; ".join(" ".join(f"{x:.4g}" for x in row) for row in (stats.mean, stats.std))
+        log(
+            f"images of {images.kind}; mean and std of each channel, measured on the training "
+            f"images: {numbers}"
+        )
     values = {"mean": None, "std": None} if stats == IMAGENET else dataclasses.asdict(stats)
     changed: Any = settings
     resolved: AnySettings = dataclasses.replace(changed, **values)
@@ -69,7 +79,11 @@ def resolve_stats(
 
 
 def _trained_stats(checkpoints: Sequence[Path]) -> ChannelStats | None:
-    stats = {stats_of_run(path) for path in checkpoints}
+    """Statistics with which sp-bench trained the checkpoints; None if others did."""
+    stats = set()
+    for run in map(settings_of_run, checkpoints):
+        measured = run.get("mean") and ChannelStats(tuple(run["mean"]), tuple(run["std"]))
+        stats.add((measured or IMAGENET) if run else None)
     if len(stats) > 1:
         raise UsageError(
             "mean: the checkpoints were trained with different statistics of the channels; takes "
@@ -78,7 +92,7 @@ def _trained_stats(checkpoints: Sequence[Path]) -> ChannelStats | None:
     return next(iter(stats), None)
 
 
-def _count_channels(settings: ChannelSettings, kind: ImageKind, stats: ChannelStats | None) -> int:
+def _count_channels(settings: TaskSettings, kind: ImageKind, stats: ChannelStats | None) -> int:
     if settings.channels is not None and not kind.is_convertible:
         raise UsageError(
             f"channels: got {settings.channels} for images of {kind}; takes it for grey and RGB "
@@ -96,16 +110,3 @@ def _count_channels(settings: ChannelSettings, kind: ImageKind, stats: ChannelSt
 
 def _fits(kind: ImageKind, channels: int) -> bool:
     return kind.channels == channels or (kind.is_convertible and channels in CONVERTIBLE)
-
-
-def _measure(images: ImageDataset, channels: int, log: Callable[[str], None]) -> ChannelStats:
-    stats = measure_stats(images, channels)
-    log(
-        f"images of {images.kind}; mean and std of each channel, measured on the training images: "
-        f"{_numbers(stats.mean)}; {_numbers(stats.std)}"
-    )
-    return stats
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return " ".join(f"{value:.4g}" for value in values)
