@@ -28,7 +28,10 @@ DataOption = Annotated[
     ),
 ]
 TasksOption = Annotated[
-    str, typer.Option(help="Names separated by commas, or all; default knn,linear,pair.")
+    str,
+    typer.Option(
+        help="Names separated by commas, or all; default knn,linear,pair,pair_interaction."
+    ),
 ]
 PrefixOption = Annotated[
     str | None, typer.Option(help="Prefix of its keys in a checkpoint, such as teacher.backbone.")

@@ -14,16 +14,6 @@ ARMS = (BASELINE, SP)
 LONGER = "longer"  # a baseline with SP's extra compute as more epochs
 ARMS_WITHOUT_SP = (BASELINE, LONGER)
 
-# The pair task has a metric `pair_dx_<key>` and so on for each key; reports use these labels.
-PAIR_CONTROLS = {
-    "r2": "both views",
-    "one": "one view alone",
-    "shuffled": "partner shuffled",
-    "random": "random backbone",
-    "equal": "sharpness equalised",
-    "equal_one": "sharpness equalised, one view alone",
-}
-
 
 def write_text(path: Path, text: str) -> None:
     """Write a file completely or not at all: an interrupted write keeps the previous file."""
@@ -48,6 +38,7 @@ class MetricSpec:
         headline: whether it is in the printed table; the others are controls, in reports only.
         higher_is_better: direction of improvement.
         chance: value of guessing; None where that depends on the data.
+        shown: whether it is in tables and reports; False: in JSON alone.
     """
 
     key: str
@@ -56,6 +47,7 @@ class MetricSpec:
     headline: bool = True
     higher_is_better: bool = True
     chance: float | None = None
+    shown: bool = True
 
 
 @dataclass

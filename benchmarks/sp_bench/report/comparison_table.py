@@ -43,6 +43,16 @@ def headline_rows(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row.metric.headline]
 
 
+def control_rows(rows: Iterable[Row]) -> list[Row]:
+    """The other rows that are shown, in their order: those of older files too by today's specs."""
+    known = known_metrics()
+    return [
+        row
+        for row in rows
+        if not row.metric.headline and known.get(row.metric.key, row.metric).shown
+    ]
+
+
 def comparison_table(rows: Iterable[Row], *, with_chance: bool = False) -> Table:
     """One line per row: means of both arms, the difference, its interval, and the correction.
 
@@ -96,17 +106,17 @@ def print_comparison(results: Results, console: Console) -> None:
 
 
 def print_metrics(metrics: Mapping[str, float], console: Console) -> None:
-    """Print the metrics of one backbone with their chance values, headlines first.
+    """Print the shown metrics of one backbone with their chance values, headlines first.
 
     Args:
         metrics: values by key, of known tasks.
         console: where to print.
     """
     known = known_metrics()
+    shown = [known[key] for key in metrics if known[key].shown]
     rows = []
-    for key in sorted(metrics, key=lambda key: not known[key].headline):
-        metric = known[key]
+    for metric in sorted(shown, key=lambda metric: not metric.headline):
         chance = "" if metric.chance is None else format_value(metric, metric.chance)
-        rows.append((metric_name(metric), format_value(metric, metrics[key]), chance))
+        rows.append((metric_name(metric), format_value(metric, metrics[metric.key]), chance))
     columns = [Column("metric", LEFT), Column("value"), Column("chance")]
     Table(columns, rows).print_to(console)

@@ -11,12 +11,11 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from sp_bench.report import metadata
-from sp_bench.report.comparison_table import comparison_table, headline_rows
+from sp_bench.report.comparison_table import comparison_table, control_rows, headline_rows
 from sp_bench.report.forest_plot import forest_charts
 from sp_bench.report.learning_curves import curve_charts
 from sp_bench.report.mpl_style import png, svg
 from sp_bench.report.number_format import metric_name
-from sp_bench.report.pair_controls import is_control, pair_controls
 from sp_bench.report.prediction_figure import PairExamples, draw_examples
 from sp_bench.results import Results, Row, write_text
 
@@ -35,7 +34,7 @@ def write_report(results: Results, examples: PairExamples | None, path: Path) ->
 def render(results: Results, examples: PairExamples | None = None) -> str:
     """The report as HTML; the same for the same input."""
     rows = headline_rows(results.rows)
-    others = [row for row in results.rows if not row.metric.headline and not is_control(row)]
+    others = control_rows(results.rows)
     settings = {key: value for key, value in results.settings.items() if key != "sp"}
     data, skipped = metadata.data_table(results.data)
     return render_template(
@@ -45,7 +44,6 @@ def render(results: Results, examples: PairExamples | None = None) -> str:
         headline=comparison_table(rows, with_chance=True),
         longer=comparison_table(headline_rows(results.longer), with_chance=True),
         longer_epochs=metadata.longer_epochs(results.runs),
-        controls=pair_controls(results),
         others=comparison_table(others, with_chance=True),
         failed=failed_probes(others),
         forests=inline_charts(forest_charts(results, rows)),

@@ -71,7 +71,7 @@ def render_runs(folders: Sequence[RunFolder]) -> str:
 
 
 def markdown_runs(folders: Sequence[RunFolder]) -> str:
-    """All metrics of all runs in one Markdown table, then the differences of each comparison."""
+    """The metrics of all runs in one Markdown table, then the differences of each comparison."""
     summaries = summarize(folders)
     parts = []
     if (ranking := _ranking(folders)).rows:

@@ -158,9 +158,10 @@ def _mean_cost(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def measured_metrics(summaries: Sequence[RunSummary]) -> list[MetricSpec]:
-    """The metrics that some column has: headlines first, then the others, in task order."""
+    """The shown metrics that some column has: headlines first, then the others, in task order."""
     measured = {key for summary in summaries for key in summary.metrics}
-    metrics = [metric for key, metric in known_metrics().items() if key in measured]
+    known = known_metrics().values()
+    metrics = [metric for metric in known if metric.key in measured and metric.shown]
     return sorted(metrics, key=lambda metric: not metric.headline)
 
 

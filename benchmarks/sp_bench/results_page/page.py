@@ -43,6 +43,8 @@ _README_METRICS = (
     "linear",
     "robustness",
     "pair_equal_gain",
+    "pair_interaction_gain",
+    "pair_interaction_beyond",
     "jigsaw_3x3_piece",
     "fine_grained_linear",
     "segmentation_miou",

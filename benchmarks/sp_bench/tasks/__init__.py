@@ -31,7 +31,7 @@ __all__ = [
     "run_task",
 ]
 
-DEFAULT_TASKS = ("knn", "linear", "pair")
+DEFAULT_TASKS = ("knn", "linear", "pair", "pair_interaction")
 
 
 @cache
@@ -45,7 +45,7 @@ def all_tasks() -> dict[str, Task]:
     """Every task of this folder by name, in the order of their file names.
 
     >>> [name for name in all_tasks() if name in DEFAULT_TASKS]
-    ['knn', 'linear', 'pair']
+    ['knn', 'linear', 'pair', 'pair_interaction']
     """
     return {task.name: task for task in _discover()}
 

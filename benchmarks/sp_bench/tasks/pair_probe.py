@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from sp_bench.results import MetricSpec
+from sp_bench.tasks.pair_sampling import CropFeatures
 from sp_bench.tasks.task import EVALUATION_SEED
 from sp_plugin.objective.loss import r2
 
@@ -20,22 +22,27 @@ from sp_plugin.objective.loss import r2
 _ALPHAS = np.logspace(-1, 7, 17)
 
 
-@dataclass(frozen=True)
-class PairFeatures:
-    """Features and targets of n pairs.
-
-    Attributes:
-        views: (2, n, D), features of crops a and b.
-        targets: (n, 3), dx, dy and scale.
-        image: (n,), index of the image of each pair.
-    """
-
-    views: Tensor
-    targets: Tensor
-    image: Tensor
-
+COMPONENTS = ("dx", "dy", "scale")
 
 Probe = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def r2_metric(key: str, label: str, *, headline: bool = False, shown: bool = True) -> MetricSpec:
+    """Spec of an R2, a control by default."""
+    return MetricSpec(key, f"{label} (R2)", headline=headline, shown=shown, chance=0.0)
+
+
+def by_component(values: Mapping[str, Tensor], prefix: str) -> dict[str, float]:
+    """Metrics ``<prefix>_<component>_<key>`` from values (3,) by key.
+
+    >>> by_component({"r2": torch.tensor([0.5, 0.25, 0.0])}, "pair")
+    {'pair_dx_r2': 0.5, 'pair_dy_r2': 0.25, 'pair_scale_r2': 0.0}
+    """
+    return {
+        f"{prefix}_{name}_{key}": float(value)
+        for key, of_key in values.items()
+        for name, value in zip(COMPONENTS, of_key, strict=True)
+    }
 
 
 def predict_ridge(fit: Tensor, targets: Tensor, score: Tensor) -> Tensor:
@@ -80,28 +87,28 @@ def predict_mlp(fit: Tensor, targets: Tensor, score: Tensor) -> Tensor:
 
 
 def predict_from_both(
-    fit: PairFeatures, score: PairFeatures, probe: Probe = predict_ridge
+    fit: CropFeatures, score: CropFeatures, probe: Probe = predict_ridge
 ) -> Tensor:
     """Predictions for ``score``, (m, 3), from both views."""
     return probe(_joined(fit), fit.targets, _joined(score))
 
 
 def predict_from_one(
-    fit: PairFeatures, score: PairFeatures, probe: Probe = predict_ridge
+    fit: CropFeatures, score: CropFeatures, probe: Probe = predict_ridge
 ) -> list[Tensor]:
     """Predictions for ``score``, (m, 3) each, from view a alone and from view b alone."""
     return [
         probe(fit_view, fit.targets, score_view)
-        for fit_view, score_view in zip(fit.views, score.views, strict=True)
+        for fit_view, score_view in zip(fit.features, score.features, strict=True)
     ]
 
 
-def r2_of_both(fit: PairFeatures, score: PairFeatures, probe: Probe = predict_ridge) -> Tensor:
+def r2_of_both(fit: CropFeatures, score: CropFeatures, probe: Probe = predict_ridge) -> Tensor:
     """R2 of dx, dy and scale, (3,), of a probe of both views."""
     return r2(predict_from_both(fit, score, probe), score.targets.double())
 
 
-def r2_of_one(fit: PairFeatures, score: PairFeatures, probe: Probe = predict_ridge) -> Tensor:
+def r2_of_one(fit: CropFeatures, score: CropFeatures, probe: Probe = predict_ridge) -> Tensor:
     """R2, (3,), of the better of two probes of one view each, by component.
 
     A crop lies inside its image, so its own position already predicts a part of the shift. The
@@ -111,18 +118,13 @@ def r2_of_one(fit: PairFeatures, score: PairFeatures, probe: Probe = predict_rid
     return torch.maximum(*(r2(prediction, score.targets.double()) for prediction in predictions))
 
 
-def shuffle_partners(pairs: PairFeatures) -> PairFeatures:
+def shuffle_partners(pairs: CropFeatures) -> CropFeatures:
     """The same pairs with the second view of a pair from another image.
 
     This has the width of both views but the information of one: R2 should be that of one.
-
-    >>> views, targets = torch.arange(4.0).expand(2, 4).unsqueeze(2), torch.zeros(4, 3)
-    >>> pairs = shuffle_partners(PairFeatures(views, targets, torch.tensor([0, 1, 0, 1])))
-    >>> pairs.views[1, :, 0].tolist()
-    [1.0, 0.0, 3.0, 2.0]
     """
-    partner = other_image_partners(pairs.image)
-    return replace(pairs, views=torch.stack([pairs.views[0], pairs.views[1][partner]]))
+    a, b = pairs.features
+    return replace(pairs, features=torch.stack([a, b[other_image_partners(pairs.crops.image)]]))
 
 
 def other_image_partners(image: Tensor) -> Tensor:
@@ -133,6 +135,9 @@ def other_image_partners(image: Tensor) -> Tensor:
 
     Returns:
         (n,) indices.
+
+    >>> other_image_partners(torch.tensor([0, 1, 0, 1])).tolist()
+    [1, 0, 3, 2]
     """
     order = image.argsort(stable=True)
     # In this order the pairs of an image are adjacent: no pair this far away is of the same image.
@@ -141,5 +146,5 @@ def other_image_partners(image: Tensor) -> Tensor:
     return partner
 
 
-def _joined(pairs: PairFeatures) -> Tensor:
-    return torch.cat([pairs.views[0], pairs.views[1]], dim=1)
+def _joined(pairs: CropFeatures) -> Tensor:
+    return torch.cat([*pairs.features], dim=1)

@@ -1,19 +1,22 @@
-"""Sampled crops of the pair tasks and their features: the same crops for every backbone."""
+"""Crops of the tasks `pair`, `pair_interaction` and `position`, the same for every backbone."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from sp_bench.data.channel_stats import to_unit
+from sp_bench.data.dataset import ImageDataset, Splits
 from sp_bench.frozen_backbone import FrozenBackbone
-from sp_bench.tasks.task import EVALUATION_SEED
+from sp_bench.tasks.task import EVALUATION_SEED, require_two_images
 from sp_plugin import SPConfig, crop_resize
 from sp_plugin.crops.resize import matched_resolution
 from sp_plugin.crops.sampler import rand_cpu
 from sp_plugin.isolation import make_generator
+from sp_plugin.objective.pairs import sample_pairs
 from sp_plugin.objective.targets import unnormalized_targets
 
 _PER_IMAGE = 2
@@ -25,7 +28,7 @@ class SampledCrops:
 
     Attributes:
         image: (n,) int64, index of the image of each group; no image has more than two groups.
-        boxes: (k, n, 4), (cx, cy, w, h) as fractions of the image; crops a and b come first.
+        boxes: (k, n, 4), (cx, cy, w, h) as fractions of the image.
         resolution: (n, 2), pixels to which all crops of a group are low-passed when their
             sharpness is equalised.
     """
@@ -36,13 +39,70 @@ class SampledCrops:
 
     @property
     def targets(self) -> Tensor:
-        """(n, 3): dx and dy in fractions of the image, and the scale 1/2 ln(area b / area a)."""
-        return self.targets_of(torch.tensor([[0], [1]]))
+        """Targets of all P pairs of a group's crops, (Pn, 3), the n of the first pair first.
 
-    def targets_of(self, pairs: Tensor) -> Tensor:
-        """Targets (Pn, 3) of ``pairs`` (2, P) of a group's crops, the n of the first pair first."""
-        a, b = self.boxes[pairs].flatten(1, 2)
+        dx and dy in fractions of the image, and the scale 1/2 ln(area b / area a).
+        """
+        a, b = self.boxes[sample_pairs(len(self.boxes))].flatten(1, 2)
         return unnormalized_targets(a, b, "image")
+
+
+@dataclass(frozen=True)
+class CropFeatures:
+    """Features of sampled crops.
+
+    Attributes:
+        features: (k, n, D), float32.
+        crops: the n groups of k crops.
+    """
+
+    features: Tensor
+    crops: SampledCrops
+
+    @property
+    def targets(self) -> Tensor:
+        """(Pn, 3), as for `SampledCrops`."""
+        return self.crops.targets
+
+
+def crop_features(
+    backbone: FrozenBackbone,
+    splits: Splits,
+    max_groups: tuple[int, int],
+    num_crops: int = 2,
+    *,
+    equal_sharpness: bool = False,
+) -> tuple[CropFeatures, CropFeatures]:
+    """Features of crops of the training images, to fit on, and of the test images, to score on.
+
+    Args:
+        backbone: backbone; its features are cached for the next task with the same crops.
+        splits: images.
+        max_groups: largest numbers of groups to fit on and to score on.
+        num_crops: crops per group.
+        equal_sharpness: whether all crops of a group have the same sharpness.
+
+    Raises:
+        UnmeasurableError: a split has fewer than two images, or a feature is not finite.
+    """
+    require_two_images(splits)
+
+    def of(images: ImageDataset, part: int) -> CropFeatures:
+        sizes = backbone.side, backbone.crop_size
+        crops = sample_crop_groups(len(images), max_groups[part], *sizes, part, num_crops)
+        resolution = crops.resolution if equal_sharpness else None
+        shown = backbone.images(images)
+        return CropFeatures(extract_crop_features(backbone, shown, crops, resolution), crops)
+
+    fit, score = (
+        backbone.cached(
+            images,
+            f"crops {part} {max_groups} {num_crops} {equal_sharpness}",
+            functools.partial(of, images, part),
+        )
+        for part, images in enumerate((splits.train, splits.test))
+    )
+    return fit, score
 
 
 def sample_crop_groups(

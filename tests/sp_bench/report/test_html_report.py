@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from sp_bench.report.comparison_table import comparison_table, headline_rows
+from sp_bench.report.comparison_table import comparison_table, control_rows, headline_rows
 from sp_bench.report.html_report import render, write_report
 from sp_bench.report.metadata import image_bootstrap_table
 from sp_bench.report.prediction_figure import PairExamples
@@ -129,10 +129,15 @@ def test_missing_sections_are_left_out(results: Results) -> None:
     text = HtmlReader(render(results)).text
     assert "kNN (top-1)" in text
     for absent in (
-        "Learning curves", "Sampled pairs", "Controls of the pair task", "Further metrics",
+        "Learning curves", "Sampled pairs", "Controls and further metrics",
         "Every seed", "Pre-training, mean of a run", "Unreadable files",
     ):  # fmt: skip
         assert absent not in text, absent
+
+
+def test_metrics_of_json_alone_have_no_row(results: Results) -> None:
+    """Of older files too, whose specs do not say so."""
+    assert [row.metric.key for row in control_rows(results.rows)] == ["pair_dx_r2", "abs_rel"]
 
 
 def test_one_seed_is_marked_preliminary(results: Results) -> None:
@@ -184,8 +189,8 @@ def test_cost_note_states_crops_and_compute(
 def test_failed_probe_has_a_note(results: Results) -> None:
     note = "The probe failed, with R² below -1"
     assert note not in render(results)
-    mlp = MetricSpec("pair_dx_mlp", "pair: dx, MLP", headline=False)
-    rows = [*results.rows, Row(mlp, -58.0, -1.5, 57.0, -675.0, 789.0, 2)]
+    spec = MetricSpec("pair_interaction_dx_r2", "joint: dx", headline=False)
+    rows = [*results.rows, Row(spec, -58.0, -1.5, 57.0, -675.0, 789.0, 2)]
     page = render(dataclasses.replace(results, rows=rows))
     assert f"{note}, so that these differences mean nothing" in page
-    assert "more images: pair: dx, MLP." in page
+    assert "more images: joint: dx." in page

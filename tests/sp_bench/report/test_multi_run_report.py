@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sp_bench.errors import UsageError
 from sp_bench.report.multi_run_report import write_runs
-from sp_bench.report.run_table import read_run_folder, summarize
+from sp_bench.report.run_table import RunSummary, measured_metrics, read_run_folder, summarize
 from sp_bench.results import Results, Row, Run
 from sp_bench.stats import rows
 from sp_bench.tasks import all_tasks
@@ -73,6 +73,11 @@ def test_columns_hold_arms_and_backbones(tmp_path, comparison):
     ids = [attributes["id"] for _, attributes in reader.tags if attributes.get("id")]
     assert len(ids) == len(set(ids))
     assert "http" not in page.read_text().replace("http://www.w3.org", "")
+
+
+def test_metrics_of_json_alone_have_no_row():
+    summary = RunSummary("a", "b", {"pair_dx_one": 0.1, "pair_dx_r2": 0.3, "knn": 0.5}, {})
+    assert [metric.key for metric in measured_metrics([summary])] == ["knn", "pair_dx_r2"]
 
 
 def test_conditions_are_rows_of_the_table(tmp_path):

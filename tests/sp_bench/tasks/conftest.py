@@ -12,7 +12,7 @@ from sp_bench.data.dataset import ImageDataset, Splits
 from sp_bench.data.demo_cue_conflict import DemoCues
 from sp_bench.data.dense_dataset import DenseDataset
 from sp_bench.frozen_backbone import FrozenBackbone
-from sp_bench.tasks import Task, TaskContext, dense_probe, pair_interaction_probe
+from sp_bench.tasks import Task, TaskContext, dense_probe, pair_interaction
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
@@ -49,7 +49,7 @@ def short_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Probes that are trained step by step take few steps."""
     monkeypatch.setattr(dense_probe, "_EPOCHS", 2)
     monkeypatch.setattr(dense_probe, "_STEPS", 2)
-    monkeypatch.setattr(pair_interaction_probe, "_BATCHES", 1)
+    monkeypatch.setattr(pair_interaction, "_BATCHES", 1)
 
 
 @pytest.fixture

@@ -80,6 +80,7 @@ def test_headline_metrics_are_the_four_gains():
         "pair_scale_gain",
         "pair_scale_equal_gain",
     ]
+    assert (len(TASK.metrics), sum(metric.shown for metric in TASK.metrics)) == (48, 10)
     low = {metric.key for metric in TASK.metrics if not metric.higher_is_better}
     assert low == {"pair_dx_error", "pair_dy_error", "pair_scale_error"}
 

@@ -13,7 +13,6 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 from sp_bench.tasks.pair_breakdown import find_subsets, gains_by_subset
 from sp_bench.tasks.pair_probe import (
-    PairFeatures,
     other_image_partners,
     predict_from_both,
     predict_mlp,
@@ -22,18 +21,18 @@ from sp_bench.tasks.pair_probe import (
     r2_of_one,
     shuffle_partners,
 )
-from sp_bench.tasks.pair_sampling import SampledCrops, sample_crop_groups
+from sp_bench.tasks.pair_sampling import CropFeatures, SampledCrops, sample_crop_groups
 from torch import Tensor
 
 
-def box_features(part: int) -> PairFeatures:
+def box_features(part: int) -> CropFeatures:
     """Features that hold each crop's centre and log sides, mixed and with a little noise."""
     draws = sample_crop_groups(1500, 3000, 96, 32, part)
     known = torch.cat([draws.boxes[..., :2], draws.boxes[..., 2:].log()], dim=-1)
     generator = torch.Generator().manual_seed(0)
     mixed = known @ torch.randn(4, 12, generator=generator)
     noise = torch.randn(mixed.shape, generator=generator.manual_seed(part))
-    return PairFeatures(mixed + 0.001 * noise, draws.targets, draws.image)
+    return CropFeatures(mixed + 0.001 * noise, draws)
 
 
 def noise_like(views: Tensor, seed: int) -> Tensor:
@@ -41,7 +40,7 @@ def noise_like(views: Tensor, seed: int) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def boxes() -> tuple[PairFeatures, PairFeatures]:
+def boxes() -> tuple[CropFeatures, CropFeatures]:
     return box_features(0), box_features(1)
 
 
@@ -55,21 +54,21 @@ def test_box_features_predict_the_targets(boxes):
 
 def test_one_view_encoder_has_no_gain(boxes):
     known = [
-        replace(part, views=torch.stack([part.views[0], noise_like(part.views[1], seed)]))
+        replace(part, features=torch.stack([part.features[0], noise_like(part.features[1], seed)]))
         for seed, part in enumerate(boxes)
     ]
     both, one = r2_of_both(*known), r2_of_one(*known)
     assert (one > 0.2).all()
     assert (both - one).abs().max() < 0.01
     # With b instead of a the other probe is the better one.
-    mirrored = [replace(part, views=part.views.flip(0)) for part in known]
+    mirrored = [replace(part, features=part.features.flip(0)) for part in known]
     torch.testing.assert_close(r2_of_one(*mirrored), one)
 
 
 def test_joint_features_are_all_gain(boxes):
     """A shared offset hides the position of each view; only their difference has it."""
     hidden = [
-        replace(part, views=part.views + 10 * noise_like(part.views[:1], seed))
+        replace(part, features=part.features + 10 * noise_like(part.features[:1], seed))
         for seed, part in enumerate(boxes)
     ]
     assert (r2_of_both(*hidden) > 0.9).all()
@@ -84,7 +83,7 @@ def test_shuffled_partner_equals_one_view(boxes):
 def test_noise_features_have_r2_near_zero():
     parts = [sample_crop_groups(400, 800, 96, 32, part) for part in (0, 1)]
     fit, score = (
-        PairFeatures(noise_like(torch.empty(2, 800, 150), seed), draws.targets, draws.image)
+        CropFeatures(noise_like(torch.empty(2, 800, 150), seed), draws)
         for seed, draws in enumerate(parts)
     )
     for score_r2 in (r2_of_both(fit, score), r2_of_one(fit, score)):
@@ -92,7 +91,7 @@ def test_noise_features_have_r2_near_zero():
 
 
 def test_r2_matches_scikit_learn(boxes):
-    fit, score = (replace(part, views=part.views.round(decimals=0)) for part in boxes)
+    fit, score = (replace(part, features=part.features.round(decimals=0)) for part in boxes)
     expected = r2_score(score.targets, predict_from_both(fit, score), multioutput="raw_values")
     assert r2_of_both(fit, score).tolist() == pytest.approx(expected.tolist())
     assert (expected < 0.99).all()
@@ -131,9 +130,10 @@ def test_partner_is_from_another_image(images):
 
 def test_shuffling_keeps_view_a_and_targets(boxes):
     pairs, mixed = boxes[0], shuffle_partners(boxes[0])
-    assert torch.equal(mixed.views[0], pairs.views[0])
+    assert torch.equal(mixed.features[0], pairs.features[0])
     assert torch.equal(mixed.targets, pairs.targets)
-    assert torch.equal(mixed.views[1], pairs.views[1][other_image_partners(pairs.image)])
+    partner = other_image_partners(pairs.crops.image)
+    assert torch.equal(mixed.features[1], pairs.features[1][partner])
 
 
 def test_mlp_learns_nonlinear_not_noise(boxes):
@@ -148,7 +148,7 @@ def test_mlp_learns_nonlinear_not_noise(boxes):
     assert (r2_of_both(fit, score, predict_mlp) > r2_of_one(fit, score, predict_mlp) + 0.2)[
         :2
     ].all()
-    noise = [replace(part, views=noise_like(part.views, i)) for i, part in enumerate(boxes)]
+    noise = [replace(part, features=noise_like(part.features, i)) for i, part in enumerate(boxes)]
     assert r2_of_both(*noise, predict_mlp).abs().max() < 0.1
 
 
