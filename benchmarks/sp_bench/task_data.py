@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from sp_bench.data import DataError, Splits, load_data
 from sp_bench.data.depth import load_depths
 from sp_bench.data.load import load_labelled, load_unlabelled
+from sp_bench.data.point_pairs import load_point_pairs
 from sp_bench.data.segmentation_masks import load_masks
 from sp_bench.errors import UsageError
 from sp_bench.tasks import DEFAULT_TASKS, Task, all_tasks
@@ -24,6 +25,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+_UNLABELLED = (load_unlabelled, load_point_pairs)
 # Tasks with these loaders do not use the images of all tasks if they have their own.
 _INDEPENDENT = (load_labelled, load_masks, load_depths)
 # Loaders of the same images; without labels a flat folder will do too.
@@ -172,7 +174,7 @@ def load_main(
         DataError: the source cannot be used.
     """
     labelled = not all(
-        task.load is load_unlabelled or (task.name in task_data and task.load in _INDEPENDENT)
+        task.load in _UNLABELLED or (task.name in task_data and task.load in _INDEPENDENT)
         for task in tasks
     )
     return load_data(source, limit=limit, validation=validation, labelled=labelled)

@@ -39,7 +39,7 @@ def test_fifth_of_flat_folder_is_held_out(flat_folder):
 
 @pytest.mark.parametrize("limit", [None, 10])
 def test_flat_folder_serves_unlabelled_tasks(flat_folder, limit):
-    tasks = [TASKS[name] for name in ("pair", "jigsaw", "pair_interaction")]
+    tasks = [TASKS[name] for name in ("pair", "jigsaw", "position", "correspondence")]
     splits = load_main(str(flat_folder), tasks, {}, limit=limit)
     assert (len(splits.train), len(splits.test)) == (limit or 16, 4)
     own = {"knn": "demo", "depth": "demo"}

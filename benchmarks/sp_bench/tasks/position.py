@@ -20,7 +20,7 @@ from sp_bench.results import MetricSpec
 from sp_bench.tasks.pair import MAX_PAIRS
 from sp_bench.tasks.pair_probe import COMPONENTS, other_image_partners, predict_ridge, r2_metric
 from sp_bench.tasks.pair_sampling import CropFeatures, SampledCrops, crop_features
-from sp_bench.tasks.task import Task, TaskContext
+from sp_bench.tasks.task import SPATIAL, Task, TaskContext
 from sp_plugin.crops.boxes import box_area
 from sp_plugin.objective.loss import r2
 
@@ -93,4 +93,4 @@ def _rows(*values: Tensor) -> list[Tensor]:
     return [value.flatten(0, 1).double() for value in values]
 
 
-TASK = Task("position", _metrics(), run, load_unlabelled)
+TASK = Task("position", _metrics(), run, load_unlabelled, quality=SPATIAL)
