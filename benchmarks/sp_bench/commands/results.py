@@ -41,9 +41,9 @@ def results(
     ] = None,
 ) -> None:
     """Write the page of results from the JSON files of suites."""
+    from sp_bench.report.mpl_style import save_figure
     from sp_bench.report.prediction_figure import PairExamples, draw_examples
     from sp_bench.results import write_text
-    from sp_bench.results_page.forests import save_figure
     from sp_bench.results_page.page import insert_table, page, write_figures
     from sp_bench.results_page.reading import read_suites
 

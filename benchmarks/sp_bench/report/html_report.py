@@ -14,7 +14,7 @@ from sp_bench.report import metadata
 from sp_bench.report.comparison_table import comparison_table, control_rows, headline_rows
 from sp_bench.report.forest_plot import forest_charts
 from sp_bench.report.learning_curves import curve_charts
-from sp_bench.report.mpl_style import png, svg
+from sp_bench.report.mpl_style import png
 from sp_bench.report.number_format import metric_name
 from sp_bench.report.prediction_figure import PairExamples, draw_examples
 from sp_bench.results import Results, Row, write_text
@@ -87,10 +87,14 @@ def render_template(name: str, **values: Any) -> str:
 
 
 def inline_charts(charts: Mapping[str, Figure], prefix: str = "") -> list[tuple[str, Markup]]:
-    """Charts as ``<svg>`` elements, by title.
+    """Charts as ``<img>`` elements that hold their PNG, by title.
 
     Args:
         charts: by title.
-        prefix: of their names, which keep the ids of a page unique; default empty.
+        prefix: of the descriptions of the images; default empty.
     """
-    return [(title, Markup(svg(chart, f"{prefix}{title}"))) for title, chart in charts.items()]
+    image = Markup('<img src="{}" alt="{}" width="{:.0f}">')
+    return [
+        (title, image.format(png(chart), f"{prefix}{title}", 96 * chart.get_figwidth()))
+        for title, chart in charts.items()
+    ]

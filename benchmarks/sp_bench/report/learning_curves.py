@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -53,7 +53,11 @@ def curve_charts(runs: Sequence[Run]) -> dict[str, Figure]:
         arms = {arm: [curve for curve in curves if len(curve) > 1] for arm, curves in arms.items()}
         if any(arms.values()):
             figures[title] = _draw(key, arms)
-    _share_y_axis([figure for title, figure in figures.items() if title.startswith("R²")])
+    # R2 of dx, dy and scale have the same limits, so that they can be compared by eye.
+    of_r2 = [figure.axes[0] for title, figure in figures.items() if title.startswith("R²")]
+    limits = [limit for axes in of_r2 for limit in axes.get_ylim()]
+    for axes in of_r2:
+        axes.set_ylim(min(limits), max(limits))
     return figures
 
 
@@ -62,25 +66,14 @@ def _draw(key: str, arms: dict[str, list[Points]]) -> Figure:
     if "r2" in key:
         axes.axhline(0, color=mpl_style.FAINT, linewidth=0.8)
     for arm, curves in arms.items():
-        style = "--" if arm == BASELINE else "-"
+        style: dict[str, Any] = {"color": _COLOURS[arm], "linestyle": "-" if arm == SP else "--"}
         for curve in curves:
-            _plot(axes, curve, color=_COLOURS[arm], linestyle=style, linewidth=0.7, alpha=0.45)
-        _plot(axes, mean_curve(curves), color=_COLOURS[arm], linestyle=style, linewidth=1.9)
+            axes.plot(list(curve), list(curve.values()), linewidth=0.7, alpha=0.45, **style)
+        mean = mean_curve(curves)
+        axes.plot(list(mean), list(mean.values()), linewidth=1.9, **style)
     if key == "sp_weight":
         axes.set_ylim(bottom=0)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.locator_params(axis="y", nbins=5)
     return figure
-
-
-def _plot(axes: Axes, curve: Points, **style: object) -> None:
-    axes.plot(list(curve), list(curve.values()), **style)  # type: ignore[arg-type]
-
-
-def _share_y_axis(figures: Sequence[Figure]) -> None:
-    """Give R2 of dx, dy and scale the same limits, so that they can be compared by eye."""
-    limits = [axes.get_ylim() for figure in figures for axes in figure.axes]
-    for figure in figures:
-        for axes in figure.axes:
-            axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import itertools
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import rich.table
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from rich.console import Console
 from rich.measure import Measurement
 from rich.text import Text
@@ -137,30 +137,25 @@ class Table:
         groups = [column.group for column in columns]
         # CSS classes of a column's cells; the first column of a group has a line at its left.
         classes = [
-            {"left": column.align == LEFT, "first": column.group not in ("", before)}
+            ("left" * (column.align == LEFT), "first" * (column.group not in ("", before)))
             for column, before in zip(columns, ["", *groups], strict=False)
         ]
-        head = []
+        head, body = [], []
         if any(groups):
-            head.append(_tag("tr", _group_headings(groups)))
+            head.append(_group_headings(groups))
         if any(column.name for column in columns):
-            names = []
-            for column, of_column in zip(columns, classes, strict=True):
-                first = {"first": of_column["first"]}
-                names.append(
-                    _tag("th", column.name, first, scope="col") if column.name else _tag("td")
-                )
-            head.append(_tag("tr", _concat(names)))
-        body = []
-        for row in rows:
-            cells = [_tag("th", row[0].text, scope="row")]
-            for cell, of_column in zip(row[1:], classes[1:], strict=True):
-                cells.append(_tag("td", cell.text, {**of_column, "bold": cell.bold}))
-            body.append(_tag("tr", _concat(cells)))
-        sections = [_tag("thead", _lines(head))] if head else []
-        content = _lines([*sections, _tag("tbody", _lines(body))])
-        table = _tag("table", content, {css_class: bool(css_class)})
-        return _tag("div", table, {"wide": True})
+            names = zip(columns, classes, strict=True)
+            head.append(
+                [_tag("th", c.name, first, extra=' scope="col"') for c, (_, first) in names]
+            )
+        for first_cell, *cells in rows:
+            styled = zip(cells, classes[1:], strict=True)
+            body.append([_tag("th", first_cell.text, extra=' scope="row"')])
+            body[-1] += [_tag("td", cell.text, *css, "bold" * cell.bold) for cell, css in styled]
+        parts = [_element("thead", map(_line, head))] if head else []
+        parts.append(_element("tbody", map(_line, body)))
+        table = _element("table", parts, f' class="{css_class}"' if css_class else "")
+        return Markup(f'<div class="wide">{table.rstrip()}</div>')
 
     def _with_remark_columns(self) -> tuple[list[Column], list[list[Cell]]]:
         """Columns and rows with the remarks of a column, if it has any, in a column after it."""
@@ -189,31 +184,27 @@ def _markdown_cell(cell: Cell) -> str:
     return f"{text} {cell.remark}" if cell.remark else text
 
 
-def _group_headings(groups: Sequence[str]) -> Markup:
-    cells = []
-    for group, neighbours in itertools.groupby(groups):
-        count = len(list(neighbours))
-        if group:
-            cells.append(_tag("th", group, {"group": True}, colspan=str(count), scope="colgroup"))
-        else:
-            cells += [_tag("td")] * count
-    return _concat(cells)
+def _group_headings(groups: Sequence[str]) -> list[str]:
+    spans = [(group, len(list(same))) for group, same in itertools.groupby(groups)]
+    extra = ' colspan="{}" scope="colgroup"'
+    return [
+        _tag("th", group, "group", extra=extra.format(span)) if group else "<td></td>" * span
+        for group, span in spans
+    ]
 
 
-def _tag(
-    name: str, content: str = "", classes: Mapping[str, bool] | None = None, **attributes: str
-) -> Markup:
-    """An element; of the classes those that are true. Text is escaped, `Markup` is not."""
-    shown = " ".join(name for name, is_set in (classes or {}).items() if is_set)
-    if shown:
-        attributes = {"class": shown, **attributes}
-    pairs = _concat(Markup(' {}="{}"').format(*item) for item in attributes.items())
-    return Markup("<{0}{1}>{2}</{0}>").format(name, pairs, content)
+def _tag(name: str, text: str, *classes: str, extra: str = "") -> str:
+    """A cell with its text escaped, of the classes that are not empty; no heading without text."""
+    if name == "th" and not text:
+        return "<td></td>"
+    names = " ".join(filter(None, classes))
+    css = f' class="{names}"' if names else ""
+    return f"<{name}{css}{extra}>{escape(text)}</{name}>"
 
 
-def _concat(parts: Iterable[Markup]) -> Markup:
-    return Markup("").join(parts)
+def _line(cells: Sequence[str]) -> str:
+    return f"<tr>{''.join(cells)}</tr>\n"
 
 
-def _lines(parts: Iterable[Markup]) -> Markup:
-    return Markup("\n").join(["", *parts, ""])
+def _element(name: str, parts: Iterable[str], extra: str = "") -> str:
+    return f"<{name}{extra}>\n{''.join(parts)}</{name}>\n"

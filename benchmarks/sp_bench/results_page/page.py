@@ -7,10 +7,11 @@ from pathlib import Path
 
 from sp_bench.errors import UsageError
 from sp_bench.report.comparison_table import goals_table, known_metrics
+from sp_bench.report.mpl_style import save_figure
 from sp_bench.results import BASELINE, LONGER, SP, MetricSpec
 from sp_bench.results_page import tables
 from sp_bench.results_page.cost_figure import cost_figure
-from sp_bench.results_page.forests import forest_figure, save_figure
+from sp_bench.results_page.forests import methods_figure
 from sp_bench.results_page.goals import goals
 from sp_bench.results_page.reading import headlines, measured_keys, with_sp
 from sp_bench.sweeps.collect import Evidence
@@ -105,7 +106,7 @@ def write_figures(suites: Suites, folder: Path) -> list[Path]:
     paths = []
     for suite, methods in _shown(suites).items():
         if not _is_trials(suite):
-            figure = forest_figure(methods, headlines(methods))
+            figure = methods_figure(methods, headlines(methods))
         elif _has_longer(methods):
             figure = cost_figure(methods, _measured(_COST_METRICS, methods))
         else:
@@ -156,37 +157,41 @@ def _shown(suites: Suites) -> Suites:
     return {suite: methods for suite, methods in shown.items() if methods}
 
 
+def _fold(title: str, *parts: str) -> str:
+    """Parts that are closed until the reader opens them."""
+    return "\n".join([f"<details>\n<summary>{title}</summary>\n", *parts, "</details>\n"])
+
+
 def _results(suite: str, methods: Sequence[Evidence]) -> list[str]:
-    """Goals, differences over all methods, and a table per method."""
+    """Differences over all methods first; goals, other arms and single methods are closed."""
     metrics = headlines(methods)
-    parts = []
+    table = tables.side_by_side(methods, metrics, BASELINE, SP)
+    parts = [f"### SP less baseline\n\n![]({suite}.png)\n", table.to_markdown()]
     of_suite = goals(methods)
     if any(goal.met is not None for goal in of_suite):
-        parts += ["### Goals\n", goals_table(of_suite).to_markdown()]
-    table = tables.side_by_side(methods, metrics, BASELINE, SP)
-    parts += [f"### SP less baseline\n\n![]({suite}.png)\n", table.to_markdown()]
+        parts.append(_fold("Goals", goals_table(of_suite).to_markdown()))
     for arm in tables.arm_names(methods):
-        if arm in (BASELINE, SP):
-            continue
         table = tables.side_by_side(methods, metrics, arm, SP)
-        if table.rows:
-            parts += [f"### SP less {arm}\n", f"{_ARMS.get(arm, arm)}\n", table.to_markdown()]
+        if arm not in (BASELINE, SP) and table.rows:
+            parts.append(_fold(f"SP less {arm}", f"{_ARMS.get(arm, arm)}\n", table.to_markdown()))
     for evidence in methods:
         table = tables.one_method(evidence, metrics)
-        parts += [f"### {tables.method_name(evidence)}\n", table.to_markdown()]
+        parts.append(_fold(tables.method_name(evidence), table.to_markdown()))
     return parts
 
 
 def _trials(suite: str, methods: Sequence[Evidence]) -> list[str]:
-    """The figure of gain against cost, and a table of trials per method with their predictions."""
+    """The figure of gain against cost; trials per method, with their predictions, are closed."""
     metrics = _measured(_TRIAL_METRICS, methods)
     parts = [f"![]({suite}.png)\n"] if _has_longer(methods) else []
     for evidence in methods:
-        title = f"### {tables.method_name(evidence)}: trial less baseline\n"
-        parts += [title, tables.trials(evidence, metrics).to_markdown()]
         predictions = tables.predictions(evidence)
         if predictions:
-            parts += ["Predictions, written before the runs:\n", predictions]
+            predictions = f"Predictions, written before the runs:\n\n{predictions}"
+        table = tables.trials(evidence, metrics).to_markdown()
+        parts.append(
+            _fold(f"{tables.method_name(evidence)}: trial less baseline", table, predictions)
+        )
     return parts
 
 

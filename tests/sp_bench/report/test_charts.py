@@ -1,11 +1,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from matplotlib.colors import to_hex
 from sp_bench.report import mpl_style
-from sp_bench.report.forest_plot import forest_charts, seed_differences
+from sp_bench.report.forest_plot import (
+    Line,
+    Panel,
+    forest_charts,
+    forest_figure,
+    seed_differences,
+)
 from sp_bench.report.learning_curves import curve_charts, mean_curve, points
 from sp_bench.results import Results, Run
 
@@ -83,8 +90,16 @@ def test_r2_plots_share_a_y_axis(results: Results) -> None:
     assert low < 0.1 and high > 0.4
 
 
-def test_svg_uses_page_colors(results: Results) -> None:
-    drawn = mpl_style.svg(curve_charts(results.runs)["Loss of the method"], "loss")
-    assert drawn.startswith("<svg") and "var(--baseline)" in drawn and "var(--sp)" in drawn
-    assert mpl_style.BASELINE not in drawn and "DejaVu" not in drawn
-    assert "epoch</text>" in drawn  # text stays text
+def test_panels_share_names_and_bytes(results: Results, tmp_path: Path) -> None:
+    rows = results.rows[:2]
+    lines = [Line(row.metric.key, row, [row.difference]) for row in rows]
+    panels = [Panel(lines, "unit", f"panel {i}", summarized=True) for i in range(3)]
+    figure = forest_figure(panels, columns=2)
+    first, second, third, empty = figure.axes
+    names = [[label.get_text() for label in axes.get_yticklabels()] for axes in figure.axes[:3]]
+    assert names == [["knn", "pair_dx_gain"], ["", ""], ["knn", "pair_dx_gain"]]
+    assert second.get_title(loc="left") == "panel 1" and not empty.axison
+    assert first.get_ylim() == third.get_ylim() == (1.6, -0.6)
+    for name in ("a", "b"):
+        mpl_style.save_figure(forest_figure(panels, columns=2), tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

@@ -91,13 +91,15 @@ def test_page_is_valid_and_self_contained(results: Results, pair_examples: PairE
     assert "http" not in names.sub("", page) and "@import" not in page
 
 
-def test_ids_are_unique_and_resolved(results: Results) -> None:
-    page = render(results)
-    ids = re.findall(r'\bid="([^"]*)"', page)
-    assert len(ids) == len(set(ids)) > 0
-    assert set(re.findall(r'url\(#([^)]*)\)|href="#([^"]*)"', page)) <= {
-        pair for i in ids for pair in ((i, ""), ("", i))
-    }
+def test_headline_comes_first_rest_is_folded(results: Results, pair_examples: PairExamples) -> None:
+    page = render(results, pair_examples)
+    visible = HtmlReader(re.sub("<details>.*?</details>", "", page, flags=re.DOTALL))
+    assert "kNN (top-1)" in visible.text and "survives BH" in visible.text
+    images = [attributes for tag, attributes in visible.tags if tag == "img"]
+    assert [image["alt"] for image in images] == ["percentage points", "R²", "depth RMSE [m]"]
+    for folded in ("How to read it", "AbsRel", "Sampled pairs", "Every seed", "torch 9.8.7"):
+        assert folded in " ".join(HtmlReader(page).text.split()), folded
+        assert folded not in " ".join(visible.text.split()), folded
 
 
 def test_hostile_text_is_escaped(results: Results) -> None:
