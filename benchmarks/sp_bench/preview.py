@@ -104,7 +104,7 @@ def show_demo_pairs(
     out: Path, *, config: SPConfig, side: int, count: int = 8, seed: int = 0
 ) -> None:
     """Draw `sample_preview` on images of the demo."""
-    images = DemoDataset(max(count, 1) * 2, seed=seed)
+    images = DemoDataset(max(count, 1) * 2, seed=seed, side=side)
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, f"{index}.png") for index in range(len(images))]
         for index, path in enumerate(paths):

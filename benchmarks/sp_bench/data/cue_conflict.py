@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from sp_bench.data.dataset import DataError, Splits
-from sp_bench.data.demo_cue_conflict import load_demo_cues
+from sp_bench.data.demo import load_demo_cues
 from sp_bench.data.image_folder import FolderDataset
 from sp_bench.data.image_listing import find_files
 

@@ -69,7 +69,7 @@ class ImageDataset(Dataset[tuple[Any, int]], ABC):
     >>> images = load_data("demo", size=60).train
     >>> image, label = images[0]
     >>> image.size, images.labels.shape, label == int(images.labels[0])
-    ((96, 96), torch.Size([60]), True)
+    ((64, 64), torch.Size([60]), True)
     """
 
     labels: torch.Tensor

@@ -52,7 +52,7 @@ class DemoValues(DenseDataset):
 
     >>> demo = DemoDataset(2)
     >>> DemoValues(demo, demo.depth).values(0).shape
-    (96, 96)
+    (64, 64)
     """
 
     def __init__(

@@ -74,7 +74,7 @@ def _files(settings: SpeedSettings) -> Iterator[list[Path]]:
     if settings.data:
         yield list_images(settings.data)[:count]
         return
-    images = DemoDataset(count)
+    images = DemoDataset(count, side=96)
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{i}.jpg" for i in range(count)]
         for i, path in enumerate(paths):

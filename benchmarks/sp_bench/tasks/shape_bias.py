@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from sp_bench.data.cue_conflict import CueConflictDataset, load_cues
-from sp_bench.data.demo_cue_conflict import DemoCues
+from sp_bench.data.demo import DemoCues
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import MetricSpec
 from sp_bench.tasks.linear import cached_probe

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from sp_bench.data.dataset import ImageDataset, Splits
-from sp_bench.data.demo_cue_conflict import DemoCues
+from sp_bench.data.demo import DemoCues
 from sp_bench.data.dense_dataset import DenseDataset
 from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.tasks import Task, TaskContext, dense_probe, pair_interaction

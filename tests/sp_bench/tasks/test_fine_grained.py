@@ -32,7 +32,7 @@ def test_metrics_are_class_means_of_probes(net, tints, make_context):
 def test_demo_uses_fine_classes():
     demo = load_data("demo", size=54)
     splits = TASK.load(None, demo)
-    assert torch.equal(splits.train.labels, demo.train.fine_labels)
+    assert torch.equal(splits.train.labels, demo.train.fine_grained().labels)
     assert len(splits.train.classes) == 27
 
 

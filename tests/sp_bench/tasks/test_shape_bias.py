@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from sp_bench.data import DataError, Splits
-from sp_bench.data.demo_cue_conflict import DemoCues, load_demo_cues
+from sp_bench.data.demo import DemoCues, load_demo_cues
 from sp_bench.tasks import run_task
 from sp_bench.tasks.shape_bias import TASK, decide, shape_bias
 from torch import Tensor, nn
@@ -118,4 +118,4 @@ def test_demo_cues_conflict_only_in_test():
     assert len(pairs) == 30 and all(a != b for a, b in pairs)
     one, again = (np.asarray(DemoCues(30, True).image(7)) for _ in range(2))
     assert (one == again).all()
-    assert TASK.load("demo", None).test.classes == ("block", "disc", "cone", "post", "ring", "dome")
+    assert TASK.load("demo", None).test.classes == ("block", "disc", "cone", "dome", "bowl", "star")
