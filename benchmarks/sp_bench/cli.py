@@ -15,6 +15,7 @@ from sp_bench.commands.show import show
 from sp_bench.commands.speed import speed
 from sp_bench.commands.suite import HYDRA, suite
 from sp_bench.errors import Stopped
+from sp_bench.library_warnings import hide_library_warnings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,7 +37,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; an error of the user is one line and exit code 2."""
     expanded = expand_list_options(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(expanded)
+        with hide_library_warnings():
+            app(expanded)
     except Stopped as stop:
         print(f"sp-bench: {stop}", file=sys.stderr)
         sys.exit(130)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,8 +26,6 @@ def quiet_trainer(
     """
     for name in ("pytorch_lightning", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # Lightning advises more workers, a logger and validation; none of them applies here.
-    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_utilities")
     gpu = torch.cuda.is_available() if device == "auto" else device == "cuda"
     return pl.Trainer(
         accelerator="gpu" if gpu else "cpu",

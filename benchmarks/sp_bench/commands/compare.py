@@ -99,6 +99,7 @@ def compare(
     )
     from sp_bench.progress import Progress
     from sp_bench.report.comparison_table import print_comparison
+    from sp_bench.report.summary import summary_sentence
 
     selection = task_selection(data, tasks, tasks_from)
     console = Console()
@@ -146,5 +147,7 @@ def compare(
         unique_seeds = [check_seed(seed) for seed in dict.fromkeys(seeds or [0, 1, 2])]
         with stoppable():
             results = run(settings, unique_seeds, out, Progress(console))
+    print_line = line_printer(console)
+    print_line(summary_sentence(results))
     print_comparison(results, console)
-    line_printer(console)(f"report: {out / REPORT}")
+    print_line(f"report: {out / REPORT}")
