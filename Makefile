@@ -1,5 +1,6 @@
 # make demo   a comparison with and without SP on the demo world, a few minutes on 2 cores
 # make test   lint, types, tests; with SOLO_LEARN=/path/to/solo-learn its tests too
+# make docs   the documentation as a site, in build/docs; warnings are errors
 # make release-check   wheel and sdist, and each extra alone in an environment of its own
 # make lightning-features   the table of what a Trainer can do, with SP
 # make lightly-examples LIGHTLY=/path/to/lightly   the table of its own example files
@@ -12,7 +13,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo speed test test-all release-check solo-matrix mm-matrix lightly-examples lightning-features framework-matrix stable-pretraining torchgeo lightly-train onedl-mmpretrain transformers format clean
+.PHONY: demo docs speed test test-all release-check solo-matrix mm-matrix lightly-examples lightning-features framework-matrix stable-pretraining torchgeo lightly-train onedl-mmpretrain transformers format clean
 
 export SOLO_LEARN LIGHTLY
 
@@ -23,11 +24,16 @@ speed: $(VENV)/installed
 	$(BIN)/sp-bench speed --out runs/speed
 	$(BIN)/sp-bench speed --from runs/speed/speed.json --docs docs/speed.md
 
-test: $(VENV)/installed
+docs: $(VENV)/installed
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs
+
+lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+test: lint
 	$(BIN)/pytest -q -n 2 -m "not slow"
 
 test-all: $(VENV)/installed

@@ -298,9 +298,56 @@ def cli_entry(one: Block, folder: Path) -> None:
 
 
 def same_as_page(one: Block, folder: Path) -> None:
-    """README's lines are those that MMSelfSup's page starts with."""
+    """The lines are those that MMSelfSup's page starts with."""
     del folder
     assert one.text == block(MM, "algorithm={{_base_.model}}, sp=dict())").text
+
+
+def same_as_readme(one: Block, folder: Path) -> None:
+    """The lines are README's, which run."""
+    del folder
+    assert one.text in [other.text for other in blocks(README)]
+
+
+def target_encoding(one: Block, folder: Path) -> None:
+    """The encoding measures in sides of the larger crop."""
+    del folder
+    from sp_plugin import TARGET_ENCODINGS
+
+    names: dict[str, Any] = {}
+    try:
+        exec(one.text, names)
+    finally:
+        TARGET_ENCODINGS.pop("larger", None)
+    assert (names["x"], names["y"]) == pytest.approx((1.0, 0.0))
+
+
+def task_of_page(one: Block, folder: Path) -> None:
+    """The task runs as those of sp-bench do, and finds two equal images."""
+    del folder
+    import types
+
+    from sp_bench.tasks.task import run_task
+
+    names: dict[str, Any] = {}
+    exec(one.text, names)
+    features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+    backbone = types.SimpleNamespace(features=lambda images: features, device=torch.device("cpu"))
+    context: Any = types.SimpleNamespace(
+        backbone=backbone, splits=types.SimpleNamespace(test=None), seed=0
+    )
+    assert run_task(names["TASK"], context) == {"closest": pytest.approx(1.0)}
+
+
+def framework(one: Block, folder: Path) -> None:
+    """The class trains, logs, and gives the state of SP."""
+    del folder
+    loop = plain_loop()
+    exec(one.text, loop)
+    engine = loop["Engine"](loop["backbone"], loop["method"], loop["optimizer"], loop["steps"])
+    logs = [engine.training_step(batch, step) for step, batch in enumerate(loop["loader"])]
+    assert engine.checkpoint()["sp"]["step"] == len(logs) == loop["steps"]
+    assert logs[-1]["sp_loss"].isfinite()
 
 
 HEAD = [
@@ -339,6 +386,7 @@ def solo_pretrained(folder: Path) -> None:
 README, MM, SOLO = "README.md", "docs/mmselfsup.md", "docs/solo-learn.md"
 LOOP, IMAGES = "docs/plain-loop.md", "docs/images.md"
 TRANSFORMERS, DINO = "docs/transformers.md", "docs/dinov2.md"
+QUICKSTART, EXTENDING = "docs/quickstart.md", "docs/extending.md"
 LIGHTLY_TRAIN, PROBE = "docs/lightly-train.md", "docs/spatial-probe.md"
 IN_ENVIRONMENT = "tests/frameworks runs it where the framework is installed"
 LIGHTNING, EVALUATION, SUITES = "docs/lightning.md", "docs/evaluation.md", "docs/suites.md"
@@ -362,6 +410,15 @@ EXAMPLES = [
     Example(README, "sp-bench eval", EVAL, slow=True),
     Example(EVALUATION, "sp-bench report", EVAL_VIT, slow=True),
     Example(EVALUATION, "--rgb", bash(bands, outputs=("pairs.png", "runs/*/*.json")), slow=True),
+    Example(QUICKSTART, "main_pretrain.py", same_as_readme),
+    Example(QUICKSTART, "SPCallback", trainer),
+    Example(QUICKSTART, "_base_", same_as_page),
+    Example(QUICKSTART, "SPTrainer", same_as_readme),
+    Example(QUICKSTART, "SPSession", plain),
+    Example(QUICKSTART, "sp-bench show", same_as_readme),
+    Example(EXTENDING, "TARGET_ENCODINGS", target_encoding),
+    Example(EXTENDING, "TASK = ", task_of_page),
+    Example(EXTENDING, "class Engine", framework),
     Example(LOOP, "out = sp(", plain),
     Example(LOOP, "GradScaler", plain),
     Example(LOOP, "last.pth", plain),

@@ -1,7 +1,8 @@
 """Builds wheel and sdist, and runs README's lines where one extra alone is installed.
 
 ``make release-check`` runs all of it; ``python tests/packaging/release_check.py mmselfsup`` one
-extra. Needs the package index that pip is configured for, and 10 GB in the temporary folder.
+extra; ``--dist FOLDER`` keeps the files that passed. Needs the package index that pip is
+configured for, and 10 GB in the temporary folder.
 """
 
 from __future__ import annotations
@@ -122,7 +123,9 @@ def build(folder: Path) -> tuple[Path, Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("extras", nargs="*", choices=[*SCRIPTS, []], default=list(SCRIPTS))
-    chosen = parser.parse_args().extras
+    parser.add_argument("--dist", type=Path, help="folder for the wheel and the sdist that passed")
+    options = parser.parse_args()
+    chosen = options.extras
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         wheel, source = build(folder)
@@ -135,6 +138,8 @@ def main() -> None:
             run(["bash", "-euxc", SCRIPTS[extra]], empty, PATH=path, SOURCE=str(source))
             shutil.rmtree(folder / extra)
             print(f"sp-plugin{suffix}: works alone", flush=True)
+        if options.dist is not None:
+            shutil.copytree(folder / "dist", options.dist)
 
 
 if __name__ == "__main__":
