@@ -133,6 +133,11 @@ class Settings(TaskSettings):
             value = getattr(self, name)
             if value not in known:
                 raise UsageError(f"{name}: no {value!r}; {did_you_mean(value, known)}")
+        if self.backbone.startswith(("hf:", "torchvision:")):
+            raise UsageError(
+                f"backbone: got {self.backbone!r}, which eval takes; pre-training takes small "
+                "ones, ResNets of torchvision and timm:NAME"
+            )
         for name, minimum in {**_MINIMA, "limit": _MIN_TRAINING_IMAGES}.items():
             _check_minimum(name, getattr(self, name), minimum)
         if not 0 < self.learning_rate < math.inf:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,8 +42,9 @@ def reading(name: str) -> Iterator[None]:
     # The libraries raise errors of many types: of sockets, of the hub, of files.
     except Exception as error:
         local = "hf:FOLDER" if name.startswith("hf:") else "--checkpoint FILE"
+        reason = textwrap.shorten(first_line(error), 150, placeholder=" ...")
         raise UsageError(
-            f"backbone: {name!r} cannot be read: {first_line(error)[:150]}; if its hub cannot be "
+            f"backbone: {name!r} cannot be read: {reason}; if its hub cannot be "
             f"reached, give the model from disk, {local}"
         ) from error
     finally:

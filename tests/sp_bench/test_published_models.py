@@ -12,6 +12,7 @@ import torchvision
 from safetensors.torch import save_file
 from sp_bench.backbones import make_backbone, model_input
 from sp_bench.checkpoints import load_checkpoint
+from sp_bench.config import Settings
 from sp_bench.errors import UsageError
 from torch import Tensor, nn
 
@@ -91,6 +92,11 @@ def test_wrong_names_are_refused(name, says):
     with pytest.raises(UsageError) as error:
         make_backbone(name, 64)
     assert str(error.value).startswith(f"backbone: {says}")
+
+
+def test_pretraining_refuses_eval_models():
+    with pytest.raises(UsageError, match=r"^backbone: got 'hf:a/b', which eval takes; pre-train"):
+        Settings(backbone="hf:a/b")
 
 
 def test_small_backbones_have_no_weights():

@@ -29,6 +29,24 @@ def test_shared_source_is_read_once(flat_folder):
     assert sources.of(TASKS["pair"]) is sources.of(TASKS["jigsaw"])
 
 
+@pytest.mark.parametrize("order", [("knn", "pair"), ("pair", "knn")])
+def test_labels_do_not_split_a_source(flat_folder, order):
+    for name in ("a", "b"):
+        (flat_folder / name).mkdir()
+        for file in sorted(flat_folder.glob("*.png"))[:10]:
+            file.rename(flat_folder / name / file.name)
+    sources = Sources(None, dict.fromkeys(order, str(flat_folder)))
+    first, second = (sources.of(TASKS[name]) for name in order)
+    assert first is second and first.train.classes == ("a", "b")
+
+
+def test_labels_are_still_required(flat_folder):
+    sources = Sources(None, dict.fromkeys(("pair", "knn"), str(flat_folder)))
+    assert len(sources.of(TASKS["pair"]).train) == 16
+    with pytest.raises(DataError, match="images but no classes"):
+        sources.of(TASKS["knn"])
+
+
 def test_fifth_of_flat_folder_is_held_out(flat_folder):
     splits = Sources(None, {"pair": str(flat_folder)}).of(TASKS["pair"])
     assert (len(splits.train), len(splits.test)) == (16, 4)

@@ -18,7 +18,8 @@ from sp_bench.tasks import SEMANTIC, SPATIAL, all_tasks
 QUALITIES = (SPATIAL, SEMANTIC)
 NOTE = (
     "Mean rank over the tasks of a kind, 1 is best: a task's rank is the mean over its headline "
-    "metrics, and ties share a rank. Ranks say nothing of distances, which are in the results. "
+    "metrics, of values to three decimals, and equal ones share a rank. Ranks say nothing of "
+    "distances, which are in the results. "
     "Random weights are a control and get no rank."
 )
 
@@ -85,8 +86,8 @@ def ranking_table(models: Sequence[RankedModel]) -> Table:
             [
                 model.name,
                 *cells,
-                f"{compute['parameters'] / 1e6:.1f}",
-                f"{compute['forward_flops'] / 1e9:.2f}",
+                f"{compute['parameters'] / 1e6:.3g}",
+                f"{compute['forward_flops'] / 1e9:.3g}",
                 f"{compute['side']:.0f} px",
                 _normalisation(settings),
             ]
@@ -108,7 +109,7 @@ def _mean_ranks(models: Sequence[Mapping[str, float]], quality: str) -> list[flo
     for metrics in ranked_metrics(quality).values():
         of_metrics = []
         for metric in metrics:
-            values = [model.get(metric.key, math.nan) for model in models]
+            values = [round(model.get(metric.key, math.nan), 3) for model in models]
             if all(map(math.isfinite, values)):
                 sign = -1 if metric.higher_is_better else 1
                 of_metrics.append(rankdata([sign * value for value in values]))
@@ -120,12 +121,14 @@ def _mean_ranks(models: Sequence[Mapping[str, float]], quality: str) -> list[flo
 
 
 def _normalisation(settings: Mapping[str, Any]) -> str:
-    """Statistics by which images were normalised; only the first channels of many."""
+    """Statistics by which images were normalised: one number for equal ones, the first of many."""
     if not settings.get("mean"):
         return "ImageNet's"
-    rows = (settings["mean"], settings["std"])
-    texts = (" ".join(f"{x:.3g}" for x in row[:3]) + " ..." * (len(row) > 3) for row in rows)
-    return "; ".join(texts)
+    texts = []
+    for values in (settings["mean"], settings["std"]):
+        shown = values[:1] if len(set(values)) == 1 else values[:3]
+        texts.append(" ".join(f"{x:.3g}" for x in shown) + " ..." * (len(values) > 3))
+    return "; ".join(texts).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _nan_last(value: float) -> float:

@@ -88,7 +88,10 @@ def summarize(folders: Sequence[RunFolder]) -> list[RunSummary]:
 
 def _summarize_evaluation(folder: str, evaluation: Mapping[str, Any]) -> RunSummary:
     untrained = "" if evaluation["checkpoint"]["path"] else ", random"
-    name = evaluation["settings"]["backbone"] + untrained
+    backbone = evaluation["settings"]["backbone"]
+    if backbone.startswith(("hf:/", "hf:.", "hf:~")):  # a folder of this machine
+        backbone = f"hf:{Path(backbone).name}"
+    name = backbone + untrained
     compute = evaluation["compute"]
     flops_name = f"forward FLOPs of an image of {compute['side']:.0f} px"
     cost = {
