@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sp_bench.config import Settings
@@ -53,7 +53,7 @@ class Arm:
     Attributes:
         name: name in a table.
         sp: settings of SP; None (default) without SP.
-        peer: name in `sp_bench.speed.peer_callback.PEERS`; empty (default) without a peer.
+        peer: ``augself`` or ``drloc``, of `sp_bench.speed.peers`; empty (default) without a peer.
     """
 
     name: str
@@ -66,24 +66,18 @@ _SHORT = {_VIT: "vit_small/16"}
 
 ALONE = Arm(PLAIN)
 SP = Arm("SP", {"num_crops": 2})  # the minimum; more crops have a table of their own
+SAMPLED = Arm("SP, sample_fraction=0.25", {"num_crops": 2, "sample_fraction": 0.25})
 HOST_VIEWS = Arm("SP, source=host_views", {"source": "host_views"})
 PEER_ARMS = (Arm("AugSelf", peer="augself"), Arm("Drloc", peer="drloc"))
 _WITH_HOST_VIEWS = ("simclr", "dino")  # two views; two views and local ones
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    """Side and batch size per backbone, for steps of a second or less."""
-
-    side: int
-    batches: dict[str, int] = field(default_factory=dict)
-
-
-_SIZES = {
-    "cpu": _Sizes(64, {"resnet18": 32, "resnet50": 8, _VIT: 16}),
-    "cuda": _Sizes(224, {"resnet18": 256, "resnet50": 128, _VIT: 128}),
+# Side of the views, and batch size per backbone, for steps of a second or less.
+_SIZES: dict[str, tuple[int, dict[str, int]]] = {
+    "cpu": (64, {"resnet18": 32, "resnet50": 8, _VIT: 16}),
+    "cuda": (224, {"resnet18": 256, "resnet50": 128, _VIT: 128}),
+    "quick": (32, {"tiny_resnet": 4, "tiny_vit": 4}),
 }
-_QUICK = _Sizes(32, {"tiny_resnet": 4, "tiny_vit": 4})
 
 
 def step_cases(settings: SpeedSettings) -> list[Case]:
@@ -92,34 +86,40 @@ def step_cases(settings: SpeedSettings) -> list[Case]:
     >>> [case.name for case in step_cases(SpeedSettings(quick=True, device="cpu"))]
     ['simclr, tiny_resnet, 32 px, batch 4', 'mae, tiny_vit, 32 px, batch 4']
     """
-    sizes = _sizes(settings)
+    side, batch_sizes = _SIZES["quick" if settings.quick else settings.device]
     # Methods, with a part of the names of the backbones that they are timed with.
     methods = {"simclr": "", "byol": "", "dino": "", "mae": "vit"}
     if settings.quick:
         methods = {"simclr": "resnet", "mae": "vit"}
     return [
-        Case(method, backbone, sizes.side, batch_size)
-        for backbone, batch_size in sizes.batches.items()
+        Case(method, backbone, side, batch_size)
+        for backbone, batch_size in batch_sizes.items()
         for method, kind in methods.items()
         if kind in backbone
     ]
 
 
-def sp_arms(case: Case) -> tuple[Arm, ...]:
-    """The ways in which SP is added to a run: for some also on the method's own views.
+def host_view_arms(case: Case) -> tuple[Arm, ...]:
+    """SP on the method's own views, for some of the methods."""
+    return (HOST_VIEWS,) if case.method in _WITH_HOST_VIEWS else ()
 
-    >>> [arm.name for arm in sp_arms(Case("dino", "tiny_vit", 32, 4))]
-    ['SP', 'SP, source=host_views']
+
+def sp_arms(case: Case) -> tuple[Arm, ...]:
+    """The ways in which SP is added to a run: for one method also to a part of each batch.
+
+    >>> [arm.name for arm in sp_arms(Case("simclr", "tiny_vit", 32, 4))]
+    ['SP', 'SP, sample_fraction=0.25', 'SP, source=host_views']
     """
-    return (SP, HOST_VIEWS) if case.method in _WITH_HOST_VIEWS else (SP,)
+    sampled = (SAMPLED,) if case.method == "simclr" else ()
+    return (SP, *sampled, *host_view_arms(case))
 
 
 def peer_cases(settings: SpeedSettings) -> list[Case]:
     """The runs that are timed with peers."""
-    sizes = _sizes(settings)
+    side, batch_sizes = _SIZES["quick" if settings.quick else settings.device]
     return [
-        Case("simclr", backbone, sizes.side, batch_size)
-        for backbone, batch_size in sizes.batches.items()
+        Case("simclr", backbone, side, batch_size)
+        for backbone, batch_size in batch_sizes.items()
         if backbone != "resnet50"
     ]
 
@@ -139,7 +139,3 @@ def k_arms(settings: SpeedSettings) -> list[Arm]:
         if crops > 2:
             arms.append(Arm(f"{crops} crops, 1 pair", {"num_crops": crops, "num_pairs": 1}))
     return arms
-
-
-def _sizes(settings: SpeedSettings) -> _Sizes:
-    return _QUICK if settings.quick else _SIZES[settings.device]

@@ -12,9 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import resized_crop
 
-from sp_bench.speed.reference_resize import reference_crop
 from sp_bench.speed.settings import SpeedSettings
-from sp_bench.speed.timing import Stopwatch, interleaved, repeated
+from sp_bench.speed.timing import interleaved, timed
 from sp_plugin import SPConfig
 from sp_plugin.crops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from sp_plugin.crops.resize import crop_resize, matched_resolution
@@ -31,7 +30,6 @@ MISSING = "kornia is not installed"
 _SHAPES = ((64, 224, 96), (256, 224, 96), (64, 32, 16), (256, 32, 16))
 _QUICK = ((4, 48, 16), (4, 32, 16))
 _CALLS = 3  # per round
-_REFERENCES = 8  # images with a reference crop, which is slow
 
 
 class SampledBoxes(NamedTuple):
@@ -65,28 +63,26 @@ def measure(batch: int, side: int, size: int, settings: SpeedSettings) -> dict[s
 
     Returns:
         ``seconds`` by function and round; ``errors`` by function on whole-pixel boxes: ``max`` and
-        ``mean`` difference from torchvision's antialiased crop, for images in [0, 1];
-        ``fractional_errors``: the same on boxes without rounding, from the reference crop;
-        ``missing``: functions that are not available, with the reason.
+        ``mean`` difference from torchvision's antialiased crop, for images in [0, 1]; ``missing``:
+        functions that are not available, with the reason.
     """
     images = torch.rand(batch, 3, side, side, generator=torch.Generator().manual_seed(0))
     images = images.to(settings.target)
     boxes = sample_boxes(batch, side, size, settings.target)
     functions = all_functions(images, boxes, size)
     reference = functions[ONE_BY_ONE]()
-    errors = {
-        name: _error(crop(), reference)
+    differences = {
+        name: (crop() - reference).abs()
         for name, crop in functions.items()
         if name not in (ONE_BY_ONE, FRACTIONAL, SHARED)
     }
-    watch = Stopwatch(settings.target)
-    arms = {name: repeated(crop, _CALLS, watch) for name, crop in functions.items()}
+    arms = {name: timed(crop, _CALLS) for name, crop in functions.items()}
     return {
         "seconds": interleaved(arms, settings.repeats),
-        "errors": errors,
-        "fractional_errors": _fractional_errors(
-            images[:_REFERENCES], boxes.sampled[:_REFERENCES], size
-        ),
+        "errors": {
+            name: {"max": float(difference.max()), "mean": float(difference.mean())}
+            for name, difference in differences.items()
+        },
         "missing": {name: MISSING for name in KORNIA if name not in functions},
     }
 
@@ -167,19 +163,3 @@ def _kornia(images: Tensor, edges: Tensor, size: int) -> dict[str, Callable[[], 
         INDICES: partial(crop_by_indices, images, quads, shape, antialias=True),
         PERSPECTIVE: partial(crop_and_resize, images, quads.to(images), shape),
     }
-
-
-def _fractional_errors(images: Tensor, boxes: Tensor, size: int) -> dict[str, dict[str, float]]:
-    edges = cxcywh_to_xyxy(boxes) * images.shape[-1]
-    reference = reference_crop(images, edges, size)
-    crops = {
-        FRACTIONAL: crop_resize(images, boxes, size),
-        GRID: grid_sampled(images, boxes, size),
-        ROI: roi_aligned(images, edges, size),
-    }
-    return {name: _error(crop, reference) for name, crop in crops.items()}
-
-
-def _error(crops: Tensor, reference: Tensor) -> dict[str, float]:
-    difference = (crops - reference).abs()
-    return {"max": float(difference.max()), "mean": float(difference.mean())}

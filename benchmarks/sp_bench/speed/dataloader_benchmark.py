@@ -15,7 +15,7 @@ from PIL import Image
 
 from sp_bench.data import DemoDataset, list_images, open_image
 from sp_bench.speed.settings import SpeedSettings
-from sp_bench.speed.timing import Stopwatch, interleaved
+from sp_bench.speed.timing import interleaved, timed
 from sp_plugin.crops.transform import SPTransform
 from sp_plugin.sizes import shorter_side
 
@@ -48,7 +48,10 @@ def measure(side: int, settings: SpeedSettings) -> dict[str, Any]:
     with_sp = SPTransform(SimCLRTransform(input_size=side))
     transforms = {WITHOUT: SimCLRTransform(input_size=side), WITH: with_sp}
     with _files(settings) as paths:
-        arms = {name: partial(_time_images, paths, item) for name, item in transforms.items()}
+        arms = {
+            name: timed(partial(_load, paths, transform), 1, parts=len(paths))
+            for name, transform in transforms.items()
+        }
         seconds = interleaved(arms, settings.repeats)
     config = with_sp.crops.config
     share = config.num_crops * shorter_side(config.crop_size) ** 2 / (_VIEWS * side**2)
@@ -57,15 +60,11 @@ def measure(side: int, settings: SpeedSettings) -> dict[str, Any]:
     return {"seconds": seconds, "images": len(paths), "source": source, "pixels": share}
 
 
-def _time_images(paths: Sequence[Path], transform: Callable[[Any], Any]) -> list[float]:
-    """Seconds per image; both arms start from the same state of the global generator."""
+def _load(paths: Sequence[Path], transform: Callable[[Any], Any]) -> None:
+    """Decode and transform images, always from the same state of the global generator."""
     torch.manual_seed(0)
-    watch = Stopwatch(torch.device("cpu"))
     for path in paths:
-        watch.start()
         transform(open_image(path))
-        watch.stop()
-    return watch.read()
 
 
 @contextmanager

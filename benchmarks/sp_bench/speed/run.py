@@ -19,6 +19,7 @@ from sp_bench.speed.dataloader_benchmark import data_jobs
 from sp_bench.speed.page import markdown
 from sp_bench.speed.settings import SpeedSettings
 from sp_bench.speed.step_benchmark import Jobs, k_jobs, peer_jobs, step_jobs
+from sp_bench.speed.tables import tables
 
 RESULT, PAGE, PARTS = "speed.json", "speed.md", "parts.json"
 
@@ -87,4 +88,10 @@ def read(path: Path) -> dict[str, Any]:
         result["parts"], result["machine"], result["command"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"from: {path} is no speed.json of sp-bench speed") from error
+    try:
+        tables(result)
+    except KeyError as error:
+        raise UsageError(
+            f"from: {path} has no {error}: another version wrote it; run its command again"
+        ) from error
     return result

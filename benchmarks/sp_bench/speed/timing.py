@@ -1,103 +1,53 @@
-"""Timing of arms that take turns, so that a machine that slows down slows down all of them."""
+"""Times by `torch.utils.benchmark` of arms that take turns, and peak memory.
+
+A machine that slows down slows down all arms of a round, so that their ratio stays. torch's timer
+waits for a GPU at the start and at the end of a block, not between its steps.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils import benchmark
 
-Rounds = list[list[float]]  # seconds of an arm's steps, by round
+Rounds = list[list[float]]  # seconds of a step, one or more values per round
+Arm = Callable[[], list[float]]
 _RESAMPLES = 2000
 
 
-class Stopwatch:
-    """Records the seconds between ``start`` and ``stop``, any number of times.
-
-    On a GPU the times are those of its own events. The processor does not wait for the GPU in
-    between, so that its work overlaps with the GPU's as in training.
+def timed(work: Callable[[], object], calls: int, parts: int = 1) -> Arm:
+    """An arm that calls a function ``calls`` times per round, after two calls that do not count.
 
     Args:
-        device: device that does the work.
-        clock: function that returns the processor's time in seconds; default
-            ``time.perf_counter``.
+        work: function to time, with the threads that torch has.
+        calls: number of calls, timed as one block.
+        parts: number of equal parts of ``work``, of which one is a step; default 1.
 
-    >>> ticks = iter([1.0, 3.5])
-    >>> watch = Stopwatch(torch.device("cpu"), lambda: next(ticks))
-    >>> watch.start(); watch.stop(); watch.read()
-    [2.5]
+    >>> len(timed(lambda: None, 3)())
+    1
     """
-
-    def __init__(
-        self, device: torch.device, clock: Callable[[], float] = time.perf_counter
-    ) -> None:
-        self._cuda = device.type == "cuda"
-        self._clock = clock
-        self._marks: list[Any] = []
-
-    def start(self) -> None:
-        """Start a measurement."""
-        self._mark()
-
-    def stop(self) -> None:
-        """End the last measurement."""
-        self._mark()
-
-    def read(self) -> list[float]:
-        """Seconds of all measurements since the last call."""
-        marks, self._marks = self._marks, []
-        pairs = zip(marks[::2], marks[1::2], strict=True)
-        if not self._cuda:
-            return [end - start for start, end in pairs]
-        torch.cuda.synchronize()
-        return [start.elapsed_time(end) / 1000 for start, end in pairs]
-
-    def _mark(self) -> None:
-        if not self._cuda:
-            self._marks.append(self._clock())
-            return
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        self._marks.append(event)
+    threads = torch.get_num_threads()
+    timer = benchmark.Timer("work()", globals={"work": work}, num_threads=threads)
+    return lambda: [timer.timeit(calls).mean / parts]
 
 
-def repeated(work: Callable[[], object], times: int, watch: Stopwatch) -> Callable[[], list[float]]:
-    """An arm that calls a function ``times`` times per round, and times every call."""
-
-    def run_round() -> list[float]:
-        for _ in range(times):
-            watch.start()
-            work()
-            watch.stop()
-        return watch.read()
-
-    return run_round
-
-
-def interleaved(
-    arms: Mapping[str, Callable[[], Sequence[float]]], rounds: int, warmups: int = 1
-) -> dict[str, Rounds]:
-    """Run arms in turns, A B A B ...
-
-    Args:
-        arms: functions by name, which make a few steps and return their seconds.
-        rounds: number of rounds.
-        warmups: number of earlier rounds that do not count; default 1.
-
-    Returns:
-        Seconds by arm, round and step.
+def interleaved(arms: Mapping[str, Arm], rounds: int) -> dict[str, Rounds]:
+    """Run arms in turns, A B A B ..., and return the seconds by arm and round.
 
     >>> interleaved({"a": lambda: [1.0], "b": lambda: [2.0, 2.5]}, rounds=2)
     {'a': [[1.0], [1.0]], 'b': [[2.0, 2.5], [2.0, 2.5]]}
     """
     by_arm: dict[str, Rounds] = {name: [] for name in arms}
-    for i in range(-warmups, rounds):
+    for _ in range(rounds):
         for name, arm in arms.items():
-            seconds = list(arm())
-            if i >= 0:
-                by_arm[name].append(seconds)
+            by_arm[name].append(arm())
     return by_arm
 
 
@@ -109,15 +59,13 @@ class Estimate(NamedTuple):
     high: float
 
 
-def seconds(rounds: Rounds) -> Estimate:
-    """Median of all steps, with the quartiles as bounds.
+def median_seconds(rounds: Rounds) -> float:
+    """Median of all steps.
 
-    >>> seconds([[1.0, 2.0], [3.0, 4.0, 9.0]])
-    Estimate(value=3.0, low=2.0, high=4.0)
+    >>> median_seconds([[1.0, 2.0], [3.0, 4.0, 9.0]])
+    3.0
     """
-    steps = [step for of_round in rounds for step in of_round]
-    low, value, high = np.quantile(steps, [0.25, 0.5, 0.75])
-    return Estimate(float(value), float(low), float(high))
+    return float(np.median(list(itertools.chain(*rounds))))
 
 
 def ratio(of: Rounds, to: Rounds) -> Estimate:
@@ -139,3 +87,43 @@ def ratio(of: Rounds, to: Rounds) -> Estimate:
     resampled = np.random.default_rng(0).choice(ratios, (_RESAMPLES, len(ratios)))
     low, high = np.quantile(np.median(resampled, axis=1), [0.025, 0.975])
     return Estimate(float(np.median(ratios)), float(low), float(high))
+
+
+def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
+    """Largest number of bytes that ``work`` has allocated at once, without earlier allocations.
+
+    On a GPU from ``torch.cuda.max_memory_allocated``, on a CPU from the profiler's record of
+    torch's allocator, which is the same measure. The resident set of the process would include
+    memory that Python and the C library retain, and would miss memory that is freed and reused.
+    Neither measure includes scratch memory of oneDNN or cuDNN.
+
+    >>> held = []
+    >>> peak_bytes(lambda: held.append(torch.zeros(1000)), torch.device("cpu"))
+    4000
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        work()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    with _silent(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        work()
+    # Summed here, since torch's own total continues from one profile to the next.
+    events = record.profiler.kineto_results.events()
+    changes = (event.nbytes() for event in events if event.name() == "[memory]")
+    return max(itertools.accumulate(changes), default=0)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Discard stderr, on which the profiler's C++ code reports its start and end."""
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(null)
+        os.close(stderr)

@@ -7,8 +7,13 @@ from typing import Any
 
 import torch
 from sp_bench.pretext_tasks.augself import AugSelfHead, augself_loss
-from sp_bench.speed.peer_callback import _as_map
-from sp_bench.speed.peers import Augmented, Drloc, augmentation_differences, distances
+from sp_bench.speed.peers import (
+    Augmented,
+    Drloc,
+    _as_map,
+    augmentation_differences,
+    distances,
+)
 from torch import nn
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def test_every_table_is_written(speed_run_dir: Path) -> None:
     page = (speed_run_dir / "speed.md").read_text()
     for title in ("Step ratio", "Crops", "Data path", "Peers", "Cost against the number", "Goals"):
         assert f"### {title}" in page
+    assert re.search(r"\|  \| SP, sample_fraction=0.25 \|.*\| 1\.062 \|", page)
     for name in ("AugSelf", "Drloc", "grid_sample", "mae, tiny_vit", "3 crops, all 3 pairs"):
         assert name in page
     assert "| met |" in page and "crop_resize: error at most 1/255" in page
@@ -103,3 +105,16 @@ def test_page_combines_several_devices(speed_run_dir: Path, tmp_path: Path) -> N
     assert markdown([gpu]) in text.replace(text[text.index("\n## On a CPU") :], "") + "".join(
         text[text.index("\n## On A GPU") :]
     )
+
+
+def test_json_of_another_version_is_refused(
+    speed_run_dir: Path, tmp_path: Path, capsys: Any
+) -> None:
+    other = json.loads((speed_run_dir / "speed.json").read_text())
+    for measured in other["parts"]["steps"].values():
+        measured["flops"]["floor"] = measured["flops"].pop("lower_bound")
+    (tmp_path / "old.json").write_text(json.dumps(other))
+    assert speed("--from", str(tmp_path / "old.json"), "--docs", str(tmp_path / "a.md")) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "has no 'lower_bound': another version wrote it" in said
+    assert not (tmp_path / "a.md").exists()

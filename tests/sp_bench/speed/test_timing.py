@@ -1,62 +1,44 @@
-"""Arms that take turns, and their times, on a clock that the tests control."""
+"""Arms that take turns, their times, and peak memory."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import time
 
 import pytest
 import torch
-from sp_bench.speed.timing import Estimate, Rounds, Stopwatch, interleaved, ratio, repeated, seconds
-
-CPU = torch.device("cpu")
-
-
-class FakeClock:
-    """A clock that advances with work, by a growing amount if ``slows`` is above 1."""
-
-    def __init__(self, slows: float = 1.0) -> None:
-        self.now, self.pace, self.slows = 0.0, 1.0, slows
-        self.order: list[str] = []
-
-    def work(self, name: str, cost: float) -> Callable[[], None]:
-        def done() -> None:
-            self.order.append(name)
-            self.now += cost * self.pace
-            self.pace *= self.slows
-
-        return done
-
-    def arm(self, name: str, cost: float, times: int = 1) -> Callable[[], list[float]]:
-        return repeated(self.work(name, cost), times, Stopwatch(CPU, lambda: self.now))
+from sp_bench.speed.timing import (
+    Arm,
+    Rounds,
+    interleaved,
+    median_seconds,
+    peak_bytes,
+    ratio,
+    timed,
+)
 
 
-def test_arms_alternate_after_a_warmup_round() -> None:
-    clock = FakeClock()
-    taken = interleaved({"a": clock.arm("a", 1.0), "b": clock.arm("b", 3.0)}, rounds=3)
-    assert clock.order == ["a", "b"] * 4
+def test_arms_alternate() -> None:
+    order: list[str] = []
+
+    def arm(name: str, cost: float) -> Arm:
+        return lambda: order.append(name) or [cost]  # type: ignore[func-returns-value]
+
+    taken = interleaved({"a": arm("a", 1.0), "b": arm("b", 3.0)}, rounds=3)
+    assert order == ["a", "b"] * 3
     assert taken == {"a": [[1.0]] * 3, "b": [[3.0]] * 3}
 
 
-def test_stopwatch_excludes_pauses() -> None:
-    clock = FakeClock()
-    watch = Stopwatch(CPU, lambda: clock.now)
-    for cost in (1.0, 2.0):
-        watch.start()
-        clock.work("inside", cost)()
-        watch.stop()
-        clock.work("outside", 100.0)()
-    assert watch.read() == [1.0, 2.0]
-    assert watch.read() == []
+def test_time_is_that_of_one_part_of_a_call() -> None:
+    calls: list[int] = []
 
+    def work() -> None:
+        calls.append(torch.get_num_threads())
+        time.sleep(0.01)
 
-def test_ratio_ignores_a_slowing_machine() -> None:
-    clock = FakeClock(slows=1.03)
-    arms = {"a": clock.arm("a", 1.0), "b": clock.arm("b", 1.5)}
-    taken = interleaved(arms, rounds=40)
-    assert seconds(taken["a"]).high > 2 * seconds(taken["a"]).low
-    found = ratio(taken["b"], taken["a"])
-    assert found == pytest.approx(Estimate(*[1.5 * 1.03] * 3))
+    (seconds,) = timed(work, calls=3, parts=4)()
+    assert calls == [torch.get_num_threads()] * 5  # two that do not count
+    assert 0.01 / 4 <= seconds < 0.1 / 4
 
 
 def test_interval_narrows_with_more_rounds() -> None:
@@ -73,9 +55,22 @@ def test_interval_narrows_with_more_rounds() -> None:
 def test_ratio_is_robust_to_slow_outliers(slow: list[float]) -> None:
     measured: Rounds = [slow] + [[2.0]] * 8
     assert ratio(measured, [[1.0]] * 9).value == 2.0
-    assert seconds(measured).value == 2.0
+    assert median_seconds(measured) == 2.0
 
 
 def test_one_round_has_no_interval() -> None:
     found = ratio([[3.0]], [[2.0]])
     assert found.value == 1.5 and math.isnan(found.low) and math.isnan(found.high)
+
+
+def test_peak_memory_counts_live_tensors() -> None:
+    def work() -> None:
+        first = torch.zeros(1000)
+        del first
+        second, third = torch.zeros(500), torch.zeros(600)
+        del second, third
+
+    kept = torch.zeros(10_000)
+    for _ in range(2):  # what another measurement saw does not count
+        assert peak_bytes(work, torch.device("cpu")) == 4 * 1100
+    assert len(kept) == 10_000
