@@ -23,7 +23,8 @@ class Paired(NamedTuple):
     """Mean of n paired differences, SP less baseline, with its interval.
 
     Attributes:
-        p_value: of the two-sided paired t test that there is no difference.
+        p_value: of the two-sided paired t test that there is no difference; NaN for one pair, and
+            where both arms are equal, such as a random backbone's metrics: nothing is tested.
     """
 
     difference: float
@@ -69,9 +70,7 @@ def paired(baseline: Sequence[float], sp: Sequence[float], confidence: float = 0
         warnings.simplefilter("ignore", RuntimeWarning)  # equal differences have no spread
         test = stats.ttest_rel(np.asarray(sp, float), np.asarray(baseline, float))
         low, high = test.confidence_interval(confidence)
-    # Without any difference scipy's test is 0 / 0.
-    p_value = float(test.pvalue) if differences.any() else 1.0
-    return Paired(mean, float(low), float(high), n, p_value)
+    return Paired(mean, float(low), float(high), n, float(test.pvalue))
 
 
 def survives_correction(p_values: ArrayLike) -> list[bool]:
