@@ -13,7 +13,7 @@ from sp_bench.demo.cues import draw_cue
 from sp_bench.demo.shapes import SHAPES
 from sp_bench.demo.world import PART_NAMES, SIZES, THINGS, Scene, draw_scene
 
-DEMO_SIZE = 3000
+DEMO_SIZE = 1500
 SIDE = 64  # of an image in pixels
 _SPLITS = ("train", "test")
 _CUES_KEY = 30_001
@@ -137,7 +137,7 @@ def load_demo(*, seed: int = 0, size: int | None = None, limit: int | None = Non
 
     Args:
         seed: seed of the images, at least 0.
-        size: number of training images, 3000 by default; a third as many test images are made.
+        size: number of training images, 1500 by default; a third as many test images are made.
         limit: largest number of training images, the first of ``size``.
 
     Returns:

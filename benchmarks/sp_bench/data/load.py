@@ -33,7 +33,7 @@ def load_data(
         spec: ``demo``, a folder of images in classes, or a name of torchvision such as
             ``cifar10``.
         seed: seed of the demo, of what is held out of a folder, and of the choice by ``limit``.
-        size: number of training images of the demo, 3000 by default; a third as many test images
+        size: number of training images of the demo, 1500 by default; a third as many test images
             are made. Only for the demo.
         limit: largest number of training images, with the share of each class kept.
         validation: whether a fifth of the training images is held out in place of the test
