@@ -69,6 +69,15 @@ def decode(scores: np.ndarray) -> Tensor:
     return torch.from_numpy(np.stack(positions)).long()
 
 
+def log_scores(probabilities: np.ndarray) -> np.ndarray:
+    """Logarithm of probabilities, finite: one of 0 would make every assignment impossible.
+
+    >>> bool(np.isfinite(log_scores(np.zeros(2, np.float32))).all())
+    True
+    """
+    return np.asarray(np.log(np.maximum(probabilities, np.finfo(probabilities.dtype).tiny)))
+
+
 def solve_jigsaws(backbone: FrozenBackbone, splits: Splits, n: int) -> JigsawSolution:
     """Fit the probe on patches of training images and solve the jigsaws of test images.
 
@@ -90,6 +99,5 @@ def _solve(backbone: FrozenBackbone, splits: Splits, n: int) -> JigsawSolution:
     true_positions = torch.arange(n * n).repeat(len(fit_indices)).numpy()
     probe = fit_probe(fit.flatten(0, 1).numpy(), true_positions)
     probabilities = probe.predict_proba(score.flatten(0, 1).numpy())
-    # A probability of 0 would make every assignment impossible.
-    scores = np.log(np.maximum(probabilities, 1e-300)).reshape(len(score_indices), n * n, n * n)
+    scores = log_scores(probabilities).reshape(len(score_indices), n * n, n * n)
     return JigsawSolution(score_indices, decode(scores))
