@@ -30,7 +30,7 @@ DataOption = Annotated[
 TasksOption = Annotated[
     str,
     typer.Option(
-        help="Names separated by commas, or all; default knn,linear,pair,pair_interaction."
+        help="Names separated by commas, or all; default knn,linear,pair,pair_interaction,rank."
     ),
 ]
 PrefixOption = Annotated[

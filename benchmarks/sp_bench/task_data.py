@@ -60,7 +60,7 @@ def select_tasks(data: Sequence[str], tasks: str, tasks_from: Path | None) -> Ta
             but is not selected.
 
     >>> select_tasks(["demo"], "", None).tasks, select_tasks(["pair=demo"], "", None).tasks
-    (('knn', 'linear', 'pair', 'pair_interaction'), ('pair',))
+    (('knn', 'linear', 'pair', 'pair_interaction', 'rank'), ('pair',))
     """
     if tasks_from is not None:
         if data or tasks:

@@ -31,7 +31,7 @@ __all__ = [
     "run_task",
 ]
 
-DEFAULT_TASKS = ("knn", "linear", "pair", "pair_interaction")
+DEFAULT_TASKS = ("knn", "linear", "pair", "pair_interaction", "rank")
 
 
 @cache
@@ -45,7 +45,7 @@ def all_tasks() -> dict[str, Task]:
     """Every task of this folder by name, in the order of their file names.
 
     >>> [name for name in all_tasks() if name in DEFAULT_TASKS]
-    ['knn', 'linear', 'pair', 'pair_interaction']
+    ['knn', 'linear', 'pair', 'pair_interaction', 'rank']
     """
     return {task.name: task for task in _discover()}
 

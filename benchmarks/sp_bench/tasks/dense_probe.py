@@ -52,9 +52,11 @@ def fit_dense(features: Tensor, values: Tensor, outputs: int, loss: Loss) -> nn.
 
 
 @torch.no_grad()
-def predict_dense(probe: nn.Module, features: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Outputs of the probe for one image, (outputs, H, W), from its features (D, h, w)."""
-    return _upsample(probe(features[None]), size)[0]
+def predict_dense(
+    predict: Callable[[Tensor], Tensor], features: Tensor, size: tuple[int, ...]
+) -> Tensor:
+    """Outputs of a probe for one image, (outputs, H, W), from its features (D, h, w)."""
+    return _upsample(predict(features[None]), size)[0]
 
 
 def _upsample(outputs: Tensor, size: tuple[int, ...]) -> Tensor:

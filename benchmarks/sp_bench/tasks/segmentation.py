@@ -5,6 +5,9 @@ A linear probe (BatchNorm, 1x1 convolution, upsampled logits); mIoU over the who
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,11 +16,15 @@ from sp_bench.data.dense_dataset import VOID, DenseDataset
 from sp_bench.data.segmentation_masks import load_masks
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import MetricSpec
-from sp_bench.tasks.dense_features import dense_features
+from sp_bench.tasks.dense_features import DenseFeatures, dense_features
 from sp_bench.tasks.dense_probe import fit_dense, predict_dense
 from sp_bench.tasks.task import SPATIAL, Task, TaskContext, percent_control
 
 _FIT_SIDE = 96  # pixels: the feature maps have no more detail
+
+# From features of training images and the number of classes to a function from feature maps
+# (B, D, h, w) to scores of the classes (B, num_classes, h, w).
+Fit = Callable[[DenseFeatures, int], Callable[[Tensor], Tensor]]
 
 
 def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int) -> Tensor:
@@ -53,38 +60,65 @@ def mean_iou(confusion: Tensor) -> float:
     return float((intersection[union > 0] / union[union > 0]).mean())
 
 
-def run(context: TaskContext) -> dict[str, float]:
-    """mIoU and accuracy of the backbone, of a random one, and of the most frequent class."""
+def evaluate_masks(name: str, fit: Fit, context: TaskContext) -> dict[str, float]:
+    """mIoU and accuracy of the backbone, of a random one, and of the most frequent class.
+
+    Args:
+        name: prefix of the metrics, those of `mask_metrics`.
+        fit: function from training images to what predicts the classes.
+        context: backbones and images with masks.
+
+    Raises:
+        UnmeasurableError: the images have no masks, or every pixel of the test masks is void.
+    """
     train, test = context.splits.train, context.splits.test
     if not isinstance(train, DenseDataset) or not isinstance(test, DenseDataset):
-        raise UnmeasurableError("data: segmentation takes images with masks")
-    confusion = _probe_confusion(context.backbone, train, test)
-    random = _probe_confusion(context.untrained, train, test)
+        raise UnmeasurableError(f"data: {name} takes images with masks")
+    confusion = _confusion(fit, context.backbone, train, test)
+    random = _confusion(fit, context.untrained, train, test)
     constant = torch.zeros_like(confusion)
     constant[:, int(confusion.sum(1).argmax())] = confusion.sum(1)
     return {
-        "segmentation_miou": mean_iou(confusion),
-        "segmentation_accuracy": float(confusion.diag().sum() / confusion.sum()),
-        "segmentation_miou_random": mean_iou(random),
-        "segmentation_miou_constant": mean_iou(constant),
-        "segmentation_accuracy_constant": float(constant.diag().sum() / confusion.sum()),
+        f"{name}_miou": mean_iou(confusion),
+        f"{name}_accuracy": float(confusion.diag().sum() / confusion.sum()),
+        f"{name}_miou_random": mean_iou(random),
+        f"{name}_miou_constant": mean_iou(constant),
+        f"{name}_accuracy_constant": float(constant.diag().sum() / confusion.sum()),
     }
 
 
-def _probe_confusion(backbone: FrozenBackbone, train: DenseDataset, test: DenseDataset) -> Tensor:
-    """Confusion matrix on ``test`` of a probe fitted on ``train``."""
+def mask_metrics(name: str, label: str) -> tuple[MetricSpec, ...]:
+    """Specs of the metrics of `evaluate_masks`: mIoU is the headline, the others are controls."""
+    everywhere = "most frequent class everywhere"
+    return (
+        MetricSpec(f"{name}_miou", f"{label}: mIoU", percent=True),
+        percent_control(f"{name}_accuracy", f"{label}: pixels"),
+        percent_control(f"{name}_miou_random", f"{label}: mIoU, random backbone"),
+        percent_control(f"{name}_miou_constant", f"{label}: mIoU, {everywhere}"),
+        percent_control(f"{name}_accuracy_constant", f"{label}: pixels, {everywhere}"),
+    )
+
+
+def _confusion(
+    fit: Fit, backbone: FrozenBackbone, train: DenseDataset, test: DenseDataset
+) -> Tensor:
+    """Confusion matrix on ``test`` of what was fitted on ``train``."""
     num_classes = len(train.names)
-    fit = dense_features(backbone, train)
-    probe = fit_dense(fit.maps, fit.thinned_values(_FIT_SIDE).long(), num_classes, _loss)
+    predict = fit(dense_features(backbone, train), num_classes)
     score = dense_features(backbone, test)
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
     for row, features in enumerate(score.maps):
         target = torch.from_numpy(score.values(row))
-        prediction = predict_dense(probe, features, tuple(target.shape)).argmax(dim=0)
+        prediction = predict_dense(predict, features, tuple(target.shape)).argmax(dim=0)
         confusion += confusion_matrix(prediction, target, num_classes)
     if not confusion.sum():
         raise UnmeasurableError("data: every pixel of the test masks is void")
     return confusion
+
+
+def _fit_probe(features: DenseFeatures, num_classes: int) -> Callable[[Tensor], Tensor]:
+    target = features.thinned_values(_FIT_SIDE).long()
+    return fit_dense(features.maps, target, num_classes, _loss)
 
 
 def _loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -95,18 +129,8 @@ def _loss(logits: Tensor, target: Tensor) -> Tensor:
 
 TASK = Task(
     "segmentation",
-    (
-        MetricSpec("segmentation_miou", "segmentation: mIoU", percent=True),
-        percent_control("segmentation_accuracy", "segmentation: pixels"),
-        percent_control("segmentation_miou_random", "segmentation: mIoU, random backbone"),
-        percent_control(
-            "segmentation_miou_constant", "segmentation: mIoU, most frequent class everywhere"
-        ),
-        percent_control(
-            "segmentation_accuracy_constant", "segmentation: pixels, most frequent class everywhere"
-        ),
-    ),
-    run,
+    mask_metrics("segmentation", "segmentation"),
+    partial(evaluate_masks, "segmentation", _fit_probe),
     load_masks,
     quality=SPATIAL,
 )

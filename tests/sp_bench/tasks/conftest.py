@@ -11,8 +11,10 @@ from PIL import Image
 from sp_bench.data.dataset import ImageDataset, Splits
 from sp_bench.data.demo import DemoCues
 from sp_bench.data.dense_dataset import DenseDataset
+from sp_bench.data.depth import load_depths
+from sp_bench.data.segmentation_masks import load_masks
 from sp_bench.frozen_backbone import FrozenBackbone
-from sp_bench.tasks import Task, TaskContext, dense_probe, pair_interaction
+from sp_bench.tasks import Task, TaskContext, dense_probe, in_context, pair_interaction
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
@@ -46,10 +48,11 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def short_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Probes that are trained step by step take few steps."""
+    """Probes that are trained step by step take few steps, and a memory has few entries."""
     monkeypatch.setattr(dense_probe, "_EPOCHS", 2)
     monkeypatch.setattr(dense_probe, "_STEPS", 2)
     monkeypatch.setattr(pair_interaction, "_BATCHES", 1)
+    monkeypatch.setattr(in_context, "_MEMORY_SIZE", 300)
 
 
 @pytest.fixture
@@ -96,9 +99,9 @@ def splits_for_task(tints: Splits) -> Callable[[Task], Splits]:
     def make(task: Task) -> Splits:
         if task.name == "shape_bias":
             return Splits("cues", DemoCues(60, conflict=False), DemoCues(30, conflict=True))
-        if task.name not in ("segmentation", "depth"):
+        if task.load not in (load_masks, load_depths):
             return tints
-        names = ("dark", "light") if task.name == "segmentation" else ()
+        names = ("dark", "light") if task.load is load_masks else ()
         return Splits(
             "valued", *(RedValues(each, names, 0.1) for each in (tints.train, tints.test))
         )
