@@ -70,7 +70,11 @@ def select_tasks(data: Sequence[str], tasks: str, tasks_from: Path | None) -> Ta
     main, task_data = parse_sources(data)
     names = tuple(dict.fromkeys(name for name in tasks.split(",") if name))
     if tasks == "all":
-        names = tuple(all_tasks())
+        names = tuple(
+            name
+            for name, task in all_tasks().items()
+            if name in task_data or not task.needs_own_data
+        )
     elif not names:
         defaults = () if task_data and main is None else DEFAULT_TASKS
         names = tuple(dict.fromkeys((*defaults, *task_data)))

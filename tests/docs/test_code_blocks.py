@@ -458,6 +458,7 @@ EXAMPLES = [
 ]
 # Blocks that do not run here: a word in each, and why.
 NOT_RUN = {
+    (EVALUATION, "IMAGENET_C"): "takes ImageNet and ImageNet-C; tests/sp_bench has their layouts",
     (EVALUATION, "--pretrained"): "downloads; tests/sp_bench has published models in local caches",
     (README, "make demo"): "makes the environment that the tests run in, and trains for minutes",
     (README, "pip install"): "downloads; `make release-check` does it for each extra",

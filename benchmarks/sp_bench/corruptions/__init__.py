@@ -1,12 +1,12 @@
 """The 15 common corruptions of Hendrycks and Dietterich (ICLR 2019, arXiv 1903.12261), in batches.
 
-Two libraries were tried. ``imagecorruptions`` (2020) makes 13 of the 15: ``glass_blur`` and ``fog``
-fail with current scikit-image and NumPy 2. Its fork makes all 15, but needs OpenCV, numba and
-scikit-image, processes one image at a time and has the strengths for 224 px only. So they are
-implemented here with torch and torchvision, from the formulas of the authors' ``make_cifar_c.py``
-and ``make_imagenet_c.py`` (github.com/hendrycks/robustness); each docstring names the differences.
-Metrics are comparable with each other, not with published ones of CIFAR-10-C or ImageNet-C, whose
-files `sp_bench.corruptions.cifar_c` reads.
+They follow ``make_cifar_c.py`` and ``make_imagenet_c.py`` (github.com/hendrycks/robustness) with
+torch, for any image size and with private generators. Tried instead: ``imagecorruptions`` makes 13
+of the 15 (``glass_blur`` and ``fog`` fail with scikit-image 0.26 and NumPy 2); its fork
+``imagecorruptions-imaug`` makes all, one image at a time, with strengths for 224 px only, another
+``elastic_transform``, and OpenCV, numba and scikit-image. The fork is the reference of the tests.
+torchvision has Gaussian noise, Gaussian blur, JPEG and an elastic transform, with other parameters.
+`sp_bench.corruptions.cifar_c` reads the authors' own files.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from torch import Tensor
 from sp_bench.corruptions import NAMES
 from sp_bench.corruptions.severities import SEVERITIES
 from sp_bench.data.dataset import DataError
+from sp_bench.data.image_files import resize_and_center_crop
 
 
 class CorruptedFiles:
@@ -45,11 +46,12 @@ class CorruptedFiles:
             if shape[0] != len(labels) or len(shape) != 4 or shape[-1] != 3:
                 raise self._error(f"{name}.npy", str(shape), f"({len(labels)}, H, W, 3)")
 
-    def images(self, name: str, severity: int, indices: Tensor) -> Tensor:
-        """Images at ``indices`` (m,) of a corruption at a severity, (m, 3, H, W), uint8."""
+    def images(self, name: str, severity: int, indices: Tensor, side: int) -> Tensor:
+        """Images at ``indices`` (m,) of a corruption at a severity, (m, 3, side, side), uint8."""
         start = (severity - 1) * len(self.labels)
         pixels = self._read(name)[start + indices.numpy()]
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+        images = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+        return resize_and_center_crop(images, side)
 
     def _read(self, name: str) -> np.ndarray:
         path = self._folder / f"{name}.npy"

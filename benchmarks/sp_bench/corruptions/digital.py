@@ -26,7 +26,8 @@ def elastic(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator)
     b, _, side, _ = x.shape
     x = _warp(x, _affine_shifts(b, side, c[2] * scale, rng))
     noise = 2 * torch.rand(b, 2, side, side, generator=rng) - 1
-    return _warp(x, c[0] * scale * blur(noise, c[1] * scale).permute(0, 2, 3, 1))
+    noise = blur(noise, c[1] * scale, mode="symmetric", truncate=3)
+    return _warp(x, c[0] * scale * noise.permute(0, 2, 3, 1))
 
 
 def pixelate(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) -> Tensor:

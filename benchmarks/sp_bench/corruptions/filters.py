@@ -4,115 +4,125 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
-def convolve(x: Tensor, kernels: Tensor) -> Tensor:
-    """Convolve each image with its own kernel, or all with one; edges reflect.
+def pad(x: Tensor, reach: int, mode: str) -> Tensor:
+    """Images (..., S, S) with ``reach`` more pixels on each side, by a mode of `numpy.pad`.
+
+    >>> pad(torch.arange(3.0).expand(3, 3), 4, "reflect")[0].tolist()
+    [0.0, 1.0, 2.0, 1.0, 0.0, 1.0, 2.0, 1.0, 0.0, 1.0, 2.0]
+    """
+    index = _padded_index(x.shape[-1], reach, mode)
+    return x[..., index[:, None], index]
+
+
+def convolve(x: Tensor, kernel: Tensor) -> Tensor:
+    """Convolve images (B, C, S, S) with a kernel (k, k), k odd; edges reflect, as in OpenCV."""
+    channels, k = x.shape[1], kernel.shape[-1]
+    weight = kernel.expand(channels, 1, k, k)
+    return F.conv2d(pad(x, k // 2, "reflect"), weight, groups=channels)
+
+
+def blur(x: Tensor, sigma: float, mode: str = "edge", truncate: float = 4) -> Tensor:
+    """Gaussian blur of images (..., S, S), by default as in scikit-image.
 
     Args:
-        x: (B, C, S, S).
-        kernels: (B, k, k) or (1, k, k), k odd.
-
-    Returns:
-        (B, C, S, S).
-    """
-    b, channels = x.shape[:2]
-    k = kernels.shape[-1]
-    weight = kernels.expand(b, k, k).repeat_interleave(channels, dim=0).unsqueeze(1)
-    padded = _pad(x, k // 2).reshape(1, b * channels, x.shape[2] + k - 1, x.shape[3] + k - 1)
-    return F.conv2d(padded, weight, groups=b * channels).view_as(x)
-
-
-def blur(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of ``sigma`` pixels, truncated at 4 sigma as in scikit-image; 0: unchanged.
+        x: images.
+        sigma: standard deviation in pixels; 0: unchanged.
+        mode: what lies beyond the edges, as in `numpy.pad`.
+        truncate: reach of the filter in standard deviations.
 
     >>> blur(torch.ones(1, 3, 8, 8), 1.5).sub(1).abs().max().item() < 1e-6
     True
     """
-    reach = min(math.ceil(4 * sigma), x.shape[-1] - 1)
-    if sigma == 0 or reach == 0:
+    side, reach = x.shape[-1], int(truncate * sigma + 0.5)
+    if reach == 0:
         return x
-    kernel = torch.exp(-torch.arange(-reach, reach + 1).float().square() / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    channels = x.shape[1]
-    weight = kernel.expand(channels, 1, 1, -1)
-    rows = F.conv2d(_pad(x, reach), weight, groups=channels)
-    return F.conv2d(rows, weight.transpose(2, 3), groups=channels)
+    taps = torch.exp(-torch.arange(-reach, reach + 1).float().square() / (2 * sigma**2))
+    # One axis as a matrix: the filter may reach beyond the edges more than once.
+    source = _padded_index(side, reach, mode).unfold(0, 2 * reach + 1, 1)
+    matrix = torch.zeros(side, side).scatter_add_(1, source, (taps / taps.sum()).expand(side, -1))
+    return matrix @ x @ matrix.T
 
 
-def motion_kernels(angles: Tensor, radius: float, sigma: float) -> Tensor:
-    """Motion kernels: half a Gaussian along a line that starts in the center.
-
-    As in ImageMagick's motion blur, which the authors call: 2 radius + 1 points, of which the first
-    is the pixel itself.
+def motion_blur(x: Tensor, angles: Tensor, radius: float, sigma: float) -> Tensor:
+    """Motion blur of ImageMagick: half a Gaussian along a line that starts in each pixel.
 
     Args:
+        x: images (B, C, S, S); edges are repeated.
         angles: (B,) directions in degrees.
-        radius: radius in pixels.
+        radius: the line has 2 radius + 1 points.
         sigma: standard deviation in pixels.
-
-    Returns:
-        (B, k, k), each with sum 1.
     """
-    points = torch.arange(2 * math.ceil(radius) + 1).float()
-    weight = torch.exp(-points.square() / (2 * sigma**2))
-    weight = torch.where(weight > 1e-3, weight, 0.0)  # invisible beyond
-    points, weight = points[weight > 0], weight[weight > 0]
-    reach = int(points.max()) + 1
+    side, points = x.shape[-1], torch.arange(2 * math.ceil(radius) + 1).float()
+    weights = torch.exp(-points.square() / (2 * sigma**2))
+    weights, reach = weights / weights.sum(), len(points)
     radians = torch.deg2rad(angles)[:, None]
-    x, y = points * radians.cos() + reach, points * radians.sin() + reach
-    kernels = torch.zeros(len(angles), (2 * reach + 1) ** 2)
-    for dx in (0, 1):
-        for dy in (0, 1):
-            column, row = x.floor() + dx, y.floor() + dy
-            share = (1 - (x - column).abs()) * (1 - (y - row).abs())
-            index = (row * (2 * reach + 1) + column).long()
-            kernels.scatter_add_(1, index, share.clamp_min(0) * weight)
-    kernels = kernels / kernels.sum(dim=1, keepdim=True)
-    return kernels.view(-1, 2 * reach + 1, 2 * reach + 1)
+    # Whole pixels, which keep the line as sharp as it is in ImageMagick.
+    shifts = torch.stack([radians.sin() * points, radians.cos() * points], dim=-1)
+    starts = ((shifts - 0.5).ceil().long() + reach).tolist()
+    blurred = torch.zeros_like(x)
+    for image, out, of_image in zip(pad(x, reach, "edge"), blurred, starts, strict=True):
+        for (row, column), weight in zip(of_image, weights.tolist(), strict=True):
+            out.add_(image[:, row : row + side, column : column + side], alpha=weight)
+    return blurred
 
 
 def zoom_in(x: Tensor, factor: float) -> Tensor:
-    """The center of each image, enlarged by ``factor`` to the size of the image.
+    """The center of each image, enlarged by at least ``factor`` to the size of the image.
+
+    As `scipy.ndimage.zoom` does it: a whole number of pixels, whose corners keep their places.
 
     >>> zoom_in(torch.ones(1, 1, 4, 4), 1.5).shape
     torch.Size([1, 1, 4, 4])
     """
-    theta = torch.tensor([[1 / factor, 0.0, 0.0], [0.0, 1 / factor, 0.0]])
-    grid = F.affine_grid(theta.expand(len(x), 2, 3), list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+    side = x.shape[-1]
+    inner = math.ceil(side / factor)
+    outer = round(inner * factor)
+    center = _center(x, inner)
+    return _center(F.interpolate(center, outer, mode="bilinear", align_corners=True), side)
 
 
 def plasma(count: int, side: int, decay: float, rng: torch.Generator) -> Tensor:
-    """Clouds in [0, 1]: noise that is ``decay`` times weaker in each higher octave.
-
-    The authors use midpoint displacement on a square grid, which leaves creases; here the noise
-    has the same spectrum and no creases.
+    """Clouds in [0, 1]: a map of the next power of two by the diamond-square algorithm.
 
     Args:
         count: number of images.
         side: side of the images in pixels.
-        decay: factor above 1; larger values are smoother.
+        decay: factor above 1, by whose square noise is weaker in each higher octave.
         rng: generator of the noise.
 
     Returns:
-        (count, 1, side, side).
+        (count, 1, side, side), the upper left part of the map.
     """
-    frequency = torch.hypot(
-        torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)[None]
-    ).clamp_min(1 / side)
-    noise = torch.randn(count, side, side, generator=rng)
-    spectrum = torch.fft.rfft2(noise) / frequency ** (1 + math.log2(decay))
-    waves = torch.fft.irfft2(spectrum, s=(side, side)).flatten(1)
-    low, high = waves.amin(1, keepdim=True), waves.amax(1, keepdim=True)
-    return ((waves - low) / (high - low)).view(count, 1, side, side)
+    step = size = 2 ** math.ceil(math.log2(side))
+    clouds, amplitude = torch.zeros(count, size, size), 1.0
+
+    def noisy(neighbours: Tensor) -> Tensor:
+        noise = 2 * torch.rand(neighbours.shape, generator=rng) - 1
+        return neighbours / 4 + amplitude * noise
+
+    while step > 1:
+        half = step // 2
+        corners, centers = clouds[:, ::step, ::step], clouds[:, half::step, half::step]
+        # Each point is the mean of its four neighbours, on a torus, and noise.
+        below, right = corners + corners.roll(-1, 1), corners + corners.roll(-1, 2)
+        centers.copy_(noisy(below + below.roll(-1, 2)))
+        clouds[:, ::step, half::step] = noisy(centers + centers.roll(1, 1) + right)
+        clouds[:, half::step, ::step] = noisy(centers + centers.roll(1, 2) + below)
+        step, amplitude = half, amplitude / decay**2
+    low, high = clouds.amin((1, 2), keepdim=True), clouds.amax((1, 2), keepdim=True)
+    return ((clouds - low) / (high - low))[:, None, :side, :side]
 
 
-def _pad(x: Tensor, pad: int) -> Tensor:
-    # Reflection cannot reach beyond the image.
-    near = min(pad, x.shape[-1] - 1)
-    x = F.pad(x, (near,) * 4, mode="reflect")
-    return F.pad(x, (pad - near,) * 4, mode="replicate") if pad > near else x
+def _padded_index(side: int, reach: int, mode: str) -> Tensor:
+    return torch.from_numpy(np.pad(np.arange(side), reach, mode=mode))  # type: ignore[call-overload]
+
+
+def _center(x: Tensor, side: int) -> Tensor:
+    start = (x.shape[-1] - side) // 2
+    return x[..., start : start + side, start : start + side]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sp_bench.corruptions.filters import convolve, motion_kernels, plasma, zoom_in
+from sp_bench.corruptions.filters import motion_blur, plasma, zoom_in
 
 _GREY = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 
@@ -20,7 +20,7 @@ def snow(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) ->
     flakes = zoom_in(flakes, max(1.0, c[2] * scale))
     flakes = flakes.masked_fill(flakes < c[3], 0).clamp(0, 1)
     angles = -135 + 90 * torch.rand(b, generator=rng)
-    flakes = convolve(flakes, motion_kernels(angles, c[4] * scale, c[5] * scale))
+    flakes = motion_blur(flakes, angles, c[4] * scale, c[5] * scale)
     grey = (x * _GREY).sum(dim=1, keepdim=True)
     white = c[6] * x + (1 - c[6]) * torch.maximum(x, grey * 1.5 + 0.5)
     return white + flakes + flakes.rot90(2, dims=(2, 3))
@@ -29,13 +29,16 @@ def snow(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) ->
 def frost(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) -> Tensor:
     """The image times c[0] plus frost times c[1].
 
-    The authors use photographs of frost; here it is synthetic: pale blue, with bright veins.
+    The authors take parts of five photographs of frost. Here it is synthetic, veins on clouds, with
+    the mean colour, the spread of brightness over images and the contrast of their photographs.
     """
     b, _, side, _ = x.shape
-    veins = 1 - (2 * plasma(b, side, 1.8, rng) - 1).abs()
-    ground = plasma(b, side, 1.3, rng)
-    ice = (0.25 + 0.35 * ground + 0.4 * veins**4).clamp(0, 1)
-    return c[0] * x + c[1] * ice * torch.tensor([0.85, 0.95, 1.0]).view(1, 3, 1, 1)
+    veins = 1 - (2 * plasma(b, side, 1.4, rng) - 1).abs()
+    ice = plasma(b, side, 1.2, rng) + veins**4
+    ice = (ice - ice.mean((2, 3), keepdim=True)) / ice.std((2, 3), keepdim=True)
+    brightness = 0.40 + 0.49 * torch.rand(b, 1, 1, 1, generator=rng)
+    tint = torch.tensor([-0.07, 0.01, 0.06]).view(1, 3, 1, 1)
+    return c[0] * x + c[1] * (brightness + tint + 0.105 * ice).clamp(0, 1)
 
 
 def fog(x: Tensor, c: tuple[float, ...], scale: float, rng: torch.Generator) -> Tensor:

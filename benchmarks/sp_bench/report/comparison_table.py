@@ -34,8 +34,12 @@ _COLUMNS = (
 
 
 def known_metrics() -> dict[str, MetricSpec]:
-    """Every metric of every task, by key."""
-    return {metric.key: metric for task in all_tasks().values() for metric in task.metrics}
+    """Every metric of every task, by key, and those that only published results have."""
+    return {
+        metric.key: metric
+        for task in all_tasks().values()
+        for metric in (*task.metrics, *task.retired)
+    }
 
 
 def headline_rows(rows: Iterable[Row]) -> list[Row]:

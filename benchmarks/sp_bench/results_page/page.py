@@ -42,6 +42,7 @@ Held-out images of the demo world, and the prediction of SP's own head after `ma
 _README_METRICS = (
     "knn",
     "linear",
+    "robustness_v2",
     "robustness",
     "pair_equal_gain",
     "pair_interaction_gain",
@@ -54,7 +55,10 @@ _README_METRICS = (
 _TRIAL_METRICS = (
     "knn",
     "linear",
+    "robustness_v2",
     "robustness",
+    "robustness_blur_v2",
+    "robustness_noise_v2",
     "robustness_blur",
     "robustness_noise",
     "pair_equal_gain",

@@ -11,23 +11,10 @@ import numpy as np
 
 from sp_bench.data.cue_conflict import CueConflictDataset, load_cues
 from sp_bench.data.demo import DemoCues
-from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
+from sp_bench.frozen_backbone import UnmeasurableError
 from sp_bench.results import MetricSpec
-from sp_bench.tasks.linear import cached_probe
+from sp_bench.tasks.probe_decisions import probe_decisions
 from sp_bench.tasks.task import Task, TaskContext, percent_control
-
-
-def decide(scores: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """Class with the best score among the allowed ones, (n,).
-
-    Args:
-        scores: (n, num_classes).
-        allowed: (k,) classes that may be chosen.
-
-    >>> decide(np.array([[0.5, 0.2, 0.3]]), np.array([1, 2])).tolist()
-    [2]
-    """
-    return np.asarray(allowed[scores[:, allowed].argmax(axis=1)])
 
 
 def shape_bias(decisions: np.ndarray, shapes: np.ndarray, textures: np.ndarray) -> float:
@@ -47,8 +34,10 @@ def run(context: TaskContext) -> dict[str, float]:
         raise UnmeasurableError("data: shape_bias takes cue-conflict images")
     shapes, textures = test.labels.numpy(), test.textures.numpy()
     allowed = np.union1d(shapes, textures)
-    decisions = _probe_decisions(context.backbone, context, allowed)
-    random = _probe_decisions(context.untrained, context, allowed)
+    decisions, random = (
+        probe_decisions(backbone, context.splits.train, test, allowed)
+        for backbone in (context.backbone, context.untrained)
+    )
     by_shape, by_texture = int((decisions == shapes).sum()), int((decisions == textures).sum())
     return {
         "shape_bias": shape_bias(decisions, shapes, textures),
@@ -59,19 +48,6 @@ def run(context: TaskContext) -> dict[str, float]:
         "shape_bias_by_chance": 1 / len(allowed),
         "shape_bias_random": shape_bias(random, shapes, textures),
     }
-
-
-def _probe_decisions(
-    backbone: FrozenBackbone, context: TaskContext, allowed: np.ndarray
-) -> np.ndarray:
-    probe = cached_probe(backbone, context.splits.train)
-    if not set(allowed) <= set(probe.classes_):
-        raise UnmeasurableError("data: some classes of the cues have no training images")
-    probabilities = probe.predict_proba(backbone.features(context.splits.test).numpy())
-    # The probe's columns are only the classes with training images.
-    scores = np.zeros((len(probabilities), int(max(probe.classes_)) + 1))
-    scores[:, probe.classes_] = probabilities
-    return decide(scores, allowed)
 
 
 TASK = Task(

@@ -64,6 +64,8 @@ class Task:
         load: function from the task's own source and the images of all tasks, each possibly None,
             to the images of this task; raises `DataError` if they cannot be used.
         quality: ``spatial`` or ``semantic`` for the ranking of models; empty (default): neither.
+        retired: metrics of earlier definitions, which only published results have.
+        needs_own_data: whether ``all`` leaves it out where it has no data of its own.
     """
 
     name: str
@@ -71,6 +73,8 @@ class Task:
     run: Callable[[TaskContext], dict[str, float]]
     load: Load = load_labelled
     quality: str = ""
+    retired: tuple[MetricSpec, ...] = ()
+    needs_own_data: bool = False
 
 
 def percent_control(key: str, label: str, chance: float | None = None) -> MetricSpec:

@@ -15,6 +15,8 @@ from sp_bench.data.depth import load_depths
 from sp_bench.data.segmentation_masks import load_masks
 from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.tasks import Task, TaskContext, dense_probe, in_context, pair_interaction
+from sp_bench.tasks.imagenet_variants import SplitsWithVariant
+from sp_bench.tasks.robustness import SplitsWithCorruptions
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
@@ -92,6 +94,16 @@ class RedValues(DenseDataset):
         return (1 + red * self._scale).astype(np.float32)
 
 
+class BlackFiles:
+    """Files of a corruption that leaves nothing of the images."""
+
+    def __init__(self, labels: Tensor) -> None:
+        self.labels = labels
+
+    def images(self, name: str, severity: int, indices: Tensor, side: int) -> Tensor:
+        return torch.zeros(len(indices), 3, side, side, dtype=torch.uint8)
+
+
 @pytest.fixture
 def splits_for_task(tints: Splits) -> Callable[[Task], Splits]:
     """Images of the kind that a task takes."""
@@ -99,6 +111,11 @@ def splits_for_task(tints: Splits) -> Callable[[Task], Splits]:
     def make(task: Task) -> Splits:
         if task.name == "shape_bias":
             return Splits("cues", DemoCues(60, conflict=False), DemoCues(30, conflict=True))
+        if task.name == "imagenet_c":
+            test = tints.test
+            return SplitsWithCorruptions("c", tints.train, test, (), BlackFiles(test.labels))
+        if task.name.startswith("imagenet"):
+            return SplitsWithVariant("variant", tints.train, tints.test, (), tints.test)
         if task.load not in (load_masks, load_depths):
             return tints
         names = ("dark", "light") if task.load is load_masks else ()

@@ -9,7 +9,8 @@ from PIL import Image
 from sp_bench.data import DataError, Splits
 from sp_bench.data.demo import DemoCues, load_demo_cues
 from sp_bench.tasks import run_task
-from sp_bench.tasks.shape_bias import TASK, decide, shape_bias
+from sp_bench.tasks.probe_decisions import decide
+from sp_bench.tasks.shape_bias import TASK, shape_bias
 from torch import Tensor, nn
 
 
