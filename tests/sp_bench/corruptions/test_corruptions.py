@@ -151,13 +151,13 @@ def test_zoom_in_matches_scipy(images, factor):
         np.testing.assert_allclose(made.numpy(), expected, atol=1e-5)
 
 
-def test_faster_decay_gives_smoother_plasma():
-    def roughness(decay: float) -> float:
-        clouds = plasma(8, 64, decay, torch.Generator().manual_seed(0))
-        assert clouds.amin() == 0 and clouds.amax() == 1
-        return float(clouds.diff(dim=3).abs().mean() / clouds.std())
-
-    assert roughness(1.4) > 1.2 * roughness(2) > 1.4 * roughness(3)
+@pytest.mark.parametrize(("decay", "roughness"), [(1.4, 0.144), (2, 0.066), (3, 0.055)])
+def test_plasma_is_as_rough_as_reference(decay, roughness):
+    """As 200 maps of 64 px by ``plasma_fractal`` of imagecorruptions-imaug."""
+    clouds = plasma(64, 64, decay, torch.Generator().manual_seed(0))
+    assert clouds.amin() == 0 and clouds.amax() == 1
+    found = float(clouds.diff(dim=3).abs().mean() / clouds.std())
+    assert found == pytest.approx(roughness, rel=0.05)
 
 
 def test_glass_blur_moves_pixels_in_turn():
