@@ -33,10 +33,14 @@ class Block:
 
 
 def blocks(page: str) -> list[Block]:
-    """All code blocks of a page, in their order."""
+    """All code blocks of a page, in their order, without directives of Sphinx."""
     text = (ROOT / page).read_text()
-    found = re.finditer(r"^```(\w*)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
-    return [Block(page, text[: at.start()].count("\n") + 1, at[1], at[2]) for at in found]
+    found = re.finditer(r"^```(\S*)[^\n]*\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    return [
+        Block(page, text[: at.start()].count("\n") + 1, at[1], at[2])
+        for at in found
+        if not at[1].startswith("{")
+    ]
 
 
 def block(page: str, words: str) -> Block:
