@@ -17,12 +17,12 @@ from sp_bench import hugging_face
 from sp_bench.data.channel_stats import ChannelStats
 from sp_bench.errors import UsageError
 from sp_bench.published_models import build_timm, build_torchvision, reading
+from sp_plugin.structures import RGB_CHANNELS
 from sp_plugin.validation import did_you_mean
 
 _TORCHVISION = ("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2")
 SMALL = ("tiny_resnet", "tiny_vit")
 SOURCES = ("timm", "torchvision", "hf")
-RGB_CHANNELS = 3
 
 
 class ModelInput(NamedTuple):

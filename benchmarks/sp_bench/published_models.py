@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
 from sp_bench.errors import UsageError
+from sp_plugin.structures import RGB_CHANNELS
 from sp_plugin.validation import ConfigError, first_line
-
-_RGB_CHANNELS = 3
 
 
 @contextlib.contextmanager
@@ -73,7 +72,7 @@ def build_timm(name: str, side: int, channels: int, pretrained: bool = False) ->
             with reading(f"timm:{name}"):
                 net = timm.create_model(name, pretrained=True, **what, **size)
         return net
-    unusual = f"{channels} channels" if channels != _RGB_CHANNELS else f"{side} px"
+    unusual = f"{channels} channels" if channels != RGB_CHANNELS else f"{side} px"
     raise UsageError(f"backbone: timm cannot build {name!r} for views of {unusual}")
 
 
@@ -95,7 +94,7 @@ def build_torchvision(name: str, channels: int, pretrained: bool = False) -> nn.
     >>> build_torchvision("mobilenet_v3_small", 3).eval()(torch.zeros(1, 3, 64, 64)).shape
     torch.Size([1, 1024])
     """
-    if channels != _RGB_CHANNELS:
+    if channels != RGB_CHANNELS:
         raise UsageError(f"backbone: torchvision:{name} takes 3 channels, got {channels}")
     net: nn.Module = torchvision.models.get_model(name, weights=None)
     if pretrained:

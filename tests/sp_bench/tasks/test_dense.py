@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from blind_encoder import Blind
 from PIL import Image
 from sp_bench.data import DataError, load_data
 from sp_bench.data.dense_dataset import VOID
@@ -23,13 +24,6 @@ class Colours(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return nn.functional.avg_pool2d(images, 2)
-
-
-class Blind(nn.Module):
-    """A constant map."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.ones(len(images), 3, 8, 8)
 
 
 def make_context(splits, untrained: nn.Module | None = None) -> TaskContext:

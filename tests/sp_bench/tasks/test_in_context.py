@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from blind_encoder import Blind
 from PIL import Image
 from sp_bench.data.dataset import Splits
 from sp_bench.data.dense_dataset import VOID, DenseDataset
@@ -44,13 +45,6 @@ class Colours(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return nn.functional.adaptive_avg_pool2d(images, 8)
-
-
-class Blind(nn.Module):
-    """A constant map."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.ones(len(images), 3, 8, 8)
 
 
 @pytest.fixture
