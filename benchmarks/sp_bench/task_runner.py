@@ -26,7 +26,7 @@ def run_tasks(
     folder: Path,
     log: Callable[[str], None],
 ) -> dict[str, dict[str, Any]]:
-    """Run the tasks that have no stored metrics.
+    """Run the tasks that have no stored metrics, or those of an earlier definition.
 
     Args:
         tasks: tasks in order.
@@ -45,7 +45,9 @@ def run_tasks(
     stored = json.loads(path.read_text()) if path.exists() else {}
     for position, task in enumerate(tasks, 1):
         if task.name in stored:
-            continue
+            if stored[task.name]["metrics"].keys() == {metric.key for metric in task.metrics}:
+                continue
+            log(f"{task.name}: the stored metrics are of another version of this task")
         log(f"{task.name}: task {position} of {len(tasks)} runs")
         start = time.perf_counter()
         backbone.on_encoded = untrained.on_encoded = _Encoded(task.name, log)

@@ -114,6 +114,16 @@ def test_evaluation_resumes_and_is_cached(tmp_path, sources, monkeypatch):
         run(tmp_path / "a", sources)
 
 
+def test_older_metrics_are_measured_anew(tmp_path, sources):
+    whole = run(tmp_path / "a", sources, tasks=("knn",))
+    folder = tmp_path / "a"
+    stored = json.loads((folder / "tasks.json").read_text())
+    stored["knn"]["metrics"] = {"knn_of_an_earlier_version": 0.9}
+    (folder / "tasks.json").write_text(json.dumps(stored))
+    (folder / "eval.json").unlink()
+    assert run(folder, sources, tasks=("knn",))["metrics"] == whole["metrics"]
+
+
 def test_long_task_tells_images_encoded(tmp_path, sources, monkeypatch):
     monkeypatch.setattr(task_runner, "_LINE_EVERY", 0.0)
     lines: list[str] = []
