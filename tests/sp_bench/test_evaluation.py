@@ -199,7 +199,7 @@ def test_tasks_file_paths_are_relative_to_it(capsys, tmp_path, folder):
     assert line.endswith("no setting 'task'; did you mean 'tasks'?")
 
 
-def test_eval_prints_metrics_with_chance(capsys, tmp_path, checkpoint, folder):
+def test_eval_prints_values_and_controls(capsys, tmp_path, checkpoint, folder):
     with pytest.raises(SystemExit) as stop:
         main(["eval", "--backbone", "tiny_resnet", "--checkpoint", str(checkpoint), "--side", "32",
               "--out", str(tmp_path / "out"), "--data", str(folder),
@@ -207,8 +207,11 @@ def test_eval_prints_metrics_with_chance(capsys, tmp_path, checkpoint, folder):
     said = capsys.readouterr().out
     assert stop.value.code == 0
     assert "weights matched below 'backbone.'" in said
-    assert "kNN (top-1)" in said and "jigsaw 3x3: patches put right" in said and "11.1" in said
-    assert (tmp_path / "out" / "eval.json").exists()
+    metrics = json.loads((tmp_path / "out" / "eval.json").read_text())["metrics"]
+    pair = [f"{metrics[key]:.1%}"[:-1] for key in ("jigsaw_3x3_piece", "jigsaw_3x3_piece_random")]
+    row = next(line for line in said.splitlines() if line.startswith("jigsaw 3x3: patches"))
+    assert row.split()[-3:] == [*pair, "11.1"]
+    assert "kNN (top-1)" in said and "random backbone" not in said
 
 
 def test_models_are_ranked_on_one_page(capsys, tmp_path, checkpoint, folder, monkeypatch):

@@ -110,17 +110,24 @@ def print_comparison(results: Results, console: Console) -> None:
 
 
 def print_metrics(metrics: Mapping[str, float], console: Console) -> None:
-    """Print the shown metrics of one backbone with their chance values, headlines first.
+    """Print the shown metrics of one backbone, next to chance and to random weights.
+
+    Headlines come first.
 
     Args:
         metrics: values by key, of known tasks.
         console: where to print.
     """
     known = known_metrics()
-    shown = [known[key] for key in metrics if known[key].shown]
+    random_keys = {key: f"{key.removesuffix('_r2')}_random" for key in metrics}
+    controls = set(random_keys.values())
+    shown = [known[key] for key in metrics if known[key].shown and key not in controls]
     rows = []
     for metric in sorted(shown, key=lambda metric: not metric.headline):
         chance = "" if metric.chance is None else format_value(metric, metric.chance)
-        rows.append((metric_name(metric), format_value(metric, metrics[metric.key]), chance))
-    columns = [Column("metric", LEFT), Column("value"), Column("chance")]
+        random = metrics.get(random_keys[metric.key])
+        untrained = "" if random is None else format_value(metric, random)
+        value = format_value(metric, metrics[metric.key])
+        rows.append((metric_name(metric), value, untrained, chance))
+    columns = [Column("metric", LEFT), *map(Column, ("value", "random weights", "chance"))]
     Table(columns, rows).print_to(console)
