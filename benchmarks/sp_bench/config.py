@@ -20,7 +20,7 @@ from sp_bench.results import write_json
 from sp_plugin.validation import did_you_mean
 
 METHOD_NAMES = ("simclr", "moco", "byol", "dino", "mae", "vicreg", "barlowtwins")
-PRETEXT_NAMES = ("sp", "augself", "relative_location", "shuffled_targets")
+PRETEXT_NAMES = ("sp", "augself", "masked_crops", "relative_location", "shuffled_targets")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 CONVERTIBLE = (GREY.channels, RGB.channels)
 _CHOICES = {"method": METHOD_NAMES, "pretext": PRETEXT_NAMES, "precision": PRECISIONS}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from sp_bench.backbones import make_backbone
 from sp_bench.config import Settings
 from sp_bench.data import load_data
-from sp_bench.pretext_tasks import PRETEXTS
+from sp_bench.errors import UsageError
+from sp_bench.pretext_tasks import PRETEXTS, MaskedCrops
 from sp_bench.pretext_tasks.augself import AugSelfCrops, differences
 from sp_bench.pretext_tasks.relative_location import (
     DIRECTIONS,
@@ -108,9 +111,10 @@ def test_nonfinite_features_are_skipped(name: str) -> None:
 
 
 def final_state(name: str, arm: str, weight: float, folder: Path) -> dict[str, torch.Tensor]:
-    settings = Settings(
-        **{**vars(SETTINGS), "pretext": name, "sp": {"weight": weight, "warmup_fraction": 0.0}}
-    )
+    sp = {"weight": weight, "warmup_fraction": 0.0}
+    settings = dataclasses.replace(SETTINGS, pretext=name, sp=sp)
+    if name == "masked_crops":
+        settings = dataclasses.replace(settings, method="mae", backbone="tiny_vit")
     images = load_data("demo", limit=24).train
     made = pretrain(settings, arm, 0, images, folder, lambda *_: None)
     return {key: value.clone() for key, value in made.method.state_dict().items()}
@@ -143,3 +147,26 @@ def test_shuffled_targets_teach_nothing() -> None:
         learnt[name] = last / first
     assert learnt["sp"] < 0.75
     assert learnt["shuffled_targets"] > 0.9
+
+
+def test_masked_crops_read_half_of_patches() -> None:
+    vit: Any = make_backbone("tiny_vit", 64)
+    views = torch.rand(3, 3, 64, 64)
+    peer = MaskedCrops.from_backbone(vit, views, SPConfig())
+    crops = peer.sample_crops(views, generator())
+    token_counts: list[int] = []
+    vit.blocks[0].register_forward_hook(lambda _, args, out: token_counts.append(args[0].shape[1]))
+    with torch.no_grad():
+        one, same, other = (peer.encode_crops(vit, crops, seed).features for seed in (1, 1, 2))
+        vit(views)
+    patches = (peer.config.crop_size // 8) ** 2
+    assert token_counts == 3 * [1 + patches // 2] + [1 + 64]
+    assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+def test_masked_crops_take_a_vit() -> None:
+    views = torch.rand(2, 3, 32, 32)
+    resnet = make_backbone("tiny_resnet", 32)
+    peer = MaskedCrops.from_backbone(resnet, views, SPConfig())
+    with pytest.raises(UsageError, match="masked_crops takes a ViT of timm"):
+        peer.encode_crops(resnet, peer.sample_crops(views, generator()), 0)
