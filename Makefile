@@ -1,5 +1,6 @@
 # make demo   a comparison with and without SP on the demo world, a few minutes on 2 cores
 # make test   lint, types, tests; with SOLO_LEARN=/path/to/solo-learn its tests too
+# make test-oldest PYTHON=python3.10   the core's tests with the oldest packages that it allows
 # make docs   the documentation as a site, in build/docs; warnings are errors
 # make release-check   wheel and sdist, and each extra alone in an environment of its own
 # make lightning-features   the table of what a Trainer can do, with SP
@@ -13,7 +14,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo docs speed test test-all release-check solo-matrix mm-matrix lightly-examples lightning-features framework-matrix stable-pretraining torchgeo lightly-train onedl-mmpretrain transformers format clean
+.PHONY: demo docs speed lint test test-all test-oldest release-check solo-matrix mm-matrix lightly-examples lightning-features framework-matrix stable-pretraining torchgeo lightly-train onedl-mmpretrain transformers format clean
 
 export SOLO_LEARN LIGHTLY
 
@@ -38,6 +39,13 @@ test: lint
 
 test-all: $(VENV)/installed
 	$(BIN)/pytest -q -n 2
+
+OLDEST := .venvs/oldest/bin
+test-oldest:
+	$(PYTHON) -m venv .venvs/oldest
+	$(OLDEST)/pip install --quiet uv
+	$(OLDEST)/uv pip install --quiet --python $(OLDEST)/python --resolution lowest-direct --editable ".[lightly]" "hypothesis>=6.100" "pytest>=8" "pytest-timeout>=2.3"
+	$(OLDEST)/python -m pytest -q -m "not slow" sp_plugin tests/sp_plugin
 
 release-check:
 	$(PYTHON) tests/packaging/release_check.py
