@@ -35,6 +35,22 @@ class Compiled:
         return self.call(*args, **kwargs)
 
 
+@pytest.fixture(scope="module")
+def _hooks_compile() -> None:
+    """PyTorch up to 2.8 at least breaks the graph where an intermediate result gets a hook."""
+
+    def hooked(values: Tensor) -> Tensor:
+        doubled = values * 2
+        doubled.register_hook(lambda gradient: gradient)
+        return doubled.sum()
+
+    try:
+        torch.compile(hooked, fullgraph=True, backend="eager")(torch.ones(2, requires_grad=True))
+    except torch._dynamo.exc.Unsupported as reason:
+        pytest.skip(f"PyTorch {torch.__version__}: {str(reason).splitlines()[0]}")
+
+
+@pytest.mark.usefixtures("_hooks_compile")  # versions that compile no hook know no varying float
 def test_boxes_compile_for_any_progress():
     sampler = CropSampler(((0.2, 0.4), (0.05, 0.3)), max_iou=(1.0, 0.1), num_crops=4)
     to_boxes = Compiled(sampler.to_boxes)
@@ -70,6 +86,7 @@ def _pair_loss_inputs(settings: dict[str, str]) -> tuple[SpatialPrediction, Tens
     return sp, boxes, torch.randn(4, 6, 8, requires_grad=True)
 
 
+@pytest.mark.usefixtures("_hooks_compile")
 @pytest.mark.parametrize(
     "settings",
     [
@@ -92,12 +109,14 @@ def test_pair_loss_compiles_for_any_pairs(settings: dict[str, str]):
     assert compiled.counter.frame_count <= 2
 
 
+@pytest.mark.usefixtures("_hooks_compile")
 def test_pair_loss_compiles_with_all_pairs():
     sp, boxes, features = _pair_loss_inputs({})
     out = Compiled(sp.pair_loss)(features, boxes, step=3)
     torch.testing.assert_close(out.loss, sp.pair_loss(features, boxes, step=3).loss)
 
 
+@pytest.mark.usefixtures("_hooks_compile")
 def test_nonfinite_is_gated_when_compiled():
     sp, boxes, features = _pair_loss_inputs({})
     compiled = Compiled(compute_pair_loss)
