@@ -19,6 +19,7 @@ Align = Literal["left", "right"]
 LEFT: Align = "left"
 RIGHT: Align = "right"
 _WIDEST = 10_000  # characters
+_MOST_ON_PHONE = 5  # columns
 
 
 class Column(NamedTuple):
@@ -154,7 +155,13 @@ class Table:
             body[-1] += [_tag("td", cell.text, *css, "bold" * cell.bold) for cell, css in styled]
         parts = [_element("thead", map(_line, head))] if head else []
         parts.append(_element("tbody", map(_line, body)))
-        table = _element("table", parts, f' class="{css_class}"' if css_class else "")
+        attributes = ""
+        if len(columns) > _MOST_ON_PHONE and not any(groups):
+            css_class = f"{css_class} stacked".strip()
+            attributes = f' style="--values: {len(columns) - 1}"'
+        if css_class:
+            attributes = f' class="{css_class}"{attributes}'
+        table = _element("table", parts, attributes)
         return Markup(f'<div class="wide">{table.rstrip()}</div>')
 
     def _with_remark_columns(self) -> tuple[list[Column], list[list[Cell]]]:
