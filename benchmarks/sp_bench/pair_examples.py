@@ -12,6 +12,7 @@ from sp_bench.evaluation import freeze_method
 from sp_bench.methods import Method
 from sp_bench.report.prediction_figure import PairExamples
 from sp_plugin import SpatialPrediction
+from sp_plugin.isolation import hash_seed, make_generator
 
 _SHOWN = 12
 _PREDICTED = 240  # batch statistics need more images than are shown
@@ -37,7 +38,12 @@ def predict_examples(
     images = images[indices]
     views = settings.stats.normalize(to_unit(images))
     device = sp.targets.std.device
-    output = sp(method.backbone.to(device).train(), views.to(device), step=0)
+    # In parts, as a step of training would look at a part of the images alone (sample_fraction).
+    key = (sp.config.seed, 0, 0)
+    crops = sp.sample_crops(views.to(device), make_generator(*key))
+    backbone = method.backbone.to(device).train()
+    encoded = sp.encode_crops(backbone, crops, hash_seed(*key), needs_gradient=False)
+    output = sp.pair_loss(encoded.features, crops.boxes, step=0)
     a, b = output.boxes
     predicted = sp.targets.decode(output.prediction, a)
     # The first rows are those of the first pair of each image's crops.

@@ -269,16 +269,17 @@ def test_only_forward_flops_are_counted(made: tuple[Path, Results]) -> None:
     assert views < run.flops < 1.2 * views  # the rest is the projector
 
 
-@pytest.mark.parametrize("crops", (2, 3))
-def test_examples_are_first_pair_of_crops(crops: int) -> None:
-    settings = dataclasses.replace(SETTINGS, sp={"num_crops": crops})
+@pytest.mark.parametrize("sp", ({"num_crops": 2}, {"num_crops": 3}, {"sample_fraction": 0.3}))
+def test_examples_are_first_pair_of_crops(sp: dict[str, Any]) -> None:
+    """In each image, also of a run that trained on a part of each batch."""
+    settings = dataclasses.replace(SETTINGS, sp=sp)
     method, splits = new_method(settings, seed=0), load_data(settings.data, limit=settings.limit)
     count = 7  # fewer than are shown at most
     splits = dataclasses.replace(splits, test=Selection(splits.test, range(count)))
     config = SPConfig.from_dict(settings.sp).resolve(settings.side)
-    sp = SpatialPrediction.from_backbone(method.backbone, None, config)
-    made = predict_examples(settings, method, sp, splits)
-    boxes = sp.sample_crops(
+    trained = SpatialPrediction.from_backbone(method.backbone, None, config)
+    made = predict_examples(settings, method, trained, splits)
+    boxes = trained.sample_crops(
         torch.zeros(count, 3, settings.side, settings.side), make_generator(0, 0, 0)
     )[0]
     assert torch.equal(made.a, boxes[0]) and torch.equal(made.b, boxes[1])
