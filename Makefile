@@ -2,6 +2,7 @@
 # make test   lint, types, tests; with SOLO_LEARN=/path/to/solo-learn its tests too
 # make test-oldest PYTHON=python3.10   the core's tests with the oldest packages that it allows
 # make docs   the documentation as a site, in build/docs; warnings are errors
+# make notebooks   run the notebooks of the documentation, and store their outputs
 # make release-check   wheel and sdist, and each extra alone in an environment of its own
 # make lightning-features   the table of what a Trainer can do, with SP
 # make lightly-examples LIGHTLY=/path/to/lightly   the table of its own example files
@@ -14,7 +15,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo docs speed lint test test-all test-oldest release-check solo-matrix mm-matrix lightly-examples lightning-features framework-matrix stable-pretraining torchgeo lightly-train onedl-mmpretrain transformers format clean
+.PHONY: demo docs notebooks speed lint test test-all test-oldest release-check solo-matrix mm-matrix lightly-examples lightning-features framework-matrix stable-pretraining torchgeo lightly-train onedl-mmpretrain transformers format clean
 
 export SOLO_LEARN LIGHTLY
 
@@ -27,6 +28,9 @@ speed: $(VENV)/installed
 
 docs: $(VENV)/installed
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs
+
+notebooks: $(VENV)/installed
+	$(BIN)/pytest -q --nbmake --nbmake-timeout=1500 --overwrite docs/notebooks
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

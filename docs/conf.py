@@ -19,7 +19,7 @@ copyright = "The sp-plugin developers, Apache-2.0"
 version = release = __version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
@@ -27,6 +27,8 @@ extensions = [
 ]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
+nb_execution_mode = "off"  # the notebooks have their outputs; `make notebooks` runs them
+nb_merge_streams = True
 default_role = "py:obj"
 nitpicky = False
 
