@@ -94,7 +94,7 @@ def test_comparison_writes_all_results(made: tuple[Path, Results]) -> None:
     assert {(run.arm, run.seed) for run in results.runs} == {
         (arm, seed) for arm in ("baseline", "sp") for seed in (0, 1)
     }
-    (row,) = results.rows
+    row, _ = results.rows  # kNN, and chance
     by_arm = {
         arm: [run.metrics["knn"] for run in results.runs if run.arm == arm]
         for arm in ("baseline", "sp")
@@ -191,7 +191,7 @@ def test_stopped_evaluation_resumes_at_task(
     first = compare(settings, [0], tmp_path, quiet()).runs[0]
     # The last two are those of the other arm.
     assert task_names == ["knn", "linear", "linear", "knn", "linear"]
-    assert list(first.metrics) == ["knn", "linear"]
+    assert list(first.metrics) == ["knn", "knn_chance", "linear", "linear_chance"]
     assert first.metrics["knn"] == stored["knn"]["metrics"]["knn"]
 
 

@@ -86,7 +86,7 @@ def test_checkpoint_backbone_is_evaluated(tmp_path, sources, checkpoint):
     same = run(tmp_path / "b", sources, seed=3, tasks=("linear", "knn"))
     other = run(tmp_path / "c", sources, seed=4, tasks=("linear", "knn"))
     assert given["metrics"] == same["metrics"] != other["metrics"]
-    assert list(same["metrics"]) == ["linear", "knn"]
+    assert list(same["metrics"]) == ["linear", "linear_chance", "knn", "knn_chance"]
     assert given == json.loads((tmp_path / "a" / "eval.json").read_text())
     assert given["compute"]["forward_flops"] > 1e7
     assert given["data"]["knn"] == {"name": "demo", "train": 54, "test": 18}
@@ -211,7 +211,9 @@ def test_eval_prints_values_and_controls(capsys, tmp_path, checkpoint, folder):
     pair = [f"{metrics[key]:.1%}"[:-1] for key in ("jigsaw_3x3_piece", "jigsaw_3x3_piece_random")]
     row = next(line for line in said.splitlines() if line.startswith("jigsaw 3x3: patches"))
     assert row.split()[-3:] == [*pair, "11.1"]
-    assert "kNN (top-1)" in said and "random backbone" not in said
+    row = next(line for line in said.splitlines() if line.startswith("kNN (top-1)"))
+    assert row.split()[-1] == "50.0"  # two classes of one size
+    assert "random backbone" not in said and "most frequent" not in said
 
 
 def test_models_are_ranked_on_one_page(capsys, tmp_path, checkpoint, folder, monkeypatch):

@@ -27,6 +27,7 @@ NOTE = (
     "Bold: the interval of the difference excludes 0. Survives BH: so does the difference after "
     "Benjamini and Hochberg's correction for all rows of this table (false discovery rate 5%)."
 )
+_CONTROLS = ("random", "chance")  # at the end of a key
 _COLUMNS = (
     Column("task", LEFT),
     *map(Column, ("baseline", "SP", "difference", "95% interval", "survives BH", "seeds")),
@@ -119,15 +120,22 @@ def print_metrics(metrics: Mapping[str, float], console: Console) -> None:
         console: where to print.
     """
     known = known_metrics()
-    random_keys = {key: f"{key.removesuffix('_r2')}_random" for key in metrics}
-    controls = set(random_keys.values())
-    shown = [known[key] for key in metrics if known[key].shown and key not in controls]
+
+    def control(metric: MetricSpec, name: str) -> float | None:
+        return metrics.get(f"{metric.key.removesuffix('_r2')}_{name}")
+
+    def cell(metric: MetricSpec, value: float | None) -> str:
+        return "" if value is None else format_value(metric, value)
+
+    shown = [known[key] for key in metrics if known[key].shown]
+    values = {metric.key for metric in shown}
     rows = []
     for metric in sorted(shown, key=lambda metric: not metric.headline):
-        chance = "" if metric.chance is None else format_value(metric, metric.chance)
-        random = metrics.get(random_keys[metric.key])
-        untrained = "" if random is None else format_value(metric, random)
-        value = format_value(metric, metrics[metric.key])
-        rows.append((metric_name(metric), value, untrained, chance))
+        base, _, name = metric.key.rpartition("_")
+        if name in _CONTROLS and values & {base, f"{base}_r2"}:
+            continue  # it is in a column of its own
+        chance = control(metric, "chance") if metric.chance is None else metric.chance
+        cells = (metrics[metric.key], control(metric, "random"), chance)
+        rows.append((metric_name(metric), *(cell(metric, value) for value in cells)))
     columns = [Column("metric", LEFT), *map(Column, ("value", "random weights", "chance"))]
     Table(columns, rows).print_to(console)

@@ -19,7 +19,7 @@ from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import MetricSpec
 from sp_bench.tasks.knn import predict_knn
 from sp_bench.tasks.probe_decisions import probe_decisions
-from sp_bench.tasks.task import SEMANTIC, Task, TaskContext, percent_control
+from sp_bench.tasks.task import SEMANTIC, Task, TaskContext, most_frequent, percent_control
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def make_task(name: str, title: str) -> Task:
             f"{name}_knn": _knn(context.backbone, splits, allowed),
             f"{name}_clean": probe(context.backbone, splits.clean),
             f"{name}_random": probe(context.untrained, splits.test),
-            f"{name}_chance": float(labels.bincount().max() / len(labels)),
+            f"{name}_chance": most_frequent(labels),
         }
 
     metrics = (

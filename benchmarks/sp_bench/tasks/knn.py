@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from sp_bench.results import MetricSpec
 from sp_bench.stats import pack_correct
-from sp_bench.tasks.task import SEMANTIC, Task, TaskContext
+from sp_bench.tasks.task import SEMANTIC, Task, TaskContext, most_frequent, percent_control
 
 _TEMPERATURE = 0.1
 _LARGE_BANK = 50_000
@@ -61,8 +61,15 @@ def run(context: TaskContext) -> dict[str, float]:
     prediction = predict_knn(bank, train.labels.to(device), queries, len(train.classes))
     correct = prediction.cpu() == test.labels
     context.correct["knn"] = pack_correct(correct.tolist())
-    return {"knn": correct.double().mean().item()}
+    return {"knn": correct.double().mean().item(), "knn_chance": most_frequent(test.labels)}
 
 
-# Chance is the share of the most frequent class: it depends on the data.
-TASK = Task("knn", (MetricSpec("knn", "kNN (top-1)", percent=True),), run, quality=SEMANTIC)
+TASK = Task(
+    "knn",
+    (
+        MetricSpec("knn", "kNN (top-1)", percent=True),
+        percent_control("knn_chance", "kNN: most frequent class"),
+    ),
+    run,
+    quality=SEMANTIC,
+)

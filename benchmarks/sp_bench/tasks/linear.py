@@ -15,7 +15,14 @@ from sp_bench.data.stratify import split_off
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.results import MetricSpec
 from sp_bench.stats import pack_correct
-from sp_bench.tasks.task import EVALUATION_SEED, SEMANTIC, Task, TaskContext
+from sp_bench.tasks.task import (
+    EVALUATION_SEED,
+    SEMANTIC,
+    Task,
+    TaskContext,
+    most_frequent,
+    percent_control,
+)
 
 # scikit-learn's C, from strong L2 to weak, in half decades.
 STRENGTHS = np.logspace(-4, 1, 11)
@@ -87,10 +94,15 @@ def run(context: TaskContext) -> dict[str, float]:
     features = context.backbone.features(test).numpy()
     correct = probe.predict(features) == test.labels.numpy()
     context.correct["linear"] = pack_correct(correct)
-    return {"linear": float(correct.mean())}
+    return {"linear": float(correct.mean()), "linear_chance": most_frequent(test.labels)}
 
 
-# Chance is the share of the most frequent class: it depends on the data.
 TASK = Task(
-    "linear", (MetricSpec("linear", "linear probe (top-1)", percent=True),), run, quality=SEMANTIC
+    "linear",
+    (
+        MetricSpec("linear", "linear probe (top-1)", percent=True),
+        percent_control("linear_chance", "linear probe: most frequent class"),
+    ),
+    run,
+    quality=SEMANTIC,
 )

@@ -23,7 +23,14 @@ from sp_bench.data.load import load_labelled
 from sp_bench.frozen_backbone import UnmeasurableError
 from sp_bench.results import MetricSpec
 from sp_bench.tasks.linear import cached_probe
-from sp_bench.tasks.task import EVALUATION_SEED, SEMANTIC, Task, TaskContext, subsample
+from sp_bench.tasks.task import (
+    EVALUATION_SEED,
+    SEMANTIC,
+    Task,
+    TaskContext,
+    most_frequent,
+    subsample,
+)
 
 # 75 times as many are encoded; 1,000 images resolve an accuracy to 1.5 points, and a difference
 # of two backbones on the same images more finely.
@@ -122,7 +129,7 @@ def measure(context: TaskContext) -> Accuracies:
     corrupted, corrupted_labels = _corrupted(splits, clean, labels, backbone.side)
     return Accuracies(
         accuracy(clean, labels),
-        float(labels.bincount().max() / len(labels)),
+        most_frequent(labels),
         {
             name: _mean(
                 accuracy(corrupted(name, severity), corrupted_labels) for severity in SEVERITIES

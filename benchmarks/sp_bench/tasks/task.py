@@ -82,6 +82,15 @@ def percent_control(key: str, label: str, chance: float | None = None) -> Metric
     return MetricSpec(key, label, percent=True, headline=False, chance=chance)
 
 
+def most_frequent(labels: Tensor) -> float:
+    """Accuracy of the answer that is right most often.
+
+    >>> most_frequent(torch.tensor([0, 2, 2, 1]))
+    0.5
+    """
+    return float(labels.bincount().max() / len(labels))
+
+
 def subsample(count: int, max_count: int) -> Tensor:
     """Increasing indices of at most ``max_count`` of ``count`` images, the same in every call.
 

@@ -77,7 +77,8 @@ def test_top_1_matches_scikit_learn(net, tints, make_context):
         20, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.1)
     ).fit(bank, tints.train.labels)
     share = reference.score(queries, tints.test.labels)
-    assert TASK.run(context) == {"knn": pytest.approx(share)}
+    chance = np.bincount(tints.test.labels).max() / len(tints.test)
+    assert TASK.run(context) == {"knn": pytest.approx(share), "knn_chance": pytest.approx(chance)}
     correct = reference.predict(queries) == tints.test.labels.numpy()
     assert (unpack_correct(context.correct["knn"]) == correct).all()
     assert 0.25 < share < 1

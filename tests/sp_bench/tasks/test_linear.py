@@ -92,6 +92,8 @@ def test_top_1_is_share_of_correct_images(net, tints, make_context):
     found = probe.predict(context.backbone.features(tints.test).numpy())
     correct = found == tints.test.labels.numpy()
     share = correct.mean()
-    assert TASK.run(context) == {"linear": pytest.approx(share)}
+    chance = np.bincount(tints.test.labels).max() / len(tints.test)
+    found = TASK.run(context)
+    assert found == {"linear": pytest.approx(share), "linear_chance": pytest.approx(chance)}
     assert (unpack_correct(context.correct["linear"]) == correct).all()
     assert 0.5 < share < 1
