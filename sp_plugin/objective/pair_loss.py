@@ -1,7 +1,7 @@
 """Pair loss: from the features of an image's crops to SP's loss on pairs of them.
 
-All of it compiles without a graph break (in PyTorch up to 2.8 at least with one, at the hook), and
-nothing in it synchronises the device.
+All of it compiles without a graph break; PyTorch 2.5, 2.6 and 2.8 break it once, at the hook on the
+features. Nothing in it synchronises the device.
 """
 
 from __future__ import annotations

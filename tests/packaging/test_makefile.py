@@ -15,15 +15,15 @@ PAGES = [
     *ROOT.glob("docs/**/*.md"),
     *ROOT.glob("docs/**/*.rst"),
 ]
-# In a line of commands, after a prompt of code (`) or a list of commands (- run:).
+# At the start of a line or of code, as a step of a workflow, or after another command.
 NAMED = re.compile(r"(?:^\s*|`|run: |&& )make ([a-z][a-z-]*)", re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_targets_exist(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"^([a-z][a-z -]*):(?!=)", makefile, re.MULTILINE))
-    targets = {name for line in targets for name in line.split()}
+    rules = re.findall(r"^([a-z][a-z -]*):(?!=)", makefile, re.MULTILINE)
+    targets = {name for rule in rules for name in rule.split()}
     missing = set(NAMED.findall(page.read_text())) - targets
     assert not missing, f"no such target: {', '.join(sorted(missing))}"
 

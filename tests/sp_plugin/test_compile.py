@@ -37,7 +37,7 @@ class Compiled:
 
 @pytest.fixture(scope="module")
 def _hooks_compile() -> None:
-    """PyTorch up to 2.8 at least breaks the graph where an intermediate result gets a hook."""
+    """PyTorch 2.5, 2.6 and 2.8 break the graph where an intermediate result gets a hook."""
 
     def hooked(values: Tensor) -> Tensor:
         doubled = values * 2
