@@ -29,6 +29,7 @@ myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"  # the notebooks have their outputs; `make notebooks` runs them
 nb_merge_streams = True
+exclude_patterns = ["notebooks/runs"]  # what they write
 default_role = "py:obj"
 nitpicky = False
 
