@@ -35,7 +35,7 @@ _READ_OP = torch.ops.aten._local_scalar_dense.default
 
 @pytest.fixture(scope="module", autouse=True)
 def _fake_gpu_works() -> None:
-    """Older PyTorch with CUDA asks for a driver when a tensor of a fake GPU is sliced."""
+    """Older PyTorch with CUDA needs a driver when a tensor of a fake GPU is sliced."""
     try:
         with FakeTensorMode():
             torch.zeros(2, device="cuda:0")[:1]
