@@ -48,7 +48,7 @@ OLDEST := .venvs/oldest/bin
 test-oldest:
 	$(PYTHON) -m venv .venvs/oldest
 	$(OLDEST)/pip install --quiet uv
-	$(OLDEST)/uv pip install --quiet --python $(OLDEST)/python --resolution lowest-direct --editable ".[lightly]" "hypothesis>=6.100" "pytest>=8" "pytest-timeout>=2.3"
+	$(OLDEST)/uv pip install --quiet --python $(OLDEST)/python --resolution lowest-direct --editable ".[lightly]" "hypothesis>=6.100" "packaging>=23" "pytest>=8" "pytest-timeout>=2.3" "scikit-learn>=1.4"
 	$(OLDEST)/python -m pytest -q -m "not slow" sp_plugin tests/sp_plugin
 
 release-check:

@@ -64,6 +64,7 @@ _TRIAL_METRICS = (
     "pair_equal_gain",
     "pair_dy_gain",
     "pair_scale_gain",
+    "pair_interaction_gain",
     "jigsaw_2x2_perfect",
     "jigsaw_3x3_piece",
 )
