@@ -35,6 +35,7 @@ __all__ = [
     "private_rng",
     "restored_modes",
     "rng_fingerprint",
+    "uncached_autocast",
 ]
 
 
@@ -170,6 +171,26 @@ def frozen_running_stats(module: nn.Module) -> Iterator[None]:
             norm.track_running_stats = True
         for part, name, buffer in copied:
             setattr(part, name, buffer)
+
+
+@contextlib.contextmanager
+def uncached_autocast() -> Iterator[None]:
+    """Block in which autocast, where it is on, neither keeps cast weights nor takes kept ones.
+
+    Autocast keeps a weight that it has cast until its outermost block ends. PyTorch up to 2.8 at
+    least keeps one that was cast without gradients too, so that the method's own forward pass,
+    later in the same block, would get no gradient for it.
+
+    >>> with torch.autocast("cpu", torch.bfloat16), uncached_autocast():
+    ...     torch.is_autocast_cache_enabled()
+    False
+    """
+    was_enabled = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(was_enabled)
 
 
 @contextlib.contextmanager

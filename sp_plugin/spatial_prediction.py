@@ -32,7 +32,13 @@ from sp_plugin.features.extraction import extract_features
 from sp_plugin.features.input_size import BackboneSpec, find_input_size
 from sp_plugin.features.layout import FeatureLayout
 from sp_plugin.gradient_balance import GradientBalance, is_measurement_step
-from sp_plugin.isolation import frozen_running_stats, hash_seed, make_generator, private_rng
+from sp_plugin.isolation import (
+    frozen_running_stats,
+    hash_seed,
+    make_generator,
+    private_rng,
+    uncached_autocast,
+)
 from sp_plugin.objective.head import SPHead
 from sp_plugin.objective.loss import SPLoss
 from sp_plugin.objective.pair_loss import compute_pair_loss
@@ -313,6 +319,8 @@ class SpatialPrediction(nn.Module):
         updates_bn = self.config.update_bn
         with contextlib.ExitStack() as guards:
             guards.enter_context(torch.set_grad_enabled(needs_gradient and torch.is_grad_enabled()))
+            if not torch.is_grad_enabled():
+                guards.enter_context(uncached_autocast())
             guards.enter_context(private_rng(seed, pixels.device))
             if not updates_bn:
                 guards.enter_context(frozen_running_stats(backbone))

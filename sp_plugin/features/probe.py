@@ -33,7 +33,13 @@ from sp_plugin.features.prefix_tokens import (
     declared_registers,
     solve_prefix,
 )
-from sp_plugin.isolation import eval_mode, frozen_running_stats, private_rng, restored_modes
+from sp_plugin.isolation import (
+    eval_mode,
+    frozen_running_stats,
+    private_rng,
+    restored_modes,
+    uncached_autocast,
+)
 from sp_plugin.sizes import Size, height_and_width
 from sp_plugin.structures import RGB_CHANNELS
 from sp_plugin.validation import ConfigError
@@ -156,7 +162,11 @@ class Probe:
     @contextlib.contextmanager
     def _guards(self, seed: int) -> Iterator[None]:
         # Some keep a table of positions as a buffer, made anew for each size (timm's ConViT).
-        with private_rng(seed, self._like.device), frozen_running_stats(self.backbone):
+        with (
+            private_rng(seed, self._like.device),
+            frozen_running_stats(self.backbone),
+            uncached_autocast(),
+        ):
             yield
 
     def _masking(self, mask: bool) -> contextlib.AbstractContextManager[Any]:

@@ -47,6 +47,38 @@ def _check(out, *modules: nn.Module, dtype: torch.dtype = torch.float32) -> None
     assert any(parameter.grad.any() for parameter in modules[0].parameters())
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_autocast_keeps_the_methods_gradient(weight: float):
+    """Of a forward pass that follows SP's in the same block: its weights are cast there again."""
+    gradients = []
+    for with_sp in (False, True):
+        net, sp = (
+            _net(),
+            SpatialPrediction(8, SPConfig(weight, relative_weight=False, crop_size=16)),
+        )
+        with torch.autocast("cpu", torch.bfloat16):
+            if with_sp:
+                sp.configure_for(net, 40, 3)
+                sp(net, _images(), step=0)
+            loss = net(_images()).float().square().mean()
+        loss.backward()
+        gradients.append([parameter.grad for parameter in net.parameters()])
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)
+
+
+def test_cast_weights_are_kept_only_with_gradients():
+    net, kept = _net(), []
+    net.register_forward_hook(lambda *_: kept.append(torch.is_autocast_cache_enabled()))
+    with torch.autocast("cpu", torch.bfloat16):
+        SpatialPrediction.from_backbone(net, _images())
+        assert kept and not any(kept)
+        for weight in (0.0, 0.3):
+            kept.clear()
+            SpatialPrediction(8, SPConfig(weight, crop_size=16))(net, _images(), step=1)
+            assert kept == [weight > 0]
+        assert torch.is_autocast_cache_enabled()
+
+
 def test_bfloat16_autocast_trains():
     net, sp = _net(), _sp()
     exact = sp(net, _images(), step=0)
