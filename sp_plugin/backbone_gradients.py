@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import CheckpointError
 
 from sp_plugin.distributed import is_sharded
 from sp_plugin.validation import ConfigError
@@ -55,14 +54,17 @@ def gradients_of_loss(
             grads = _by_backward(loss, trained, list(head.parameters()), retain_graph)
         else:
             grads = torch.autograd.grad(loss, trained, retain_graph=retain_graph, allow_unused=True)
-    except CheckpointError as error:
-        # The layer is computed again after the guard of the running statistics has ended.
-        raise ConfigError(
-            "update_bn: got false, but a checkpointed layer of this backbone, such as a BatchNorm, "
-            "differs when it is computed again; takes true, and then running statistics move with "
-            "SP's crops"
-        ) from error
     except RuntimeError as error:
+        # Not above: in PyTorch 2.5 this import loads SymPy, which takes long.
+        from torch.utils.checkpoint import CheckpointError
+
+        if isinstance(error, CheckpointError):
+            # The layer is computed again after the guard of the running statistics has ended.
+            raise ConfigError(
+                "update_bn: got false, but a checkpointed layer of this backbone, such as a "
+                "BatchNorm, differs when it is computed again; takes true, and then running "
+                "statistics move with SP's crops"
+            ) from error
         raise _no_gradient(str(error).strip().splitlines()[0].rstrip(".")) from error
     reached = [(p, grad) for p, grad in zip(trained, grads, strict=True) if grad is not None]
     if not reached and loss != 0:  # it is 0 where features that are not finite were left out

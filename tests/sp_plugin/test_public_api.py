@@ -48,8 +48,7 @@ def test_import_loads_only_torch():
     loaded = _loaded_by(_IMPORT)
     assert not loaded & set(_FRAMEWORKS)
     third_party = loaded - set(sys.stdlib_module_names) - _loaded_by("import torch")
-    # SymPy and its mpmath are torch's own, which PyTorch 2.5 loads late.
-    assert third_party - {"sympy", "mpmath"} == {"sp_plugin"}
+    assert third_party == {"sp_plugin"}
 
 
 def test_public_names_have_docstrings():
