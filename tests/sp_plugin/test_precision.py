@@ -52,10 +52,8 @@ def test_autocast_keeps_the_methods_gradient(weight: float):
     """Of a forward pass that follows SP's in the same block: its weights are cast there again."""
     gradients = []
     for with_sp in (False, True):
-        net, sp = (
-            _net(),
-            SpatialPrediction(8, SPConfig(weight, relative_weight=False, crop_size=16)),
-        )
+        net = _net()
+        sp = SpatialPrediction(8, SPConfig(weight, relative_weight=False, crop_size=16))
         with torch.autocast("cpu", torch.bfloat16):
             if with_sp:
                 sp.configure_for(net, 40, 3)
