@@ -64,7 +64,7 @@ def test_autocast_keeps_the_methods_gradient(weight: float):
     torch.testing.assert_close(*gradients, rtol=0, atol=0)
 
 
-def test_cast_weights_are_kept_only_with_gradients():
+def test_cast_weights_kept_with_gradients():
     net, kept = _net(), []
     net.register_forward_hook(lambda *_: kept.append(torch.is_autocast_cache_enabled()))
     with torch.autocast("cpu", torch.bfloat16):
