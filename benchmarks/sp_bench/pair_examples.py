@@ -1,31 +1,37 @@
-"""Examples of pairs on held-out images, with the predictions of SP's head."""
+"""Examples of pairs on held-out images, with the answers of SP's head before and after training."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
+from torch import Tensor, nn
 
 from sp_bench.config import Settings
 from sp_bench.data import Splits
 from sp_bench.data.channel_stats import to_unit
+from sp_bench.data.dataset import Selection
 from sp_bench.data.rgb_display import RGBDisplay
 from sp_bench.evaluation import freeze_method
 from sp_bench.methods import Method
+from sp_bench.pretrain import new_method
 from sp_bench.report.prediction_figure import PairExamples
 from sp_plugin import SpatialPrediction
 from sp_plugin.isolation import hash_seed, make_generator
 
-_SHOWN = 12
+_SHOWN = 5
+_DRAWN_SIDE = 96  # pixels at least, for the reader's eyes
 _PREDICTED = 240  # batch statistics need more images than are shown
 
 
-@torch.no_grad()
 def predict_examples(
     settings: Settings, method: Method, sp: SpatialPrediction, splits: Splits
 ) -> PairExamples:
-    """One pair of crops in each of up to 12 test images, and the head's prediction of it.
+    """One pair of crops in each of up to five test images, and the head's answers to it.
 
     The head runs as in training: whole images take the place of views, and BatchNorm uses the
-    crops' own statistics, since its running ones are those of the views.
+    crops' own statistics, since its running ones are those of the views. The answers before
+    training are those of the weights that the run began with.
 
     Args:
         settings: settings of the comparison.
@@ -33,21 +39,40 @@ def predict_examples(
         sp: trained SP.
         splits: images; the test images are used.
     """
-    images = freeze_method(settings, method).images(splits.test)
-    indices = torch.linspace(0, len(images) - 1, min(_PREDICTED, len(images))).long()
-    images = images[indices]
-    views = settings.stats.normalize(to_unit(images))
+    count = len(splits.test)
+    indices = torch.linspace(0, count - 1, min(_PREDICTED, count)).long()
+    images = freeze_method(settings, method).images(splits.test)[indices]
     device = sp.targets.std.device
+    views = settings.stats.normalize(to_unit(images)).to(device)
+    beginning = new_method(settings, sp.config.seed).backbone
+    untrained = type(sp).from_backbone(beginning, views[:2].cpu(), sp.config).to(device)
+    answer_before, *_ = _answer(untrained, beginning.to(device), views)
+    answer, a, b = _answer(sp, method.backbone.to(device), views)
+    # The first rows are those of the first pair of each image's crops.
+    first = slice(None, len(images))
+    every = max(1, len(images) // _SHOWN)
+    large = dataclasses.replace(settings, side=max(settings.side, _DRAWN_SIDE))
+    shown = Selection(splits.test, indices[::every][:_SHOWN].tolist())
+    drawn = freeze_method(large, method).images(shown)
+    truth = sp.targets.encode(a, b)
+    answers = torch.stack([x[first].cpu() for x in (truth, answer_before, answer)])
+    a, b, after, before = (
+        x[first][::every][:_SHOWN].cpu()
+        for x in (a, b, sp.targets.decode(answer, a), sp.targets.decode(answer_before, a))
+    )
+    images = RGBDisplay.fit(drawn, settings.rgb).to_uint8(drawn)
+    return PairExamples(images, a, b, after, untrained=before, answers=answers)
+
+
+@torch.no_grad()
+def _answer(
+    sp: SpatialPrediction, backbone: nn.Module, views: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The head's answers (P, 3) for the pairs of crops of views, and the pairs' boxes (P, 4)."""
     # In parts, as a step of training would look at a part of the images alone (sample_fraction).
     key = (sp.config.seed, 0, 0)
-    crops = sp.sample_crops(views.to(device), make_generator(*key))
-    backbone = method.backbone.to(device).train()
-    encoded = sp.encode_crops(backbone, crops, hash_seed(*key), needs_gradient=False)
+    crops = sp.sample_crops(views, make_generator(*key))
+    encoded = sp.encode_crops(backbone.train(), crops, hash_seed(*key), needs_gradient=False)
     output = sp.pair_loss(encoded.features, crops.boxes, step=0)
     a, b = output.boxes
-    predicted = sp.targets.decode(output.prediction, a)
-    # The first rows are those of the first pair of each image's crops.
-    shown = slice(None, len(images), max(1, len(images) // _SHOWN))
-    boxes = [box[shown][:_SHOWN].cpu() for box in (a, b, predicted)]
-    drawn = images[shown][:_SHOWN]
-    return PairExamples(RGBDisplay.fit(drawn, settings.rgb).to_uint8(drawn), *boxes)
+    return output.prediction, a, b

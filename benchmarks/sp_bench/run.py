@@ -15,6 +15,8 @@ from sp_bench.evaluation import evaluate_method
 from sp_bench.pair_examples import predict_examples
 from sp_bench.pretrain import FINAL, pretrain
 from sp_bench.progress import Progress
+from sp_bench.report.mpl_style import save_figure
+from sp_bench.report.prediction_figure import PairExamples, draw_examples
 from sp_bench.results import Run, write_json
 from sp_bench.task_data import Sources, load_main
 from sp_bench.task_runner import read_correct
@@ -105,6 +107,23 @@ def load_or_run(
     write_json(path, dataclasses.asdict(run))
     progress.finished(run)
     return run
+
+
+def show_answers(folder: Path, out: Path) -> None:
+    """Draw what SP's head says of held-out pairs before and after training, as a PNG.
+
+    Args:
+        folder: of a comparison, whose first run with SP is drawn, or of one run.
+        out: PNG file; its folder is made if it is missing.
+
+    Raises:
+        UsageError: no run of the folder has examples, as no run with SP is finished.
+    """
+    files = [folder / EXAMPLES, *sorted(folder.glob(f"seed*/{EXAMPLES}"))]
+    found = next((file for file in files if file.exists()), None)
+    if found is None:
+        raise UsageError(f"run: {folder} has no {EXAMPLES}; takes a finished comparison with SP")
+    save_figure(draw_examples(PairExamples.load(found)), out)
 
 
 def resolved_settings(settings: Settings) -> dict[str, Any]:

@@ -405,7 +405,10 @@ EXAMPLES = [
     Example(README, "SPTrainer", hf_trainer),
     Example(README, "SPSession", plain),
     Example(
-        README, "sp-bench show", bash(images, outputs=("pairs.png", "runs/first/*.html")), True
+        README,
+        "sp-bench show",
+        bash(images, outputs=("pairs.png", "answers.png", "runs/first/*.html")),
+        True,
     ),
     Example(README, "sp-bench eval", EVAL, slow=True),
     Example(EVALUATION, "sp-bench report", EVAL_VIT, slow=True),

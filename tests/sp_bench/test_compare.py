@@ -285,6 +285,39 @@ def test_examples_are_first_pair_of_crops(sp: dict[str, Any]) -> None:
     assert torch.equal(made.a, boxes[0]) and torch.equal(made.b, boxes[1])
 
 
+def test_examples_have_answers_before_training() -> None:
+    """Those of the weights that the run began with, whatever was trained since."""
+    splits = load_data(SETTINGS.data, limit=SETTINGS.limit)
+    config = SPConfig.from_dict(SETTINGS.sp, seed=3).resolve(SETTINGS.side)
+    made = []
+    for scale in (1.0, 1.5):
+        method = new_method(SETTINGS, seed=3)
+        trained = SpatialPrediction.from_backbone(method.backbone, None, config)
+        with torch.no_grad():
+            for parameter in trained.head.parameters():
+                parameter.mul_(scale)
+        made.append(predict_examples(SETTINGS, method, trained, splits))
+    same, other = made
+    assert same.untrained is not None and same.answers is not None and other.answers is not None
+    assert torch.equal(same.untrained, same.predicted)
+    assert torch.equal(same.untrained, other.untrained)
+    assert not torch.equal(other.untrained, other.predicted)
+    assert torch.equal(other.answers[0], same.answers[0])
+    truth = trained.targets.encode(same.a, same.b)
+    every = len(same.answers[0]) // len(truth)
+    torch.testing.assert_close(same.answers[0][::every][: len(truth)], truth)
+
+
+def test_answers_of_a_run_are_drawn(made: tuple[Path, Results], tmp_path: Path) -> None:
+    out, _ = made
+    for folder in (out, out / "seed0-sp"):
+        module.show_answers(folder, tmp_path / f"{folder.name}.png")
+    first, second = (file.read_bytes() for file in tmp_path.iterdir())
+    assert first == second
+    with pytest.raises(UsageError, match=r"seed0-baseline has no examples.pt; takes a finished"):
+        module.show_answers(out / "seed0-baseline", tmp_path / "x.png")
+
+
 def test_validation_refuses_own_test_images(tmp_path: Path) -> None:
     changes = {"validation": True, "tasks": ("pair",), "task_data": {"pair": "demo"}}
     settings = Settings(**{**vars(SETTINGS), **changes})

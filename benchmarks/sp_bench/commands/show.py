@@ -1,4 +1,4 @@
-"""``sp-bench show``: draw pairs of crops as SP samples them."""
+"""``sp-bench show``: draw pairs of crops as SP samples them, or what SP's head says of them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ def show(
         Path | None,
         typer.Option(help="Instead of data: file of a step that SP recorded (on_nonfinite)."),
     ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of data: folder of a finished comparison, or of its run with SP; what "
+            "SP's head says before and after training."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("pairs.png"),
     side: Annotated[int, typer.Option(help="Side of the view in pixels.")] = 224,
     count: Annotated[int, typer.Option(help="Number of images.")] = 8,
@@ -27,8 +34,9 @@ def show(
     rgb: RGBOption = None,
     sp: SPOption = None,
 ) -> None:
-    """Draw SP's crops and targets on your own images, before any training."""
+    """Draw SP's crops and targets on your own images before any training, or a run's answers."""
     from sp_bench.preview import sample_preview, save_preview, show_demo_pairs, show_recorded_step
+    from sp_bench.run import show_answers
 
     options: dict[str, Any] = {
         "config": sp_settings(sp),
@@ -38,9 +46,11 @@ def show(
     }
     if out.is_dir():
         raise UsageError(f"out: {out} is a folder; takes a PNG file, such as {out / 'pairs.png'}")
-    if bool(data) == (replay is not None):
-        raise UsageError("show: takes either --data or --replay")
-    if replay is not None:
+    if sum((bool(data), replay is not None, run is not None)) != 1:
+        raise UsageError("show: takes one of --data, --replay and --run")
+    if run is not None:
+        show_answers(run, out)
+    elif replay is not None:
         show_recorded_step(replay, out, rgb)
     elif data == "demo":
         show_demo_pairs(out, **options)

@@ -21,9 +21,11 @@ def rectangles(axes: Axes) -> list[tuple[float, ...]]:
 
 def test_examples_survive_save_and_load(tmp_path: Path) -> None:
     saved = examples([1.2, 0.5, 0.3, 0.3], n=2)
+    saved.untrained, saved.answers = saved.a, torch.rand(3, 5, 3)
     saved.save(tmp_path / "examples.pt")
-    loaded = PairExamples.load(tmp_path / "examples.pt")
-    assert all(torch.equal(getattr(loaded, k), v) for k, v in vars(saved).items())
+    loaded = vars(PairExamples.load(tmp_path / "examples.pt"))
+    assert loaded.keys() == vars(saved).keys()
+    torch.testing.assert_close(loaded, vars(saved), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -64,3 +66,31 @@ def test_far_prediction_gets_a_marker(x: float, marks: int) -> None:
     assert len(axes.lines) == marks
     if marks:
         assert (axes.lines[0].get_xdata()[0] > 0.5) == (x > 0.5)
+
+
+def test_first_row_is_before_training() -> None:
+    made = examples([0.9, 0.5, 0.4, 0.2])
+    made.untrained = torch.tensor([[0.5, 0.5, 0.2, 0.2]])
+    all_axes = [axes for axes in draw_examples(made).axes if axes.patches]
+    names = [axes.get_ylabel() for axes in all_axes]
+    assert names == ["before training", "after training"]
+    before, after = (rectangles(axes) for axes in all_axes)
+    assert before[:2] == after[:2]
+    assert before[2] == pytest.approx((0.4, 0.4, 0.2, 0.2))
+    assert after[2] == pytest.approx((0.7, 0.4, 0.4, 0.2))
+
+
+def test_answers_are_points_with_their_r2() -> None:
+    made = examples([0.9, 0.5, 0.4, 0.2])
+    truth = torch.tensor([[-1.0, 2.0, 0.5], [1.0, 0.0, -0.5]])
+    made.answers = torch.stack(
+        [truth, truth.mean(0).expand(2, 3), truth * torch.tensor([1, 1, -1])]
+    )
+    panels = [axes for axes in draw_examples(made).axes if axes.collections]
+    assert [axes.get_title().split(": ")[1] for axes in panels] == [
+        "R² 0.00 → 1.00",
+        "R² 0.00 → 1.00",
+        "R² 0.00 → -3.00",
+    ]
+    _, after = panels[1].collections
+    assert after.get_offsets().tolist() == [[2.0, 2.0], [0.0, 0.0]]
