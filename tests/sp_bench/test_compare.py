@@ -285,7 +285,7 @@ def test_examples_are_first_pair_of_crops(sp: dict[str, Any]) -> None:
     assert torch.equal(made.a, boxes[0]) and torch.equal(made.b, boxes[1])
 
 
-def test_examples_have_answers_before_training() -> None:
+def test_examples_have_answers_before() -> None:
     """Those of the weights that the run began with, whatever was trained since."""
     splits = load_data(SETTINGS.data, limit=SETTINGS.limit)
     config = SPConfig.from_dict(SETTINGS.sp, seed=3).resolve(SETTINGS.side)
