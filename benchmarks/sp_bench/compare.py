@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from sp_bench.config import EvalSettings, Settings, claim_output_dir
 from sp_bench.data.rgb_display import check_rgb
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
-from sp_bench.evaluation import run_evaluation
-from sp_bench.pretrain import check
+from sp_bench.evaluation import freeze_method, run_evaluation
+from sp_bench.frozen_backbone import FrozenBackbone
+from sp_bench.pretrain import check, new_method
 from sp_bench.progress import Progress
 from sp_bench.report.html_report import write_report
 from sp_bench.report.prediction_figure import PairExamples
@@ -56,6 +58,11 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
     progress.skipped(splits.skipped)
     arms = (*ARMS, LONGER) if settings.longer else ARMS
     runs: list[Run] = []
+
+    @functools.lru_cache(maxsize=1)
+    def untrained(seed: int) -> FrozenBackbone:
+        return freeze_method(settings, new_method(settings, seed))
+
     with progress.over(len(seeds) * len(arms), settings.epochs):
         for seed in seeds:
             for arm in arms:
@@ -65,7 +72,8 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
                     epochs = matched_epochs(settings.epochs, baseline.flops, sp.flops)
                     of_arm = dataclasses.replace(settings, epochs=epochs)
                 folder = out / run_name(seed, arm)
-                runs.append(load_or_run(of_arm, arm, seed, sources, tasks, folder, progress))
+                run = load_or_run(of_arm, arm, seed, sources, tasks, folder, progress, untrained)
+                runs.append(run)
     examples = out / run_name(seeds[0], SP) / EXAMPLES
     return _write(
         out,

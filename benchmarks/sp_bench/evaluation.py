@@ -145,10 +145,11 @@ def evaluate_method(
     tasks: Sequence[Task],
     folder: Path,
     log: Callable[[str], None],
+    untrained: FrozenBackbone | None = None,
 ) -> dict[str, float]:
     """Metrics of a pre-trained method's backbone, by key; arguments as for `run_tasks`."""
     frozen = freeze_method(settings, method)
-    untrained = freeze_method(settings, new_method(settings, seed))
+    untrained = untrained or freeze_method(settings, new_method(settings, seed))
     return merge_metrics(run_tasks(tasks, frozen, untrained, sources, seed, folder, log))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from sp_bench.config import Settings
 from sp_bench.data import Splits
 from sp_bench.errors import UsageError
 from sp_bench.evaluation import evaluate_method
+from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.pair_examples import predict_examples
 from sp_bench.pretrain import FINAL, pretrain
 from sp_bench.progress import Progress
@@ -64,6 +65,7 @@ def load_or_run(
     tasks: Sequence[Task],
     folder: Path,
     progress: Progress,
+    untrained: Callable[[int], FrozenBackbone | None] = lambda _: None,
 ) -> Run:
     """Read the run of an arm and a seed if it is finished, else pre-train and evaluate it.
 
@@ -75,6 +77,8 @@ def load_or_run(
         tasks: tasks of the evaluation.
         folder: folder of this run alone.
         progress: display of the progress.
+        untrained: function from a seed to its backbone with random weights, which keeps its
+            features for all arms of the seed; default: made for this run alone.
     """
     splits = sources.main
     assert splits is not None
@@ -89,7 +93,7 @@ def load_or_run(
     method = pretrained.method
     progress.evaluating()
     metrics = evaluate_method(
-        settings, method, seed, sources, tasks, folder, progress.task_finished
+        settings, method, seed, sources, tasks, folder, progress.task_finished, untrained(seed)
     )
     run = Run(
         arm=arm,

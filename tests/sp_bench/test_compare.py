@@ -18,11 +18,13 @@ from sp_bench.config import Settings
 from sp_bench.data import load_data
 from sp_bench.data.dataset import Selection
 from sp_bench.errors import UsageError
+from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.pair_examples import predict_examples
 from sp_bench.pretrain import new_method
 from sp_bench.progress import Progress
 from sp_bench.results import ARMS, Results
 from sp_bench.tasks import Task, TaskContext
+from torch import Tensor
 
 from sp_plugin import SpatialPrediction, SPConfig
 from sp_plugin.isolation import make_generator
@@ -316,6 +318,23 @@ def test_answers_of_a_run_are_drawn(made: tuple[Path, Results], tmp_path: Path) 
     assert first == second
     with pytest.raises(UsageError, match=r"seed0-baseline has no examples.pt; takes a finished"):
         module.show_answers(out / "seed0-baseline", tmp_path / "x.png")
+
+
+def test_random_backbone_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For both arms of a seed."""
+    encoded: list[FrozenBackbone] = []
+    extract = FrozenBackbone.extract
+
+    def record(self: FrozenBackbone, images: Tensor) -> Tensor:
+        encoded.append(self)
+        return extract(self, images)
+
+    monkeypatch.setattr(FrozenBackbone, "extract", record)
+    settings = dataclasses.replace(SETTINGS, tasks=("rank",), epochs=1)
+    results = compare(settings, [0, 1], tmp_path / "out", quiet())
+    assert len(encoded) == len(set(encoded)) == 2 * 3
+    random = {(run.seed, run.metrics["rank_rankme_random"]) for run in results.runs}
+    assert len(random) == 2
 
 
 def test_validation_refuses_own_test_images(tmp_path: Path) -> None:
