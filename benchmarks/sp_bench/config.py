@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sp_bench.errors import UsageError
 from sp_bench.results import write_json
 from sp_plugin.validation import did_you_mean
 
+SETTINGS = "settings.json"
 METHOD_NAMES = ("simclr", "moco", "byol", "dino", "mae", "vicreg", "barlowtwins")
 PRETEXT_NAMES = ("sp", "augself", "masked_crops", "relative_location", "shuffled_targets")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
@@ -255,7 +257,7 @@ def claim_output_dir(out: Path, settings: Any) -> None:
     Raises:
         UsageError: the folder has other settings, or other content.
     """
-    path = out / "settings.json"
+    path = out / SETTINGS
     values = settings.plain()
     if not path.exists():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -266,13 +268,21 @@ def claim_output_dir(out: Path, settings: Any) -> None:
         write_json(path, values)
         return
     previous = json.loads(path.read_text())
-    for key in values:
-        is_new = key not in previous and not values[key]  # a later setting, which is off
-        if previous.get(key) != values[key] and not is_new:
-            raise UsageError(
-                f"out: {out} was made with {key}={previous.get(key)!r}, now it is {values[key]!r}; "
-                "give another --out"
-            )
+    for key in different_settings(previous, values):
+        raise UsageError(
+            f"out: {out} was made with {key}={previous.get(key)!r}, now it is {values[key]!r}; "
+            "give another --out"
+        )
+
+
+def different_settings(previous: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """Settings that differ from previous ones, which may lack a later setting that is off.
+
+    >>> different_settings({"epochs": 3}, {"epochs": 4, "validation": False})
+    ['epochs']
+    """
+    is_off = {key: key not in previous and not values[key] for key in values}
+    return [key for key in values if previous.get(key) != values[key] and not is_off[key]]
 
 
 def settings_of_run(checkpoint: Path) -> dict[str, Any]:
@@ -281,7 +291,7 @@ def settings_of_run(checkpoint: Path) -> dict[str, Any]:
     ``compare`` writes its settings above the folders of its runs, ``suite`` into them.
     """
     for folder in checkpoint.parents[:2]:
-        path = folder / "settings.json"
+        path = folder / SETTINGS
         settings = dict(json.loads(path.read_text())) if path.is_file() else {}
         if "method" in settings:
             return settings

@@ -112,6 +112,10 @@ def _load_folder_or_name(spec: str, seed: int, labelled: bool, download_root: Pa
         return load_flat_folder(folder) if is_flat else load_folder(folder, seed=seed)
     name = spec.lower().replace("-", "").replace("_", "")
     if name in CATALOGUE:
+        if labelled and not CATALOGUE[name].labelled:
+            raise DataError.of(
+                spec, "its images have no classes; a task with classes takes data of its own"
+            )
         return load_torchvision(name, root=Path(download_root).expanduser())
     raise DataError.of(spec, _why_unknown(spec, name))
 

@@ -27,6 +27,7 @@ class CatalogueEntry:
         test: arguments of the test split.
         common: arguments of both.
         download: whether torchvision can download it.
+        labelled: whether its training images have classes.
     """
 
     dataset: str
@@ -34,6 +35,7 @@ class CatalogueEntry:
     test: dict[str, Any] = field(default_factory=lambda: {"split": "test"})
     common: dict[str, Any] = field(default_factory=dict)
     download: bool = True
+    labelled: bool = True
 
 
 _FLAG: dict[str, Any] = {"train": ({"train": True},), "test": {"train": False}}
@@ -53,6 +55,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
     "oxfordiiitpet": CatalogueEntry("OxfordIIITPet", **_TRAINVAL),
     "stanfordcars": CatalogueEntry("StanfordCars", download=False),  # its address is gone
     "stl10": CatalogueEntry("STL10"),
+    "stl10unlabeled": CatalogueEntry("STL10", train=({"split": "unlabeled"},), labelled=False),
     "svhn": CatalogueEntry("SVHN"),
 }
 
@@ -74,6 +77,9 @@ class TorchvisionDataset(ImageDataset):
         labels = [_labels(part) for part in self._parts]
         self._ends = np.cumsum([len(part_labels) for part_labels in labels])
         self.labels = torch.from_numpy(np.concatenate(labels))
+        if self.labels.max() < 0:  # torchvision's mark of images without classes
+            self.labels, self.classes = torch.zeros_like(self.labels), ("image",)
+            return
         names = getattr(self._parts[0], "classes", range(int(self.labels.max()) + 1))
         # Imagenette names each class by a tuple of synonyms.
         self.classes = tuple(str(n[0]) if isinstance(n, tuple) else str(n) for n in names)

@@ -71,11 +71,18 @@ _TRIAL_METRICS = (
 _COST_METRICS = ("jigsaw_2x2_perfect", "jigsaw_3x3_piece", "knn", "linear")
 _ARMS = {
     "longer": "The baseline with SP's extra compute spent on more epochs.",
+    "unsupervised": "SP's crops and passes with targets of other images: what the views do alone.",
+    "sp-full": "SP on every image of each batch, the setting of the first finals.",
     "augself": "AugSelf: predicts how the crops of the method's own two views differ.",
     "relative_location": "Relative location instead of SP: predicts one of eight directions.",
 }
 _TITLES = {
     "scenes": "Photographs of scenes",
+    "scenes-indoors": "Rooms: the same networks on masks of NYU Depth v2",
+    "small-1000": "1,000 photographs, trained to the plateau",
+    "small-2000": "2,000 photographs, trained to the plateau",
+    "small-5000": "5,000 photographs, trained to the plateau",
+    "one_gpu": "STL-10 on one GPU",
     "pair_interaction": "What two crops predict jointly",
     "cifar": "CIFAR-10",
     "tune": "Trials",

@@ -105,11 +105,12 @@ def collect_method(folder: Path, suite: str) -> Evidence:
     """
     shared: dict[str, Any] = {}
     arms: dict[str, dict[str, Any]] = {}
-    runs, dates = [], set()
+    runs, dates, file = [], set(), suite
     for path in sorted(folder.glob(f"seed*/{RUN}")):
         run = Run(**json.loads(path.read_text()))
         origin = json.loads((path.parent / ORIGIN).read_text())
         dates.add(origin["date"])
+        file = origin.get("suite") or suite  # one file may have several results, such as limits
         origin["settings"] = _without_paths(origin["settings"])
         arm = {key: origin["settings"].pop(key) for key in _OF_AN_ARM}
         if run.arm in ARMS_WITHOUT_SP:
@@ -121,7 +122,7 @@ def collect_method(folder: Path, suite: str) -> Evidence:
         _require_equal(folder.name, shared, of_run)
         runs.append(dataclasses.replace(run, checkpoint=""))
     runs.sort(key=lambda run: (run.seed, run.arm))
-    command = f"sp-bench suite configs/bench/{suite}.yaml"
+    command = f"sp-bench suite configs/bench/{file}.yaml"
     return Evidence(suite, command, arms=arms, dates=sorted(dates), runs=runs, **shared)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,17 @@ from rich.console import Console
 
 from sp_bench.channels import resolve_stats
 from sp_bench.config import (
+    SETTINGS,
     Settings,
     check_seed,
     claim_output_dir,
     default_backbone,
+    different_settings,
     fast_precision,
 )
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
-from sp_bench.pretrain import check
+from sp_bench.pretrain import FINAL, check
 from sp_bench.progress import Progress
 from sp_bench.results import BASELINE, LONGER, Run, write_json
 from sp_bench.run import RUN, load_images, load_or_run
@@ -35,8 +39,9 @@ from sp_plugin.validation import did_you_mean
 ORIGIN = "origin.json"
 _OF_THE_JOB = (
     *("arm", "seed", "out", "prediction", "threads", "data_root", "host", "dry_run"),
-    *("suite_name", "configs_dir"),
+    *("suite_name", "configs_dir", "lookup", "checkpoints"),
 )
+_OF_EVALUATION = {"tasks", "task_data"}
 _OF_THE_RUN = tuple(f.name for f in dataclasses.fields(Settings) if f.name != "longer")
 
 
@@ -59,10 +64,13 @@ def run_job(config: dict[str, Any]) -> Run:
     check(settings, splits.train)
     claim_output_dir(folder, settings)
     if not (folder / RUN).exists():
+        if config.get("checkpoints"):
+            _take_checkpoint(run_folder({**config, "out": config["checkpoints"]}), folder, settings)
         if arm == LONGER:
             epochs = count_matched_epochs(settings, splits.train)
             settings = dataclasses.replace(settings, epochs=epochs)
         origin = {
+            "suite": config.get("suite_name"),
             "settings": settings.plain(),
             "prediction": str(config.get("prediction") or ""),
             "data": splits.summary(),
@@ -72,6 +80,25 @@ def run_job(config: dict[str, Any]) -> Run:
         }
         write_json(folder / ORIGIN, origin)
     return load_or_run(settings, arm, seed, sources, tasks, folder, Progress(Console()))
+
+
+def _take_checkpoint(source: Path, folder: Path, settings: Settings) -> None:
+    """Copy what a run of another suite has trained, so that this run only evaluates it.
+
+    Raises:
+        UsageError: it is not trained, or with other settings than those of this run.
+    """
+    claimed = source / SETTINGS
+    if not (claimed.exists() and (source / FINAL).exists()):
+        raise UsageError(f"checkpoints: no finished run in {source}; takes the out of a suite")
+    theirs, ours = json.loads(claimed.read_text()), settings.plain()
+    for key in different_settings(theirs, ours):
+        if key not in _OF_EVALUATION:
+            raise UsageError(
+                f"checkpoints: {source} was trained with {key}={theirs.get(key)!r}, now it is "
+                f"{ours[key]!r}"
+            )
+    shutil.copy2(source / FINAL, folder / FINAL)
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

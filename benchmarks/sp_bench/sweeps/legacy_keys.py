@@ -16,6 +16,8 @@ _SP_SETTINGS = {
     "encoding": "target_encoding",
     "head_width": "hidden_dim",
 }
+# Settings that older files lack, at what they were then; a later default may be another.
+_ABSENT = {"sample_fraction": 1.0}
 _SOURCES = {"host": "host_views"}
 _RUN = {"figures": "metrics"}
 _CURVE = {"sp_skipped": "sp_skipped_fraction"}
@@ -30,7 +32,7 @@ def rename_legacy_keys(evidence: dict[str, Any]) -> dict[str, Any]:
     >>> evidence = {"suite": "relation", "command": "x/relation.yaml", "settings": {}}
     >>> new = rename_legacy_keys({**evidence, "arms": arms, "runs": runs})
     >>> new["arms"], new["runs"]
-    ({'sp': {'sp': {'num_crops': 4, 'source': 'host_views'}}},
+    ({'sp': {'sp': {'num_crops': 4, 'source': 'host_views', 'sample_fraction': 1.0}}},
      [{'arm': 'sp', 'metrics': {'pair_interaction_gain': 0.1}}])
     >>> new["suite"], new["command"]
     ('pair_interaction', 'x/pair_interaction.yaml')
@@ -58,7 +60,8 @@ def _sp_settings(sp: dict[str, Any]) -> dict[str, Any]:
     renamed = _rename(sp, _SP_SETTINGS)
     if "source" in renamed:
         renamed["source"] = _SOURCES.get(renamed["source"], renamed["source"])
-    return renamed
+    absent = {key: value for key, value in _ABSENT.items() if renamed and key not in renamed}
+    return {**renamed, **absent}
 
 
 def _run(run: dict[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def test_limit_keeps_class_shares(make_folder):
             {},
             "data='qqq': no such folder or name; it takes demo, a folder of images in classes, "
             "or cifar10, cifar100, dtd, fashionmnist, fgvcaircraft, flowers102, food101, gtsrb, "
-            "imagenette, oxfordiiitpet, stanfordcars, stl10, svhn",
+            "imagenette, oxfordiiitpet, stanfordcars, stl10, stl10unlabeled, svhn",
         ),
         ("", {}, "data='': no such folder or name; it takes demo, a folder of images in"),
         ("demo", {"limit": 0}, "limit=0: it takes a number of images, at least 1"),

@@ -62,6 +62,21 @@ def test_limit_applies_to_torchvision(flowers):
     assert flowers(limit=4).train.labels.bincount().tolist() == [2, 2]
 
 
+def test_unlabelled_images_have_no_classes(flowers, monkeypatch):
+    class Unlabelled(FakeDataset):
+        shade: ClassVar[dict[str, int]] = {"unlabeled": 0, "test": 120}
+
+        def __init__(self, root: str, download: bool, **part: object) -> None:
+            super().__init__(root, download, **part)
+            self._labels = [-1] * 4 if part["split"] == "unlabeled" else [0, 1, 0, 1]
+
+    monkeypatch.setattr(datasets, "STL10", Unlabelled)
+    splits = flowers("stl10-unlabeled", labelled=False)
+    assert splits.train.classes == ("image",) and splits.train.labels.tolist() == [0] * 4
+    with pytest.raises(DataError, match="its images have no classes"):
+        flowers("stl10-unlabeled")
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -9,14 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from rich.console import Console
 from sp_bench.compare import compare
-from sp_bench.config import Settings
+from sp_bench.config import METHOD_NAMES, Settings
 from sp_bench.errors import UsageError
 from sp_bench.progress import Progress
 from sp_bench.sweeps.collect import Evidence, collect
 from sp_bench.sweeps.job import job_settings
 from sp_bench.sweeps.launch import bundled_suites
+
+from sp_plugin import SPConfig
 
 BENCH = Path(__file__).parents[3] / "configs" / "bench"
 SMALL = ["limit=40", "epochs=2", "side=32", "batch_size=8", "tasks=[knn]", "precision=32-true"]
@@ -71,9 +75,13 @@ def test_longer_baseline_matches_sp_compute(sweep_dir: Path) -> None:
 
 
 def test_collected_evidence_is_complete(sweep_dir: Path, tmp_path: Path) -> None:
-    (path,) = collect(sweep_dir, tmp_path, "quick")
+    (path,) = collect(sweep_dir, tmp_path, "quick-40")
     evidence = Evidence.load(path)
     assert path.name == "simclr.json"
+    assert (evidence.suite, evidence.command) == (
+        "quick-40",
+        "sp-bench suite configs/bench/quick.yaml",
+    )
     assert list(evidence.arms) == ["baseline", "longer", "relative_location", "sp"]
     assert evidence.arms["baseline"]["sp"] == {}
     assert evidence.arms["sp"]["sp"]["weight"] == 1.0
@@ -118,6 +126,27 @@ def test_collected_run_is_not_overwritten(sweep_dir: Path, tmp_path: Path) -> No
     with pytest.raises(UsageError, match="simclr differ in settings"):
         collect(sweep_dir, tmp_path, "quick")
     assert json.loads(path.read_text()) == kept
+
+
+def test_checkpoints_are_only_evaluated(
+    sp_bench: Any, sweep_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"checkpoints={sweep_dir}", "seed=0", "method=simclr", "arm=sp", "+sp.weight=1"]
+    other = [word for word in SMALL if not word.startswith("tasks=")]
+    run(sp_bench, "quick", tmp_path / "a", *other, "tasks=[rank]", *words)
+    theirs, ours = (folder / "simclr" / "seed0-sp" for folder in (sweep_dir, tmp_path / "a"))
+    before, after = (json.loads((folder / "run.json").read_text()) for folder in (theirs, ours))
+    assert (ours / "final.ckpt").read_bytes() == (theirs / "final.ckpt").read_bytes()
+    assert "knn" not in after["metrics"] and "rank_rankme" in after["metrics"]
+    trained = ("curve", "seconds", "images_seen", "flops")
+    assert [after[key] for key in trained] == [before[key] for key in trained]
+    for name, changed, message in (
+        ("b", [*words, "learning_rate=1"], "was trained with learning_rate=0.002, now it is 1"),
+        ("c", [f"checkpoints={tmp_path}", *words[1:]], "checkpoints: no finished run in"),
+    ):
+        with pytest.raises(SystemExit):
+            run(sp_bench, "quick", tmp_path / name, *other, "tasks=[rank]", *changed)
+        assert message in capsys.readouterr().err
 
 
 def test_collect_without_runs_is_refused(tmp_path: Path) -> None:
@@ -206,6 +235,35 @@ def test_default_folder_has_name_of_file(
     assert (folder / "runs/quick/simclr/seed0-baseline/run.json").is_file()
 
 
+def composed(suite: str, *overrides: str) -> Any:
+    names = [f"+suite_name={suite}", f"+configs_dir={BENCH.parent}"]
+    with initialize_config_dir(str(BENCH), version_base="1.3"):
+        return OmegaConf.to_container(compose(suite, [*names, *overrides]), resolve=True)
+
+
+def test_settings_follow_method_and_limit() -> None:
+    backbones = {m: job_settings(composed("scenes", f"method={m}")).backbone for m in METHOD_NAMES}
+    vits = {method for method, backbone in backbones.items() if backbone == "tiny_vit"}
+    assert vits == {"mae", "dino"} and set(backbones.values()) == {"tiny_vit", "tiny_resnet"}
+    small = [composed("small", f"limit={limit}") for limit in (1000, 5000)]
+    assert [each["epochs"] for each in small] == [400, 120]
+    assert small[0]["out"] == "runs/small/small-1000"
+
+
+def test_arms_do_not_follow_new_defaults() -> None:
+    # Trials and what is in SP's place see all images, whatever the default of SP is.
+    def sp(suite: str, arm: str) -> dict[str, Any]:
+        return job_settings(composed(suite, f"arm={arm}")).sp
+
+    published = Evidence.load(BENCH.parents[1] / "benchmarks/results/tune/simclr.json").arms
+    assert sp("scenes", "sp-full") == SPConfig.from_dict(published["r0.5-k4"]["sp"]).asdict()
+    assert sp("tune", "trial/r0.5-k4") == sp("scenes", "sp-full")
+    assert sp("tune-cost", "trial/f0.25")["sample_fraction"] == 0.25
+    for arm in ("augself", "relative_location"):
+        assert composed("scenes", f"arm={arm}")["sp"] == {"sample_fraction": 1}
+    assert sp("scenes", "unsupervised") == sp("scenes", "sp") == SPConfig().asdict()
+
+
 def test_baseline_settings_ignore_sp() -> None:
     config = {"arm": "baseline", "seed": 0, "data": "demo", "sp": {"weight": 5}}
     assert job_settings(config) == job_settings({**config, "sp": {}})
@@ -214,8 +272,6 @@ def test_baseline_settings_ignore_sp() -> None:
 
 @pytest.mark.parametrize("trial", sorted((BENCH / "arm" / "trial").glob("*.yaml")))
 def test_trial_states_its_prediction(trial: Path) -> None:
-    from omegaconf import OmegaConf
-
     config: Any = OmegaConf.to_container(OmegaConf.load(trial))
     assert config["arm"] == trial.stem
     assert len(config["prediction"].split()) > 3
