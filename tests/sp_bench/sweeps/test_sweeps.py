@@ -12,6 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
+from sp_bench import task_data
 from sp_bench.compare import compare
 from sp_bench.config import METHOD_NAMES, Settings
 from sp_bench.errors import UsageError
@@ -19,6 +20,7 @@ from sp_bench.progress import Progress
 from sp_bench.sweeps.collect import Evidence, collect
 from sp_bench.sweeps.job import job_settings
 from sp_bench.sweeps.launch import bundled_suites
+from sp_bench.tasks import find_tasks
 
 from sp_plugin import SPConfig
 
@@ -262,6 +264,14 @@ def test_arms_do_not_follow_new_defaults() -> None:
     for arm in ("augself", "relative_location"):
         assert composed("scenes", f"arm={arm}")["sp"] == {"sample_fraction": 1}
     assert sp("scenes", "unsupervised") == sp("scenes", "sp") == SPConfig().asdict()
+
+
+def test_one_gpu_takes_unlabelled_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(task_data, "load_data", lambda _, labelled, **__: asked.append(labelled))
+    config = composed("one_gpu")
+    task_data.load_main(config["data"], find_tasks(config["tasks"]), config["task_data"])
+    assert asked == [False]
 
 
 def test_baseline_settings_ignore_sp() -> None:
