@@ -267,11 +267,13 @@ def test_arms_do_not_follow_new_defaults() -> None:
 
 
 def test_one_gpu_takes_unlabelled_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bool] = []
-    monkeypatch.setattr(task_data, "load_data", lambda _, labelled, **__: asked.append(labelled))
+    requested: list[bool] = []
+    monkeypatch.setattr(
+        task_data, "load_data", lambda _, labelled, **__: requested.append(labelled)
+    )
     config = composed("one_gpu")
     task_data.load_main(config["data"], find_tasks(config["tasks"]), config["task_data"])
-    assert asked == [False]
+    assert requested == [False]
 
 
 def test_baseline_settings_ignore_sp() -> None:
