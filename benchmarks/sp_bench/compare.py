@@ -27,7 +27,7 @@ from sp_bench.run import EXAMPLES, RUN, load_images, load_or_run, resolved_setti
 from sp_bench.stats import rows
 from sp_bench.sweeps.compute_matched import matched_epochs
 from sp_bench.task_data import Sources, load_main
-from sp_bench.task_runner import read_correct
+from sp_bench.task_runner import read_correct, read_examples
 from sp_bench.tasks import Task, find_tasks
 from sp_plugin.validation import did_you_mean
 
@@ -74,7 +74,7 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
                 folder = out / run_name(seed, arm)
                 run = load_or_run(of_arm, arm, seed, sources, tasks, folder, progress, untrained)
                 runs.append(run)
-    examples = out / run_name(seeds[0], SP) / EXAMPLES
+    pairs = out / run_name(seeds[0], SP) / EXAMPLES
     return _write(
         out,
         runs,
@@ -82,7 +82,7 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
         settings={**resolved_settings(settings), "seeds": list(seeds)},
         data=splits.summary(),
         precision=settings.precision,
-        examples=PairExamples.load(examples) if examples.exists() else None,
+        pairs=PairExamples.load(pairs) if pairs.exists() else None,
     )
 
 
@@ -180,7 +180,7 @@ def compare_checkpoints(
         settings={**settings.plain(), "method": "checkpoints"},
         data=main.summary() if main else {"name": "one source per task"},
         precision="32-true",
-        examples=None,
+        pairs=None,
     )
 
 
@@ -217,7 +217,7 @@ def _write(
     settings: dict[str, Any],
     data: Mapping[str, Any],
     precision: str,
-    examples: PairExamples | None,
+    pairs: PairExamples | None,
 ) -> Results:
     """Write ``results.json`` and ``report.html``."""
     metrics = [metric for task in tasks for metric in task.metrics]
@@ -232,5 +232,6 @@ def _write(
         longer=rows(runs, metrics, LONGER) if has_longer else [],
     )
     results.save(out / RESULTS)
-    write_report(results, examples, out / REPORT)
+    examples = {arm: read_examples(out / run_name(runs[0].seed, arm)) for arm in ARMS}
+    write_report(results, pairs, out / REPORT, examples)
     return results

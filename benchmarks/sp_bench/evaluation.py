@@ -150,7 +150,8 @@ def evaluate_method(
     """Metrics of a pre-trained method's backbone, by key; arguments as for `run_tasks`."""
     frozen = freeze_method(settings, method)
     untrained = untrained or freeze_method(settings, new_method(settings, seed))
-    return merge_metrics(run_tasks(tasks, frozen, untrained, sources, seed, folder, log))
+    by_task = run_tasks(tasks, frozen, untrained, sources, seed, folder, log, settings.rgb)
+    return merge_metrics(by_task)
 
 
 def freeze_method(settings: Settings, method: Method) -> FrozenBackbone:

@@ -8,12 +8,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.results import write_json
 from sp_bench.task_data import Sources
 from sp_bench.tasks import Task, TaskContext, run_task
 
-TASKS_FILE = "tasks.json"
+TASKS_FILE, EXAMPLES_FILE = "tasks.json", "task_examples.pt"
 _LINE_EVERY = 60.0  # seconds between lines about a task that takes long
 
 
@@ -25,6 +28,7 @@ def run_tasks(
     seed: int,
     folder: Path,
     log: Callable[[str], None],
+    rgb: tuple[int, ...] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Run the tasks that have no stored metrics, or those of an earlier definition.
 
@@ -34,9 +38,11 @@ def run_tasks(
         untrained: the same architecture with random weights, as a control.
         sources: images of the tasks.
         seed: seed of the pre-training.
-        folder: folder of one backbone; its ``tasks.json`` stores the metrics.
+        folder: folder of one backbone; its ``tasks.json`` stores the metrics, and
+            ``task_examples.pt`` what the report draws.
         log: function that gets a line when a task starts, one each minute while it encodes images,
             and one with its seconds.
+        rgb: channels that examples show; None: see `RGBDisplay`.
 
     Returns:
         ``metrics`` by key, and the ``seconds`` that they took, by task.
@@ -51,10 +57,12 @@ def run_tasks(
         log(f"{task.name}: task {position} of {len(tasks)} runs")
         start = time.perf_counter()
         backbone.on_encoded = untrained.on_encoded = _Encoded(task.name, log)
-        context = TaskContext(backbone, untrained, sources.of(task), seed)
+        context = TaskContext(backbone, untrained, sources.of(task), seed, rgb=rgb)
         metrics = run_task(task, context)
         seconds = round(time.perf_counter() - start, 1)
         stored[task.name] = {"metrics": metrics, "seconds": seconds, "correct": context.correct}
+        if context.examples:  # before the metrics, so that a finished task has both
+            _write_examples(folder, {**read_examples(folder), task.name: context.examples})
         write_json(path, stored)
         log(f"{task.name}: {seconds:.0f} s")
     return {task.name: stored[task.name] for task in tasks}
@@ -82,6 +90,21 @@ def read_correct(folder: Path) -> dict[str, str]:
     path = folder / TASKS_FILE
     stored = json.loads(path.read_text()) if path.exists() else {}
     return {k: v for result in stored.values() for k, v in result.get("correct", {}).items()}
+
+
+def read_examples(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """Tensors that the report draws, by task and name; empty for runs that stored none."""
+    path = folder / EXAMPLES_FILE
+    if not path.exists():
+        return {}
+    return dict(torch.load(path, weights_only=True, map_location="cpu"))
+
+
+def _write_examples(folder: Path, examples: dict[str, dict[str, Tensor]]) -> None:
+    """Write them completely or not at all."""
+    part = folder / f"{EXAMPLES_FILE}.part"
+    torch.save(examples, part)
+    part.replace(folder / EXAMPLES_FILE)
 
 
 def merge_metrics(by_task: dict[str, dict[str, Any]]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from PIL import Image
 from sp_bench.cli import main
 from sp_bench.data import load_data
 from sp_bench.data.channel_stats import measure_stats
+from sp_bench.task_runner import read_examples
 
 Save = Callable[[Path, np.ndarray], None]
 
@@ -76,7 +77,7 @@ def compared(bands13: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
         patch.setattr("sp_bench.progress.Progress.note", lambda _, line: lines.append(line))
         sp_bench(
             *("compare", "--data", bands13, "--out", out, "--seeds", 0, "--epochs", 1),
-            *("--batch-size", 8, "--side", 16, "--tasks", "knn,robustness", "--workers", 1),
+            *("--batch-size", 8, "--side", 16, "--tasks", "knn,robustness,jigsaw", "--workers", 1),
             *("--precision", "32-true", "--sp", "weight=0", "--sp", "num_crops=2"),
             *("--rgb", 5, 0, 12),
         )
@@ -127,9 +128,10 @@ def test_tasks_on_rgb_say_why_not(compared):
 
 def test_examples_show_the_chosen_channels(compared, bands13):
     out, _ = compared
-    drawn = torch.load(out / "seed0-sp" / "examples.pt", weights_only=True)["images"]
-    assert drawn.dtype == torch.uint8 and drawn.shape[1:] == (3, 16, 16)
-    assert int(drawn.min()) == 0 and int(drawn.max()) == 255  # stretched: raw ones have 0 or 1
+    pairs = torch.load(out / "seed0-sp" / "examples.pt", weights_only=True)["images"]
+    for drawn in (pairs, read_examples(out / "seed0-sp")["jigsaw"]["2x2"]):
+        assert drawn.dtype == torch.uint8 and drawn.shape[1] == 3
+        assert int(drawn.min()) < 30 and int(drawn.max()) > 225  # stretched: raw ones have 0 or 1
 
 
 def test_checkpoint_keeps_its_statistics(compared, bands13, tmp_path, capsys):

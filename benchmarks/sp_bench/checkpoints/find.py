@@ -8,7 +8,14 @@ from pathlib import Path
 from sp_bench.errors import UsageError
 
 _ENDINGS = (".ckpt", ".pth", ".pt", ".pth.tar", ".bin", ".safetensors", ".index.json")
-_NO_MODELS = ("optimizer", "scheduler", "rng_state", "training_args", "random_states")
+_NO_MODELS = (
+    "optimizer",
+    "scheduler",
+    "rng_state",
+    "training_args",
+    "random_states",
+    "task_examples",
+)
 _POINTER = "last_checkpoint"  # file in which MMEngine writes the path of the last one
 _FINAL = "final.ckpt"  # written by sp-bench
 

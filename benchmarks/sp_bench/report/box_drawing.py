@@ -17,6 +17,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "b": {"color": "#f0e442", "linestyle": (0, (5, 1.5))},
     "predicted": {"color": "#ff8fc7", "linestyle": (0, (1, 1))},
     "window": {"color": "#56b4e9", "linestyle": (0, (4, 1.5, 1, 1.5))},
+    "misplaced": {"color": "#ffffff", "linestyle": "-"},
 }
 _WIDTH = 1.8
 

@@ -16,22 +16,28 @@ from sp_bench.report.forest_plot import forest_charts
 from sp_bench.report.learning_curves import curve_charts
 from sp_bench.report.mpl_style import png
 from sp_bench.report.number_format import metric_name
-from sp_bench.report.prediction_figure import PairExamples, draw_examples
+from sp_bench.report.prediction_figure import PairExamples
+from sp_bench.report.task_cards import TaskExamples, task_cards
 from sp_bench.results import Results, Row, write_text
 
 
-def write_report(results: Results, examples: PairExamples | None, path: Path) -> None:
+def write_report(
+    results: Results, pairs: PairExamples | None, path: Path, examples: TaskExamples
+) -> None:
     """Write the report of a comparison, completely or not at all.
 
     Args:
         results: the comparison.
-        examples: pairs with the head's predictions; None for a report without them.
+        pairs: pairs with the head's predictions; None for a report without them.
         path: HTML file.
+        examples: what the tasks stored to be drawn; may be empty.
     """
-    write_text(path, render(results, examples))
+    write_text(path, render(results, pairs, examples))
 
 
-def render(results: Results, examples: PairExamples | None = None) -> str:
+def render(
+    results: Results, pairs: PairExamples | None = None, examples: TaskExamples | None = None
+) -> str:
     """The report as HTML; the same for the same input."""
     rows = headline_rows(results.rows)
     others = control_rows(results.rows)
@@ -48,7 +54,7 @@ def render(results: Results, examples: PairExamples | None = None) -> str:
         failed=failed_probes(others),
         forests=inline_charts(forest_charts(results, rows)),
         curves=inline_charts(curve_charts(results.runs)),
-        examples=png(draw_examples(examples)) if examples is not None else None,
+        cards=list(task_cards(results, pairs, examples or {})),
         per_seed=metadata.seed_table(results),
         over_images=metadata.image_bootstrap_table(results),
         sp_settings=metadata.facts_table(results.settings.get("sp")),

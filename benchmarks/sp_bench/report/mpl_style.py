@@ -46,4 +46,9 @@ def png(figure: Figure, dpi: int = 130) -> str:
     """A figure as a PNG in a ``data:`` address; resolution in dots per inch, default 130."""
     file = io.BytesIO()
     save_figure(figure, file, dpi)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return data_address(file.getvalue())
+
+
+def data_address(content: bytes) -> str:
+    """Content of a PNG as a ``data:`` address."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"

@@ -22,6 +22,7 @@ from sp_bench.data.dataset import RGB, DataError, Splits
 from sp_bench.data.load import load_labelled
 from sp_bench.frozen_backbone import UnmeasurableError
 from sp_bench.results import MetricSpec
+from sp_bench.tasks.examples import displayable
 from sp_bench.tasks.linear import cached_probe
 from sp_bench.tasks.task import (
     EVALUATION_SEED,
@@ -37,7 +38,8 @@ from sp_bench.tasks.task import (
 _MAX_IMAGES = 1000
 
 # The keys of version 1 have no suffix: its blurs and its weather were weaker or stronger.
-_VERSION = "_v2"
+VERSION = "_v2"
+SHOWN_SEVERITY = 3  # of the images that the report shows
 
 
 def _metrics(version: str) -> tuple[MetricSpec, ...]:
@@ -109,6 +111,8 @@ def load(source: str | None, shared: Splits | None) -> Splits:
 def measure(context: TaskContext) -> Accuracies:
     """Accuracy on clean and on corrupted images.
 
+    The examples are one image in each corruption, and clean if the corrupted ones are made of it.
+
     Raises:
         UnmeasurableError: the images are no RGB images of 8 bits.
     """
@@ -127,15 +131,23 @@ def measure(context: TaskContext) -> Accuracies:
     indices = subsample(len(splits.test), _MAX_IMAGES)
     clean, labels = backbone.images(splits.test)[indices], splits.test.labels[indices]
     corrupted, corrupted_labels = _corrupted(splits, clean, labels, backbone.side)
+    shown = subsample(len(corrupted_labels), 1)
+
+    def mean_accuracy(name: str) -> float:
+        shares = []
+        for severity in SEVERITIES:
+            images = corrupted(name, severity)
+            if severity == SHOWN_SEVERITY:
+                context.examples[name] = displayable(images[shown])
+            shares.append(accuracy(images, corrupted_labels))
+        return _mean(shares)
+
+    if corrupted_labels is labels:
+        context.examples["clean"] = displayable(clean[shown])
     return Accuracies(
         accuracy(clean, labels),
         most_frequent(labels),
-        {
-            name: _mean(
-                accuracy(corrupted(name, severity), corrupted_labels) for severity in SEVERITIES
-            )
-            for name in NAMES
-        },
+        {name: mean_accuracy(name) for name in NAMES},
     )
 
 
@@ -153,7 +165,7 @@ def run(context: TaskContext) -> dict[str, float]:
     for family, names in FAMILIES.items():
         metrics[f"robustness_{family}"] = _mean(found.by_name[name] for name in names)
     metrics |= {f"robustness_{name}": value for name, value in found.by_name.items()}
-    return {key + _VERSION: value for key, value in metrics.items()}
+    return {key + VERSION: value for key, value in metrics.items()}
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -172,4 +184,4 @@ def _corrupted(
     return lambda name, severity: files.images(name, severity, indices, side), files.labels[indices]
 
 
-TASK = Task("robustness", _metrics(_VERSION), run, load, quality=SEMANTIC, retired=_metrics(""))
+TASK = Task("robustness", _metrics(VERSION), run, load, quality=SEMANTIC, retired=_metrics(""))

@@ -40,6 +40,9 @@ class TaskContext:
         seed: seed of the pre-training.
         correct: which test images the task classified correctly, by metric, as by `pack_correct`;
             the task may add to it.
+        rgb: channels that ``examples`` show as red, green and blue; None: see `RGBDisplay`.
+        examples: small tensors by name for the report to draw, stored next to the metrics; the
+            task may add to it.
     """
 
     backbone: FrozenBackbone
@@ -47,6 +50,8 @@ class TaskContext:
     splits: Splits
     seed: int
     correct: dict[str, str] = field(default_factory=dict)
+    rgb: tuple[int, ...] | None = None
+    examples: dict[str, Tensor] = field(default_factory=dict)
 
 
 Load = Callable[[str | None, Splits | None], Splits]

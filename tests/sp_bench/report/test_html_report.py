@@ -14,9 +14,18 @@ from sp_bench.report.comparison_table import comparison_table, control_rows, hea
 from sp_bench.report.html_report import render, write_report
 from sp_bench.report.metadata import image_bootstrap_table
 from sp_bench.report.prediction_figure import PairExamples
+from sp_bench.report.task_cards import draw_jigsaws, task_cards
 from sp_bench.results import MetricSpec, Results, Row
 from sp_bench.stats import pack_correct
 
+SHOWN = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+TASK_EXAMPLES = {
+    "baseline": {"jigsaw": {"2x2": SHOWN, "2x2_laid": torch.tensor([[0, 2, 3, 1], [0, 3, 1, 2]])}},
+    "sp": {
+        "jigsaw": {"2x2": SHOWN, "2x2_laid": torch.arange(4).expand(2, -1)},
+        "robustness": {"motion_blur": SHOWN[:1], "clean": SHOWN[:1]},
+    },
+}
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
 
@@ -78,7 +87,7 @@ def test_page_describes_the_run(results: Results) -> None:
 
 
 def test_page_is_valid_and_self_contained(results: Results, pair_examples: PairExamples) -> None:
-    page = render(results, pair_examples)
+    page = render(results, pair_examples, TASK_EXAMPLES)
     reader = HtmlReader(page)
     assert {tag for tag, _ in reader.tags}.isdisjoint({"link", "iframe", "object"})
     assert [attributes for tag, attributes in reader.tags if tag == "script"] == [{}]
@@ -95,14 +104,47 @@ def test_page_is_valid_and_self_contained(results: Results, pair_examples: PairE
 
 
 def test_headline_comes_first_rest_is_folded(results: Results, pair_examples: PairExamples) -> None:
-    page = render(results, pair_examples)
+    page = render(results, pair_examples, TASK_EXAMPLES)
     visible = HtmlReader(re.sub("<details>.*?</details>", "", page, flags=re.DOTALL))
     assert "kNN (top-1)" in visible.text and "survives BH" in visible.text
     images = [attributes for tag, attributes in visible.tags if tag == "img"]
-    assert [image["alt"] for image in images] == ["percentage points", "R²", "depth RMSE [m]"]
-    for folded in ("How to read it", "AbsRel", "Sampled pairs", "Every seed", "torch 9.8.7"):
+    assert [image["alt"] for image in images] == [
+        *("percentage points", "R²", "depth RMSE [m]"),
+        "Images with crop a, crop b and the predicted location of crop b",
+        "baseline, 2x2: 2 of 8 patches are in their positions",
+        "SP, 2x2: 8 of 8 patches are in their positions",
+        *("clean", "motion blur"),
+    ]
+    for folded in ("How to read it", "AbsRel", "Every seed", "torch 9.8.7"):
         assert folded in " ".join(HtmlReader(page).text.split()), folded
         assert folded not in " ".join(visible.text.split()), folded
+
+
+def test_card_has_rows_of_its_task(results: Results) -> None:
+    """Its rows are those of the table of all headlines, whose correction is over all of them."""
+    fog, mean = (
+        MetricSpec(f"robustness{name}_v2", f"robustness{name}", percent=True, headline=not name)
+        for name in ("_motion_blur", "")
+    )
+    results.rows += [
+        Row(fog, 0.412, 0.437, 0.025, 0.01, 0.04, 3),
+        Row(mean, 0.5, 0.5, 0.0, -0.1, 0.1, 3, p_value=0.04),
+    ]
+    jigsaw, corrupted = task_cards(results, None, TASK_EXAMPLES)
+    assert jigsaw.question == "Where in its image does a patch belong?" and not jigsaw.table.rows
+    assert [image.caption for image in corrupted.images] == [
+        ["clean"],
+        ["motion blur", "41.2 \N{RIGHTWARDS ARROW} 43.7"],
+    ]
+    ((name, *_, survives, _),) = corrupted.table.rows
+    assert (name, survives) == ("robustness", "no")  # alone, 0.04 would survive
+
+
+def test_frame_marks_each_misplaced_patch() -> None:
+    left, right = draw_jigsaws(SHOWN, torch.tensor([[0, 2, 1, 3], [0, 1, 2, 3]])).axes[:2]
+    corners = {patch.get_xy() for patch in left.patches}
+    assert {(round(x, 1), round(y, 1)) for x, y in corners} == {(0.5, 0.0), (0.0, 0.5)}
+    assert not right.patches
 
 
 def test_hostile_text_is_escaped(results: Results) -> None:
@@ -121,7 +163,7 @@ def test_same_input_gives_same_page(
     results: Results, pair_examples: PairExamples, tmp_path: Path
 ) -> None:
     for name in ("one", "two"):
-        write_report(results, pair_examples, tmp_path / f"{name}.html")
+        write_report(results, pair_examples, tmp_path / f"{name}.html", TASK_EXAMPLES)
     one, two = ((tmp_path / f"{name}.html").read_bytes() for name in ("one", "two"))
     assert one == two
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.html", "two.html"]
@@ -134,8 +176,8 @@ def test_missing_sections_are_left_out(results: Results) -> None:
     text = HtmlReader(render(results)).text
     assert "kNN (top-1)" in text
     for absent in (
-        "Learning curves", "Sampled pairs", "Controls and further metrics",
-        "Every seed", "Pre-training, mean of a run", "Unreadable files",
+        "Learning curves", "Pairs of crops", "Jigsaw", "Corrupted images", "Every seed",
+        "Controls and further metrics", "Pre-training, mean of a run", "Unreadable files",
     ):  # fmt: skip
         assert absent not in text, absent
 

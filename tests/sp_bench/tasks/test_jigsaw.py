@@ -11,7 +11,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from sp_bench.data.dataset import Splits
 from sp_bench.frozen_backbone import UnmeasurableError
-from sp_bench.tasks import jigsaw_recognition, run_task
+from sp_bench.tasks import jigsaw, jigsaw_recognition, run_task
 from sp_bench.tasks.jigsaw import TASK
 from sp_bench.tasks.jigsaw_patches import assemble, patch_boxes
 from sp_bench.tasks.jigsaw_probe import JigsawSolution, decode
@@ -88,14 +88,30 @@ def test_laid_inverts_the_permutation():
 
 
 def test_position_features_solve_the_jigsaw(ramps, make_context):
-    found = run_task(TASK, make_context(MeanColor(), ramps, PatchNoise(), side=48, crop_size=16))
+    context = make_context(MeanColor(), ramps, PatchNoise(), side=48, crop_size=16)
+    found = run_task(TASK, context)
     for n in (2, 3):
+        assert context.examples[f"{n}x{n}_laid"].tolist() == [list(range(n * n))] * 6
+        red = context.examples[f"{n}x{n}"][:, 0].float().mean(dim=(0, 1))
+        assert red.shape == (48,) and (red[12:] > red[:-12]).all()
         assert found[f"jigsaw_{n}x{n}_piece"] > 0.98
         assert found[f"jigsaw_{n}x{n}_perfect"] > 0.95
         # 300 images: four standard errors of the share of patches, that are dependent.
         assert found[f"jigsaw_{n}x{n}_piece_random"] == pytest.approx(1 / n**2, abs=0.06)
     assert found["jigsaw_2x2_perfect_random"] == pytest.approx(1 / 24, abs=0.05)
     assert found["jigsaw_3x3_perfect_random"] == 0
+
+
+def test_examples_show_the_patches_as_laid(ramps, make_context):
+    context = make_context(MeanColor(), ramps, side=48, crop_size=16)
+    # Each patch is put one position further, the last one first.
+    solution = JigsawSolution(torch.arange(300), torch.tensor([[1, 2, 3, 0]]).expand(300, -1))
+    stored = jigsaw._examples(context, solution, 2)
+    assert stored["2x2_laid"].tolist() == [[3, 0, 1, 2]] * 6
+    cells = stored["2x2"][:, :2].float().unflatten(3, (2, 24)).unflatten(2, (2, 24))
+    right, low = (cells.mean(dim=(3, 5)) > 128).flatten(2).transpose(0, 1)
+    assert right.tolist() == [[True, False, True, False]] * 6
+    assert low.tolist() == [[True, False, False, True]] * 6
 
 
 def test_each_metric_has_its_chance():

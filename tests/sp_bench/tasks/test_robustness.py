@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from sp_bench.corruptions import FAMILIES, NAMES, corrupt
 from sp_bench.data import DataError, Splits
 from sp_bench.tasks import EVALUATION_SEED, linear, robustness, run_task
@@ -39,6 +40,11 @@ def test_score_is_mean_over_corruptions(net, tints, make_context, few_images):
     assert found["robustness_relative_v2"] == pytest.approx(mean / clean)
     assert found["robustness_chance_v2"] == pytest.approx(labels.bincount().max() / 24)
     assert mean < clean
+    shown = images[robustness.subsample(24, 1)]
+    assert context.examples.keys() == {"clean", *NAMES}
+    assert torch.equal(context.examples["clean"], shown)
+    fog = corrupt(images, "fog", robustness.SHOWN_SEVERITY, EVALUATION_SEED)
+    assert torch.equal(context.examples["fog"], fog[robustness.subsample(24, 1)])
 
 
 def test_earlier_version_has_keys_of_its_own():
@@ -59,7 +65,9 @@ def folder(tmp_path, tints):
 
 def test_files_are_read_with_their_labels(folder, net, tints, make_context):
     splits = TASK.load(str(folder), tints)
-    found = run_task(TASK, make_context(net, splits))
+    context = make_context(net, splits)
+    found = run_task(TASK, context)
+    assert context.examples.keys() == set(NAMES)  # a clean image might be another one
     assert found["robustness_fog_v2"] == found["robustness_clean_v2"]
     assert found["robustness_contrast_v2"] == pytest.approx(0.25)  # one class for all, of four
     assert found["robustness_v2"] == pytest.approx((found["robustness_clean_v2"] + 14 * 0.25) / 15)
