@@ -42,7 +42,7 @@ DEFAULT_VIEW_SIZE = 224  # px, where nothing else is known
 
 _SCALE = "least and largest area in (0, 1], such as [0.05, 0.32], or two of these, first to last"
 _IOU = "a number in [0, 1], or two, first to last, such as [1.0, 0.1]"
-_FRACTION = "a fraction of the batch's images in (0, 1]"
+_FRACTION = "a fraction of the batch's images in (0, 1], or null"
 _PIXELS = "a number of pixels from 4 up, two of these (height, width), or null"
 _NUM_PAIRS = f"{ALL!r} or a whole number from 1 up"
 
@@ -75,7 +75,7 @@ _CHECKS: dict[str, Check] = {
     "cooldown_fraction": number(0, 1, "a fraction of training in [0, 1]"),
     "source": choice(*SOURCES),
     "view": optional(_view),
-    "sample_fraction": positive(number(0, 1, _FRACTION), _FRACTION),
+    "sample_fraction": optional(positive(number(0, 1, _FRACTION), _FRACTION)),
     "num_crops": integer(2, "a whole number from 2 to 8", high=8),
     "num_pairs": _num_pairs,
     "crop_size": optional(_crop_size),
@@ -157,7 +157,8 @@ class SPConfig:
             equals.
         sample_fraction: fraction of the batch's images that SP sees in each step, in (0, 1]; drawn
             anew in each step, at least two images. With a relative weight the share of SP's
-            gradient stays the same.
+            gradient stays the same. null: 0.125, which keeps most of the gain for an eighth of the
+            cost (docs/results.md), and 1 for ``host_views``, whose features are there anyway.
         num_crops: number of crops of each of these images, 2 to 8; each is encoded once.
         num_pairs: ``all`` pairs of these crops, or a number that is drawn in each step, the same
             ones for the whole batch.
@@ -204,7 +205,7 @@ class SPConfig:
     cooldown_fraction: float = 0.0
     source: str = "view"
     view: int | str | None = None
-    sample_fraction: float = 1.0
+    sample_fraction: float | None = None
     num_crops: int = 4
     num_pairs: int | str = ALL
     crop_size: int | tuple[int, int] | None = None
@@ -309,6 +310,7 @@ class SPConfig:
         """
         side = shorter_side(view_size)
         defaults = {
+            "sample_fraction": 1.0 if self.source == "host_views" else 0.125,
             "crop_size": min(96, max(4, side // 2)),
             "crop_scale": (0.15, 0.32) if side <= 64 else (0.05, 0.32),
             "window": (0.5, 1.0) if self.source == "image" else (1.0, 1.0),
@@ -337,6 +339,7 @@ class SPConfig:
 class ResolvedConfig(SPConfig):
     """An `SPConfig` with no setting left open; made by `SPConfig.resolve`."""
 
+    sample_fraction: float = 0.125
     crop_size: Size = 96
     crop_scale: Range | tuple[Range, Range] = (0.05, 0.32)
     window: Range = (1.0, 1.0)

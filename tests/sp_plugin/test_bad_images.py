@@ -47,7 +47,7 @@ def test_error_of_backbone_is_one_line() -> None:
     with pytest.raises(ConfigError) as error:
         SPSession(FewImages())(torch.rand(4, 3, 32, 32))
     assert str(error.value) == (
-        "backbone: FewImages fails on SP's crops of shape (16, 3, 16, 16): too many images"
+        "backbone: FewImages fails on SP's crops of shape (8, 3, 16, 16): too many images"
     )
     assert isinstance(error.value.__cause__, RuntimeError)
 
@@ -58,7 +58,7 @@ def test_width_that_changes_is_refused() -> None:
             output = super().forward(images)
             return output if len(images) == 2 else output[:, :5]
 
-    with pytest.raises(ConfigError, match=r"^backbone: got \(16, 5, 14, 14\) in its output"):
+    with pytest.raises(ConfigError, match=r"^backbone: got \(8, 5, 14, 14\) in its output"):
         SPSession(ByBatch(3, 8, 3))(torch.rand(4, 3, 32, 32))
     with pytest.raises(ConfigError, match=r"^backbone: gives features of width 5, where 8 were"):
         SpatialPrediction(8).pair_loss(torch.rand(2, 3, 5), torch.rand(2, 3, 4), step=0)

@@ -84,7 +84,7 @@ def test_loss_is_that_of_the_sample(kind: str):
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
     settings = {"crop_size": 16, "hidden_dim": 8, "num_crops": 3, "relative_weight": False}
     sp = SpatialPrediction(8, SPConfig(**settings, sample_fraction=0.25))
-    whole = SpatialPrediction(8, SPConfig(**settings))
+    whole = SpatialPrediction(8, SPConfig(**settings, sample_fraction=1))
     whole.load_state_dict(sp.state_dict())
     given = inputs(kind)
     out = sp(net, given, step=3)

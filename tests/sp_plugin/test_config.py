@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from sp_plugin import ConfigError, SPConfig
-from sp_plugin.config import ResolvedConfig
+from sp_plugin.config import SOURCES, ResolvedConfig
 
 _SCALE = "least and largest area in (0, 1], such as [0.05, 0.32], or two of these, first to last"
 _IOU = "a number in [0, 1], or two, first to last, such as [1.0, 0.1]"
@@ -25,7 +25,7 @@ _WINDOW = "least and largest side in (0, 1], such as [0.5, 1.0], or null"
 _PIXELS = "a number of pixels from 4 up, two of these (height, width), or null"
 _PAIRS = "'all' or a whole number from 1 up"
 _VIEW = "the place of a view in the batch, its name or path, such as 'images.0', or null"
-_PART = "a fraction of the batch's images in (0, 1]"
+_PART = "a fraction of the batch's images in (0, 1], or null"
 _FRACTION = "a fraction of training in [0, 1]"
 
 # Each setting: its default, other valid values, invalid values, and the end of the error message.
@@ -41,7 +41,7 @@ SETTINGS = {
         "one of view, image, host_views",
     ),
     "view": (None, [None, 0, 3, "image", "a.0"], [-1, 1.0, True, "", ["a"]], _VIEW),
-    "sample_fraction": (1.0, [0.125, 1], [0, -0.1, 1.1, math.nan, "1", None], _PART),
+    "sample_fraction": (None, [None, 0.125, 1], [0, -0.1, 1.1, math.nan, "1"], _PART),
     "num_crops": (4, [2, 8], [1, 9, 4.0, "4", True, None], "a whole number from 2 to 8"),
     "num_pairs": ("all", [1], ["some", 0, 1.0, True, None, ["all"]], _PAIRS),
     "crop_size": (
@@ -292,6 +292,7 @@ def test_window_and_head_follow_settings():
 @given(st.integers(8, 600))
 def test_given_values_are_kept_when_resolved(view_size):
     given_values = {
+        "sample_fraction": 0.5,
         "crop_size": 40,
         "crop_scale": (0.3, 0.4),
         "window": (0.7, 0.8),
@@ -303,7 +304,13 @@ def test_given_values_are_kept_when_resolved(view_size):
     for key, value in given_values.items():
         config = SPConfig(**{key: value}).resolve(view_size)
         assert getattr(config, key) == value
-        assert None not in {config.crop_size, config.crop_scale, config.window, config.head}
+        assert None not in {getattr(config, name) for name in given_values}
+
+
+def test_host_views_take_the_whole_batch():
+    """Their features are there anyway; crops of an eighth of the images are encoded by default."""
+    fractions = {source: SPConfig(source=source).resolve(64).sample_fraction for source in SOURCES}
+    assert fractions == {"view": 0.125, "image": 0.125, "host_views": 1.0}
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,10 @@ def _net(*more: nn.Module) -> nn.Sequential:
 
 def _sp(weight: float = 0.5, **settings: Any) -> SpatialPrediction:
     return SpatialPrediction(
-        8, SPConfig(weight, warmup_fraction=0, crop_size=16, hidden_dim=32, **settings)
+        8,
+        SPConfig(
+            weight, warmup_fraction=0, crop_size=16, hidden_dim=32, sample_fraction=1, **settings
+        ),
     )
 
 

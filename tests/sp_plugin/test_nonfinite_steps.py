@@ -19,7 +19,13 @@ from sp_plugin.structures import UncoloredCrops
 def make_session(folder: Path, **settings: Any) -> SPSession:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
-    settings = {"hidden_dim": 8, "on_nonfinite": "record", "record_folder": folder, **settings}
+    settings = {
+        "hidden_dim": 8,
+        "sample_fraction": 1,
+        "on_nonfinite": "record",
+        "record_folder": folder,
+        **settings,
+    }
     return SPSession(net, **settings)
 
 

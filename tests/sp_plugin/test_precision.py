@@ -22,7 +22,10 @@ class Net(nn.Module):
 
 def _sp() -> SpatialPrediction:
     return SpatialPrediction(
-        8, SPConfig(0.3, relative_weight=False, crop_size=16, hidden_dim=32, num_crops=2)
+        8,
+        SPConfig(
+            0.3, relative_weight=False, crop_size=16, hidden_dim=32, num_crops=2, sample_fraction=1
+        ),
     )
 
 
@@ -126,7 +129,12 @@ def test_crops_keep_image_memory_format():
 @pytest.mark.parametrize("sharpness", ["equal", "native"])
 def test_images_need_not_be_square(shape, sharpness):
     config = SPConfig(
-        relative_weight=False, crop_size=16, hidden_dim=32, sharpness=sharpness, num_crops=2
+        relative_weight=False,
+        crop_size=16,
+        hidden_dim=32,
+        sharpness=sharpness,
+        num_crops=2,
+        sample_fraction=1,
     )
     net, sp = _net(), SpatialPrediction(8, config)
     _check(sp(net, _images(*shape), step=0), net, sp)

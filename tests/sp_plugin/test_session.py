@@ -536,7 +536,7 @@ def test_feature_fn_is_called():
         return net[0](crops)
 
     out = SPSession(backbone, feature_fn=stem_features, **SETTINGS)(images)
-    assert inputs[-1] == (backbone, (16, 3, 20, 20))
+    assert inputs[-1] == (backbone, (8, 3, 20, 20))
     direct = SpatialPrediction.from_backbone(backbone[0], images, SPConfig(**SETTINGS))
     assert_equal(vars(out), vars(direct(backbone[0], images, step=0)))
 

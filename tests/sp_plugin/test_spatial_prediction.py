@@ -39,7 +39,13 @@ def _sp(**settings) -> SpatialPrediction:
     return SpatialPrediction(
         8,
         SPConfig.from_dict(
-            {"crop_size": 16, "hidden_dim": 32, "relative_weight": False, **settings}
+            {
+                "crop_size": 16,
+                "hidden_dim": 32,
+                "sample_fraction": 1,
+                "relative_weight": False,
+                **settings,
+            }
         ),
     )
 

@@ -65,7 +65,8 @@ _VIT = "vit_small_patch16_224"
 _SHORT = {_VIT: "vit_small/16"}
 
 ALONE = Arm(PLAIN)
-SP = Arm("SP", {"num_crops": 2})  # the minimum; more crops have a table of their own
+# Two crops of every image; more crops have a table of their own.
+SP = Arm("SP", {"num_crops": 2, "sample_fraction": 1.0})
 SAMPLED = Arm("SP, sample_fraction=0.25", {"num_crops": 2, "sample_fraction": 0.25})
 HOST_VIEWS = Arm("SP, source=host_views", {"source": "host_views"})
 PEER_ARMS = (Arm("AugSelf", peer="augself"), Arm("Drloc", peer="drloc"))
@@ -135,7 +136,8 @@ def k_arms(settings: SpeedSettings) -> list[Arm]:
     arms = []
     for crops in (2, 3) if settings.quick else range(2, 9):
         name = f"{crops} crops, all {num_all_pairs(crops)} pairs"
-        arms.append(Arm(name, {"num_crops": crops, "num_pairs": ALL}))
+        whole = {"num_crops": crops, "sample_fraction": 1.0}
+        arms.append(Arm(name, {**whole, "num_pairs": ALL}))
         if crops > 2:
-            arms.append(Arm(f"{crops} crops, 1 pair", {"num_crops": crops, "num_pairs": 1}))
+            arms.append(Arm(f"{crops} crops, 1 pair", {**whole, "num_pairs": 1}))
     return arms

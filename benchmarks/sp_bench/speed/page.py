@@ -14,8 +14,9 @@ _INTRODUCTION = """# What SP costs
 
 `sp-bench speed` generates this page from its measurements; no number was typed. Times are those of
 `torch.utils.benchmark`. Arms take turns, times are medians, ratios are medians over rounds with the
-95% interval of a bootstrap. The arm SP has two crops per image, which are one pair; more crops (the
-default is 4) have their own table. With `sample_fraction` SP sees that part of each batch.
+95% interval of a bootstrap. The arm SP has two crops of every image, which are one pair, and more
+crops have their own table; the default is four crops of an eighth of the images. With
+`sample_fraction` SP sees that part of each batch.
 Memory is the peak of allocations during training, without earlier allocations: activations,
 gradients and the optimizer's state; on a GPU also the weights and the batch, which Lightning moves
 there.

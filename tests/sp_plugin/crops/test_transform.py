@@ -247,7 +247,14 @@ def test_collated_samples_are_accepted_by_sp(count: int) -> None:
     assert torch.equal(collated.pixels[5 + 3], samples[3]["crops"][1])
     assert torch.equal(collated.boxes[1, 3], samples[3]["boxes"][1])
     sp = SpatialPrediction(
-        3, SPConfig(crop_size=8, source="image", num_crops=count, relative_weight=False)
+        3,
+        SPConfig(
+            crop_size=8,
+            source="image",
+            num_crops=count,
+            sample_fraction=1,
+            relative_weight=False,
+        ),
     )
     out = sp(torch.nn.Identity(), collated, step=0)
     first = collated.boxes[:2]
