@@ -119,8 +119,8 @@ def write_figures(suites: Suites, folder: Path) -> list[Path]:
     for suite, methods in _shown(suites).items():
         if not _is_trials(suite):
             figure = methods_figure(methods, headlines(methods))
-        elif _has_longer(methods):
-            figure = cost_figure(methods, _measured(_COST_METRICS, methods))
+        elif of_cost := _with_longer(methods):
+            figure = cost_figure(of_cost, _measured(_COST_METRICS, of_cost))
         else:
             continue
         paths.append(folder / f"{suite}.png")
@@ -151,9 +151,9 @@ def _is_trials(suite: str) -> bool:
     return suite.startswith("tune")
 
 
-def _has_longer(methods: Sequence[Evidence]) -> bool:
-    """Whether each method has the control at equal cost, without which cost means nothing."""
-    return all(LONGER in evidence.arms for evidence in methods)
+def _with_longer(methods: Sequence[Evidence]) -> list[Evidence]:
+    """The methods that have the control at equal cost, without which cost means nothing."""
+    return [evidence for evidence in methods if LONGER in evidence.arms]
 
 
 def _order(suite: str) -> tuple[bool, bool, str]:
@@ -195,7 +195,7 @@ def _results(suite: str, methods: Sequence[Evidence]) -> list[str]:
 def _trials(suite: str, methods: Sequence[Evidence]) -> list[str]:
     """The figure of gain against cost; trials per method, with their predictions, are closed."""
     metrics = _measured(_TRIAL_METRICS, methods)
-    parts = [f"![]({suite}.png)\n"] if _has_longer(methods) else []
+    parts = [f"![]({suite}.png)\n"] if _with_longer(methods) else []
     for evidence in methods:
         predictions = tables.predictions(evidence)
         if predictions:
