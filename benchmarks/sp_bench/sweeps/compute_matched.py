@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from sp_bench.results import BASELINE, SP
 
 
 def matched_epochs(epochs: int, baseline_flops: float, sp_flops: float) -> int:
-    """Epochs of a baseline that computes as much as SP does in ``epochs``.
+    """Whole epochs of a baseline that computes at least as much as SP does in ``epochs``.
 
     Args:
         epochs: epochs of the SP run.
@@ -24,9 +25,11 @@ def matched_epochs(epochs: int, baseline_flops: float, sp_flops: float) -> int:
 
     >>> matched_epochs(30, baseline_flops=2.0, sp_flops=3.0)
     45
+    >>> matched_epochs(10, baseline_flops=1.0, sp_flops=1.04)
+    11
     """
     ratio = sp_flops / baseline_flops if baseline_flops else 1.0
-    return max(1, round(epochs * ratio))
+    return max(1, math.ceil(round(epochs * ratio, 6)))
 
 
 def count_matched_epochs(settings: Settings, images: ImageDataset) -> int:
