@@ -111,8 +111,8 @@ Record = dict[str, str]  # what is compared of a case, by field
 
 
 def sp_config(**settings: Any) -> SPConfig:
-    """An SPConfig from settings by name."""
-    return SPConfig(**settings)
+    """An SPConfig from settings by name, on whole batches unless they say otherwise."""
+    return SPConfig(**{"sample_fraction": 1.0, **settings})
 
 
 def log_key(name: str) -> str:
@@ -409,6 +409,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     },
     "weight-0": {"weight": 0.0},
     "update-bn": {"update_bn": True},
+    "sample-fraction": {"sample_fraction": 0.25},
     "layer": {"layer": "layer3"},
     "feature-fn": {"feature_fn": first_stage},
     "vit": {"backbone": functools.partial(small_vit, drop_path_rate=0.2, reg_tokens=3)},
@@ -574,7 +575,7 @@ def transform_with_crops() -> Record:
 def mm_run(method: str, source: str) -> Record:
     """A shipped config of MMSelfSup, made small, with SPAlgorithm: two epochs of three steps."""
     tools = mm_tools()
-    sp = {"warmup_fraction": 0.0, "source": source}
+    sp = {"warmup_fraction": 0.0, "source": source, "sample_fraction": 1.0}
     seed_all(0)
     with tempfile.TemporaryDirectory() as place:
         data = tools.make_images(Path(place) / "data", 6)
