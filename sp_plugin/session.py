@@ -276,7 +276,10 @@ class SPSession:
         self.sp.configure_for(self.backbone, view_size, view.shape[1])
         self._is_configured = True
         size = size_text(self.sp.config.crop_size)
-        self._say_on(f"{self.config.num_crops} crops of {size} px from the {self.config.source}")
+        fraction = self.sp.config.sample_fraction
+        part = "" if fraction == 1 else f" in {100 * fraction:.3g}% of the images"
+        crops_of = f"{self.config.num_crops} crops of {size} px from the {self.config.source}"
+        self._say_on(crops_of + part)
         if crops is not None:
             self._check_shape(crops)
 

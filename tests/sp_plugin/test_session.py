@@ -216,8 +216,16 @@ def test_first_view_of_any_nesting_is_used(nest: Callable[[list[Tensor]], Any]):
 @pytest.mark.parametrize(
     ("source", "line"),
     [
-        ("view", "SP is on: weight 0.5 of the host's gradient, 4 crops of 12 px from the view"),
-        ("image", "SP is on: weight 0.5 of the host's gradient, 4 crops of 12 px from the image"),
+        (
+            "view",
+            "SP is on: weight 0.5 of the host's gradient, 4 crops of 12 px from the view"
+            " in 12.5% of the images",
+        ),
+        (
+            "image",
+            "SP is on: weight 0.5 of the host's gradient, 4 crops of 12 px from the image"
+            " in 12.5% of the images",
+        ),
         (
             "host_views",
             "SP is on: weight 0.5 of the host's gradient, 2 views of 24 px from the host",
@@ -236,7 +244,9 @@ def test_first_step_announces_once(source: str, line: str):
 
 def test_announcement_is_logged_by_default(caplog):
     with caplog.at_level(logging.INFO, "sp_plugin"):
-        session = SPSession(make_backbone(), weight=2, relative_weight=False, num_crops=3)
+        session = SPSession(
+            make_backbone(), weight=2, relative_weight=False, num_crops=3, sample_fraction=1
+        )
         for _ in range(2):
             session(torch.rand(2, 3, 40, 60))
     assert [record.getMessage() for record in caplog.records] == [
