@@ -277,7 +277,7 @@ def test_examples_are_first_pair_of_crops(sp: dict[str, Any]) -> None:
     """In each image, also of a run that trained on a part of each batch."""
     settings = dataclasses.replace(SETTINGS, sp=sp)
     method, splits = new_method(settings, seed=0), load_data(settings.data, limit=settings.limit)
-    count = 7  # fewer than are shown at most
+    count = 4  # fewer than are shown at most
     splits = dataclasses.replace(splits, test=Selection(splits.test, range(count)))
     config = SPConfig.from_dict(settings.sp).resolve(settings.side)
     trained = SpatialPrediction.from_backbone(method.backbone, None, config)

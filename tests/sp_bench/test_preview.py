@@ -134,7 +134,11 @@ def test_png_is_written_to_a_new_folder(image_paths: list[Path], tmp_path: Path)
 def test_recorded_step_is_drawn(tmp_path: Path, source: str) -> None:
     """Crops and boxes of the step itself; pixels that are not finite are white."""
     session = SPSession(
-        torch.nn.Conv2d(3, 4, 3), on_nonfinite="record", record_folder=tmp_path, source=source
+        torch.nn.Conv2d(3, 4, 3),
+        on_nonfinite="record",
+        record_folder=tmp_path,
+        source=source,
+        sample_fraction=1,
     )
     images = torch.rand(4, 3, 32, 32) * 4 - 2
     images[1] = torch.nan
