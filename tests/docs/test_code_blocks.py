@@ -407,7 +407,7 @@ EXAMPLES = [
     Example(
         README,
         "sp-bench show",
-        bash(images, outputs=("pairs.png", "answers.png", "runs/first/*.html")),
+        bash(more_images, outputs=("pairs.png", "answers.png", "runs/first/*.html")),
         True,
     ),
     Example(README, "sp-bench eval", EVAL, slow=True),
