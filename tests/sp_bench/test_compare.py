@@ -248,7 +248,7 @@ def test_seeds_can_be_added(made: tuple[Path, Results], tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_longer_baseline_matches_sp_flops(tmp_path: Path) -> None:
-    sp = {**SETTINGS.sp, "num_crops": 2}
+    sp = {**SETTINGS.sp, "num_crops": 2, "sample_fraction": 1.0}
     settings = dataclasses.replace(SETTINGS, longer=True, epochs=2, sp=sp)
     results = compare(settings, [0], tmp_path / "out", quiet())
     baseline, sp, longer = results.runs
@@ -256,7 +256,8 @@ def test_longer_baseline_matches_sp_flops(tmp_path: Path) -> None:
     # Two views of 32 px and two crops of 16: a quarter of the pixels, and a little for the head.
     assert 1.1 < sp.flops / baseline.flops < 1.5
     assert len(longer.curve) == math.ceil(2 * sp.flops / baseline.flops)
-    (row,) = results.longer
+    row = results.longer[0]
+    assert row.metric.key == "knn"
     assert row.difference == pytest.approx(sp.metrics["knn"] - longer.metrics["knn"])
     assert Results.load(tmp_path / "out" / "results.json").longer[0].sp == row.sp
 
