@@ -277,7 +277,10 @@ class SpatialPrediction(nn.Module):
             rank: as for `forward`.
         """
         keys = (self.config.seed, rank, step)
-        images = sample_images(images, self.config.sample_fraction, *keys, _IMAGE_DRAWS)
+        fraction = self.config.sample_fraction
+        if isinstance(images, EncodedViews) and self.user_config.sample_fraction is None:
+            fraction = 1.0  # their features are there anyway
+        images = sample_images(images, fraction, *keys, _IMAGE_DRAWS)
         if isinstance(images, UncoloredCrops):
             images = color_crops(images, make_generator(*keys, _COLOR_DRAWS))
         return images

@@ -94,6 +94,14 @@ def test_loss_is_that_of_the_sample(kind: str):
     torch.testing.assert_close(out.boxes, expected.boxes, rtol=0, atol=0)
 
 
+def test_encoded_views_are_all_used():
+    """Whatever the source: their features are there anyway."""
+    sp = SpatialPrediction(8, SPConfig(relative_weight=False))
+    given = inputs("views")
+    assert sp.prepare_images(given, step=3) is given
+    assert len(sp.prepare_images(torch.rand(BATCH, 3, 32, 32), step=3)) < BATCH
+
+
 def test_only_the_sample_is_encoded():
     sizes: list[int] = []
     net = nn.Conv2d(3, 8, 3)
