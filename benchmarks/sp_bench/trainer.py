@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,6 +49,9 @@ def fit_stoppably(trainer: pl.Trainer, *args: Any, **options: Any) -> None:
         trainer.fit(*args, **options)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
+            # Their locals hold the loader's iterator, which ends its workers when it is freed; at
+            # the end of the process it would leave them, and they print errors.
+            traceback.clear_frames(stop.__context__.__traceback__)
             raise KeyboardInterrupt from None
         raise
     if trainer.interrupted:
