@@ -36,7 +36,6 @@ def show(
 ) -> None:
     """Draw SP's crops and targets on your own images before any training, or a run's answers."""
     from sp_bench.preview import sample_preview, save_preview, show_demo_pairs, show_recorded_step
-    from sp_bench.run import show_answers
 
     options: dict[str, Any] = {
         "config": sp_settings(sp),
@@ -49,6 +48,8 @@ def show(
     if sum((bool(data), replay is not None, run is not None)) != 1:
         raise UsageError("show: takes one of --data, --replay and --run")
     if run is not None:
+        from sp_bench.run import show_answers  # loads the frameworks of training
+
         show_answers(run, out)
     elif replay is not None:
         show_recorded_step(replay, out, rgb)
