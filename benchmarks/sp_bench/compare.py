@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ from sp_bench.config import EvalSettings, Settings, claim_output_dir
 from sp_bench.data.rgb_display import check_rgb
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
-from sp_bench.evaluation import freeze_method, run_evaluation
-from sp_bench.frozen_backbone import FrozenBackbone
-from sp_bench.pretrain import check, new_method
+from sp_bench.evaluation import random_backbones, run_evaluation
+from sp_bench.pretrain import check
 from sp_bench.progress import Progress
 from sp_bench.report.html_report import write_report
 from sp_bench.report.prediction_figure import PairExamples
@@ -58,11 +56,7 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
     progress.skipped(splits.skipped)
     arms = (*ARMS, LONGER) if settings.longer else ARMS
     runs: list[Run] = []
-
-    @functools.lru_cache(maxsize=1)
-    def untrained(seed: int) -> FrozenBackbone:
-        return freeze_method(settings, new_method(settings, seed))
-
+    untrained = random_backbones(settings)
     with progress.over(len(seeds) * len(arms), settings.epochs):
         for seed in seeds:
             for arm in arms:

@@ -20,7 +20,7 @@ from sp_bench.errors import UsageError
 from sp_bench.results import write_json
 from sp_plugin.validation import did_you_mean
 
-SETTINGS = "settings.json"
+_SETTINGS = "settings.json"
 METHOD_NAMES = ("simclr", "moco", "byol", "dino", "mae", "vicreg", "barlowtwins")
 PRETEXT_NAMES = ("sp", "augself", "masked_crops", "relative_location", "shuffled_targets")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
@@ -257,7 +257,7 @@ def claim_output_dir(out: Path, settings: Any) -> None:
     Raises:
         UsageError: the folder has other settings, or other content.
     """
-    path = out / SETTINGS
+    path = out / _SETTINGS
     values = settings.plain()
     if not path.exists():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -291,7 +291,7 @@ def settings_of_run(checkpoint: Path) -> dict[str, Any]:
     ``compare`` writes its settings above the folders of its runs, ``suite`` into them.
     """
     for folder in checkpoint.parents[:2]:
-        path = folder / SETTINGS
+        path = folder / _SETTINGS
         settings = dict(json.loads(path.read_text())) if path.is_file() else {}
         if "method" in settings:
             return settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 import re
@@ -145,13 +146,25 @@ def evaluate_method(
     tasks: Sequence[Task],
     folder: Path,
     log: Callable[[str], None],
-    untrained: FrozenBackbone | None = None,
+    untrained: FrozenBackbone,
 ) -> dict[str, float]:
     """Metrics of a pre-trained method's backbone, by key; arguments as for `run_tasks`."""
     frozen = freeze_method(settings, method)
-    untrained = untrained or freeze_method(settings, new_method(settings, seed))
     by_task = run_tasks(tasks, frozen, untrained, sources, seed, folder, log, settings.rgb)
     return merge_metrics(by_task)
+
+
+def random_backbones(settings: Settings) -> Callable[[int], FrozenBackbone]:
+    """Function from a seed to its backbone before training.
+
+    It keeps the last one with its features, so that all arms of a seed share them.
+    """
+
+    @functools.lru_cache(maxsize=1)
+    def untrained(seed: int) -> FrozenBackbone:
+        return freeze_method(settings, new_method(settings, seed))
+
+    return untrained
 
 
 def freeze_method(settings: Settings, method: Method) -> FrozenBackbone:

@@ -221,7 +221,7 @@ def _decode_images(images: ImageDataset, side: int, channels: int, workers: int)
     loader = DataLoader(
         images,
         batch_size=256,
-        collate_fn=functools.partial(_stack_squares, side, channels),
+        collate_fn=functools.partial(stack_squares, side, channels),
         num_workers=workers,
         generator=make_generator(0),  # of the workers' seeds, else drawn from the global one
     )
@@ -235,6 +235,7 @@ def _decode_images(images: ImageDataset, side: int, channels: int, workers: int)
     return out
 
 
-def _stack_squares(side: int, channels: int, items: list[tuple[Any, int]]) -> Tensor:
+def stack_squares(side: int, channels: int, items: list[tuple[Any, int]]) -> Tensor:
+    """Center squares of the images of a data set's items, (N, channels, side, side)."""
     images = (convert_channels(image, channels) for image, _ in items)
     return torch.stack([to_tensor(resize_and_center_crop(image, side)) for image in images])

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from torch import Tensor, nn
 
 from sp_bench.config import Settings
 from sp_bench.data import Splits
 from sp_bench.data.channel_stats import to_unit
-from sp_bench.data.dataset import Selection
 from sp_bench.data.rgb_display import RGBDisplay
 from sp_bench.evaluation import freeze_method
+from sp_bench.frozen_backbone import stack_squares
 from sp_bench.methods import Method
 from sp_bench.pretrain import new_method
 from sp_bench.report.prediction_figure import PairExamples
@@ -51,17 +49,17 @@ def predict_examples(
     # The first rows are those of the first pair of each image's crops.
     first = slice(None, len(images))
     every = max(1, len(images) // _SHOWN)
-    large = dataclasses.replace(settings, side=max(settings.side, _DRAWN_SIDE))
-    shown = Selection(splits.test, indices[::every][:_SHOWN].tolist())
-    drawn = freeze_method(large, method).images(shown)
+    shown = [splits.test[index] for index in indices[::every][:_SHOWN].tolist()]
+    side = max(settings.side, _DRAWN_SIDE)
+    drawn = stack_squares(side, settings.stats.channels, shown)
     truth = sp.targets.encode(a, b)
     answers = torch.stack([x[first].cpu() for x in (truth, answer_before, answer)])
     a, b, after, before = (
         x[first][::every][:_SHOWN].cpu()
         for x in (a, b, sp.targets.decode(answer, a), sp.targets.decode(answer_before, a))
     )
-    images = RGBDisplay.fit(drawn, settings.rgb).to_uint8(drawn)
-    return PairExamples(images, a, b, after, untrained=before, answers=answers)
+    drawn = RGBDisplay.fit(drawn, settings.rgb).to_uint8(drawn)
+    return PairExamples(drawn, a, b, after, untrained=before, answers=answers)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,18 @@ BASELINE, SP = "baseline", "sp"
 ARMS = (BASELINE, SP)
 LONGER = "longer"  # a baseline with SP's extra compute as more epochs
 ARMS_WITHOUT_SP = (BASELINE, LONGER)
+ARM_NAMES = {BASELINE: "baseline", SP: "SP", LONGER: "longer baseline"}
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file completely or not at all: an interrupted write keeps the previous file."""
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` make a file under another name, and give it its own when it is complete."""
     part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
+    write(part)
     part.replace(path)
 
 

@@ -65,7 +65,7 @@ def load_or_run(
     tasks: Sequence[Task],
     folder: Path,
     progress: Progress,
-    untrained: Callable[[int], FrozenBackbone | None] = lambda _: None,
+    untrained: Callable[[int], FrozenBackbone],
 ) -> Run:
     """Read the run of an arm and a seed if it is finished, else pre-train and evaluate it.
 
@@ -77,8 +77,7 @@ def load_or_run(
         tasks: tasks of the evaluation.
         folder: folder of this run alone.
         progress: display of the progress.
-        untrained: function from a seed to its backbone with random weights, which keeps its
-            features for all arms of the seed; default: made for this run alone.
+        untrained: from `random_backbones`.
     """
     splits = sources.main
     assert splits is not None

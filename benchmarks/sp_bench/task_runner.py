@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sp_bench.frozen_backbone import FrozenBackbone
-from sp_bench.results import write_json
+from sp_bench.results import write_json, write_whole
 from sp_bench.task_data import Sources
 from sp_bench.tasks import Task, TaskContext, run_task
 
@@ -62,7 +63,8 @@ def run_tasks(
         seconds = round(time.perf_counter() - start, 1)
         stored[task.name] = {"metrics": metrics, "seconds": seconds, "correct": context.correct}
         if context.examples:  # before the metrics, so that a finished task has both
-            _write_examples(folder, {**read_examples(folder), task.name: context.examples})
+            examples = {**read_examples(folder), task.name: context.examples}
+            write_whole(folder / EXAMPLES_FILE, functools.partial(torch.save, examples))
         write_json(path, stored)
         log(f"{task.name}: {seconds:.0f} s")
     return {task.name: stored[task.name] for task in tasks}
@@ -98,13 +100,6 @@ def read_examples(folder: Path) -> dict[str, dict[str, Tensor]]:
     if not path.exists():
         return {}
     return dict(torch.load(path, weights_only=True, map_location="cpu"))
-
-
-def _write_examples(folder: Path, examples: dict[str, dict[str, Tensor]]) -> None:
-    """Write them completely or not at all."""
-    part = folder / f"{EXAMPLES_FILE}.part"
-    torch.save(examples, part)
-    part.replace(folder / EXAMPLES_FILE)
 
 
 def merge_metrics(by_task: dict[str, dict[str, Any]]) -> dict[str, float]:

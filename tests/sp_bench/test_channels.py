@@ -129,9 +129,10 @@ def test_tasks_on_rgb_say_why_not(compared):
 def test_examples_show_the_chosen_channels(compared, bands13):
     out, _ = compared
     pairs = torch.load(out / "seed0-sp" / "examples.pt", weights_only=True)["images"]
-    for drawn in (pairs, read_examples(out / "seed0-sp")["jigsaw"]["2x2"]):
-        assert drawn.dtype == torch.uint8 and drawn.shape[1] == 3
-        assert int(drawn.min()) < 30 and int(drawn.max()) > 225  # stretched: raw ones have 0 or 1
+    jigsaws = read_examples(out / "seed0-sp")["jigsaw"]["2x2"]
+    for drawn, side in ((pairs, 96), (jigsaws, 16)):
+        assert drawn.dtype == torch.uint8 and drawn.shape[1:] == (3, side, side)
+        assert int(drawn.min()) == 0 and int(drawn.max()) == 255  # stretched: raw ones have 0 or 1
 
 
 def test_checkpoint_keeps_its_statistics(compared, bands13, tmp_path, capsys):

@@ -15,7 +15,7 @@ from sp_bench.report.number_format import (
     verdict,
 )
 from sp_bench.report.table import LEFT, Cell, Column, Table
-from sp_bench.results import BASELINE, LONGER, SP, Results, Row, Run
+from sp_bench.results import ARM_NAMES, BASELINE, LONGER, SP, Results, Row, Run
 from sp_bench.stats import FEW_SEEDS, bootstrap_over_images, unpack_correct
 
 
@@ -87,7 +87,7 @@ def cost_table(runs: Sequence[Run]) -> Table:
     ('ratio, SP to baseline', '1.50')
     """
     rows, seconds = [], {}
-    for arm, name in ((BASELINE, "baseline"), (SP, "SP"), (LONGER, "longer baseline")):
+    for arm, name in ARM_NAMES.items():
         of_arm = [run for run in runs if run.arm == arm]
         if of_arm:
             seconds[arm] = fmean(run.seconds for run in of_arm)

@@ -95,13 +95,12 @@ def draw_examples(examples: PairExamples) -> Figure:
     """
     rows = {"before training": examples.untrained, "after training": examples.predicted}
     known = {name: boxes for name, boxes in rows.items() if boxes is not None}
-    height = _WIDTH / _COLUMNS * len(known) + 0.4
-    scatter = 0.0 if examples.answers is None else _SCATTER
+    heights = [_WIDTH / _COLUMNS * len(known) + 0.4]
+    if examples.answers is not None:
+        heights.append(_SCATTER)
     layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.01, hspace=0.01)
-    figure = Figure((_WIDTH, height + scatter), layout=layout, facecolor="white")
-    parts = figure.subfigures(
-        2 if scatter else 1, 1, height_ratios=[height, scatter][: 1 + bool(scatter)], squeeze=False
-    )
+    figure = Figure((_WIDTH, sum(heights)), layout=layout, facecolor="white")
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
     _draw_boxes(parts[0, 0], examples, known)
     if examples.answers is not None:
         _draw_answers(parts[1, 0], examples.answers)

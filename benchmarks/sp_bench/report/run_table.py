@@ -14,11 +14,10 @@ from sp_bench.errors import UsageError
 from sp_bench.report.comparison_table import known_metrics
 from sp_bench.report.number_format import format_value, name_with_chance
 from sp_bench.report.table import LEFT, Column, Table
-from sp_bench.results import BASELINE, LONGER, SP, MetricSpec, Results, Run
+from sp_bench.results import ARM_NAMES, MetricSpec, Results, Run
 
 SIZE, DATA, CHECKPOINT = "image size", "data", "checkpoint"
 _EVALUATION, _COMPARISON = "eval.json", "results.json"
-_ARMS = {BASELINE: "baseline", SP: "SP", LONGER: "longer baseline"}
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def _summarize_comparison(folder: str, results: Results) -> list[RunSummary]:
     summaries = []
     for arm in dict.fromkeys(run.arm for run in results.runs):
         runs = [run for run in results.runs if run.arm == arm]
-        name = _ARMS.get(arm, arm)
+        name = ARM_NAMES.get(arm, arm)
         checkpoints = dict.fromkeys(Path(run.checkpoint).name for run in runs if run.checkpoint)
         conditions = {
             SIZE: f"{results.settings['side']} px" if results.settings.get("side") else "",

@@ -20,7 +20,7 @@ from sp_bench.report.mpl_style import data_address, png
 from sp_bench.report.number_format import format_value
 from sp_bench.report.prediction_figure import PairExamples, draw_examples
 from sp_bench.report.table import Table
-from sp_bench.results import ARMS, BASELINE, SP, Results
+from sp_bench.results import ARM_NAMES, ARMS, SP, Results
 from sp_bench.tasks import all_tasks
 from sp_bench.tasks.jigsaw import GRIDS
 from sp_bench.tasks.robustness import SHOWN_SEVERITY, VERSION
@@ -28,7 +28,6 @@ from sp_bench.tasks.robustness import SHOWN_SEVERITY, VERSION
 # Tensors that tasks stored, by arm, task and name.
 TaskExamples = Mapping[str, Mapping[str, Mapping[str, Tensor]]]
 
-_ARM_NAMES = {BASELINE: "baseline", SP: "SP"}
 _COLUMNS = 3
 _FRAME = 0.88  # of a cell's side: frames of neighbours do not touch
 _ENLARGED_SIDE = 128  # pixels, at least about
@@ -139,7 +138,7 @@ def _jigsaw_images(examples: TaskExamples) -> Iterator[CardImage]:
             if grid in stored:
                 laid = stored[f"{grid}_laid"]
                 right = int((laid == torch.arange(laid.shape[1])).sum())
-                caption = f"{_ARM_NAMES[arm]}, {grid}"
+                caption = f"{ARM_NAMES[arm]}, {grid}"
                 alt = f"{caption}: {right} of {laid.numel()} patches are in their positions"
                 figure = draw_jigsaws(stored[grid], laid)
                 yield CardImage(_image(png(figure), alt), [caption])

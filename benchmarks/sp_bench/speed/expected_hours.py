@@ -17,10 +17,13 @@ from torch import nn
 from sp_bench.backbones import make_backbone
 from sp_bench.flops import count_flops
 from sp_bench.report.table import LEFT, Column, Table
+from sp_plugin import SPConfig
+from sp_plugin.sizes import shorter_side
 
 _A100 = 312e12  # FLOP/s in bfloat16, NVIDIA's data sheet
 CLUSTER, ONE_GPU = 8 * 0.2 * _A100, 6e12  # FLOP/s that a run is assumed to sustain
-SEEDS, NUM_CROPS, FRACTION = 3, 4, 0.125
+SEEDS = 3
+_DEFAULTS = SPConfig().resolve(224)
 _IMAGENET, _IMAGENET_100, _STL10 = 1_281_167, 126_689, 100_000
 _MULTI_CROP = ((2, 224), (6, 96))
 
@@ -48,7 +51,7 @@ class Recipe(NamedTuple):
     epochs: int
     views: tuple[tuple[int, int], ...] = ((2, 224),)
     teacher: int = 0
-    crop_size: int = 96
+    crop_size: int = shorter_side(_DEFAULTS.crop_size)
     is_masked: bool = False
     throughput: float = CLUSTER
     arms: int = 2
@@ -61,7 +64,7 @@ class Recipe(NamedTuple):
 
     def cost(self, fraction: float) -> float:
         """Operations with SP on a fraction of the images, relative to those without."""
-        crops = NUM_CROPS * train_flops(self.network, self.crop_size)
+        crops = _DEFAULTS.num_crops * train_flops(self.network, self.crop_size)
         return 1 + fraction * crops / self.host_flops
 
     @property
@@ -117,11 +120,11 @@ def table() -> Table:
     for suite, recipes in groupby(RECIPES, lambda recipe: recipe.suite):
         total, runs = 0.0, 0
         for recipe in recipes:
-            with_sp = recipe.hours * recipe.cost(FRACTION)
+            with_sp = recipe.hours * recipe.cost(_DEFAULTS.sample_fraction)
             total += SEEDS * (recipe.hours + (recipe.arms - 1) * with_sp)
             runs += SEEDS * recipe.arms
             speed = f"{recipe.throughput / recipe.host_flops:,.0f}"
-            costs = [f"{recipe.cost(fraction):.2f}" for fraction in (FRACTION, 1)]
+            costs = [f"{recipe.cost(fraction):.2f}" for fraction in (_DEFAULTS.sample_fraction, 1)]
             gigaflops, hours = f"{recipe.host_flops / 1e9:.1f}", f"{recipe.hours:.1f}"
             what = f"{recipe.method}, {recipe.network.removesuffix('_patch16_224')}"
             row = [suite, what, str(recipe.epochs), gigaflops, *costs, speed, hours]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,17 @@ from rich.console import Console
 
 from sp_bench.channels import resolve_stats
 from sp_bench.config import (
-    SETTINGS,
     Settings,
     check_seed,
     claim_output_dir,
     default_backbone,
     different_settings,
     fast_precision,
+    settings_of_run,
 )
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
+from sp_bench.evaluation import random_backbones
 from sp_bench.pretrain import FINAL, check
 from sp_bench.progress import Progress
 from sp_bench.results import BASELINE, LONGER, Run, write_json
@@ -79,7 +79,8 @@ def run_job(config: dict[str, Any]) -> Run:
             "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         }
         write_json(folder / ORIGIN, origin)
-    return load_or_run(settings, arm, seed, sources, tasks, folder, Progress(Console()))
+    progress, untrained = Progress(Console()), random_backbones(settings)
+    return load_or_run(settings, arm, seed, sources, tasks, folder, progress, untrained)
 
 
 def _take_checkpoint(source: Path, folder: Path, settings: Settings) -> None:
@@ -88,10 +89,9 @@ def _take_checkpoint(source: Path, folder: Path, settings: Settings) -> None:
     Raises:
         UsageError: it is not trained, or with other settings than those of this run.
     """
-    claimed = source / SETTINGS
-    if not (claimed.exists() and (source / FINAL).exists()):
+    theirs, ours = settings_of_run(source / FINAL), settings.plain()
+    if not theirs or not (source / FINAL).exists():
         raise UsageError(f"checkpoints: no finished run in {source}; takes the out of a suite")
-    theirs, ours = json.loads(claimed.read_text()), settings.plain()
     for key in different_settings(theirs, ours):
         if key not in _OF_EVALUATION:
             raise UsageError(
