@@ -65,9 +65,8 @@ _VIT = "vit_small_patch16_224"
 _SHORT = {_VIT: "vit_small/16"}
 
 ALONE = Arm(PLAIN)
-# Two crops of every image; more crops have a table of their own.
-SP = Arm("SP", {"num_crops": 2, "sample_fraction": 1.0})
-SAMPLED = Arm("SP, sample_fraction=0.25", {"num_crops": 2, "sample_fraction": 0.25})
+SP = Arm("SP", {})
+WHOLE = Arm("SP, sample_fraction=1", {"sample_fraction": 1.0})
 HOST_VIEWS = Arm("SP, source=host_views", {"source": "host_views"})
 PEER_ARMS = (Arm("AugSelf", peer="augself"), Arm("Drloc", peer="drloc"))
 _WITH_HOST_VIEWS = ("simclr", "dino")  # two views; two views and local ones
@@ -75,7 +74,7 @@ _WITH_HOST_VIEWS = ("simclr", "dino")  # two views; two views and local ones
 
 # Side of the views, and batch size per backbone, for steps of a second or less.
 _SIZES: dict[str, tuple[int, dict[str, int]]] = {
-    "cpu": (64, {"resnet18": 32, "resnet50": 8, _VIT: 16}),
+    "cpu": (64, {"resnet18": 32, "resnet50": 16, _VIT: 16}),
     "cuda": (224, {"resnet18": 256, "resnet50": 128, _VIT: 128}),
     "quick": (32, {"tiny_resnet": 4, "tiny_vit": 4}),
 }
@@ -106,13 +105,12 @@ def host_view_arms(case: Case) -> tuple[Arm, ...]:
 
 
 def sp_arms(case: Case) -> tuple[Arm, ...]:
-    """The ways in which SP is added to a run: for one method also to a part of each batch.
+    """The ways in which SP is added to a run.
 
     >>> [arm.name for arm in sp_arms(Case("simclr", "tiny_vit", 32, 4))]
-    ['SP', 'SP, sample_fraction=0.25', 'SP, source=host_views']
+    ['SP', 'SP, sample_fraction=1', 'SP, source=host_views']
     """
-    sampled = (SAMPLED,) if case.method == "simclr" else ()
-    return (SP, *sampled, *host_view_arms(case))
+    return (SP, WHOLE, *host_view_arms(case))
 
 
 def peer_cases(settings: SpeedSettings) -> list[Case]:
@@ -132,11 +130,11 @@ def k_case(settings: SpeedSettings) -> Case:
 
 
 def k_arms(settings: SpeedSettings) -> list[Arm]:
-    """SP with 2 to 8 crops, with all their pairs and with one pair."""
+    """SP on all images with 2 to 8 crops, with all their pairs and with one pair."""
     arms = []
     for crops in (2, 3) if settings.quick else range(2, 9):
         name = f"{crops} crops, all {num_all_pairs(crops)} pairs"
-        whole = {"num_crops": crops, "sample_fraction": 1.0}
+        whole = {**(WHOLE.sp or {}), "num_crops": crops}
         arms.append(Arm(name, {**whole, "num_pairs": ALL}))
         if crops > 2:
             arms.append(Arm(f"{crops} crops, 1 pair", {**whole, "num_pairs": 1}))

@@ -11,7 +11,7 @@ from sp_bench.flops import count_flops
 from sp_bench.methods import Method
 from sp_bench.speed.cases import Case
 from sp_bench.speed.settings import SpeedSettings
-from sp_plugin import SpatialPrediction, SPConfig
+from sp_plugin import Crops, SpatialPrediction, SPConfig
 from sp_plugin.features.extraction import extract_features
 
 
@@ -26,6 +26,7 @@ class CostLowerBound:
 
     Attributes:
         crop_size: side of the crops, in pixels.
+        share: images that SP sees, as a share of the batch.
     """
 
     def __init__(
@@ -39,13 +40,14 @@ class CostLowerBound:
         self._sp = SpatialPrediction.from_backbone(self._backbone, self._images, config)
         self.crop_size = self._sp.config.crop_size
         self._generator = torch.Generator().manual_seed(0)
-        crops = self._sp.sample_crops(self._images, self._generator)
+        self._step = 0
+        crops = self.sample_crops()
+        self.share = crops.boxes.shape[1] / case.batch_size
         self._crops = _channels_last(crops.pixels, settings.target)
         self._given_features = _GivenFeatures(
             self._backbone, len(self._crops), self._sp.feature_dim
         )
         self._sp.layout = None  # of the backbone's output, which the given features are not
-        self._step = 0
 
     def run_crops(self) -> None:
         """Forward and backward pass of the crops through the backbone, and nothing else."""
@@ -62,9 +64,11 @@ class CostLowerBound:
         self._sp.zero_grad(set_to_none=True)
         self._step += 1
 
-    def sample_crops(self) -> None:
+    def sample_crops(self) -> Crops:
         """Of these parts, sampling and cropping alone."""
-        self._sp.sample_crops(self._images, self._generator)
+        images = self._sp.prepare_images(self._images, self._step)
+        assert isinstance(images, Tensor)  # as the source is a view
+        return self._sp.sample_crops(images, self._generator)
 
     def _autocast(self) -> torch.autocast:
         half = self._settings.precision == "bf16-mixed"

@@ -14,9 +14,8 @@ _INTRODUCTION = """# What SP costs
 
 `sp-bench speed` generates this page from its measurements; no number was typed. Times are those of
 `torch.utils.benchmark`. Arms take turns, times are medians, ratios are medians over rounds with the
-95% interval of a bootstrap. The arm SP has two crops of every image, which are one pair, and more
-crops have their own table; the default is four crops of an eighth of the images. With
-`sample_fraction` SP sees that part of each batch.
+95% interval of a bootstrap. The arm SP is the default: four crops of an eighth of the images, or of
+two where an eighth is less; with `sample_fraction=1` it sees every image.
 Memory is the peak of allocations during training, without earlier allocations: activations,
 gradients and the optimizer's state; on a GPU also the weights and the batch, which Lightning moves
 there.

@@ -27,7 +27,6 @@ from sp_bench.speed.cases import (
     SP,
     Arm,
     Case,
-    host_view_arms,
     k_arms,
     k_case,
     peer_cases,
@@ -59,7 +58,7 @@ def step_jobs(settings: SpeedSettings) -> Jobs:
 def peer_jobs(settings: SpeedSettings) -> Jobs:
     """The same step with SP and with peers."""
     return {
-        case.name: partial(measure, case, (ALONE, SP, *host_view_arms(case), *PEER_ARMS), settings)
+        case.name: partial(measure, case, (ALONE, *sp_arms(case), *PEER_ARMS), settings)
         for case in peer_cases(settings)
     }
 
@@ -87,7 +86,7 @@ def measure(
 
     Returns:
         ``seconds`` by arm and round; ``peak_bytes`` by arm; with ``measures_lower_bound`` also
-        ``flops`` and ``crop_side``.
+        ``flops``, ``share``, of the images that SP sees, and ``crop_side``.
     """
     runs = {arm.name: TimedArm(case, arm, settings) for arm in arms}
     rounds: dict[str, Callable[[], list[float]]] = dict(runs)
@@ -98,6 +97,7 @@ def measure(
         parts = bound.run_crops, bound.run_parts, bound.sample_crops
         rounds |= {name: timed(part, STEPS) for name, part in zip(PART_ARMS, parts, strict=True)}
         result["flops"] = count_lower_bound(partial(runs[PLAIN].fit, 1), bound.run_crops)
+        result["share"] = bound.share
         result["crop_side"] = bound.crop_size
     result["peak_bytes"] = {
         name: peak_bytes(partial(run.fit, 2), settings.target) for name, run in runs.items()

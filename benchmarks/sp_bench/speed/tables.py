@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sp_bench.goals import Goal, at_least, at_most
 from sp_bench.report.number_format import MISSING, bounds
 from sp_bench.report.table import LEFT, Column, Table
-from sp_bench.speed.cases import HOST_VIEWS, PLAIN, SAMPLED, SP
+from sp_bench.speed.cases import HOST_VIEWS, PLAIN, SP, WHOLE
 from sp_bench.speed.crop_benchmark import FRACTIONAL, ONE_BY_ONE, OURS
 from sp_bench.speed.dataloader_benchmark import WITH, WITHOUT
 from sp_bench.speed.step_benchmark import CROPS, PARTS, SAMPLING
@@ -97,8 +97,8 @@ def step_table(measurements: Measurements) -> SpeedTable:
             bound, details = 1.0, [MISSING] * 4  # the method's own views cost no pass
             if arm != HOST_VIEWS.name:
                 bound = measurement["flops"]["lower_bound"]
-            if arm == SAMPLED.name:
-                bound = 1 + (bound - 1) * (SAMPLED.sp or {})["sample_fraction"]
+            if arm == WHOLE.name:
+                bound = 1 + (bound - 1) / measurement["share"]
             elif arm == SP.name:
                 timed_bound, parts = 1 + relative[CROPS].value, relative[PARTS].value
                 details = [f"{timed_bound:.3f}", f"{step / timed_bound:.3f}"]

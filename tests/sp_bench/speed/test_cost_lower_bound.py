@@ -13,8 +13,8 @@ from sp_bench.speed.cases import (
     ALONE,
     HOST_VIEWS,
     PEER_ARMS,
-    SAMPLED,
     SP,
+    WHOLE,
     Arm,
     Case,
     k_arms,
@@ -104,20 +104,21 @@ def rows_per_step(arm: Arm, case: Case) -> int:
 @pytest.mark.parametrize("relative", [True, False])
 def test_sp_step_adds_only_crop_passes(relative: bool) -> None:
     # Of steps 2 and 3, less step 1: a relative weight is measured in step 2, and costs no more.
-    host, with_sp = (
-        flops_per_step(ALONE),
-        flops_per_step(with_settings(SP, relative_weight=relative, warmup_fraction=0)),
-    )
+    # Two crops, since the head has as many operations as pairs.
+    sp = with_settings(SP, num_crops=2, relative_weight=relative, warmup_fraction=0)
+    host, with_sp = flops_per_step(ALONE), flops_per_step(sp)
     backbone: Any = TimedArm(CASE, ALONE, SETTINGS).method
-    crops = count_flops(CostLowerBound(CASE, SETTINGS, backbone, SP.sp or {}).run_crops)
+    crops = count_flops(CostLowerBound(CASE, SETTINGS, backbone, sp.sp or {}).run_crops)
     # A weight that were still 0 would leave the backward pass out: a third would be there.
     assert crops <= with_sp - host <= 1.15 * crops
 
 
-def test_sampled_arm_encodes_fewer_crops() -> None:
-    case = dataclasses.replace(CASE, batch_size=8)  # at least two images are sampled
-    alone, whole, part = (rows_per_step(arm, case) for arm in (ALONE, SP, SAMPLED))
-    assert (whole - alone, part - alone) == (2 * 8, 2 * 2)
+def test_default_arm_encodes_fewer_crops() -> None:
+    case = dataclasses.replace(CASE, batch_size=24)
+    alone, whole, part = (rows_per_step(arm, case) for arm in (ALONE, WHOLE, SP))
+    assert (whole - alone, part - alone) == (4 * 24, 4 * 3)
+    bound = CostLowerBound(case, SETTINGS, TimedArm(case, ALONE, SETTINGS).method, SP.sp or {})
+    assert bound.share == 1 / 8
 
 
 @pytest.mark.parametrize("method", ["simclr", "dino"])
