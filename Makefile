@@ -20,7 +20,7 @@ BIN := $(VENV)/bin
 export SOLO_LEARN LIGHTLY
 
 demo: $(VENV)/installed
-	$(BIN)/sp-bench compare --method simclr --data demo --tasks knn,jigsaw,pair_interaction --limit 500 --side 32 --batch-size 32 --learning-rate 4e-3 --epochs 10 --sp sample_fraction=1 --seeds 0 1 2 --out runs/demo
+	$(BIN)/sp-bench compare --method simclr --data demo --tasks knn,jigsaw,pair_interaction --limit 500 --side 32 --batch-size 32 --learning-rate 4e-3 --epochs 10 --sp sample_fraction=1 --precision 32-true --seeds 0 1 2 --out runs/demo
 
 speed: $(VENV)/installed
 	$(BIN)/sp-bench speed --out runs/speed
