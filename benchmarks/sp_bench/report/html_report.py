@@ -17,6 +17,7 @@ from sp_bench.report.learning_curves import curve_charts
 from sp_bench.report.mpl_style import png
 from sp_bench.report.number_format import metric_name
 from sp_bench.report.prediction_figure import PairExamples
+from sp_bench.report.summary import summary_sentence
 from sp_bench.report.task_cards import TaskExamples, task_cards
 from sp_bench.results import Results, Row, write_text
 
@@ -46,6 +47,7 @@ def render(
     return render_template(
         "report.html.jinja",
         title=metadata.title(results),
+        summary=summary_sentence(results),
         seeds=max((row.seeds for row in rows), default=0),
         headline=comparison_table(rows, with_chance=True),
         longer=comparison_table(headline_rows(results.longer), with_chance=True),
@@ -60,6 +62,7 @@ def render(
         sp_settings=metadata.facts_table(results.settings.get("sp")),
         settings=metadata.facts_table(settings),
         cost=metadata.cost_table(results.runs),
+        cost_ratios=metadata.cost_ratios(results.runs),
         cost_note=metadata.cost_note(results),
         data=data,
         skipped=skipped,

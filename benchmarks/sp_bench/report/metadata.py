@@ -98,6 +98,25 @@ def cost_table(runs: Sequence[Run]) -> Table:
     return Table([Column("", LEFT), Column("", LEFT)], rows)
 
 
+def cost_ratios(runs: Sequence[Run]) -> str:
+    """Cost of pre-training with SP relative to the baseline; empty where nothing is known.
+
+    >>> runs = [Run("baseline", 0, seconds=10, flops=2e9), Run("sp", 0, seconds=15, flops=2.2e9)]
+    >>> cost_ratios(runs)
+    "1.10 times the baseline's forward FLOPs, 1.50 times the baseline's seconds"
+    """
+    texts = []
+    for key, unit in (("flops", "forward FLOPs"), ("seconds", "seconds")):
+        of_arm = [
+            [getattr(run, key) for run in runs if run.arm == arm and getattr(run, key)]
+            for arm in (SP, BASELINE)
+        ]
+        if all(of_arm):
+            ratio = fmean(of_arm[0]) / fmean(of_arm[1])
+            texts.append(f"{ratio:.2f} times the baseline's {unit}")
+    return ", ".join(texts)
+
+
 def cost_note(results: Results) -> str:
     """What SP encodes in addition to the method, and whether a baseline got the same compute.
 
@@ -111,7 +130,9 @@ def cost_note(results: Results) -> str:
     if sp.get("source") == "host_views":
         notes.append("SP uses the views that the method encodes, and encodes no further crops.")
     elif "num_crops" in sp:
-        notes.append(f"SP encodes {sp['num_crops']} more crops of each image.")
+        share = sp.get("sample_fraction") or 1
+        images = "each image" if share == 1 else f"{100 * share:.3g}% of the images of a batch"
+        notes.append(f"SP encodes {sp['num_crops']} more crops of {images}.")
     epochs = longer_epochs(results.runs)
     if results.longer:
         trained = f", {epochs} in total" if epochs else ""

@@ -14,6 +14,7 @@ from sp_bench.report.comparison_table import comparison_table, control_rows, hea
 from sp_bench.report.html_report import render, write_report
 from sp_bench.report.metadata import image_bootstrap_table
 from sp_bench.report.prediction_figure import PairExamples
+from sp_bench.report.summary import summary_sentence
 from sp_bench.report.task_cards import draw_jigsaws, task_cards
 from sp_bench.results import MetricSpec, Results, Row
 from sp_bench.stats import pack_correct
@@ -107,6 +108,8 @@ def test_headline_comes_first_rest_is_folded(results: Results, pair_examples: Pa
     page = render(results, pair_examples, TASK_EXAMPLES)
     visible = HtmlReader(re.sub("<details>.*?</details>", "", page, flags=re.DOTALL))
     assert "kNN (top-1)" in visible.text and "survives BH" in visible.text
+    assert f"{summary_sentence(results)}." in visible.text
+    assert "Cost: 1.50 times the baseline's seconds." in visible.text
     images = [attributes for tag, attributes in visible.tags if tag == "img"]
     assert [image["alt"] for image in images] == [
         *("percentage points", "R²", "depth RMSE [m]"),
@@ -177,7 +180,7 @@ def test_missing_sections_are_left_out(results: Results) -> None:
     assert "kNN (top-1)" in text
     for absent in (
         "Learning curves", "Pairs of crops", "Jigsaw", "Corrupted images", "Every seed",
-        "Controls and further metrics", "Pre-training, mean of a run", "Unreadable files",
+        "Controls and further metrics", "Pre-training, mean of a run", "Unreadable files", "Cost:",
     ):  # fmt: skip
         assert absent not in text, absent
 
@@ -237,6 +240,10 @@ def test_few_seeds_get_bootstrap_over_images(results: Results) -> None:
     ("sp", "note"),
     [
         ({"num_crops": 4, "source": "view"}, "SP encodes 4 more crops of each image."),
+        (
+            {"num_crops": 4, "sample_fraction": 0.125},
+            "SP encodes 4 more crops of 12.5% of the images of a batch.",
+        ),
         ({"num_crops": 4, "source": "host_views"}, "encodes no further crops."),
     ],
 )
