@@ -16,7 +16,7 @@ from sp_bench.data.rgb_display import check_rgb
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
 from sp_bench.evaluation import random_backbones, run_evaluation
-from sp_bench.pretrain import check
+from sp_bench.pretrain import check, short_training_note
 from sp_bench.progress import Progress
 from sp_bench.report.html_report import write_report
 from sp_bench.report.prediction_figure import PairExamples
@@ -54,6 +54,8 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
     check(settings, splits.train)
     claim_output_dir(out, settings)
     progress.skipped(splits.skipped)
+    if note := short_training_note(settings, len(splits.train)):
+        progress.note(note)
     arms = (*ARMS, LONGER) if settings.longer else ARMS
     runs: list[Run] = []
     untrained = random_backbones(settings)

@@ -25,8 +25,9 @@ from sp_bench.pretext_tasks import PRETEXTS, PretextCallback
 from sp_bench.results import ARMS_WITHOUT_SP
 from sp_bench.task_runner import TASKS_FILE
 from sp_bench.trainer import fit_stoppably, quiet_trainer
-from sp_plugin import SpatialPrediction
+from sp_plugin import SpatialPrediction, SPConfig
 from sp_plugin.features.input_size import find_input_size
+from sp_plugin.gradient_balance import is_measurement_step
 
 FINAL = "final.ckpt"
 
@@ -73,6 +74,23 @@ def check(settings: Settings, images: ImageDataset) -> None:
         raise UsageError(
             f"batch_size: got {settings.batch_size}, takes at most the {len(images)} images"
         )
+
+
+def short_training_note(settings: Settings, num_images: int) -> str:
+    """A line where SP only measures its weight in over a quarter of the steps, else empty.
+
+    >>> print(short_training_note(Settings(batch_size=128, epochs=2), num_images=300))
+    epochs: 2 are 4 steps, and in 2 of them SP only measures its weight; more epochs or a
+    smaller batch_size show more of SP
+    """
+    steps = num_images // settings.batch_size * settings.epochs
+    measured = sum(map(is_measurement_step, range(steps)))
+    if not SPConfig.from_dict(settings.sp).relative_weight or 4 * measured <= steps:
+        return ""
+    return (
+        f"epochs: {settings.epochs} are {steps} steps, and in {measured} of them SP only measures "
+        "its weight; more epochs or a smaller batch_size show more of SP"
+    )
 
 
 def pretrain(

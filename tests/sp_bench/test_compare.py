@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 import shutil
@@ -21,7 +22,7 @@ from sp_bench.data.dataset import Selection
 from sp_bench.errors import UsageError
 from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.pair_examples import predict_examples
-from sp_bench.pretrain import new_method
+from sp_bench.pretrain import new_method, short_training_note
 from sp_bench.progress import Progress
 from sp_bench.results import ARMS, Results
 from sp_bench.tasks import Task, TaskContext
@@ -218,6 +219,16 @@ def test_broken_checkpoint_uses_previous_one(tmp_path: Path) -> None:
     assert _last_whole(tmp_path) == tmp_path / "epoch00000.ckpt"
     torch.save({"epoch": 2}, tmp_path / "final.ckpt")
     assert _last_whole(tmp_path) == tmp_path / "final.ckpt"
+
+
+def test_short_training_has_a_note(made: tuple[Path, Results]) -> None:
+    printed = io.StringIO()
+    compare(SETTINGS, [0, 1], made[0], Progress(Console(file=printed)))
+    assert "epochs: 2 are 10 steps, and in 4 of them SP only measures" in printed.getvalue()
+    longer = dataclasses.replace(SETTINGS, epochs=4)  # 5 of 20 steps
+    assert short_training_note(longer, num_images=40) == ""
+    fixed = dataclasses.replace(SETTINGS, sp={"relative_weight": False})
+    assert short_training_note(fixed, num_images=40) == ""
 
 
 def test_other_settings_are_refused_by_name(made: tuple[Path, Results]) -> None:
