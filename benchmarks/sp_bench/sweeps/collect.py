@@ -13,7 +13,6 @@ from sp_bench.errors import UsageError
 from sp_bench.results import ARMS_WITHOUT_SP, BASELINE, Run, write_json
 from sp_bench.run import RUN
 from sp_bench.sweeps.job import ORIGIN
-from sp_bench.sweeps.legacy_keys import rename_legacy_keys
 
 _DIGITS = 5
 _OF_AN_ARM = ("sp", "pretext", "epochs")
@@ -60,8 +59,8 @@ class Evidence:
 
     @classmethod
     def load(cls, path: Path) -> Evidence:
-        """Read what `save` wrote, today or under earlier names."""
-        values = rename_legacy_keys(json.loads(path.read_text()))
+        """Read what `save` wrote."""
+        values = json.loads(path.read_text())
         return cls(**{**values, "runs": [Run(**run) for run in values["runs"]]})
 
 
