@@ -54,11 +54,13 @@ class Arm:
         name: name in a table.
         sp: settings of SP; None (default) without SP.
         peer: ``augself`` or ``drloc``, of `sp_bench.speed.peers`; empty (default) without a peer.
+        probe_every: the spatial probe acts in each so many-th step; 0 (default) without it.
     """
 
     name: str
     sp: dict[str, Any] | None = None
     peer: str = ""
+    probe_every: int = 0
 
 
 _VIT = "vit_small_patch16_224"
@@ -68,6 +70,8 @@ ALONE = Arm(PLAIN)
 SP = Arm("SP", {})
 WHOLE = Arm("SP, sample_fraction=1", {"sample_fraction": 1.0})
 HOST_VIEWS = Arm("SP, source=host_views", {"source": "host_views"})
+PROBE_EVERY = 4  # the default; a round has only two steps, so the timed probe acts in each
+PROBE = Arm("spatial probe in each step", probe_every=1)
 PEER_ARMS = (Arm("AugSelf", peer="augself"), Arm("Drloc", peer="drloc"))
 _WITH_HOST_VIEWS = ("simclr", "dino")  # two views; two views and local ones
 
@@ -105,12 +109,12 @@ def host_view_arms(case: Case) -> tuple[Arm, ...]:
 
 
 def sp_arms(case: Case) -> tuple[Arm, ...]:
-    """The ways in which SP is added to a run.
+    """The ways in which SP is added to a run, and the spatial probe.
 
-    >>> [arm.name for arm in sp_arms(Case("simclr", "tiny_vit", 32, 4))]
-    ['SP', 'SP, sample_fraction=1', 'SP, source=host_views']
+    >>> [arm.name for arm in sp_arms(Case("byol", "tiny_vit", 32, 4))]
+    ['SP', 'SP, sample_fraction=1', 'spatial probe in each step']
     """
-    return (SP, WHOLE, *host_view_arms(case))
+    return (SP, WHOLE, PROBE, *host_view_arms(case))
 
 
 def peer_cases(settings: SpeedSettings) -> list[Case]:

@@ -14,7 +14,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from PIL import Image
-from sp_lightning import SPCallback
+from sp_lightning import SpatialProbeCallback, SPCallback
 from torch.utils import benchmark
 from torch.utils.data import DataLoader, Dataset, default_collate
 
@@ -25,8 +25,10 @@ from sp_bench.speed.cases import (
     PEER_ARMS,
     PLAIN,
     SP,
+    WHOLE,
     Arm,
     Case,
+    host_view_arms,
     k_arms,
     k_case,
     peer_cases,
@@ -58,7 +60,9 @@ def step_jobs(settings: SpeedSettings) -> Jobs:
 def peer_jobs(settings: SpeedSettings) -> Jobs:
     """The same step with SP and with peers."""
     return {
-        case.name: partial(measure, case, (ALONE, *sp_arms(case), *PEER_ARMS), settings)
+        case.name: partial(
+            measure, case, (ALONE, SP, WHOLE, *host_view_arms(case), *PEER_ARMS), settings
+        )
         for case in peer_cases(settings)
     }
 
@@ -126,6 +130,8 @@ class TimedArm:
         self.callbacks: list[Any] = []
         if arm.sp is not None:
             self.callbacks.append(SPCallback("backbone", arm.sp))
+        if arm.probe_every:
+            self.callbacks.append(SpatialProbeCallback("backbone", every=arm.probe_every))
         if arm.peer:
             self.callbacks.append(PeerCallback(arm.peer, self.method))
         self._batch = _RepeatedBatch(case, self.method.transform(case.side))

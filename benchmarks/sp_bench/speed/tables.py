@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sp_bench.goals import Goal, at_least, at_most
 from sp_bench.report.number_format import MISSING, bounds
 from sp_bench.report.table import LEFT, Column, Table
-from sp_bench.speed.cases import HOST_VIEWS, PLAIN, SP, WHOLE
+from sp_bench.speed.cases import HOST_VIEWS, PLAIN, PROBE, PROBE_EVERY, SP, WHOLE
 from sp_bench.speed.crop_benchmark import FRACTIONAL, ONE_BY_ONE, OURS
 from sp_bench.speed.dataloader_benchmark import WITH, WITHOUT
 from sp_bench.speed.step_benchmark import CROPS, PARTS, SAMPLING
@@ -86,7 +86,7 @@ def estimate(value: Estimate, form: Callable[[float], str] = "{:.3f}".format) ->
 def step_table(measurements: Measurements) -> SpeedTable:
     """One row per case and way to add SP."""
     rows: list[list[str]] = []
-    over_bound, own_parts, host_views = [], [], []  # values of the goals, by case
+    over_bound, own_parts, host_views, probes = [], [], [], []  # values of the goals, by case
     for case, measurement in measurements.items():
         relative = {
             arm: ratio(rounds, measurement["seconds"][PLAIN])
@@ -94,22 +94,25 @@ def step_table(measurements: Measurements) -> SpeedTable:
         }
         for arm in _arms(measurement):
             step = relative[arm].value
-            bound, details = 1.0, [MISSING] * 4  # the method's own views cost no pass
-            if arm != HOST_VIEWS.name:
+            bounds_of = [MISSING] * 6  # only SP's own crops have a lower bound
+            if arm == PROBE.name:
+                probes.append((case, 1 + (step - 1) / PROBE_EVERY))
+            elif arm == HOST_VIEWS.name:
+                host_views.append((case, step))
+            else:
                 bound = measurement["flops"]["lower_bound"]
-            if arm == WHOLE.name:
-                bound = 1 + (bound - 1) / measurement["share"]
-            elif arm == SP.name:
+                if arm == WHOLE.name:
+                    bound = 1 + (bound - 1) / measurement["share"]
+                bounds_of[:2] = f"{bound:.3f}", f"{step / bound:.3f}"
+            if arm == SP.name:
                 timed_bound, parts = 1 + relative[CROPS].value, relative[PARTS].value
-                details = [f"{timed_bound:.3f}", f"{step / timed_bound:.3f}"]
-                details += [f"{parts:.1%}", f"{relative[SAMPLING].value:.1%}"]
+                bounds_of[2:4] = f"{timed_bound:.3f}", f"{step / timed_bound:.3f}"
+                bounds_of[4:] = f"{parts:.1%}", f"{relative[SAMPLING].value:.1%}"
                 over_bound.append((case, step / bound))
                 own_parts.append((case, parts))
-            else:
-                host_views.append((case, step))
-            before, after = _peaks(measurement, arm)
-            bounds_of = [f"{bound:.3f}", f"{step / bound:.3f}", *details]
-            rows.append([case, arm, *_times(measurement, arm), *bounds_of, before, after])
+            rows.append(
+                [case, arm, *_times(measurement, arm), *bounds_of, *_peaks(measurement, arm)]
+            )
     numbers = (
         "alone, ms", "with it, ms", "ratio", "lower bound", "ratio / bound", "timed bound",
         "ratio / timed", "own parts", "sampling", "memory, MB", "with it, MB",
@@ -132,6 +135,9 @@ def step_table(measurements: Measurements) -> SpeedTable:
             at_most("SP's own parts under 2% of a step", 0.02, own_parts, ".1%", _OWN_PARTS),
             at_most(
                 "source=host_views: step ratio at most 1.03", 1.03, host_views, ".3f", _HOST_VIEWS
+            ),
+            at_most(
+                f"spatial probe in every {PROBE_EVERY}th step: at most 1.05", 1.05, probes, ".3f"
             ),
         ],
     )

@@ -13,6 +13,7 @@ from sp_bench.speed.cases import (
     ALONE,
     HOST_VIEWS,
     PEER_ARMS,
+    PROBE,
     SP,
     WHOLE,
     Arm,
@@ -115,8 +116,8 @@ def test_sp_step_adds_only_crop_passes(relative: bool) -> None:
 
 def test_default_arm_encodes_fewer_crops() -> None:
     case = dataclasses.replace(CASE, batch_size=24)
-    alone, whole, part = (rows_per_step(arm, case) for arm in (ALONE, WHOLE, SP))
-    assert (whole - alone, part - alone) == (4 * 24, 4 * 3)
+    alone, *others = (rows_per_step(arm, case) for arm in (ALONE, WHOLE, SP, PROBE))
+    assert [rows - alone for rows in others] == [4 * 24, 4 * 3, 4 * 3]
     bound = CostLowerBound(case, SETTINGS, TimedArm(case, ALONE, SETTINGS).method, SP.sp or {})
     assert bound.share == 1 / 8
 

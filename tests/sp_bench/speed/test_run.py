@@ -46,6 +46,7 @@ def test_every_table_is_written(speed_run_dir: Path) -> None:
     assert added[1] == pytest.approx(2 * added[0], abs=1.1e-3)
     for name in ("AugSelf", "Drloc", "grid_sample", "mae, tiny_vit", "3 crops, all 3 pairs"):
         assert name in page
+    assert "| spatial probe in every 4th step: at most 1.05 |" in page
     assert "| met |" in page and "crop_resize: error at most 1/255" in page
     assert "Only a CPU was measured" in page and "its numbers have no meaning" in page
     for text in (page, (speed_run_dir / "speed.json").read_text()):
