@@ -7,6 +7,7 @@ says ``CHW`` or ``HWC``. A TIFF that names its axes needs no rule.
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ _NAME = "image"  # of the image in a .npz that holds several arrays
 _ONE_SAMPLE_MODES = ("1", "L", "P", "I;16", "I;16L", "I;16B", "I;16N")  # Pillow's
 _WIDE_MODES = ("I", "F")  # Pillow's modes of 32 bits, whose range is not known
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# NumPy parses headers by Python's ast, which raises SystemError ("AST constructor recursion depth
+# mismatch", CPython 3.11) if the garbage collector runs meanwhile and lets another thread parse.
+_PARSING = threading.Lock()
 _EXTRA_SAMPLES = 338  # TIFF tag; 0: a sample that is neither color nor alpha
 
 
@@ -159,10 +163,11 @@ def _read(
 
 def _load_numpy(path: str | Path) -> np.ndarray:
     # A file is untrusted input. An array of its own is mapped: its values are read when used.
-    loaded: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+    with _PARSING:
+        loaded: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         return loaded
-    with loaded:
+    with loaded, _PARSING:
         names = list(loaded.files)
         name = _NAME if _NAME in names or len(names) != 1 else names[0]
         if name not in names:

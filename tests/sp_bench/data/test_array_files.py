@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from sp_bench.data.array_files import (
     read_layout,
 )
 from sp_bench.data.dataset import GREY, RGB, ImageKind
-from sp_bench.data.image_files import find_problem, read_image
+from sp_bench.data.image_files import find_problem, find_unreadable, read_image
 from sp_bench.data.image_kind import common_kind, read_header
 
 
@@ -202,3 +204,21 @@ def test_missing_tifffile_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
         "importlib.util.find_spec", lambda name: None if name == "tifffile" else find_spec(name)
     )
     assert "takes the package 'tifffile'" in find_problem(tmp_path / "a.tif")
+
+
+def test_threads_read_sound_files(tmp_path: Path) -> None:
+    paths = [str(tmp_path / f"{i}.npy") for i in range(100)]
+    for path in paths:
+        np.save(path, np.zeros((13, 20, 28), np.uint16))
+    threshold = gc.get_threshold()
+
+    def let_others_run(phase: str, info: dict[str, int]) -> None:
+        time.sleep(1e-6)
+
+    gc.callbacks.append(let_others_run)  # so that threads take turns while a header is parsed
+    gc.set_threshold(5)
+    try:
+        assert [find_unreadable(paths) for _ in range(10)] == [[]] * 10
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(let_others_run)
