@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sp_bench.results import Results, Row, Run
 from sp_bench.stats import rows
 from sp_bench.tasks import all_tasks
 
-from tests.sp_bench.report.test_html_report import HtmlReader
+from tests.sp_bench.report.test_html_report import HtmlReader, dump_dom
 
 ALL_METRICS = [metric for task in all_tasks().values() for metric in task.metrics]
 
@@ -94,6 +95,21 @@ def test_conditions_are_rows_of_the_table(tmp_path):
     other = write_evaluation(tmp_path / "d", side=48, data="flowers", knn=0.5)
     _, table = write_runs([small, other], tmp_path / "report")
     assert "differ in data (scenes and flowers)." in table.read_text()
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs Chromium")
+def test_long_names_move_no_column_away(tmp_path):
+    """A table that is wider than its box scrolls, and its last columns are out of sight."""
+    folders = [
+        write_evaluation(tmp_path / name, data="x/" + 90 * "long", knn=0.5) for name in "abc"
+    ]
+    page, _ = write_runs(folders, tmp_path / "report")
+    act = """<script>
+const boxes = [...document.querySelectorAll(".wide")];
+document.title = boxes.every((box) => box.scrollWidth <= box.clientWidth) ? "all fit" : "cut off";
+</script></body>"""
+    page.write_text(page.read_text().replace("</body>", act))
+    assert "<title>all fit</title>" in dump_dom(page)
 
 
 def test_second_table_uses_longer_baseline(comparison):
