@@ -6,6 +6,7 @@ import base64
 import math
 import warnings
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -175,6 +176,25 @@ def rows(
         seeds = sorted(before.keys() & after.keys())
         result.append(_row(metric, [before[s] for s in seeds], [after[s] for s in seeds]))
     return result
+
+
+def cost_ratio(runs: Sequence[Run], baseline: str, arm: str, cost: str = "flops") -> float:
+    """Cost of pre-training of an arm over that of another, means over seeds; NaN if not known.
+
+    Args:
+        runs: runs of both arms.
+        baseline: name of the arm to divide by.
+        arm: name of the arm to divide.
+        cost: ``flops`` (default) or ``seconds``.
+
+    >>> cost_ratio([Run("baseline", 0, flops=2e9), Run("sp", 0, flops=2.2e9)], "baseline", "sp")
+    1.1
+    """
+    before, after = (
+        [value for run in runs if run.arm == name and (value := getattr(run, cost))]
+        for name in (baseline, arm)
+    )
+    return fmean(after) / fmean(before) if before and after else math.nan
 
 
 def mean_over_methods(of_methods: Sequence[Row]) -> Row:

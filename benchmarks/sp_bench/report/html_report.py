@@ -62,7 +62,6 @@ def render(
         sp_settings=metadata.facts_table(results.settings.get("sp")),
         settings=metadata.facts_table(settings),
         cost=metadata.cost_table(results.runs),
-        cost_ratios=metadata.cost_ratios(results.runs),
         cost_note=metadata.cost_note(results),
         data=data,
         skipped=skipped,

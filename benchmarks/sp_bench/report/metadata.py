@@ -16,7 +16,7 @@ from sp_bench.report.number_format import (
 )
 from sp_bench.report.table import LEFT, Cell, Column, Table
 from sp_bench.results import ARM_NAMES, BASELINE, LONGER, SP, Results, Row, Run
-from sp_bench.stats import FEW_SEEDS, bootstrap_over_images, unpack_correct
+from sp_bench.stats import FEW_SEEDS, bootstrap_over_images, cost_ratio, unpack_correct
 
 
 class Title(NamedTuple):
@@ -86,15 +86,16 @@ def cost_table(runs: Sequence[Run]) -> Table:
     >>> cost_table(runs).rows[-1]
     ('ratio, SP to baseline', '1.50')
     """
-    rows, seconds = [], {}
+    rows = []
     for arm, name in ARM_NAMES.items():
         of_arm = [run for run in runs if run.arm == arm]
         if of_arm:
-            seconds[arm] = fmean(run.seconds for run in of_arm)
+            seconds = fmean(run.seconds for run in of_arm)
             images = fmean(run.images_seen for run in of_arm)
-            rows.append((name, f"{seconds[arm]:,.0f} s, {images:,.0f} images seen"))
-    if SP in seconds and seconds.get(BASELINE):
-        rows.append(("ratio, SP to baseline", f"{seconds[SP] / seconds[BASELINE]:.2f}"))
+            rows.append((name, f"{seconds:,.0f} s, {images:,.0f} images seen"))
+    ratio = cost_ratio(runs, BASELINE, SP, "seconds")
+    if math.isfinite(ratio):
+        rows.append(("ratio, SP to baseline", f"{ratio:.2f}"))
     return Table([Column("", LEFT), Column("", LEFT)], rows)
 
 
@@ -105,28 +106,24 @@ def cost_ratios(runs: Sequence[Run]) -> str:
     >>> cost_ratios(runs)
     "1.10 times the baseline's forward FLOPs, 1.50 times the baseline's seconds"
     """
-    texts = []
-    for key, unit in (("flops", "forward FLOPs"), ("seconds", "seconds")):
-        of_arm = [
-            [getattr(run, key) for run in runs if run.arm == arm and getattr(run, key)]
-            for arm in (SP, BASELINE)
-        ]
-        if all(of_arm):
-            ratio = fmean(of_arm[0]) / fmean(of_arm[1])
-            texts.append(f"{ratio:.2f} times the baseline's {unit}")
-    return ", ".join(texts)
+    units = {"flops": "forward FLOPs", "seconds": "seconds"}
+    ratios = {unit: cost_ratio(runs, BASELINE, SP, key) for key, unit in units.items()}
+    known = {unit: ratio for unit, ratio in ratios.items() if math.isfinite(ratio)}
+    return ", ".join(f"{ratio:.2f} times the baseline's {unit}" for unit, ratio in known.items())
 
 
 def cost_note(results: Results) -> str:
-    """What SP encodes in addition to the method, and whether a baseline got the same compute.
+    """What SP cost, what it encodes, and whether a baseline got the same compute.
 
     Returns:
-        Empty where the settings of SP are unknown, as for checkpoints of other programs.
+        The first of these alone where the settings of SP are unknown, as for checkpoints of other
+        programs; empty where the cost is not known either.
     """
+    ratios = cost_ratios(results.runs)
+    notes = [f"Cost: {ratios}."] if ratios else []
     sp = results.settings.get("sp")
     if not sp:
-        return ""
-    notes = []
+        return " ".join(notes)
     if sp.get("source") == "host_views":
         notes.append("SP uses the views that the method encodes, and encodes no further crops.")
     elif "num_crops" in sp:

@@ -14,8 +14,8 @@ from sp_bench.report.mpl_style import BASELINE as BASELINE_COLOR
 from sp_bench.report.mpl_style import FAINT, INK, SP, style_axes
 from sp_bench.report.number_format import metric_name
 from sp_bench.results import BASELINE, LONGER, MetricSpec, Row
-from sp_bench.results_page.tables import cost_ratio, method_name
-from sp_bench.stats import rows
+from sp_bench.results_page.tables import method_name
+from sp_bench.stats import cost_ratio, rows
 from sp_bench.sweeps.collect import Evidence
 
 _HEIGHT, _LABEL_HEIGHT = 2.4, 0.15  # inches of a panel at least, and of a trial's name

@@ -17,7 +17,7 @@ from sp_bench.report.number_format import (
 from sp_bench.report.table import LEFT, Cell, Column, Table
 from sp_bench.results import BASELINE, SP, MetricSpec, Row, Run
 from sp_bench.results_page.reading import count_seeds
-from sp_bench.stats import mean_over_methods, rows, survives_correction
+from sp_bench.stats import cost_ratio, mean_over_methods, rows, survives_correction
 from sp_bench.sweeps.collect import Evidence
 from sp_plugin import SPConfig
 
@@ -71,13 +71,6 @@ def side_by_side(
     if any(costs):
         lines.append([_COST, *costs])
     return Table([Column("task", LEFT), *map(Column, names)], lines)
-
-
-def cost_ratio(runs: Sequence[Run], baseline: str, arm: str) -> float:
-    """Operations of pre-training of an arm over those of another; NaN if not counted."""
-    flops = {run.arm: run.flops for run in runs}
-    after, before = flops.get(arm), flops.get(baseline)
-    return after / before if after and before else math.nan
 
 
 def _cost(runs: Sequence[Run], baseline: str, arm: str) -> str:

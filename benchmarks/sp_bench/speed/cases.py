@@ -54,13 +54,13 @@ class Arm:
         name: name in a table.
         sp: settings of SP; None (default) without SP.
         peer: ``augself`` or ``drloc``, of `sp_bench.speed.peers`; empty (default) without a peer.
-        probe_every: the spatial probe acts in each so many-th step; 0 (default) without it.
+        has_probe: whether the spatial probe acts in each step; default False.
     """
 
     name: str
     sp: dict[str, Any] | None = None
     peer: str = ""
-    probe_every: int = 0
+    has_probe: bool = False
 
 
 _VIT = "vit_small_patch16_224"
@@ -71,7 +71,7 @@ SP = Arm("SP", {})
 WHOLE = Arm("SP, sample_fraction=1", {"sample_fraction": 1.0})
 HOST_VIEWS = Arm("SP, source=host_views", {"source": "host_views"})
 PROBE_EVERY = 4  # the default; a round has only two steps, so the timed probe acts in each
-PROBE = Arm("spatial probe in each step", probe_every=1)
+PROBE = Arm("spatial probe in each step", has_probe=True)
 PEER_ARMS = (Arm("AugSelf", peer="augself"), Arm("Drloc", peer="drloc"))
 _WITH_HOST_VIEWS = ("simclr", "dino")  # two views; two views and local ones
 

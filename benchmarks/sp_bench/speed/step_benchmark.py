@@ -130,8 +130,8 @@ class TimedArm:
         self.callbacks: list[Any] = []
         if arm.sp is not None:
             self.callbacks.append(SPCallback("backbone", arm.sp))
-        if arm.probe_every:
-            self.callbacks.append(SpatialProbeCallback("backbone", every=arm.probe_every))
+        if arm.has_probe:
+            self.callbacks.append(SpatialProbeCallback("backbone", every=1))
         if arm.peer:
             self.callbacks.append(PeerCallback(arm.peer, self.method))
         self._batch = _RepeatedBatch(case, self.method.transform(case.side))
