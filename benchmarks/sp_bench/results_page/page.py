@@ -65,6 +65,7 @@ _TRIAL_METRICS = (
     "pair_dy_gain",
     "pair_scale_gain",
     "pair_interaction_gain",
+    "jigsaw_2x2_piece",
     "jigsaw_2x2_perfect",
     "jigsaw_3x3_piece",
 )
@@ -200,10 +201,12 @@ def _trials(suite: str, methods: Sequence[Evidence]) -> list[str]:
         predictions = tables.predictions(evidence)
         if predictions:
             predictions = f"Predictions, written before the runs:\n\n{predictions}"
+        name = tables.method_name(evidence)
         table = tables.trials(evidence, metrics).to_markdown()
-        parts.append(
-            _fold(f"{tables.method_name(evidence)}: trial less baseline", table, predictions)
-        )
+        parts.append(_fold(f"{name}: trial less baseline", table, predictions))
+        if LONGER in evidence.arms:
+            table = tables.trials(evidence, metrics, LONGER).to_markdown()
+            parts.append(_fold(f"{name}: trial less {LONGER}", _ARMS[LONGER] + "\n", table))
     return parts
 
 

@@ -101,22 +101,26 @@ def one_method(evidence: Evidence, metrics: Sequence[MetricSpec]) -> Table:
     return comparison_table(row for row in rows(evidence.runs, metrics) if row.seeds)
 
 
-def trials(evidence: Evidence, metrics: Sequence[MetricSpec]) -> Table:
-    """One row per trial: its settings, the difference of each metric, and its cost."""
+def trials(evidence: Evidence, metrics: Sequence[MetricSpec], baseline: str = BASELINE) -> Table:
+    """One row per trial: its settings, the difference of each metric, and its cost.
+
+    Args:
+        evidence: trials of one method.
+        metrics: columns.
+        baseline: name of the arm to subtract, whose means over seeds are the first row.
+    """
     names = [metric.key.replace("_", " ") for metric in metrics]
     columns = [Column("trial", LEFT), Column("settings", LEFT), *map(Column, [*names, "cost"])]
     lines: list[list[Cell | str]] = []
-    baseline = next((run for run in evidence.runs if run.arm == BASELINE), None)
-    if baseline is not None:
-        values = [
-            format_value(metric, baseline.metrics.get(metric.key, float("nan")))
-            for metric in metrics
-        ]
-        lines.append([BASELINE, "", *values, ""])
-    arms = {arm: settings for arm, settings in evidence.arms.items() if arm != BASELINE}
-    cells = _marked_cells([rows(evidence.runs, metrics, arm=arm) for arm in arms])
+    means = rows(evidence.runs, metrics, baseline, baseline)
+    if any(row.seeds for row in means):
+        lines.append([baseline, "", *(format_value(row.metric, row.sp) for row in means), ""])
+    arms = {
+        arm: settings for arm, settings in evidence.arms.items() if arm not in (BASELINE, baseline)
+    }
+    cells = _marked_cells([rows(evidence.runs, metrics, baseline, arm) for arm in arms])
     for (arm, settings), of_arm in zip(arms.items(), cells, strict=True):
-        cost = _cost(evidence.runs, BASELINE, arm)
+        cost = _cost(evidence.runs, baseline, arm)
         lines.append([arm, describe_arm(settings, evidence.epochs), *of_arm, cost])
     return Table(columns, lines)
 

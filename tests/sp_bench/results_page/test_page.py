@@ -201,10 +201,27 @@ def test_gain_is_drawn_against_cost(folder: Path) -> None:
     assert "![](tune.png)" in page(suites, folder)
 
 
+def test_trials_are_compared_with_longer(folder: Path) -> None:
+    trials = make_evidence("tune", "simclr", 0.01, ("half", "longer"))
+    for run in trials.runs:
+        run.metrics = {"knn": {"half": 0.6, "longer": 0.58}.get(run.arm, 0.5) + 0.03 * run.seed}
+    trials.save(folder / "tune" / "simclr.json")
+    text = page(read_suites(folder), folder).split("trial less longer</summary>")[1]
+    table = text.split("</details>")[0].splitlines()
+    assert "The baseline with SP's extra compute spent on more epochs." in table
+    mean, (half,) = (
+        [line for line in table if line.startswith(f"| {name}")] for name in ("longer", "half")
+    )
+    assert mean == ["| longer |  | 61.0 |  |"]
+    assert "| **+2.0** [+2.0, +2.0] ✓ |" in half
+    assert not any(line.startswith("| baseline") for line in table)
+
+
 def test_no_figure_without_longer(folder: Path) -> None:
     suites = read_suites(folder)
     assert folder / "tune.png" not in write_figures(suites, folder)
-    assert "![](tune.png)" not in page(suites, folder)
+    text = page(suites, folder)
+    assert "![](tune.png)" not in text and "trial less longer" not in text
 
 
 def test_readme_table_is_replaced(folder: Path) -> None:
