@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 
@@ -74,3 +75,16 @@ def test_peak_memory_counts_live_tensors() -> None:
     for _ in range(2):  # what another measurement saw does not count
         assert peak_bytes(work, torch.device("cpu")) == 4 * 1100
     assert len(kept) == 10_000
+
+
+def test_peak_memory_without_old_cycles() -> None:
+    def leave_a_cycle() -> None:
+        cycle: list[object] = [torch.zeros(50_000)]
+        cycle.append(cycle)
+
+    def work() -> None:
+        gc.collect()
+        torch.zeros(1000)
+
+    peak_bytes(leave_a_cycle, torch.device("cpu"))
+    assert peak_bytes(work, torch.device("cpu")) == 4000
