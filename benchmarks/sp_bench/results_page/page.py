@@ -88,6 +88,7 @@ _TITLES = {
     "cifar": "CIFAR-10",
     "tune": "Trials",
     "tune-cost": "Trials of a part of each batch",
+    "tune-small": "Trials on 1,000 photographs",
     "tune-first": "Earlier trials",
 }
 

@@ -28,6 +28,10 @@ _OWN_PARTS = (
     "a larger batch or backbone. A smaller `hidden_dim` reduces it."
 )
 _HOST_VIEWS = "The head, and its part of the optimizer's step."
+_PROBE = (
+    "The probe encodes its crops whole and MAE a quarter of an image's tokens, so the same crops "
+    "are a larger part of its step."
+)
 _SLOWER = (
     "On a CPU, boxes on whole pixels use torch's own filter. Fractional boxes, which are what SP "
     "samples, are two matrix products with a dense row of weights per output pixel; a shared "
@@ -137,7 +141,11 @@ def step_table(measurements: Measurements) -> SpeedTable:
                 "source=host_views: step ratio at most 1.03", 1.03, host_views, ".3f", _HOST_VIEWS
             ),
             at_most(
-                f"spatial probe in every {PROBE_EVERY}th step: at most 1.05", 1.05, probes, ".3f"
+                f"spatial probe in every {PROBE_EVERY}th step: at most 1.05",
+                1.05,
+                probes,
+                ".3f",
+                _PROBE,
             ),
         ],
     )
