@@ -25,21 +25,22 @@ _DENSE_PIXELS_ON_CPU = 72 * 72
 def crop_resize(
     images: Tensor, boxes: Tensor, size: Size, resolution: Tensor | None = None
 ) -> Tensor:
-    """Cut one box out of each image and resize it to ``size``, antialiased.
+    """Cut one box or k boxes out of each image and resize them to ``size``, antialiased.
 
     On boxes of whole pixels it equals torchvision's ``resized_crop(antialias=True)`` (bilinear)
     up to rounding. A pixel at the edge of a box counts by the part of it that the box covers.
 
     Args:
         images: (B, C, H, W), floating point. Differentiable.
-        boxes: (B, 4), (cx, cy, w, h) as fractions of the image, inside it.
+        boxes: (B, 4) or (k, B, 4), (cx, cy, w, h) as fractions of the image, inside it.
         size: of the crops in pixels: h = w of a square, or (h, w).
-        resolution: (B, 2) or None, whole numbers of pixels (x, y) from 1 to (w, h). Each crop is
-            resized to it first and then to ``size``, so it holds no more detail than a crop of
-            that native resolution.
+        resolution: (B, 2) or None, whole numbers of pixels (x, y) from 1 to (w, h). Each crop of
+            an image is resized to it first and then to ``size``, so it holds no more detail than a
+            crop of that native resolution.
 
     Returns:
-        (B, C, h, w), in the images' dtype and memory format.
+        (B, C, h, w) or (k * B, C, h, w), the first B for the first box of each image; in the
+        images' dtype and memory format.
 
     Raises:
         ValueError: shapes of images and boxes do not match.
@@ -47,21 +48,24 @@ def crop_resize(
     >>> crop_resize(torch.rand(2, 3, 64, 64), torch.tensor([[0.5, 0.5, 0.25, 0.5]] * 2), 32).shape
     torch.Size([2, 3, 32, 32])
     """
-    if images.ndim != 4 or boxes.shape != (images.shape[0], 4):
+    if images.ndim != 4 or boxes.ndim not in (2, 3) or boxes.shape[-2:] != (images.shape[0], 4):
         raise ValueError(
-            f"crop_resize: takes images (B, C, H, W) and boxes (B, 4), "
+            f"crop_resize: takes images (B, C, H, W) and boxes (B, 4) or (k, B, 4), "
             f"got {tuple(images.shape)} and {tuple(boxes.shape)}"
         )
+    if boxes.ndim == 3 and _is_large_on_cpu(images):  # each crop is cut out on its own there
+        return torch.cat([crop_resize(images, box, size, resolution) for box in boxes])
+    num_boxes = 1 if boxes.ndim == 2 else len(boxes)
     height, width = images.shape[-2:]
     out_size = height_and_width(size)
     # float32 at least: half precision would cost more than the 1/255 that is promised.
     precision = torch.float64 if images.dtype == torch.float64 else torch.float32
     pixels = images.to(precision)
-    edges = cxcywh_to_xyxy(boxes.to(images.device, precision))
+    edges = cxcywh_to_xyxy(boxes.reshape(-1, 4).to(images.device, precision))
     # (B, 2): left, right in pixels. Rounding must not take a box past the last of them.
     x = (edges[:, 0::2] * width).clamp(0, width)
     y = (edges[:, 1::2] * height).clamp(0, height)
-    grids = (None, None) if resolution is None else resolution.to(x).unbind(1)
+    grids = (None, None) if resolution is None else resolution.to(x).repeat(num_boxes, 1).unbind(1)
     with torch.autocast(images.device.type, enabled=False):
         if not _is_large_on_cpu(images):
             out = _resize_dense(pixels, x, y, out_size, grids)
@@ -111,14 +115,18 @@ def _is_pixel_aligned(*spans: Tensor) -> bool:
 def _resize_dense(
     images: Tensor, x: Tensor, y: Tensor, size: tuple[int, int], grids: tuple[Tensor | None, ...]
 ) -> Tensor:
-    """Two matrix products over whole images: any device, compiles."""
+    """Two matrix products over whole images for each of their boxes: any device, compiles."""
     batch, channels, height, width = images.shape
     start = torch.zeros_like(x[:, 0])
     columns = _resize_weights(x, start, width, size[1], grids[0])
     rows = _resize_weights(y, start, height, size[0], grids[1])
     # One product for all channels of an image; columns first, they are contiguous in memory.
-    narrow = torch.bmm(images.reshape(batch, channels * height, width), columns.transpose(1, 2))
-    return torch.matmul(rows.unsqueeze(1), narrow.view(batch, channels, height, -1))
+    lines = images.reshape(batch, channels * height, width)
+    crops = []
+    for column, row in zip(torch.split(columns, batch), torch.split(rows, batch), strict=True):
+        narrow = torch.bmm(lines, column.transpose(1, 2)).view(batch, channels, height, -1)
+        crops.append(torch.matmul(row.unsqueeze(1), narrow))
+    return torch.cat(crops)
 
 
 def _resize_by_interpolate(images: Tensor, x: Tensor, y: Tensor, size: tuple[int, int]) -> Tensor:

@@ -250,5 +250,4 @@ def sample_crops(
         resolution = matched_resolution(sides, crop_size, sharpness)
         resolution = resolution.to(images.device, non_blocking=True)
     boxes = boxes.to(images.device, non_blocking=True)
-    crops = [crop_resize(images.detach(), box, crop_size, resolution) for box in boxes]
-    return Crops(boxes, torch.cat(crops))
+    return Crops(boxes, crop_resize(images.detach(), boxes, crop_size, resolution))

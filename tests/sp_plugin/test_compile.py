@@ -70,7 +70,7 @@ def test_crop_resize_compiles_once(side: int, sharpness: str):
         resolution = None
         if sharpness == "equal":
             resolution = matched_resolution(boxes[..., 2:] * side, 16, draws)
-        return crop_resize(images, boxes[0], 16, resolution)
+        return crop_resize(images, boxes, 16, resolution)
 
     compiled = Compiled(cut)
     for step in range(3):

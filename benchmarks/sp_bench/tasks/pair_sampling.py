@@ -155,6 +155,6 @@ def extract_crop_features(
         batch = to_unit(images[crops.image[rows]].to(backbone.device))
         low_pass = None if resolution is None else resolution[rows].to(backbone.device)
         boxes = crops.boxes[:, rows]
-        pixels = torch.cat([crop_resize(batch, b, backbone.crop_size, low_pass) for b in boxes])
+        pixels = crop_resize(batch, boxes, backbone.crop_size, low_pass)
         features.append(backbone.extract(pixels).unflatten(0, (len(boxes), -1)))
     return torch.cat(features, dim=1)

@@ -114,6 +114,20 @@ def test_both_code_paths_agree(seed, frame, has_resolution):
     torch.testing.assert_close(*results, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("frame", [SMALL, (130, 110)])
+@pytest.mark.parametrize("has_resolution", [False, True])
+@pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
+def test_boxes_of_an_image_are_cut_alike(frame, has_resolution, last):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(6, 3, *frame, generator=generator)
+    images = images.to(memory_format=torch.channels_last) if last else images
+    boxes = torch.stack([_random_boxes(6, generator) for _ in range(3)])
+    grid = torch.randint(1, 25, (6, 2), generator=generator) if has_resolution else None
+    together = crop_resize(images, boxes, (24, 20), grid)
+    alone = torch.cat([crop_resize(images, each, (24, 20), grid) for each in boxes])
+    assert together.equal(alone) and together.stride() == alone.stride()
+
+
 def _random_boxes(n: int, generator: torch.Generator, margin: float = 0.0) -> torch.Tensor:
     side = 0.05 + (0.95 - 2 * margin) * torch.rand(n, 2, generator=generator)
     room = 1 - side - 2 * margin
@@ -228,8 +242,12 @@ def test_autocast_changes_nothing(frame):
         ((2, 3, 20, 20), (3, 4)),
         ((2, 3, 20, 20), (4,)),
         ((2, 3, 20, 20), (2, 5)),
+        ((2, 3, 20, 20), (2, 3, 4)),
+        ((2, 3, 20, 20), (1, 1, 2, 4)),
     ],
 )
 def test_wrong_shapes_are_refused(images, boxes):
-    with pytest.raises(ValueError, match=r"takes images \(B, C, H, W\) and boxes \(B, 4\), got"):
+    with pytest.raises(
+        ValueError, match=r"takes images \(B, C, H, W\) and boxes \(B, 4\) or \(k, B, 4\)"
+    ):
         crop_resize(torch.rand(images), torch.rand(boxes), 8)
