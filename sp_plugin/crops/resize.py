@@ -62,7 +62,7 @@ def crop_resize(
     precision = torch.float64 if images.dtype == torch.float64 else torch.float32
     pixels = images.to(precision)
     edges = cxcywh_to_xyxy(boxes.reshape(-1, 4).to(images.device, precision))
-    # (B, 2): left, right in pixels. Rounding must not take a box past the last of them.
+    # (k * B, 2): left, right in pixels. Rounding must not take a box past the last of them.
     x = (edges[:, 0::2] * width).clamp(0, width)
     y = (edges[:, 1::2] * height).clamp(0, height)
     grids = (None, None) if resolution is None else resolution.to(x).repeat(num_boxes, 1).unbind(1)
