@@ -24,7 +24,7 @@ _HEIGHT, _LABEL_HEIGHT = 2.4, 0.15  # inches of a panel at least, and of a trial
 def cost_figure(methods: Sequence[Evidence], metrics: Sequence[MetricSpec]) -> Figure:
     """One panel per method and metric: difference to the baseline against cost, a point a trial.
 
-    A line from the baseline through ``longer`` shows what the same compute gives as more epochs.
+    A line from the baseline to ``longer`` shows what compute gives as more epochs.
 
     Args:
         methods: rows of panels.
@@ -60,8 +60,8 @@ def _draw_panel(axes: Axes, evidence: Evidence, metric: MetricSpec, height: floa
             continue
         points[arm] = cost, _points(row, row.difference)
         if arm == LONGER:
-            slope = points[arm][1] / (cost - 1) if cost > 1 else 0.0
-            axes.axline((1, 0), slope=slope, color=BASELINE_COLOR, linewidth=1, linestyle="--")
+            line = [1, cost], [0, points[arm][1]]
+            axes.plot(*line, color=BASELINE_COLOR, linewidth=1, linestyle="--")
         color = BASELINE_COLOR if arm == LONGER else SP
         axes.scatter(*points[arm], s=16, color=color, zorder=3)
         if math.isfinite(row.low):
