@@ -43,7 +43,7 @@ def cost_figure(methods: Sequence[Evidence], metrics: Sequence[MetricSpec]) -> F
             _draw_panel(axes, evidence, metric, height)
         of_method[0].set_ylabel(f"{method_name(evidence)}\npoints above baseline", fontsize=8)
     for axes in grid[-1]:
-        axes.set_xlabel("cost of a step, baseline = 1", fontsize=8)
+        axes.set_xlabel("cost of the training, baseline = 1", fontsize=8)
     for metric, axes in zip(metrics, grid[0], strict=True):
         axes.set_title(metric_name(metric).split(" (chance")[0], fontsize=8.5, color=INK, pad=14)
     return figure

@@ -16,7 +16,8 @@ from sp_plugin.crops.resize import crop_resize
 _STEP = 1 / 255
 
 # Frames (height, width) on either side of the size above which a CPU cuts the crops out first.
-SMALL, LARGE = (60, 90), (240, 180)
+# Below and above the size from which a CPU cuts the crops out first.
+SMALL, LARGE = (48, 72), (240, 180)
 each_frame = pytest.mark.parametrize("frame", [SMALL, LARGE, (112, 112), (113, 112)], ids=str)
 
 
