@@ -16,7 +16,6 @@ from sp_plugin.crops.resize import crop_resize
 _STEP = 1 / 255
 
 # Frames (height, width) on either side of the size above which a CPU cuts the crops out first.
-# Below and above the size from which a CPU cuts the crops out first.
 SMALL, LARGE = (48, 72), (240, 180)
 each_frame = pytest.mark.parametrize("frame", [SMALL, LARGE, (112, 112), (113, 112)], ids=str)
 
@@ -249,6 +248,6 @@ def test_autocast_changes_nothing(frame):
 )
 def test_wrong_shapes_are_refused(images, boxes):
     with pytest.raises(
-        ValueError, match=r"takes images \(B, C, H, W\) and boxes \(B, 4\) or \(k, B, 4\)"
+        ValueError, match=r"takes images \(B, C, H, W\) and boxes \(B, 4\) or \(k, B, 4\), got"
     ):
         crop_resize(torch.rand(images), torch.rand(boxes), 8)
