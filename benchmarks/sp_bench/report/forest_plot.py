@@ -55,19 +55,19 @@ def difference_unit(metric: MetricSpec) -> str:
     return R2 if "R2" in metric.label else metric.label
 
 
-def seed_differences(runs: Sequence[Run], key: str) -> list[float]:
-    """SP minus baseline for each seed that has both, sorted by seed.
+def seed_differences(runs: Sequence[Run], key: str, baseline: str = BASELINE) -> list[float]:
+    """SP minus baseline, or another arm, for each seed that has both, sorted by seed.
 
     >>> runs = [Run("baseline", 0, {"knn": 0.5}), Run("sp", 0, {"knn": 0.75}), Run("sp", 1)]
     >>> seed_differences(runs, "knn")
     [0.25]
     """
-    arms: dict[str, dict[int, float]] = {BASELINE: {}, SP: {}}
+    arms: dict[str, dict[int, float]] = {baseline: {}, SP: {}}
     for run in runs:
         if key in run.metrics and run.arm in arms:
             arms[run.arm][run.seed] = run.metrics[key]
-    paired = sorted(arms[BASELINE].keys() & arms[SP].keys())
-    return [arms[SP][seed] - arms[BASELINE][seed] for seed in paired]
+    paired = sorted(arms[baseline].keys() & arms[SP].keys())
+    return [arms[SP][seed] - arms[baseline][seed] for seed in paired]
 
 
 def forest_charts(results: Results, rows: Sequence[Row]) -> dict[str, Figure]:

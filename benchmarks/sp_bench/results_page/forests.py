@@ -14,23 +14,31 @@ from sp_bench.report.forest_plot import (
     forest_figure,
     seed_differences,
 )
-from sp_bench.results import MetricSpec
+from sp_bench.results import BASELINE, MetricSpec
 from sp_bench.results_page.tables import MEAN, method_name
 from sp_bench.stats import mean_over_methods, rows
 from sp_bench.sweeps.collect import Evidence
 
 
-def methods_figure(methods: Sequence[Evidence], metrics: Sequence[MetricSpec]) -> Figure:
-    """One panel per metric, with one line per method and, from two methods, one for their mean."""
-    return forest_figure([_panel(metric, methods) for metric in metrics], columns=3)
+def methods_figure(
+    methods: Sequence[Evidence], metrics: Sequence[MetricSpec], baseline: str = BASELINE
+) -> Figure:
+    """One panel per metric, with one line per method and, from two methods, one for their mean.
+
+    Args:
+        methods: lines of each panel.
+        metrics: panels.
+        baseline: name of the arm to subtract from SP, default ``baseline``.
+    """
+    return forest_figure([_panel(metric, methods, baseline) for metric in metrics], columns=3)
 
 
-def _panel(metric: MetricSpec, methods: Sequence[Evidence]) -> Panel:
+def _panel(metric: MetricSpec, methods: Sequence[Evidence], baseline: str) -> Panel:
     lines = [
         Line(
             method_name(evidence),
-            rows(evidence.runs, [metric])[0],
-            seed_differences(evidence.runs, metric.key),
+            rows(evidence.runs, [metric], baseline)[0],
+            seed_differences(evidence.runs, metric.key, baseline),
         )
         for evidence in methods
     ]

@@ -10,10 +10,13 @@ from sp_bench.report.comparison_table import goals_table, known_metrics
 from sp_bench.report.mpl_style import save_figure
 from sp_bench.results import BASELINE, LONGER, SP, MetricSpec
 from sp_bench.results_page import tables
+from sp_bench.results_page.answers import answers_table
 from sp_bench.results_page.cost_figure import cost_figure
 from sp_bench.results_page.forests import methods_figure
 from sp_bench.results_page.goals import goals
-from sp_bench.results_page.reading import headlines, measured_keys, with_sp
+from sp_bench.results_page.goals_at_equal_cost import goals_at_equal_cost
+from sp_bench.results_page.names import ARMS, TITLES
+from sp_bench.results_page.reading import count_seeds, headlines, measured_keys, with_sp
 from sp_bench.sweeps.collect import Evidence
 
 Suites = Mapping[str, Sequence[Evidence]]
@@ -39,7 +42,7 @@ Held-out images of the demo world, and the prediction of SP's own head after `ma
 
 ![](pairs.png)
 """
-_README_METRICS = (
+_MAIN_METRICS = (
     "knn",
     "linear",
     "robustness_v2",
@@ -70,27 +73,6 @@ _TRIAL_METRICS = (
     "jigsaw_3x3_piece",
 )
 _COST_METRICS = ("jigsaw_2x2_perfect", "jigsaw_3x3_piece", "knn", "linear")
-_ARMS = {
-    "longer": "The baseline with SP's extra compute spent on more epochs.",
-    "unsupervised": "SP's crops and passes with targets of other images: what the views do alone.",
-    "sp-full": "SP on every image of each batch, the setting of the first finals.",
-    "augself": "AugSelf: predicts how the crops of the method's own two views differ.",
-    "relative_location": "Relative location instead of SP: predicts one of eight directions.",
-}
-_TITLES = {
-    "scenes": "Photographs of scenes",
-    "scenes-indoors": "Rooms: the same networks on masks of NYU Depth v2",
-    "small-1000": "1,000 photographs, trained to the plateau",
-    "small-2000": "2,000 photographs, trained to the plateau",
-    "small-5000": "5,000 photographs, trained to the plateau",
-    "one_gpu": "STL-10 on one GPU",
-    "pair_interaction": "What two crops predict jointly",
-    "cifar": "CIFAR-10",
-    "tune": "Trials",
-    "tune-cost": "Trials of a part of each batch",
-    "tune-small": "Trials on 1,000 photographs",
-    "tune-first": "Earlier trials",
-}
 
 
 def page(suites: Suites, folder: Path, has_pairs: bool = False) -> str:
@@ -102,9 +84,9 @@ def page(suites: Suites, folder: Path, has_pairs: bool = False) -> str:
         has_pairs: whether there is a figure of pairs next to the page; default False.
     """
     parts, shown = [_INTRODUCTION], _shown(suites)
-    for suite in sorted(shown, key=_order):
+    for suite in _in_order(shown):
         notes = folder / suite / "notes.md"
-        parts += [f"## {_TITLES.get(suite, suite)}\n", _circumstances(shown[suite])]
+        parts += [f"## {TITLES.get(suite, suite)}\n", _circumstances(shown[suite])]
         if notes.exists():
             parts.append(notes.read_text())
         parts += (
@@ -121,6 +103,10 @@ def write_figures(suites: Suites, folder: Path) -> list[Path]:
     for suite, methods in _shown(suites).items():
         if not _is_trials(suite):
             figure = methods_figure(methods, headlines(methods))
+            if at_equal_cost := _sp_and_longer(methods):
+                metrics = _measured(_MAIN_METRICS, at_equal_cost)
+                paths.append(folder / f"{suite}-{LONGER}.png")
+                save_figure(methods_figure(at_equal_cost, metrics, LONGER), paths[-1])
         elif of_cost := _with_longer(methods):
             figure = cost_figure(of_cost, _measured(_COST_METRICS, of_cost))
         else:
@@ -141,11 +127,14 @@ def insert_table(readme: str, suites: Suites) -> str:
     if not begin or not end:
         raise UsageError(f"readme: no {BEGIN} and {END} in it; the table stands between them")
     shown = _shown(suites)
-    suite = min(shown, key=_order, default="")
+    suite = next(iter(_in_order(shown)), "")
     if not suite or _is_trials(suite):
         raise UsageError("readme: of trials alone there is no table; takes a suite with SP")
     methods = shown[suite]
-    table = tables.side_by_side(methods, _measured(_README_METRICS, methods), BASELINE, SP)
+    if at_equal_cost := _sp_and_longer(methods):
+        table = answers_table(at_equal_cost)
+    else:
+        table = tables.side_by_side(methods, _measured(_MAIN_METRICS, methods), BASELINE, SP)
     return f"{before}{begin}\n{table.to_markdown()}\n{_circumstances(methods)}\n{end}{after}"
 
 
@@ -158,8 +147,19 @@ def _with_longer(methods: Sequence[Evidence]) -> list[Evidence]:
     return [evidence for evidence in methods if LONGER in evidence.arms]
 
 
-def _order(suite: str) -> tuple[bool, bool, str]:
-    return _is_trials(suite), suite != "scenes", suite
+def _sp_and_longer(methods: Sequence[Evidence]) -> list[Evidence]:
+    """The methods that have a seed with SP and one of ``longer``."""
+    return [evidence for evidence in methods if count_seeds(evidence, LONGER)]
+
+
+def _in_order(suites: Suites) -> list[str]:
+    """Names of suites: those that answer at equal cost first, trials last."""
+
+    def key(suite: str) -> tuple[bool, bool, bool, str]:
+        has_longer = bool(_sp_and_longer(suites[suite]))
+        return _is_trials(suite), not has_longer, suite != "scenes", suite
+
+    return sorted(suites, key=key)
 
 
 def _shown(suites: Suites) -> Suites:
@@ -180,14 +180,19 @@ def _results(suite: str, methods: Sequence[Evidence]) -> list[str]:
     """Differences over all methods first; goals, other arms and single methods are closed."""
     metrics = headlines(methods)
     table = tables.side_by_side(methods, metrics, BASELINE, SP)
-    parts = [f"### SP less baseline\n\n![]({suite}.png)\n", table.to_markdown()]
-    of_suite = goals(methods)
+    at_equal_cost = _sp_and_longer(methods)
+    parts = []
+    if at_equal_cost:
+        parts += [answers_table(at_equal_cost).to_markdown()]
+        parts += [f"### SP less {LONGER}, at equal cost\n\n![]({suite}-{LONGER}.png)\n"]
+    parts += [f"### SP less baseline\n\n![]({suite}.png)\n", table.to_markdown()]
+    of_suite = goals_at_equal_cost(at_equal_cost) if at_equal_cost else goals(methods)
     if any(goal.met is not None for goal in of_suite):
         parts.append(_fold("Goals", goals_table(of_suite).to_markdown()))
     for arm in tables.arm_names(methods):
         table = tables.side_by_side(methods, metrics, arm, SP)
         if arm not in (BASELINE, SP) and table.rows:
-            parts.append(_fold(f"SP less {arm}", f"{_ARMS.get(arm, arm)}\n", table.to_markdown()))
+            parts.append(_fold(f"SP less {arm}", f"{ARMS.get(arm, arm)}\n", table.to_markdown()))
     for evidence in methods:
         table = tables.one_method(evidence, metrics)
         parts.append(_fold(tables.method_name(evidence), table.to_markdown()))
@@ -207,7 +212,7 @@ def _trials(suite: str, methods: Sequence[Evidence]) -> list[str]:
         parts.append(_fold(f"{name}: trial less baseline", table, predictions))
         if LONGER in evidence.arms:
             table = tables.trials(evidence, metrics, LONGER).to_markdown()
-            parts.append(_fold(f"{name}: trial less {LONGER}", _ARMS[LONGER] + "\n", table))
+            parts.append(_fold(f"{name}: trial less {LONGER}", ARMS[LONGER] + "\n", table))
     return parts
 
 
@@ -229,6 +234,18 @@ def _circumstances(methods: Sequence[Evidence]) -> str:
         f"`{first.command}`: {first.data['name']}, "
         f"{first.data['train']:,} training images, {first.data['test']:,} held out, "
         f"{first.epochs} epochs, batches of {settings['batch_size']}, views of "
-        f"{settings['side']} px. {period}, {machine['device']} ({machine['processor']}), "
+        f"{_sides(methods)} px. {period}, {machine['device']} ({machine['processor']}), "
         f"{machine['precision']}; {versions}.\n"
     )
+
+
+def _sides(methods: Sequence[Evidence]) -> str:
+    """Side of the views, and after it the methods whose views have another one."""
+    first, *others = methods
+    side = first.settings["side"]
+    differing = [
+        f"{evidence.settings['method']} {evidence.settings['side']}"
+        for evidence in others
+        if evidence.settings["side"] != side
+    ]
+    return f"{side}" + (f" ({', '.join(differing)})" if differing else "")

@@ -1,0 +1,101 @@
+"""What a user asks before turning SP on, answered from the runs of a suite, in a row each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from sp_bench.report.table import LEFT, Cell, Column, Table
+from sp_bench.results import BASELINE, LONGER, SP
+from sp_bench.results_page.differences import Difference, differences, format_mean, of_metric
+from sp_bench.results_page.reading import headlines
+from sp_bench.stats import cost_ratio
+from sp_bench.sweeps.collect import Evidence
+
+UNSUPERVISED = "unsupervised"
+
+_WHERE = {
+    "jigsaw_3x3_piece": "patches of the 3x3 jigsaw put right",
+    "jigsaw_2x2_perfect": "2x2 jigsaws wholly right",
+    "pair_interaction_gain": "R2 of the pair interaction",
+}
+_WHAT = {"knn": "kNN", "linear": "linear probe", "robustness_v2": "robustness"}
+
+
+def answers_table(methods: Sequence[Evidence]) -> Table:
+    """One row per question: is *where* learnt, is anything lost, at which cost, and by what.
+
+    Args:
+        methods: evidence of one suite with the arms ``baseline``, ``sp`` and ``longer``; the row of
+            ``unsupervised`` is there if it was run.
+    """
+    metrics = headlines(methods)
+    gain = differences(methods, metrics, BASELINE, SP)
+    over_longer = differences(methods, metrics, LONGER, SP)
+    views_alone = differences(methods, metrics, BASELINE, UNSUPERVISED)
+    lines = [
+        ("Does it learn *where*?", _gains(gain, _WHERE)),
+        ("Does it lose anything?", f"{_gains(gain, _WHAT)}. {_losses(gain)}"),
+        (
+            "The same compute as more epochs instead?",
+            f"SP less `longer`: {_gains(over_longer, _WHERE | _WHAT)}. {_losses(over_longer)}",
+        ),
+        ("What does it cost?", _costs(methods)),
+    ]
+    if views_alone:
+        question = "Is it the extra crops alone?"
+        text = f"With shuffled targets: {_gains(views_alone, _WHERE | _WHAT)}"
+        lines.append((question, text))
+    columns = [Column("question", LEFT), Column(_scope(gain), LEFT)]
+    rows: list[list[Cell | str]] = [[question, answer] for question, answer in lines]
+    return Table(columns, rows)
+
+
+def _scope(found: Sequence[Difference]) -> str:
+    names = list(dict.fromkeys(difference.method for difference in found))
+    if len(names) == 1:
+        return names[0]
+    of_methods = "in brackets: for how many methods significantly"
+    return f"mean over {', '.join(names)}; {of_methods}"
+
+
+def _gains(found: Sequence[Difference], names: Mapping[str, str]) -> str:
+    """The mean differences of some metrics, and for how many methods they are significant."""
+    parts = []
+    for key, name in names.items():
+        if of_key := of_metric(found, key):
+            parts.append(f"{name} {format_mean(of_key)}{_significant(of_key)}")
+    return "; ".join(parts)
+
+
+def _significant(of_metric: Sequence[Difference]) -> str:
+    """In brackets for how many methods it is significant, in either direction; empty for none."""
+    counts = [
+        (sum(each.verdict == word for each in of_metric), word) for word in ("better", "worse")
+    ]
+    parts = [f"{count} of {len(of_metric)} {word}" for count, word in counts if count]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _losses(found: Sequence[Difference]) -> str:
+    """How many of all differences are significantly worse, and which."""
+    worse = [each for each in found if each.verdict == "worse"]
+    names = "; ".join(f"{each.row.metric.label.split(' (')[0]} ({each.method})" for each in worse)
+    count = f"{len(worse)} of {len(found)} measured differences"
+    return f"Significantly worse: {count}" + (f": {names}" if names else "")
+
+
+def _costs(methods: Sequence[Evidence]) -> str:
+    """Cheapest and dearest method, in operations and in the seconds of these runs."""
+    parts = []
+    for cost, unit in (("flops", "the forward FLOPs"), ("seconds", "the seconds, as run")):
+        ratios = [
+            (ratio, str(evidence.settings["method"]))
+            for evidence in methods
+            if not math.isnan(ratio := cost_ratio(evidence.runs, BASELINE, SP, cost))
+        ]
+        if ratios:
+            ends = dict.fromkeys((min(ratios), max(ratios)))
+            text = " to ".join(f"{ratio:.2f} ({method})" for ratio, method in ends)
+            parts.append(f"{text} times {unit}")
+    return "; ".join(parts)

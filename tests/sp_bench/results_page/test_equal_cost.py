@@ -1,0 +1,175 @@
+"""The answers, goals and figure of a suite that has `longer`, from runs made by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sp_bench.report.comparison_table import known_metrics
+from sp_bench.results import Run
+from sp_bench.results_page.answers import answers_table
+from sp_bench.results_page.differences import differences
+from sp_bench.results_page.forests import methods_figure
+from sp_bench.results_page.goals_at_equal_cost import goals_at_equal_cost
+from sp_bench.results_page.page import BEGIN, END, insert_table, page, write_figures
+from sp_bench.sweeps.collect import Evidence
+
+JIGSAW = "jigsaw_3x3_piece"
+BASELINE = {JIGSAW: 0.3, "jigsaw_2x2_perfect": 0.4, "pair_interaction_gain": 0.1}
+BASELINE |= {"knn": 0.7, "linear": 0.75, "robustness_v2": 0.6}
+WHERE = {JIGSAW: 0.36, "jigsaw_2x2_perfect": 0.48, "pair_interaction_gain": 0.16}
+
+
+def make_evidence(method: str, **arms: dict[str, float]) -> Evidence:
+    """Three seeds of each arm; an arm's metrics differ from the baseline's by those given.
+
+    The seeds of an arm lie 0.001 apart, in another order for each arm, so that differences have a
+    spread.
+    """
+    arms = {"baseline": {}, **arms}
+    runs = [
+        Run(
+            arm,
+            seed,
+            {
+                key: changed.get(key, value) + 0.001 * ((seed + order) % 3)
+                for key, value in BASELINE.items()
+            },
+            seconds=100.0 if arm == "baseline" else 110.0,
+            flops=10e12 if arm == "baseline" else 11e12,
+        )
+        for order, (arm, changed) in enumerate(arms.items())
+        for seed in range(3)
+    ]
+    own: dict[str, Any] = {"epochs": 3, "pretext": "sp", "prediction": "", "sp": {}}
+    return Evidence(
+        suite="finals",
+        command="sp-bench suite finals",
+        settings={"method": method, "backbone": "tiny_resnet", "batch_size": 8, "side": 32},
+        arms=dict.fromkeys(arms, own),
+        data={"name": "scenes", "train": 10000, "test": 3000},
+        versions={"torch": "2.15.0"},
+        machine={"device": "cpu", "processor": "x", "precision": "32-true"},
+        dates=["2026-01-02"],
+        runs=runs,
+    )
+
+
+@pytest.fixture
+def methods() -> list[Evidence]:
+    good = make_evidence("simclr", sp=WHERE, longer={"knn": 0.702})
+    # BYOL with SP loses robustness against both, and kNN against `longer` alone.
+    bad = make_evidence("byol", sp={**WHERE, "robustness_v2": 0.5}, longer={"knn": 0.72})
+    return [good, bad]
+
+
+def find(methods: list[Evidence], question: str) -> str:
+    rows = {str(row[0]): str(row[1]) for row in answers_table(methods).rows}
+    return rows[question]
+
+
+def test_where_is_answered_by_mean_and_count(methods: list[Evidence]) -> None:
+    assert find(methods, "Does it learn *where*?") == (
+        "patches of the 3x3 jigsaw put right +6.0 (2 of 2 better); "
+        "2x2 jigsaws wholly right +8.0 (2 of 2 better); "
+        "R2 of the pair interaction +0.060 (2 of 2 better)"
+    )
+
+
+def test_losses_are_named(methods: list[Evidence]) -> None:
+    text = find(methods, "Does it lose anything?")
+    assert text.startswith("kNN +0.0; linear probe +0.0; robustness -5.0 (1 of 2 worse). ")
+    worse = "robustness v2: mean of 15 corruptions (byol)"
+    assert text.endswith(f"Significantly worse: 1 of 12 measured differences: {worse}")
+    longer = find(methods, "The same compute as more epochs instead?")
+    assert "kNN -1.1 (1 of 2 worse)" in longer
+    assert longer.endswith(f"2 of 12 measured differences: kNN (byol); {worse}")
+
+
+def test_cost_names_its_ends(methods: list[Evidence]) -> None:
+    for run in methods[1].runs:
+        run.flops = 5e12
+    assert find(methods, "What does it cost?") == (
+        "1.00 (byol) to 1.10 (simclr) times the forward FLOPs; "
+        "1.10 (byol) to 1.10 (simclr) times the seconds, as run"
+    )
+
+
+def test_views_alone_have_a_row_if_run(methods: list[Evidence]) -> None:
+    question = "Is it the extra crops alone?"
+    assert question not in [row[0] for row in answers_table(methods).rows]
+    methods[0] = make_evidence("simclr", sp=WHERE, longer={}, unsupervised={"linear": 0.76})
+    assert "linear probe +1.0 (1 of 1 better)" in find(methods, question)
+
+
+def test_one_correction_covers_the_table(methods: list[Evidence]) -> None:
+    runs = methods[0].runs
+    metrics = [known_metrics()[key] for key in BASELINE]
+    for run in runs:  # one difference of p = 0.02 among those without any
+        values = {"baseline": (0.7, 0.7, 0.7), "sp": (0.715, 0.72, 0.725), "longer": (0.7,) * 3}
+        run.metrics = {**BASELINE, "knn": values[run.arm][run.seed]}
+    alone = differences(methods[:1], metrics[3:4], "baseline", "sp")
+    assert [found.verdict for found in alone] == ["better"]
+    spread = {(arm, seed): 0.01 * (seed - 1) for arm in ("sp",) for seed in range(3)}
+    for run in runs:
+        others = BASELINE.keys() - {"knn"}
+        shift = spread.get((run.arm, run.seed), 0.0)
+        run.metrics |= {key: BASELINE[key] + shift for key in others}
+    family = differences(methods[:1], metrics, "baseline", "sp")
+    assert [found.verdict for found in family] == [""] * len(metrics)
+
+
+def test_goals_are_against_both(methods: list[Evidence]) -> None:
+    goals = {goal.text: goal for goal in goals_at_equal_cost(methods)}
+
+    def outcome(start: str) -> tuple[str, bool | None]:
+        (found,) = (goal for text, goal in goals.items() if text.startswith(start))
+        return found.worst, found.met
+
+    assert outcome("jigsaw 3x3, patches put right") == ("+6.0 (mean of 2)", True)
+    assert outcome("jigsaw 2x2, images wholly right") == ("+8.0 (mean of 2)", False)
+    assert outcome("pair interaction") == ("+0.060 (mean of 2)", True)
+    assert outcome("jigsaw 2x2, images: significantly") == ("2 of 2", True)
+    assert outcome("robustness") == ("1 of 2", False)
+    assert outcome("kNN") == ("1 of 2", True)  # SimCLR is 0.2 points below
+    assert outcome("linear probe") == ("2 of 2", True)
+    assert outcome("cost at most 1.15") == ("1.10 (simclr)", True)
+    assert outcome("cost with MAE") == ("", None)
+
+
+def test_one_seed_meets_no_significance(methods: list[Evidence]) -> None:
+    for evidence in methods:
+        evidence.runs = [run for run in evidence.runs if run.seed == 0]
+    goals = {goal.text: goal.verdict for goal in goals_at_equal_cost(methods)}
+    assert goals["jigsaw 3x3, patches: significantly better for each method"] == "not measured"
+
+
+def test_equal_cost_comes_first(methods: list[Evidence], tmp_path: Path) -> None:
+    plain = make_evidence("simclr", sp=WHERE)
+    suites = {"scenes": [plain], "finals": methods}
+    text = page(suites, tmp_path)
+    assert text.index("at equal cost\n") < text.index("## Photographs of scenes, with SP on every")
+    assert "| goal | worst value | result |" in text
+    assert "| What does it cost? | 1.10" in text.split("![](finals-longer.png)")[0]
+    readme = insert_table(f"{BEGIN}\n{END}", suites)
+    assert "| What does it cost? | 1.10" in readme and "| kNN (top-1) |" not in readme
+    names = [path.name for path in write_figures(suites, tmp_path)]
+    assert sorted(names) == ["finals-longer.png", "finals.png", "scenes.png"]
+
+
+def test_figure_subtracts_longer(methods: list[Evidence]) -> None:
+    knn = [known_metrics()["knn"]]
+    means = []
+    for baseline in ("baseline", "longer"):
+        axes = methods_figure(methods, knn, baseline).axes[0]
+        places = np.concatenate([np.asarray(line.get_xdata()) for line in axes.lines])
+        means.append(float(places.min()))
+    assert means[1] < -1.9, "kNN of BYOL with SP is 2.0 points below longer"
+    assert means[0] > -1.0
+
+
+def test_other_sides_are_told(methods: list[Evidence], tmp_path: Path) -> None:
+    methods[1].settings["side"] = 64
+    assert "views of 32 (byol 64) px" in page({"finals": methods}, tmp_path)
