@@ -169,6 +169,7 @@ class EvalSettings(TaskSettings):
         pool: pooling of token outputs, ``mean`` or ``cls``.
         layer: dotted name of the submodule whose output is taken; None: the last.
         seed: seed of the random backbone that tasks compare with.
+        bf16: whether features are computed in bfloat16.
     """
 
     backbone: str
@@ -182,6 +183,7 @@ class EvalSettings(TaskSettings):
     pool: str = "mean"
     layer: str | None = None
     seed: int = 0
+    bf16: bool = False
 
     def __post_init__(self) -> None:
         if self.pool not in ("mean", "cls"):

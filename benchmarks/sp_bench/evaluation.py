@@ -132,7 +132,7 @@ def run_evaluation(
             for name, images in splits.items()
         },
         "versions": versions(),
-        "machine": machine("32-true"),
+        "machine": machine("bf16-mixed" if settings.bf16 else "32-true"),
     }
     write_json(path, result)
     return _read_json(path)
@@ -189,6 +189,7 @@ def _freeze(settings: EvalSettings, backbone: nn.Module) -> FrozenBackbone:
         layer=settings.layer,
         device=_device(),
         stats=settings.stats,
+        bf16=settings.bf16,
     )
 
 

@@ -50,6 +50,7 @@ class FrozenBackbone:
         workers: processes that decode images; 0: this process.
         stats: mean and standard deviation of each of the C channels, by which images are
             normalised; default ImageNet's.
+        bf16: whether forward passes are in bfloat16, under autocast; features are float32 again.
 
     Attributes:
         feature_dim: width D of the features.
@@ -75,6 +76,7 @@ class FrozenBackbone:
         batch_size: int = 256,
         workers: int = 0,
         stats: ChannelStats = IMAGENET,
+        bf16: bool = False,
     ) -> None:
         self.device = torch.device(device)
         self.backbone = _to_device(self.device, backbone)
@@ -87,7 +89,7 @@ class FrozenBackbone:
         self.side, self.feature_dim = square_side(spec.input_size), spec.feature_dim
         self.crop_size, self._layout = square_side(crop_spec.input_size), spec.layout
         self.pool, self.layer = pool, layer
-        self.batch_size, self.workers, self.stats = batch_size, workers, stats
+        self.batch_size, self.workers, self.stats, self.bf16 = batch_size, workers, stats, bf16
         self.on_encoded: Callable[[int], None] = lambda _: None
         self._cache: WeakKeyDictionary[ImageDataset, dict[str, Any]] = WeakKeyDictionary()
 
@@ -162,7 +164,8 @@ class FrozenBackbone:
 
     def _run(self, images: Tensor, forward: Callable[[Tensor], Tensor]) -> Tensor:
         made = []
-        with unchanged(self.backbone, self.device):
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+        with unchanged(self.backbone, self.device), autocast:
             for batch in torch.split(images, self.batch_size):
                 made.append(forward(self._normalize(batch)).float().cpu())
                 self.on_encoded(len(batch))

@@ -114,6 +114,23 @@ def test_evaluation_resumes_and_is_cached(tmp_path, sources, monkeypatch):
         run(tmp_path / "a", sources)
 
 
+def test_bf16_is_recorded(tmp_path, sources):
+    """And a folder that was made before there was the setting is float32, and goes on."""
+    tasks = ("rank",)
+    exact, half = (
+        run(tmp_path / f"{bf16}", sources, tasks=tasks, bf16=bf16) for bf16 in (False, True)
+    )
+    assert [result["machine"]["precision"] for result in (exact, half)] == ["32-true", "bf16-mixed"]
+    assert exact["metrics"]["rank_rankme"] != half["metrics"]["rank_rankme"]
+    assert exact["metrics"]["rank_rankme"] == pytest.approx(half["metrics"]["rank_rankme"], rel=0.1)
+    stored = tmp_path / "False" / "settings.json"
+    older = {key: value for key, value in json.loads(stored.read_text()).items() if key != "bf16"}
+    stored.write_text(json.dumps(older))
+    assert run(tmp_path / "False", sources, tasks=tasks) == exact
+    with pytest.raises(UsageError, match="was made with bf16=None, now it is True"):
+        run(tmp_path / "False", sources, tasks=tasks, bf16=True)
+
+
 def test_older_metrics_are_measured_anew(tmp_path, sources):
     whole = run(tmp_path / "a", sources, tasks=("knn",))
     folder = tmp_path / "a"
@@ -203,11 +220,13 @@ def test_eval_prints_values_and_controls(capsys, tmp_path, checkpoint, folder):
     with pytest.raises(SystemExit) as stop:
         main(["eval", "--backbone", "tiny_resnet", "--checkpoint", str(checkpoint), "--side", "32",
               "--out", str(tmp_path / "out"), "--data", str(folder),
-              "--tasks", "knn,jigsaw"])  # fmt: skip
+              "--tasks", "knn,jigsaw", "--bf16"])  # fmt: skip
     said = capsys.readouterr().out
     assert stop.value.code == 0
     assert "weights matched below 'backbone.'" in said
-    metrics = json.loads((tmp_path / "out" / "eval.json").read_text())["metrics"]
+    result = json.loads((tmp_path / "out" / "eval.json").read_text())
+    metrics = result["metrics"]
+    assert result["machine"]["precision"] == "bf16-mixed"
     pair = [f"{metrics[key]:.1%}"[:-1] for key in ("jigsaw_3x3_piece", "jigsaw_3x3_piece_random")]
     row = next(line for line in said.splitlines() if line.startswith("jigsaw 3x3: patches"))
     assert row.split()[-3:] == [*pair, "11.1"]

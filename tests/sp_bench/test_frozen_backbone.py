@@ -102,6 +102,19 @@ def test_cache_is_freed_with_the_dataset():
     assert len(frozen._cache) == 0
 
 
+def test_bf16_computes_under_autocast():
+    dataset, backbone = SmallDataset(), net().eval()
+    exact = FrozenBackbone(backbone, side=32, crop_size=16)
+    found = FrozenBackbone(backbone, side=32, crop_size=16, bf16=True).features(dataset)
+    images = (exact.images(dataset) / 255 - MEAN) / STD
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected = backbone(images).float().mean((2, 3))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
+    assert not torch.equal(found, exact.features(dataset))
+    assert exact.features(dataset).sub(found).abs().max() < 0.05
+
+
 def test_features_use_eval_mode():
     dataset, backbone = SmallDataset(), net()
     backbone[1].running_mean += 1

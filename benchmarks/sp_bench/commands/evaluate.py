@@ -67,6 +67,10 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Largest number of training images.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random backbone to compare with.")] = 0,
+    bf16: Annotated[
+        bool,
+        typer.Option("--bf16", help="Compute features in bfloat16: faster, metrics move a little."),
+    ] = False,
     tasks_from: TasksFromOption = None,
     channels: ChannelsOption = None,
     mean: MeanOption = None,
@@ -94,6 +98,7 @@ def evaluate(
             layer=layer,
             limit=limit,
             seed=seed,
+            bf16=bf16,
             channels=channels,
             mean=as_tuple(mean),
             std=as_tuple(std),
