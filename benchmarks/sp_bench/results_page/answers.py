@@ -78,10 +78,13 @@ def _significant(of_metric: Sequence[Difference]) -> str:
 
 
 def _losses(found: Sequence[Difference]) -> str:
-    """How many of all differences are significantly worse, and which."""
+    """How many of all tested differences are significantly worse, and which."""
+    tested = [each for each in found if math.isfinite(each.row.low)]
+    if not tested:
+        return "With one seed no difference is tested"
     worse = [each for each in found if each.verdict == "worse"]
     names = "; ".join(f"{each.row.metric.label.split(' (')[0]} ({each.method})" for each in worse)
-    count = f"{len(worse)} of {len(found)} measured differences"
+    count = f"{len(worse)} of {len(tested)} differences"
     return f"Significantly worse: {count}" + (f": {names}" if names else "")
 
 

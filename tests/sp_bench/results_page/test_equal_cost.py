@@ -81,10 +81,10 @@ def test_losses_are_named(methods: list[Evidence]) -> None:
     text = find(methods, "Does it lose anything?")
     assert text.startswith("kNN +0.0; linear probe +0.0; robustness -5.0 (1 of 2 worse). ")
     worse = "robustness v2: mean of 15 corruptions (byol)"
-    assert text.endswith(f"Significantly worse: 1 of 12 measured differences: {worse}")
+    assert text.endswith(f"Significantly worse: 1 of 12 differences: {worse}")
     longer = find(methods, "The same compute as more epochs instead?")
     assert "kNN -1.1 (1 of 2 worse)" in longer
-    assert longer.endswith(f"2 of 12 measured differences: kNN (byol); {worse}")
+    assert longer.endswith(f"2 of 12 differences: kNN (byol); {worse}")
 
 
 def test_cost_names_its_ends(methods: list[Evidence]) -> None:
@@ -141,6 +141,7 @@ def test_one_seed_meets_no_significance(methods: list[Evidence]) -> None:
         evidence.runs = [run for run in evidence.runs if run.seed == 0]
     goals = {goal.text: goal.verdict for goal in goals_at_equal_cost(methods)}
     assert goals["jigsaw 3x3, patches: significantly better for each method"] == "not measured"
+    assert find(methods, "Does it lose anything?").endswith("With one seed no difference is tested")
 
 
 def test_equal_cost_comes_first(methods: list[Evidence], tmp_path: Path) -> None:
