@@ -15,6 +15,7 @@ from sp_bench.results_page.forests import methods_figure
 from sp_bench.results_page.goals_at_equal_cost import goals_at_equal_cost
 from sp_bench.results_page.page import BEGIN, END, insert_table, page, write_figures
 from sp_bench.sweeps.collect import Evidence
+from suite_evidence import evidence_of
 
 JIGSAW = "jigsaw_3x3_piece"
 BASELINE = {JIGSAW: 0.3, "jigsaw_2x2_perfect": 0.4, "pair_interaction_gain": 0.1}
@@ -43,17 +44,7 @@ def make_evidence(method: str, **arms: dict[str, float]) -> Evidence:
         for seed in range(3)
     ]
     own: dict[str, Any] = {"epochs": 3, "pretext": "sp", "prediction": "", "sp": {}}
-    return Evidence(
-        suite="finals",
-        command="sp-bench suite finals",
-        settings={"method": method, "backbone": "tiny_resnet", "batch_size": 8, "side": 32},
-        arms=dict.fromkeys(arms, own),
-        data={"name": "scenes", "train": 10000, "test": 3000},
-        versions={"torch": "2.15.0"},
-        machine={"device": "cpu", "processor": "x", "precision": "32-true"},
-        dates=["2026-01-02"],
-        runs=runs,
-    )
+    return evidence_of("finals", method, dict.fromkeys(arms, own), runs)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from sp_bench.results_page.goals import goals
 from sp_bench.results_page.page import BEGIN, END, insert_table, page, write_figures
 from sp_bench.results_page.reading import headlines, measured_keys, read_suites
 from sp_bench.sweeps.collect import Evidence
+from suite_evidence import evidence_of
 
 from sp_plugin import SPConfig
 
@@ -43,17 +44,7 @@ def make_evidence(suite: str, method: str, change: float, arms: tuple[str, ...] 
     for arm in arms:
         sp = {**usual, "weight": 5.0, "max_iou": [1.0, 0.1]}
         own[arm] = {**settings, "prediction": f"{arm} is far better.", "sp": sp}
-    return Evidence(
-        suite=suite,
-        command="sp-bench suite x.yaml",
-        settings={"method": method, "backbone": "tiny_resnet", "batch_size": 8, "side": 32},
-        arms=own,
-        data={"name": "scenes", "train": 10000, "test": 3000},
-        versions={"torch": "2.15.0"},
-        machine={"device": "cpu", "processor": "x", "precision": "32-true"},
-        dates=["2026-01-02"],
-        runs=runs,
-    )
+    return evidence_of(suite, method, own, runs)
 
 
 @pytest.fixture
