@@ -23,7 +23,9 @@ from sp_bench.sweeps.collect import Evidence
 def methods_figure(
     methods: Sequence[Evidence], metrics: Sequence[MetricSpec], baseline: str = BASELINE
 ) -> Figure:
-    """One panel per metric, with one line per method and, from two methods, one for their mean.
+    """One panel per metric, with one line per method and, from three methods, one for their mean.
+
+    The interval of a mean over two methods is so long that it would squeeze all others.
 
     Args:
         methods: lines of each panel.
@@ -43,15 +45,17 @@ def _panel(metric: MetricSpec, methods: Sequence[Evidence], baseline: str) -> Pa
         for evidence in methods
     ]
     of_methods = [line.row for line in lines]
-    if len(methods) > 1:
+    has_mean = len(methods) > 2
+    if has_mean:
         differences = [row.difference for row in of_methods if row.seeds]
         lines.append(Line(MEAN, mean_over_methods(of_methods), differences))
-    return Panel(lines, _unit(metric), _title(metric), summarized=len(methods) > 1)
+    return Panel(lines, _unit(metric), _title(metric), summarized=has_mean)
 
 
 def _title(metric: MetricSpec) -> str:
     short = metric.label.replace(", gain over one view (R2)", "").replace(" (top-1)", "")
     short = short.split(" (chance")[0].replace("sharpness equalised", "equalised")
+    short = short.removesuffix(" by the probe")  # too long for a panel
     return short.removesuffix(" (R2)")  # which is below the axis
 
 

@@ -159,6 +159,17 @@ def test_figure_subtracts_longer(methods: list[Evidence]) -> None:
     assert means[0] > -1.0
 
 
+def test_mean_is_drawn_from_three_methods(methods: list[Evidence]) -> None:
+    knn = [known_metrics()["knn"]]
+    third = make_evidence("moco", sp=WHERE, longer={})
+    names = [
+        [label.get_text() for label in methods_figure(shown, knn).axes[0].get_yticklabels()]
+        for shown in (methods, [*methods, third])
+    ]
+    assert "mean over methods" not in names[0] and len(names[0]) == 2
+    assert "mean over methods" in names[1] and len(names[1]) == 4
+
+
 def test_other_sides_are_told(methods: list[Evidence], tmp_path: Path) -> None:
     methods[1].settings["side"] = 64
     assert "views of 32 (byol 64) px" in page({"finals": methods}, tmp_path)
