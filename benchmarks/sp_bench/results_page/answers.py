@@ -1,4 +1,4 @@
-"""What a user asks before turning SP on, answered from the runs of a suite, in a row each."""
+"""Answers to the questions before turning SP on, from the runs of a suite, in a row each."""
 
 from __future__ import annotations
 

@@ -170,6 +170,6 @@ def test_mean_is_drawn_from_three_methods(methods: list[Evidence]) -> None:
     assert "mean over methods" in names[1] and len(names[1]) == 4
 
 
-def test_other_sides_are_told(methods: list[Evidence], tmp_path: Path) -> None:
+def test_other_sides_are_listed(methods: list[Evidence], tmp_path: Path) -> None:
     methods[1].settings["side"] = 64
     assert "views of 32 (byol 64) px" in page({"finals": methods}, tmp_path)

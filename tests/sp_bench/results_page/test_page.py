@@ -255,7 +255,7 @@ def test_missing_json_is_one_line_error(tmp_path: Path) -> None:
 def test_committed_results_use_todays_names() -> None:
     suites = read_suites(COMMITTED)
     trials = ["tune", "tune-cost", "tune-first", "tune-small"]
-    assert list(suites) == ["pair_interaction", "scenes", *trials]
+    assert list(suites) == ["finals", "pair_interaction", "scenes", *trials]
     derived = {f"pair_{name}_equal_gain" for name in ("dx", "dy", "scale")} | {"pair_equal_gain"}
     for methods in suites.values():
         assert measured_keys(methods) <= known_metrics().keys() | derived

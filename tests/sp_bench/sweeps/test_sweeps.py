@@ -172,7 +172,7 @@ def test_misspelled_setting_is_refused(
     [
         ("sceens", "did you mean 'scenes'?"),
         ("configs/bench/quick.yaml", "did you mean 'quick'?"),  # from another folder
-        ("common", "known are cifar, imagenet"),
+        ("common", "known are cifar, finals, imagenet"),
     ],
 )
 def test_unknown_suite_names_the_nearest(
