@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 
@@ -55,3 +55,14 @@ def at_least(
     if worst is None:
         return Goal(text, "", None, why)
     return Goal(text, f"{worst[1]:{form}} ({worst[0]})", worst[1] >= limit, why)
+
+
+def count_at_least(text: str, holds: Sequence[bool], least: int) -> Goal:
+    """Goal that something holds at least so many times.
+
+    >>> count_at_least("better for most", [True, False, True], 2)
+    Goal(text='better for most', worst='2 of 3', met=True, why='')
+    """
+    if not holds:
+        return Goal(text, "", None)
+    return Goal(text, f"{sum(holds)} of {len(holds)}", sum(holds) >= least)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from sp_bench.report.number_format import format_difference
 from sp_bench.report.table import LEFT, Cell, Column, Table
 from sp_bench.results import BASELINE, LONGER, SP
-from sp_bench.results_page.differences import Difference, differences, format_mean, of_metric
+from sp_bench.results_page.differences import (
+    Difference,
+    cost_ratios,
+    differences,
+    mean_row,
+    of_metric,
+)
 from sp_bench.results_page.reading import headlines
-from sp_bench.stats import cost_ratio
 from sp_bench.sweeps.collect import Evidence
 
-UNSUPERVISED = "unsupervised"
+_UNSUPERVISED = "unsupervised"
 
 _WHERE = {
     "jigsaw_3x3_piece": "patches of the 3x3 jigsaw put right",
@@ -32,7 +38,7 @@ def answers_table(methods: Sequence[Evidence]) -> Table:
     metrics = headlines(methods)
     gain = differences(methods, metrics, BASELINE, SP)
     over_longer = differences(methods, metrics, LONGER, SP)
-    views_alone = differences(methods, metrics, BASELINE, UNSUPERVISED)
+    views_alone = differences(methods, metrics, BASELINE, _UNSUPERVISED)
     lines = [
         ("Does it learn *where*?", _gains(gain, _WHERE)),
         ("Does it lose anything?", f"{_gains(gain, _WHAT)}. {_losses(gain)}"),
@@ -64,7 +70,9 @@ def _gains(found: Sequence[Difference], names: Mapping[str, str]) -> str:
     parts = []
     for key, name in names.items():
         if of_key := of_metric(found, key):
-            parts.append(f"{name} {format_mean(of_key)}{_significant(of_key)}")
+            row = mean_row(of_key)
+            mean = format_difference(row.metric, row.difference)
+            parts.append(f"{name} {mean}{_significant(of_key)}")
     return "; ".join(parts)
 
 
@@ -90,11 +98,7 @@ def _losses(found: Sequence[Difference]) -> str:
 
 def _costs(methods: Sequence[Evidence]) -> str:
     """Cheapest and dearest method, in operations: runs side by side have no seconds to compare."""
-    ratios = [
-        (ratio, str(evidence.settings["method"]))
-        for evidence in methods
-        if not math.isnan(ratio := cost_ratio(evidence.runs, BASELINE, SP))
-    ]
-    ends = dict.fromkeys((min(ratios), max(ratios))) if ratios else ()
-    text = " to ".join(f"{ratio:.2f} ({method})" for ratio, method in ends)
+    ratios = sorted(cost_ratios(methods), key=lambda item: item[1])
+    ends = dict.fromkeys((ratios[0], ratios[-1])) if ratios else ()
+    text = " to ".join(f"{ratio:.2f} ({method})" for method, ratio in ends)
     return f"{text} times the forward FLOPs of the training" if text else "not counted"

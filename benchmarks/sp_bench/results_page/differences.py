@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from statistics import fmean
 from typing import NamedTuple
 
-from sp_bench.report.number_format import format_difference, verdict
-from sp_bench.results import MetricSpec, Row
-from sp_bench.stats import rows, survives_correction
+from sp_bench.report.number_format import verdict
+from sp_bench.results import BASELINE, SP, MetricSpec, Row
+from sp_bench.stats import cost_ratio, mean_over_methods, rows, survives_correction
 from sp_bench.sweeps.collect import Evidence
 
 
@@ -49,11 +49,12 @@ def of_metric(found: Sequence[Difference], key: str) -> list[Difference]:
     return [difference for difference in found if difference.row.metric.key == key]
 
 
-def mean_difference(found: Sequence[Difference]) -> float:
-    """Mean of the differences of one metric over methods, each of which counts once."""
-    return fmean(difference.row.difference for difference in found)
+def mean_row(found: Sequence[Difference]) -> Row:
+    """The differences of one metric as a mean over methods, each of which counts once."""
+    return mean_over_methods([difference.row for difference in found])
 
 
-def format_mean(found: Sequence[Difference]) -> str:
-    """The mean difference of one metric as text: points, or the metric's own unit."""
-    return format_difference(found[0].row.metric, mean_difference(found))
+def cost_ratios(methods: Sequence[Evidence]) -> list[tuple[str, float]]:
+    """Name of each method, and its operations with SP over those without; where counted."""
+    ratios = [(str(e.settings["method"]), cost_ratio(e.runs, BASELINE, SP)) for e in methods]
+    return [(method, ratio) for method, ratio in ratios if not math.isnan(ratio)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sp_bench.goals import Goal, at_least
+from sp_bench.goals import Goal, at_least, count_at_least
 from sp_bench.report.comparison_table import known_metrics
 from sp_bench.report.number_format import verdict
 from sp_bench.results import Row
@@ -86,19 +86,11 @@ def _for_most(text: str, by_method: Sequence[tuple[str, Row]]) -> Goal:
         row.difference > 0 if row.metric.higher_is_better else row.difference < 0
         for _, row in by_method
     ]
-    return _count(text, better, len(better) // 2 + 1)
+    return count_at_least(text, better, len(better) // 2 + 1)
 
 
 def _significant_for_half(text: str, by_method: Sequence[tuple[str, Row]]) -> Goal:
     if all(row.seeds == 1 for _, row in by_method):
         return Goal(text, "", None)  # one seed has no interval
     better = [verdict(row) == "better" for _, row in by_method]
-    return _count(text, better, (len(better) + 1) // 2)
-
-
-def _count(text: str, better: Sequence[bool], least: int) -> Goal:
-    """Goal that at least so many methods are better."""
-    if not better:
-        return Goal(text, "", None)
-    worst = f"{sum(better)} of {len(better)}"
-    return Goal(text, worst, sum(better) >= least)
+    return count_at_least(text, better, (len(better) + 1) // 2)

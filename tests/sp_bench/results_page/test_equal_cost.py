@@ -100,10 +100,9 @@ def test_one_correction_covers_the_table(methods: list[Evidence]) -> None:
         run.metrics = {**BASELINE, "knn": values[run.arm][run.seed]}
     alone = differences(methods[:1], metrics[3:4], "baseline", "sp")
     assert [found.verdict for found in alone] == ["better"]
-    spread = {(arm, seed): 0.01 * (seed - 1) for arm in ("sp",) for seed in range(3)}
     for run in runs:
         others = BASELINE.keys() - {"knn"}
-        shift = spread.get((run.arm, run.seed), 0.0)
+        shift = 0.01 * (run.seed - 1) if run.arm == "sp" else 0.0
         run.metrics |= {key: BASELINE[key] + shift for key in others}
     family = differences(methods[:1], metrics, "baseline", "sp")
     assert [found.verdict for found in family] == [""] * len(metrics)
