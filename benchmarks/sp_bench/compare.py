@@ -15,7 +15,7 @@ from sp_bench.config import EvalSettings, Settings, claim_output_dir
 from sp_bench.data.rgb_display import check_rgb
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
-from sp_bench.evaluation import random_backbones, run_evaluation
+from sp_bench.evaluation import run_evaluation
 from sp_bench.pretrain import check, short_training_note
 from sp_bench.progress import Progress
 from sp_bench.report.html_report import write_report
@@ -58,7 +58,6 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
         progress.note(note)
     arms = (*ARMS, LONGER) if settings.longer else ARMS
     runs: list[Run] = []
-    untrained = random_backbones(settings)
     with progress.over(len(seeds) * len(arms), settings.epochs):
         for seed in seeds:
             for arm in arms:
@@ -68,7 +67,7 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
                     epochs = matched_epochs(settings.epochs, baseline.flops, sp.flops)
                     of_arm = dataclasses.replace(settings, epochs=epochs)
                 folder = out / run_name(seed, arm)
-                run = load_or_run(of_arm, arm, seed, sources, tasks, folder, progress, untrained)
+                run = load_or_run(of_arm, arm, seed, sources, tasks, folder, progress)
                 runs.append(run)
     pairs = out / run_name(seeds[0], SP) / EXAMPLES
     return _write(

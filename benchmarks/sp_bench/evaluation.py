@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import json
 import re
@@ -36,6 +35,7 @@ from sp_plugin.sizes import shorter_side
 
 RESULT, _SETTINGS = "eval.json", "settings.json"
 PRETRAINED = "pretrained"
+_last_random: dict[tuple[Any, ...], FrozenBackbone] = {}
 
 
 def run_evaluations(
@@ -154,17 +154,17 @@ def evaluate_method(
     return merge_metrics(by_task)
 
 
-def random_backbones(settings: Settings) -> Callable[[int], FrozenBackbone]:
-    """Function from a seed to its backbone before training.
+def random_backbone(settings: Settings, seed: int) -> FrozenBackbone:
+    """Frozen backbone of a method before the training of a seed.
 
-    It keeps the last one with its features, so that all arms of a seed share them.
+    The last one is kept with all that was measured on it, which the arms of a seed share.
     """
-
-    @functools.lru_cache(maxsize=1)
-    def untrained(seed: int) -> FrozenBackbone:
-        return freeze_method(settings, new_method(settings, seed))
-
-    return untrained
+    of_images = settings.side, settings.stats, _crop_size(settings)
+    key = settings.method, settings.backbone, *of_images, seed
+    if key not in _last_random:
+        _last_random.clear()
+        _last_random[key] = freeze_method(settings, new_method(settings, seed))
+    return _last_random[key]
 
 
 def freeze_method(settings: Settings, method: Method) -> FrozenBackbone:
@@ -173,11 +173,15 @@ def freeze_method(settings: Settings, method: Method) -> FrozenBackbone:
     return FrozenBackbone(
         method.backbone,
         side=settings.side,
-        crop_size=shorter_side(SPConfig.from_dict(settings.sp).resolve(settings.side).crop_size),
+        crop_size=_crop_size(settings),
         pool=method.pool if has_class_token else "mean",
         device=_device(),
         stats=settings.stats,
     )
+
+
+def _crop_size(settings: Settings) -> int:
+    return shorter_side(SPConfig.from_dict(settings.sp).resolve(settings.side).crop_size)
 
 
 def _freeze(settings: EvalSettings, backbone: nn.Module) -> FrozenBackbone:

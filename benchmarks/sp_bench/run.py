@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sp_bench.config import Settings
 from sp_bench.data import Splits
 from sp_bench.errors import UsageError
-from sp_bench.evaluation import evaluate_method
-from sp_bench.frozen_backbone import FrozenBackbone
+from sp_bench.evaluation import evaluate_method, random_backbone
 from sp_bench.pair_examples import predict_examples
 from sp_bench.pretrain import FINAL, pretrain
 from sp_bench.progress import Progress
@@ -65,7 +64,6 @@ def load_or_run(
     tasks: Sequence[Task],
     folder: Path,
     progress: Progress,
-    untrained: Callable[[int], FrozenBackbone],
 ) -> Run:
     """Read the run of an arm and a seed if it is finished, else pre-train and evaluate it.
 
@@ -77,7 +75,6 @@ def load_or_run(
         tasks: tasks of the evaluation.
         folder: folder of this run alone.
         progress: display of the progress.
-        untrained: from `random_backbones`.
     """
     splits = sources.main
     assert splits is not None
@@ -91,8 +88,9 @@ def load_or_run(
     pretrained = pretrain(settings, arm, seed, splits.train, folder, progress.step)
     method = pretrained.method
     progress.evaluating()
+    untrained = random_backbone(settings, seed)
     metrics = evaluate_method(
-        settings, method, seed, sources, tasks, folder, progress.task_finished, untrained(seed)
+        settings, method, seed, sources, tasks, folder, progress.task_finished, untrained
     )
     run = Run(
         arm=arm,

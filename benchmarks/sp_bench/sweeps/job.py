@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +24,17 @@ from sp_bench.config import (
     fast_precision,
     settings_of_run,
 )
+from sp_bench.data import Splits
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
-from sp_bench.evaluation import random_backbones
 from sp_bench.pretrain import FINAL, check
 from sp_bench.progress import Progress
 from sp_bench.results import BASELINE, LONGER, Run, write_json
 from sp_bench.run import RUN, load_images, load_or_run
 from sp_bench.sweeps.compute_matched import count_matched_epochs
 from sp_bench.sweeps.paths import run_folder
-from sp_bench.task_data import absolute
-from sp_bench.tasks import find_tasks
+from sp_bench.task_data import Sources, absolute
+from sp_bench.tasks import Task, find_tasks
 from sp_plugin import SPConfig
 from sp_plugin.validation import did_you_mean
 
@@ -41,6 +43,7 @@ _OF_THE_JOB = (
     *("arm", "seed", "out", "prediction", "threads", "data_root", "host", "dry_run"),
     *("suite_name", "configs_dir", "lookup", "checkpoints"),
 )
+_last_images: dict[str, tuple[Splits, Sources]] = {}
 _OF_EVALUATION = {"tasks", "task_data"}
 _OF_THE_RUN = tuple(f.name for f in dataclasses.fields(Settings) if f.name != "longer")
 
@@ -59,7 +62,7 @@ def run_job(config: dict[str, Any]) -> Run:
         torch.set_num_threads(int(config["threads"]))
     folder = run_folder(config)
     tasks = find_tasks(settings.tasks)
-    splits, sources = load_images(settings, tasks)
+    splits, sources = _load_images(settings, tasks)
     settings = resolve_stats(settings, sources, tasks, print)
     check(settings, splits.train)
     claim_output_dir(folder, settings)
@@ -79,8 +82,20 @@ def run_job(config: dict[str, Any]) -> Run:
             "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         }
         write_json(folder / ORIGIN, origin)
-    progress, untrained = Progress(Console()), random_backbones(settings)
-    return load_or_run(settings, arm, seed, sources, tasks, folder, progress, untrained)
+    return load_or_run(settings, arm, seed, sources, tasks, folder, Progress(Console()))
+
+
+def _load_images(settings: Settings, tasks: Sequence[Task]) -> tuple[Splits, Sources]:
+    """Images of a job, those of the last job of this process if they are the same.
+
+    Arms of a seed then share the decoded images, and all that was measured on a random backbone.
+    """
+    names = ("data", "task_data", "tasks", "limit", "validation")
+    key = json.dumps([getattr(settings, name) for name in names])
+    if key not in _last_images:
+        _last_images.clear()
+        _last_images[key] = load_images(settings, tasks)
+    return _last_images[key]
 
 
 def _take_checkpoint(source: Path, folder: Path, settings: Settings) -> None:

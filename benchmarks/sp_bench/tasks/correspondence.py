@@ -71,7 +71,11 @@ def run(context: TaskContext) -> dict[str, float]:
             return make_views(squares, boxes, flips, rows)
 
     correct, chance = match_points(_maps(backbone, pixels, count), pairs)
-    random, _ = match_points(_maps(context.untrained, pixels, count), pairs)
+    random, _ = context.untrained.cached(
+        images,
+        "correspondence",
+        lambda: match_points(_maps(context.untrained, pixels, count), pairs),
+    )
     unmoved = _distance(pairs.points[0], pairs.points[1], pairs.frame) <= ALPHA
     return {
         "correspondence_pck": float(correct.mean()),

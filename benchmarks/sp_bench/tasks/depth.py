@@ -55,7 +55,9 @@ def run(context: TaskContext) -> dict[str, float]:
     if not isinstance(train, DenseDataset) or not isinstance(test, DenseDataset):
         raise UnmeasurableError("data: depth takes images with depth")
     errors, constant = _probe_errors(context.backbone, train, test)
-    random, _ = _probe_errors(context.untrained, train, test)
+    random, _ = context.untrained.cached(
+        test, "depth", lambda: _probe_errors(context.untrained, train, test)
+    )
     return {
         f"depth_{name}{suffix}": value
         for suffix, result in (("", errors), ("_random", random), ("_constant", constant))

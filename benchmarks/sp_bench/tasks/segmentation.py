@@ -75,7 +75,9 @@ def evaluate_masks(name: str, fit: Fit, context: TaskContext) -> dict[str, float
     if not isinstance(train, DenseDataset) or not isinstance(test, DenseDataset):
         raise UnmeasurableError(f"data: {name} takes images with masks")
     confusion = _confusion(fit, context.backbone, train, test)
-    random = _confusion(fit, context.untrained, train, test)
+    random = context.untrained.cached(
+        test, name, lambda: _confusion(fit, context.untrained, train, test)
+    )
     constant = torch.zeros_like(confusion)
     constant[:, int(confusion.sum(1).argmax())] = confusion.sum(1)
     return {
