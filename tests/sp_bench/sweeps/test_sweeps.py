@@ -17,7 +17,9 @@ from sp_bench import task_data
 from sp_bench.compare import compare
 from sp_bench.config import METHOD_NAMES, Settings
 from sp_bench.errors import UsageError
+from sp_bench.evaluation import evaluate_method
 from sp_bench.progress import Progress
+from sp_bench.run import load_images
 from sp_bench.sweeps.collect import Evidence, collect
 from sp_bench.sweeps.job import job_settings
 from sp_bench.sweeps.launch import bundled_suites
@@ -65,6 +67,32 @@ def test_finished_run_is_not_repeated(sp_bench: Any, sweep_dir: Path) -> None:
     before = path.stat().st_mtime_ns
     run(sp_bench, "quick", sweep_dir, *SMALL, "seed=0", "method=simclr", "arm=baseline")
     assert path.stat().st_mtime_ns == before
+
+
+def test_arms_of_a_seed_share_images_and_random_backbone(
+    sp_bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, random = [], []
+
+    def load(*args: Any) -> Any:
+        loaded.append(load_images(*args))
+        return loaded[-1]
+
+    def evaluate(*args: Any) -> Any:
+        random.append(args[-1])
+        return evaluate_method(*args)
+
+    monkeypatch.setattr("sp_bench.sweeps.job.load_images", load)
+    monkeypatch.setattr("sp_bench.run.evaluate_method", evaluate)
+    small = [*SMALL, "limit=41", "epochs=1"]  # 41: no other test leaves these images
+    run(sp_bench, "quick", tmp_path, *small, "seed=0,1", "method=simclr", "arm=baseline,sp")
+    assert len(loaded) == 1
+    assert random[0] is random[1] and random[2] is random[3]
+    one, two = (next(random[i].backbone.parameters()) for i in (0, 2))
+    assert not torch.equal(one, two)
+    other = ["limit=42", "seed=0", "method=simclr", "arm=baseline"]
+    run(sp_bench, "quick", tmp_path / "other", *small, *other)
+    assert len(loaded) == 2
 
 
 def test_longer_baseline_matches_sp_compute(sweep_dir: Path) -> None:

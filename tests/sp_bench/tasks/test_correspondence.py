@@ -49,6 +49,13 @@ def test_constant_map_scores_chance(few_ramps, make_context):
     assert found["correspondence_pck"] == pytest.approx(found["correspondence_pck_chance"])
 
 
+def test_random_backbone_is_encoded_once(few_ramps, make_context, monkeypatch):
+    context = make_context(nn.Identity(), few_ramps, ConstantMap(), side=64, crop_size=32)
+    one = run_task(TASK, context)
+    monkeypatch.setattr(context.untrained, "extract_maps", None)
+    assert run_task(TASK, context) == one
+
+
 def write_spair(folder: Path) -> Path:
     """Two pairs of a ramp and its mirror image, with a point of image b 0, 3, 9 and 9 px away."""
     image = np.zeros((60, 80, 3), np.uint8)

@@ -144,6 +144,21 @@ def test_demo_features_are_extracted_once(monkeypatch):
     assert times == len(calls) == 4
 
 
+@pytest.mark.parametrize("module", [segmentation, depth], ids=lambda module: module.TASK.name)
+def test_random_backbone_is_fitted_once(folder, module, monkeypatch):
+    monkeypatch.setattr(dense_probe, "_STEPS", 20)
+    fits = []
+    fit = module.fit_dense
+    monkeypatch.setattr(module, "fit_dense", lambda *a: fits.append(1) or fit(*a))
+    context = make_context(module.TASK.load(str(folder), None))
+    one = run_task(module.TASK, context)
+    of_next_arm = TaskContext(context.untrained, context.untrained, context.splits, 0)
+    found = run_task(module.TASK, of_next_arm)
+    assert len(fits) == 3
+    name = module.TASK.metrics[0].key
+    assert found[name] == found[f"{name}_random"] == one[f"{name}_random"] != one[name]
+
+
 def test_probe_ignores_feature_units():
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(64, 3, 4, 4, generator=generator)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from sp_bench.data.dataset import Splits
 from sp_bench.frozen_backbone import UnmeasurableError
-from sp_bench.tasks import run_task
+from sp_bench.tasks import pair_interaction, run_task
 from sp_bench.tasks.pair_interaction import TASK
 from torch import Tensor, nn
 
@@ -50,6 +51,20 @@ def test_phase_needs_both_crops(waves, make_context, noise_encoder):
     for name in COMPONENTS:
         assert abs(found[f"pair_interaction_{name}_random"]) < 0.1
     assert abs(found["pair_interaction_dy_r2"]) < 0.1
+
+
+def test_random_backbone_is_fitted_once(waves, make_context, noise_encoder, monkeypatch):
+    fits = []
+    predict = pair_interaction.predict
+    monkeypatch.setattr(
+        pair_interaction, "predict", lambda *args: fits.append(args[-1]) or predict(*args)
+    )
+    context = make_context(Phase(), waves, noise_encoder, side=64, crop_size=32)
+    one = run_task(TASK, context)
+    again = run_task(TASK, replace(context, backbone=context.untrained))
+    assert len(fits) == 4 + 3
+    assert again["pair_interaction_dx_r2"] == one["pair_interaction_dx_random"]
+    assert again["pair_interaction_dx_random"] == one["pair_interaction_dx_random"]
 
 
 def test_position_needs_no_interaction(ramps, make_context, noise_encoder, position_encoder):
