@@ -28,9 +28,10 @@ NOTE = (
     "Benjamini and Hochberg's correction for all rows of this table (false discovery rate 5%)."
 )
 _CONTROLS = ("random", "chance")  # at the end of a key
+CORRECTED = "survives BH"
 _COLUMNS = (
     Column("task", LEFT),
-    *map(Column, ("baseline", "SP", "difference", "95% interval", "survives BH", "seeds")),
+    *map(Column, ("baseline", "SP", "difference", "95% interval", CORRECTED, "seeds")),
 )
 
 

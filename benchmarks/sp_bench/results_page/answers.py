@@ -1,11 +1,11 @@
-"""Answers to the questions before turning SP on, from the runs of a suite, in a row each."""
+"""The answers to the questions before turning SP on: a short table, and a sentence below it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from sp_bench.report.number_format import format_difference
+from sp_bench.report.number_format import format_difference, metric_name, verdict
 from sp_bench.report.table import LEFT, Cell, Column, Table
 from sp_bench.results import BASELINE, LONGER, SP
 from sp_bench.results_page.differences import (
@@ -18,87 +18,81 @@ from sp_bench.results_page.differences import (
 from sp_bench.results_page.reading import headlines
 from sp_bench.sweeps.collect import Evidence
 
-_UNSUPERVISED = "unsupervised"
+UNSUPERVISED = "unsupervised"
 
-_WHERE = {
-    "jigsaw_3x3_piece": "patches of the 3x3 jigsaw put right",
-    "jigsaw_2x2_perfect": "2x2 jigsaws wholly right",
-    "pair_interaction_gain": "R2 of the pair interaction",
+_METRICS = (
+    "jigsaw_2x2_perfect",
+    "jigsaw_3x3_piece",
+    "pair_interaction_gain",
+    "knn",
+    "linear",
+    "robustness_v2",
+)
+_PAIRS = {  # title of a column: arms to subtract from and to subtract
+    "SP less baseline": (SP, BASELINE),
+    "SP less more epochs": (SP, LONGER),
+    "shuffled targets less baseline": (UNSUPERVISED, BASELINE),
 }
-_WHAT = {"knn": "kNN", "linear": "linear probe", "robustness_v2": "robustness"}
 
 
 def answers_table(methods: Sequence[Evidence]) -> Table:
-    """One row per question: is *where* learnt, is anything lost, at which cost, and by what.
+    """The main metrics as means over methods, against the baseline and against as much compute.
 
     Args:
-        methods: evidence of one suite with the arms ``baseline``, ``sp`` and ``longer``; the row of
-            ``unsupervised`` is there if it was run.
+        methods: evidence of one suite with the arms ``baseline``, ``sp`` and ``longer``; the column
+            of ``unsupervised`` is there if it was run.
+
+    Returns:
+        A row for each metric, and one for the cost in operations: seconds of runs that ran next to
+        each other cannot be compared. The note says how many differences are losses.
     """
     metrics = headlines(methods)
-    gain = differences(methods, metrics, BASELINE, SP)
-    over_longer = differences(methods, metrics, LONGER, SP)
-    views_alone = differences(methods, metrics, BASELINE, _UNSUPERVISED)
-    lines = [
-        ("Does it learn *where*?", _gains(gain, _WHERE)),
-        ("Does it lose anything?", f"{_gains(gain, _WHAT)}. {_losses(gain)}"),
-        (
-            "The same compute as more epochs instead?",
-            f"SP less `longer`: {_gains(over_longer, _WHERE | _WHAT)}. {_losses(over_longer)}",
-        ),
-        ("What does it cost?", _costs(methods)),
+    columns, notes = [], []
+    for title, (arm, baseline) in _PAIRS.items():
+        if found := differences(methods, metrics, baseline, arm):
+            names = list(dict.fromkeys(each.method for each in found))
+            columns.append((title, names, found, cost_ratios(methods, baseline, arm)))
+            notes.append(f"{title}: {_losses(found)}.")
+    by_key = {metric.key: metric for metric in metrics}
+    lines: list[list[Cell | str]] = [
+        [metric_name(by_key[key]), *(_mean(of_metric(found, key)) for _, _, found, _ in columns)]
+        for key in _METRICS
+        if key in by_key
     ]
-    if views_alone:
-        question = "Is it the extra crops alone?"
-        text = f"With shuffled targets: {_gains(views_alone, _WHERE | _WHAT)}"
-        lines.append((question, text))
-    columns = [Column("question", LEFT), Column(_scope(gain), LEFT)]
-    rows: list[list[Cell | str]] = [[question, answer] for question, answer in lines]
-    return Table(columns, rows)
+    lines.append(["forward FLOPs of the training", *(_ends(costs) for *_, costs in columns)])
+    headings = [f"{title}, mean over {', '.join(names)}" for title, names, *_ in columns]
+    note = (
+        "In brackets: the number of methods whose difference survives the correction for all "
+        f"differences of its column. {' '.join(notes)}"
+    )
+    return Table([Column("metric", LEFT), *map(Column, headings)], lines, note=note)
 
 
-def _scope(found: Sequence[Difference]) -> str:
-    names = list(dict.fromkeys(difference.method for difference in found))
-    if len(names) == 1:
-        return names[0]
-    of_methods = "in brackets: for how many methods significantly"
-    return f"mean over {', '.join(names)}; {of_methods}"
-
-
-def _gains(found: Sequence[Difference], names: Mapping[str, str]) -> str:
-    """The mean differences of some metrics, and for how many methods they are significant."""
-    parts = []
-    for key, name in names.items():
-        if of_key := of_metric(found, key):
-            row = mean_row(of_key)
-            mean = format_difference(row.metric, row.difference)
-            parts.append(f"{name} {mean}{_significant(of_key)}")
-    return "; ".join(parts)
-
-
-def _significant(of_metric: Sequence[Difference]) -> str:
-    """In brackets for how many methods it is significant, in either direction; empty for none."""
-    counts = [
-        (sum(each.verdict == word for each in of_metric), word) for word in ("better", "worse")
-    ]
-    parts = [f"{count} of {len(of_metric)} {word}" for count, word in counts if count]
-    return f" ({', '.join(parts)})" if parts else ""
+def _mean(found: Sequence[Difference]) -> str:
+    """The mean difference of a metric, and for how many methods it survives the correction."""
+    if not found:
+        return ""
+    row = mean_row(found)
+    counts = [(sum(each.verdict == word for each in found), word) for word in ("better", "worse")]
+    parts = [f"{count} of {len(found)} {word}" for count, word in counts if count]
+    mean = format_difference(row.metric, row.difference)
+    return f"{mean} ({', '.join(parts)})" if parts else mean
 
 
 def _losses(found: Sequence[Difference]) -> str:
-    """How many of all tested differences are significantly worse, and which."""
+    """How many intervals lie on the worse side of 0, before and after the correction."""
     tested = [each for each in found if math.isfinite(each.row.low)]
     if not tested:
-        return "With one seed no difference is tested"
-    worse = [each for each in found if each.verdict == "worse"]
-    names = "; ".join(f"{each.row.metric.label.split(' (')[0]} ({each.method})" for each in worse)
-    count = f"{len(worse)} of {len(tested)} differences"
-    return f"Significantly worse: {count}" + (f": {names}" if names else "")
+        return "one seed has no interval"
+    worse = sum(verdict(each.row) == "worse" for each in tested)
+    after = [each for each in tested if each.verdict == "worse"]
+    names = "; ".join(f"{each.row.metric.label.split(' (')[0]}, {each.method}" for each in after)
+    surviving = f"{len(after)} ({names})" if after else "none"
+    return f"{worse} of {len(tested)} are worse, after the correction {surviving}"
 
 
-def _costs(methods: Sequence[Evidence]) -> str:
-    """Cheapest and dearest method, in operations: runs side by side have no seconds to compare."""
-    ratios = sorted(cost_ratios(methods), key=lambda item: item[1])
+def _ends(costs: Sequence[tuple[str, float]]) -> str:
+    """The smallest and the largest ratio, and their methods."""
+    ratios = sorted(costs, key=lambda item: item[1])
     ends = dict.fromkeys((ratios[0], ratios[-1])) if ratios else ()
-    text = " to ".join(f"{ratio:.2f} ({method})" for method, ratio in ends)
-    return f"{text} times the forward FLOPs of the training" if text else "not counted"
+    return " to ".join(f"x{ratio:.2f} ({method})" for method, ratio in ends)

@@ -54,7 +54,9 @@ def mean_row(found: Sequence[Difference]) -> Row:
     return mean_over_methods([difference.row for difference in found])
 
 
-def cost_ratios(methods: Sequence[Evidence]) -> list[tuple[str, float]]:
-    """Name of each method, and its operations with SP over those without; where counted."""
-    ratios = [(str(e.settings["method"]), cost_ratio(e.runs, BASELINE, SP)) for e in methods]
+def cost_ratios(
+    methods: Sequence[Evidence], baseline: str = BASELINE, arm: str = SP
+) -> list[tuple[str, float]]:
+    """Name of each method, and its operations in ``arm`` over those in ``baseline``; if counted."""
+    ratios = [(str(e.settings["method"]), cost_ratio(e.runs, baseline, arm)) for e in methods]
     return [(method, ratio) for method, ratio in ratios if not math.isnan(ratio)]

@@ -34,7 +34,7 @@ def goals_at_equal_cost(methods: Sequence[Evidence]) -> list[Goal]:
         _mean("jigsaw 2x2, images wholly right: up by 10 points", 10, of_metric(gain, _JIGSAW_2X2)),
         _mean("pair interaction: up by 0.05 R2", 0.05, of_metric(gain, _INTERACTION)),
         *(
-            _significant_for_all(f"{name}: significantly better for each method", gain, key)
+            _better_for_all(f"{name}: better for each method after the correction", gain, key)
             for name, key in (
                 ("jigsaw 3x3, patches", _JIGSAW_3X3),
                 ("jigsaw 2x2, images", _JIGSAW_2X2),
@@ -55,7 +55,7 @@ def goals_at_equal_cost(methods: Sequence[Evidence]) -> list[Goal]:
     ]
 
 
-def _significant_for_all(text: str, gain: Sequence[Difference], key: str) -> Goal:
+def _better_for_all(text: str, gain: Sequence[Difference], key: str) -> Goal:
     """Goal over the methods with two seeds or more: one seed has no interval."""
     better = [x.verdict == "better" for x in of_metric(gain, key) if math.isfinite(x.row.low)]
     return count_at_least(text, better, len(better))

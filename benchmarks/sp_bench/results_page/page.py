@@ -29,9 +29,9 @@ _INTRODUCTION = """# What SP changes
 tables was typed. The text of a section is the suite's `notes.md`. Shares are in percent, their
 differences (SP less baseline, paired by seed) in points, R2 in its own unit. Brackets contain the
 95% t interval of the paired differences, bold type marks significant ones: the interval excludes 0.
-A check mark (in the tables of one method: "yes") means that the difference also survives Benjamini
-and Hochberg's correction at a false discovery rate of 5%. Its family are all differences of one
-table; the column of means over methods is a family of its own.
+A check mark means that the difference also survives Benjamini and Hochberg's correction at a false
+discovery rate of 5%. Its family are all differences of one table, over all methods; the column of
+means over methods is a family of its own.
 Intervals of three seeds are wide, and one seed has none. The mean over methods counts each method
 once; its interval describes the expected difference for a further method. Nothing here reproduces
 a number of the paper.
@@ -132,10 +132,16 @@ def insert_table(readme: str, suites: Suites) -> str:
         raise UsageError("readme: of trials alone there is no table; takes a suite with SP")
     methods = shown[suite]
     if at_equal_cost := _sp_and_longer(methods):
-        table = answers_table(at_equal_cost)
+        table = _answers(at_equal_cost)
     else:
-        table = tables.side_by_side(methods, _measured(_MAIN_METRICS, methods), BASELINE, SP)
-    return f"{before}{begin}\n{table.to_markdown()}\n{_circumstances(methods)}\n{end}{after}"
+        metrics = _measured(_MAIN_METRICS, methods)
+        table = tables.side_by_side(methods, metrics, BASELINE, SP).to_markdown()
+    return f"{before}{begin}\n{table}\n{_budget(methods)}.\n\n{end}{after}"
+
+
+def _answers(methods: Sequence[Evidence]) -> str:
+    table = answers_table(methods)
+    return f"{table.to_markdown()}\n{table.note}\n"
 
 
 def _is_trials(suite: str) -> bool:
@@ -183,7 +189,7 @@ def _results(suite: str, methods: Sequence[Evidence]) -> list[str]:
     at_equal_cost = _sp_and_longer(methods)
     parts = []
     if at_equal_cost:
-        parts += [answers_table(at_equal_cost).to_markdown()]
+        parts += [_answers(at_equal_cost)]
         parts += [f"### SP less {LONGER}, at equal cost\n\n![]({suite}-{LONGER}.png)\n"]
     parts += [f"### SP less baseline\n\n![]({suite}.png)\n", table.to_markdown()]
     of_suite = goals_at_equal_cost(at_equal_cost) if at_equal_cost else goals(methods)
@@ -224,18 +230,23 @@ def _measured(keys: Sequence[str], methods: Sequence[Evidence]) -> list[MetricSp
 
 
 def _circumstances(methods: Sequence[Evidence]) -> str:
-    """Command, data, budget, dates, device and versions, from the first method."""
+    """What `_budget` says, and the versions of the first method."""
+    versions = ", ".join(f"{name} {version}" for name, version in methods[0].versions.items())
+    return f"{_budget(methods)}; {versions}.\n"
+
+
+def _budget(methods: Sequence[Evidence]) -> str:
+    """Command, data, budget, dates and device, from the first method."""
     first = methods[0]
     settings, machine = first.settings, first.machine
     dates = sorted(date for evidence in methods for date in evidence.dates)
     period = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-    versions = ", ".join(f"{name} {version}" for name, version in first.versions.items())
     return (
         f"`{first.command}`: {first.data['name']}, "
         f"{first.data['train']:,} training images, {first.data['test']:,} held out, "
         f"{first.epochs} epochs, batches of {settings['batch_size']}, views of "
         f"{_sides(methods)} px. {period}, {machine['device']} ({machine['processor']}), "
-        f"{machine['precision']}; {versions}.\n"
+        f"{machine['precision']}"
     )
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sp_bench.report.comparison_table import comparison_table
+from sp_bench.report.comparison_table import CORRECTED, comparison_table
 from sp_bench.report.number_format import (
     format_difference,
     format_interval,
@@ -97,8 +97,14 @@ def _cell(row: Row, survives: bool) -> Cell:
 
 
 def one_method(evidence: Evidence, metrics: Sequence[MetricSpec]) -> Table:
-    """Means of both arms, the difference and its interval, for one method."""
-    return comparison_table(row for row in rows(evidence.runs, metrics) if row.seeds)
+    """Means of both arms, the difference and its interval, for one method.
+
+    Without the corrected test, whose family is all methods together, as in `side_by_side`.
+    """
+    table = comparison_table(row for row in rows(evidence.runs, metrics) if row.seeds)
+    kept = [i for i, column in enumerate(table.columns) if column.name != CORRECTED]
+    lines = [[row[i] for i in kept] for row in table.rows]
+    return Table([table.columns[i] for i in kept], lines)
 
 
 def trials(evidence: Evidence, metrics: Sequence[MetricSpec], baseline: str = BASELINE) -> Table:
@@ -109,7 +115,7 @@ def trials(evidence: Evidence, metrics: Sequence[MetricSpec], baseline: str = BA
         metrics: columns.
         baseline: name of the arm to subtract, whose means over seeds are the first row.
     """
-    names = [metric.key.replace("_", " ") for metric in metrics]
+    names = [metric_name(metric) for metric in metrics]
     columns = [Column("trial", LEFT), Column("settings", LEFT), *map(Column, [*names, "cost"])]
     lines: list[list[Cell | str]] = []
     means = rows(evidence.runs, metrics, baseline, baseline)

@@ -44,7 +44,7 @@ SHOWN_SEVERITY = 3  # of the images that the report shows
 
 def _metrics(version: str) -> tuple[MetricSpec, ...]:
     def spec(name: str, label: str, headline: bool = True) -> MetricSpec:
-        title = f"robustness{version.replace('_', ' ')}: {label}"
+        title = f"{'robustness' if version else 'robustness, earlier corruptions'}: {label}"
         key = "_".join(part for part in ("robustness", name) if part) + version
         return MetricSpec(key, title, percent=True, headline=headline)
 
