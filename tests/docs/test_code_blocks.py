@@ -425,7 +425,7 @@ EXAMPLES = [
             "--epochs 20 --seeds 0 1 2",
             "--epochs 1 --seeds 0",
             more_images,
-            outputs=("pairs.png", "answers.png", "runs/first/*.html"),
+            outputs=("pairs.png", "predictions.png", "runs/first/*.html"),
         ),
         True,
     ),

@@ -69,7 +69,7 @@ def test_finished_run_is_not_repeated(sp_bench: Any, sweep_dir: Path) -> None:
     assert path.stat().st_mtime_ns == before
 
 
-def test_arms_of_a_seed_share_images_and_random_backbone(
+def test_arms_of_a_seed_share_the_control(
     sp_bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded, random = [], []
