@@ -19,7 +19,7 @@ from sp_plugin.crops.boxes import cxcywh_to_xyxy
 LABELS = {
     "a": "crop a",
     "b": "crop b",
-    "predicted": "where the head says that crop b is",
+    "predicted": "predicted crop b",
 }
 _MAX_MARGIN = 0.15  # of the image's side; a box beyond it is cut off
 _COLUMNS = 5
@@ -166,8 +166,8 @@ def _draw_answers(figure: SubFigure, answers: Tensor) -> None:
             size=10,
             color=INK,
         )
-        axes.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel="truth (standard deviations)")
-    all_axes[0].set_ylabel("the head's answer")
+        axes.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel="target (standard deviations)")
+    all_axes[0].set_ylabel("prediction")
     figure.legend(
         *all_axes[0].get_legend_handles_labels(),
         loc="outside lower center",

@@ -78,7 +78,7 @@ def task_cards(
             "Where does crop b lie relative to crop a, and how large is it?",
             _rows_of(results, "pair", "pair_interaction"),
             [CardImage(image)],
-            "Held-out images, with the answers of the first SP run's head. A predicted box may "
+            "Held-out images, with the predictions of the first SP run's head. A predicted box may "
             "extend beyond its image.",
             "",
         )
