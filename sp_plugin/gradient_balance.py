@@ -128,7 +128,8 @@ class GradientBalance(nn.Module):
         """Update the ratio by the measurement that the last backward pass completed.
 
         The ratio is a geometric mean over the last measurements, of which one can at most double
-        or halve it. A measurement that is not finite does not count. All ranks use the first
+        or halve it. A measurement that is not finite does not count; without a gradient of the
+        method the ratio stays as it is, or becomes 1 if it is the first. All ranks use the first
         rank's, which is also what a checkpoint holds; of a backbone that is sharded the sum of all
         (a run that is resumed within a measurement: the first rank's shards). Without an open
         measurement nothing changes.
@@ -140,10 +141,11 @@ class GradientBalance(nn.Module):
             torch.distributed.broadcast(measured, src=0)
         (host, sp, multiplier), before = measured.float(), self.log_ratio.float()
         newest = (host.sqrt() / multiplier).log() - sp.sqrt().log()
+        # Where the method has no gradient the ratio stays, at first as a plain weight: a share of
+        # nothing trains nothing.
+        newest = torch.where(host == 0, before.nan_to_num(neginf=0.0), newest)
         limited = before + (newest - before).clamp(-MAX_LOG_CHANGE, MAX_LOG_CHANGE)
-        # A method without a gradient here gets a plain weight: a share of nothing trains nothing.
-        first = torch.where(host == 0, torch.zeros_like(newest), newest)
-        after = torch.where(before.isfinite(), before.lerp(limited, EMA_WEIGHT), first)
+        after = torch.where(before.isfinite(), before.lerp(limited, EMA_WEIGHT), newest)
         valid = (sp > 0) & (multiplier != 0) & after.isfinite()
         self.log_ratio.copy_(torch.where(valid, after, before))
         self._clear()

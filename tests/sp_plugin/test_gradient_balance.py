@@ -127,11 +127,12 @@ def test_outliers_are_limited_or_ignored():
 
 def test_no_host_gradient_uses_plain_weight():
     net, sp = _net(), _sp()
-    for step in range(2):
+    for step in range(10):
         out = sp(net, IMAGES, step=step)
         (torch.zeros((), requires_grad=True) + out.loss).backward()
-    assert sp.balance.loss_scale == 1 and out.metrics["weight"] == 0.5
-    _gradients_per_step(net, sp, lambda loss: (1e6 * loss).backward(), (2, 3))
+        assert out.metrics["weight"] == (0 if is_measurement_step(step) else 0.5)
+    assert sp.balance.loss_scale == 1
+    _gradients_per_step(net, sp, lambda loss: (1e6 * loss).backward(), (16, 17))
     assert 1 < sp.balance.loss_scale <= 2 + 1e-6
 
 
@@ -267,10 +268,10 @@ def test_checkpointed_bn_needs_update_bn():
 
 def test_loss_scale_by_hand():
     backbone, head, balance = nn.Linear(3, 1, bias=False), nn.Linear(1, 1), GradientBalance()
-    for host, expected in ((10, 2.5), (160, 5.0)):
+    for host, expected in ((10, 2.5), (0, 2.5), (160, 5.0)):
         total = backbone(torch.tensor([[1.0, 2.0, 2.0]])).sum()  # a gradient of norm 3
         zero_loss = balance.begin_measurement(4 * total, backbone, head, retain_graph=True)
         (host * total + zero_loss).backward()
         balance.finish_measurement()
-        # The second ratio is 16 times the first: one measurement at most doubles the scale.
+        # The last ratio is 16 times the first: one measurement at most doubles the scale.
         torch.testing.assert_close(balance.loss_scale, torch.tensor(expected))
