@@ -146,7 +146,8 @@ class GradientBalance(nn.Module):
         newest = torch.where(host == 0, before.nan_to_num(neginf=0.0), newest)
         limited = before + (newest - before).clamp(-MAX_LOG_CHANGE, MAX_LOG_CHANGE)
         after = torch.where(before.isfinite(), before.lerp(limited, EMA_WEIGHT), newest)
-        valid = (sp > 0) & (multiplier != 0) & after.isfinite()
+        # Of ``after`` too: a negative factor of the loss has no logarithm.
+        valid = measured.isfinite().all() & (sp > 0) & (multiplier != 0) & after.isfinite()
         self.log_ratio.copy_(torch.where(valid, after, before))
         self._clear()
 

@@ -268,10 +268,11 @@ def test_checkpointed_bn_needs_update_bn():
 
 def test_loss_scale_by_hand():
     backbone, head, balance = nn.Linear(3, 1, bias=False), nn.Linear(1, 1), GradientBalance()
-    for host, expected in ((10, 2.5), (0, 2.5), (160, 5.0)):
+    measurements = ((10, 4, 2.5), (0, 4, 2.5), (math.inf, 4, 2.5), (10, math.inf, 2.5), (160, 4, 5))
+    for host, sp, expected in measurements:
         total = backbone(torch.tensor([[1.0, 2.0, 2.0]])).sum()  # a gradient of norm 3
-        zero_loss = balance.begin_measurement(4 * total, backbone, head, retain_graph=True)
+        zero_loss = balance.begin_measurement(sp * total, backbone, head, retain_graph=True)
         (host * total + zero_loss).backward()
         balance.finish_measurement()
         # The last ratio is 16 times the first: one measurement at most doubles the scale.
-        torch.testing.assert_close(balance.loss_scale, torch.tensor(expected))
+        assert balance.loss_scale.item() == pytest.approx(expected)
