@@ -257,14 +257,15 @@ class SpatialPrediction(nn.Module):
         features = images.features if needs_gradient else images.features.detach()
         out = self.pair_loss(features, images.boxes, images.flips, step=step, rank=rank)
 
+        if not is_relative:
+            return out.scaled(weight)
+        self.balance.finish_measurement()  # of an earlier step
         if is_measuring:
             zero_loss = self.balance.begin_measurement(out.loss, backbone, self.head, retain_graph)
             return dataclasses.replace(out.scaled(0.0), loss=zero_loss)
-        if not is_relative:
-            return out.scaled(weight)
-        if is_measurement_step(step - 1):
-            self.balance.finish_measurement()
-        return out.scaled(weight * self.balance.loss_scale)
+        out = out.scaled(weight * self.balance.loss_scale)
+        self.balance.mute_while_measuring(out.loss)
+        return out
 
     def prepare_images(
         self, images: Tensor | Crops | UncoloredCrops | EncodedViews, step: int, rank: int = 0
@@ -419,3 +420,4 @@ def _find_spec(
 
 def _mark_loaded(sp: SpatialPrediction, _: Any) -> None:
     sp.is_loaded = True
+    sp.balance.mark_loaded()
