@@ -81,7 +81,7 @@ def private_rng(seed: int, device: torch.device | str = "cpu") -> Iterator[None]
     True
     """
     device = torch.device(device)
-    on_cpu = device.type == "cpu"
+    on_cpu = device.type in ("cpu", "meta")  # meta draws nothing
     index = device.index
     if not on_cpu and index is None:
         index = torch.get_device_module(device).current_device()
@@ -114,8 +114,9 @@ def rng_fingerprint() -> tuple[int, ...]:
     >>> rng_fingerprint() == rng_fingerprint()
     True
     """
-    copy = torch.Generator().set_state(torch.get_rng_state())
-    numbers = [int(torch.randint(1 << 62, (1,), generator=copy)), hash(random.getstate()[1])]
+    copy = torch.Generator(device="cpu").set_state(torch.get_rng_state())
+    number = torch.randint(1 << 62, (1,), generator=copy, device="cpu")
+    numbers = [int(number), hash(random.getstate()[1])]
     numpy_random = getattr(sys.modules.get("numpy"), "random", None)
     if numpy_random:
         numbers += _numpy_fingerprint(numpy_random)

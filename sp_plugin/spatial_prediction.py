@@ -96,8 +96,10 @@ class SpatialPrediction(nn.Module):
         self.user_config = SPConfig.from_dict(config)
         self._apply_config(self.user_config.resolve(DEFAULT_VIEW_SIZE))
         self.targets = TargetEncoder(self.sampler, self.config.target_encoding)
-        with private_rng(hash_seed(self.config.seed)):
-            self.head = SPHead(feature_dim, self.config.hidden_dim, self.config.head)
+        # On the CPU, whose generator is private here; then to where modules are built just now.
+        with torch.device("cpu"), private_rng(hash_seed(self.config.seed)):
+            head = SPHead(feature_dim, self.config.hidden_dim, self.config.head)
+        self.head = head.to(torch.empty(0).device)
         self.loss = SPLoss(self.config.loss)
         self.balance = GradientBalance()
         # A head of weight 0 must have no gradient at all: zeros would still enter the sum of a
@@ -135,7 +137,8 @@ class SpatialPrediction(nn.Module):
         view_size = None if images is None else (images.shape[-2], images.shape[-1])
         channels = None if images is None else images.shape[1]
         spec = _find_spec(backbone, config, feature_fn, view_size, channels)
-        sp = cls(spec.feature_dim, config, feature_fn)
+        with torch.device("cpu"):
+            sp = cls(spec.feature_dim, config, feature_fn)
         sp._apply_spec(view_size, spec)
         return sp.to(next((p.device for p in backbone.parameters()), torch.device("cpu")))
 
@@ -161,7 +164,8 @@ class SpatialPrediction(nn.Module):
         resolved = self.user_config.resolve(view_size or DEFAULT_VIEW_SIZE)
         frame = view_size if resolved.source == "view" else None
         self._apply_config(dataclasses.replace(resolved, crop_size=spec.input_size), frame)
-        std = TargetEncoder(self.sampler, self.config.target_encoding).std
+        with torch.device("cpu"):
+            std = TargetEncoder(self.sampler, self.config.target_encoding).std
         self.targets.set_std(std)
         return self
 

@@ -215,8 +215,9 @@ def crop_image(
     width, height = image_size(image)
     if isinstance(image, Tensor):
         pixels = image if image.is_floating_point() else image / 255
-        fractions = torch.tensor([box]) / torch.tensor([width, height, width, height])
-        grid = None if resolution is None else torch.tensor([resolution])
+        on = {"device": image.device}
+        fractions = torch.tensor([box], **on) / torch.tensor([width, height, width, height], **on)
+        grid = None if resolution is None else torch.tensor([resolution], **on)
         return crop_resize(pixels[None], fractions, size, grid)[0]
     x, y, w, h = box
     # Pillow's filter reads pixels outside the box: first cut off those that the box does not cover.

@@ -289,11 +289,12 @@ def _normalization_rows(normalize: Any, has_bytes: bool, channels: int) -> Tenso
         return None
     rows = [part * channels if len(part) == 1 else part for part in (white, mean, std)]
     fits = all(len(row) == channels for row in rows)
-    return torch.tensor(rows, dtype=torch.float32) if fits else None
+    return torch.tensor(rows, dtype=torch.float32, device="cpu") if fits else None
 
 
 def _numbers(numbers: Any) -> list[float]:
-    listed: list[float] = torch.as_tensor(numbers, dtype=torch.float32).flatten().tolist()
+    values = torch.as_tensor(numbers, dtype=torch.float32, device="cpu")
+    listed: list[float] = values.flatten().tolist()
     return listed
 
 
