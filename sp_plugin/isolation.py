@@ -94,7 +94,7 @@ def private_rng(seed: int, device: torch.device | str = "cpu") -> Iterator[None]
         try:
             torch.default_generator.manual_seed(seed)
             if not on_cpu:
-                torch.get_device_module(device).manual_seed(seed)
+                _seed_device(torch.get_device_module(device), index, seed)
             random.seed(seed)
             if numpy_random:
                 numpy_random.seed(seed % 2**32)
@@ -103,6 +103,13 @@ def private_rng(seed: int, device: torch.device | str = "cpu") -> Iterator[None]
             random.setstate(python_state)
             if numpy_random:
                 numpy_random.set_state(numpy_state)
+
+
+def _seed_device(module: Any, index: int | None, seed: int) -> None:
+    """Seed the generator of one device; a module's ``manual_seed`` seeds the current one."""
+    has_several = hasattr(module, "device")  # unlike torch.mps
+    with module.device(index) if has_several else contextlib.nullcontext():
+        module.manual_seed(seed)
 
 
 def rng_fingerprint() -> tuple[int, ...]:
