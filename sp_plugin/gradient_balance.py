@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -51,8 +51,8 @@ class GradientBalance(nn.Module):
     """Ratio of the norm of the method's gradient to that of SP's, both at the backbone.
 
     One measurement takes three stages: `begin_measurement` in the forward pass, the host's
-    backward pass, `finish_measurement` before `loss_scale` is next read. All state is in buffers,
-    so that a resumed run continues exactly.
+    backward pass, `finish_measurement` before `loss_scale` is next read. What it has found so far
+    is in buffers, so that a resumed run continues exactly.
 
     Attributes:
         log_ratio: scalar, logarithm of the ratio; -inf before the first measurement.
@@ -83,6 +83,9 @@ class GradientBalance(nn.Module):
         self.register_buffer("host_sq_norm", torch.zeros(()))
         self.register_buffer("sp_sq_norm", torch.zeros(()))
         self.register_buffer("loss_multiplier", torch.zeros(()))
+        # Of a measurement; ``measured``, which nothing has to be, where a state dict may bring one.
+        # The same on all ranks, as their steps and backward passes are.
+        self._stage: Literal["none", "begun", "measured"] = "measured"
         self._hooks: list[Any] = []
         self._has_shards = False  # of the backbone: each rank measures its own
 
@@ -113,6 +116,7 @@ class GradientBalance(nn.Module):
         """
         self._remove_hooks()  # of a step without a backward pass
         self._clear()
+        self._stage = "begun"
         self._has_shards = has_shards(backbone)
         scaled_loss = sp_loss * GRAD_UPSCALE
         for parameter, grad in gradients_of_loss(scaled_loss, backbone, head, retain_graph):
@@ -128,11 +132,15 @@ class GradientBalance(nn.Module):
         """Update the ratio by the measurement that the last backward pass completed.
 
         The ratio is a geometric mean over the last measurements, of which one can at most double
-        or halve it. A measurement that is not finite does not count. All ranks use the first
+        or halve it. A measurement that is not finite does not count; without a gradient of the
+        method the ratio stays as it is, or becomes 1 if it is the first. All ranks use the first
         rank's, which is also what a checkpoint holds; of a backbone that is sharded the sum of all
-        (a run that is resumed within a measurement: the first rank's shards). Without an open
-        measurement nothing changes.
+        (a run that is resumed within a measurement: the first rank's shards). Nothing changes
+        before a backward pass has run since `begin_measurement`.
         """
+        if self._stage != "measured":
+            return
+        self._stage = "none"
         measured = torch.stack([self.host_sq_norm, self.sp_sq_norm, self.loss_multiplier])
         if world_size() > 1:
             if self._has_shards:
@@ -140,13 +148,27 @@ class GradientBalance(nn.Module):
             torch.distributed.broadcast(measured, src=0)
         (host, sp, multiplier), before = measured.float(), self.log_ratio.float()
         newest = (host.sqrt() / multiplier).log() - sp.sqrt().log()
+        # Where the method has no gradient the ratio stays, at first as a plain weight: a share of
+        # nothing trains nothing.
+        newest = torch.where(host == 0, before.nan_to_num(neginf=0.0), newest)
         limited = before + (newest - before).clamp(-MAX_LOG_CHANGE, MAX_LOG_CHANGE)
-        # A method without a gradient here gets a plain weight: a share of nothing trains nothing.
-        first = torch.where(host == 0, torch.zeros_like(newest), newest)
-        after = torch.where(before.isfinite(), before.lerp(limited, EMA_WEIGHT), first)
-        valid = (sp > 0) & (multiplier != 0) & after.isfinite()
+        after = torch.where(before.isfinite(), before.lerp(limited, EMA_WEIGHT), newest)
+        # Of ``after`` too: a negative factor of the loss has no logarithm.
+        valid = measured.isfinite().all() & (sp > 0) & (multiplier != 0) & after.isfinite()
         self.log_ratio.copy_(torch.where(valid, after, before))
         self._clear()
+
+    def mute_while_measuring(self, sp_loss: Tensor) -> None:
+        """Give a loss of SP no gradient in a backward pass that measures the method's own.
+
+        Such a pass holds the losses of several calls where one optimizes their sum.
+        """
+        if sp_loss.requires_grad:
+            sp_loss.register_hook(self._muted)  # type: ignore[no-untyped-call]
+
+    def mark_loaded(self) -> None:
+        """Finish in the next step what a state dict has brought, which was just loaded."""
+        self._stage = "measured"
 
     def _add_host_norm(self, index: int, grad: Tensor) -> None:
         self._hooks[index].remove()  # counts the first of several backward passes
@@ -154,6 +176,13 @@ class GradientBalance(nn.Module):
 
     def _record_multiplier(self, grad: Tensor) -> None:
         self.loss_multiplier.copy_(grad.detach())
+        self._stage = "measured"
+
+    def _muted(self, grad: Tensor) -> Tensor | None:
+        if self._stage == "none":
+            return None
+        self._stage = "measured"  # where it was begun in a step without a backward pass: not valid
+        return torch.zeros_like(grad)
 
     def _clear(self) -> None:
         for buffer in (self.host_sq_norm, self.sp_sq_norm, self.loss_multiplier):

@@ -81,7 +81,7 @@ def private_rng(seed: int, device: torch.device | str = "cpu") -> Iterator[None]
     True
     """
     device = torch.device(device)
-    on_cpu = device.type == "cpu"
+    on_cpu = device.type in ("cpu", "meta")  # meta draws nothing
     index = device.index
     if not on_cpu and index is None:
         index = torch.get_device_module(device).current_device()
@@ -94,7 +94,7 @@ def private_rng(seed: int, device: torch.device | str = "cpu") -> Iterator[None]
         try:
             torch.default_generator.manual_seed(seed)
             if not on_cpu:
-                torch.get_device_module(device).manual_seed(seed)
+                _seed_device(torch.get_device_module(device), index, seed)
             random.seed(seed)
             if numpy_random:
                 numpy_random.seed(seed % 2**32)
@@ -103,6 +103,13 @@ def private_rng(seed: int, device: torch.device | str = "cpu") -> Iterator[None]
             random.setstate(python_state)
             if numpy_random:
                 numpy_random.set_state(numpy_state)
+
+
+def _seed_device(module: Any, index: int | None, seed: int) -> None:
+    """Seed the generator of one device; a module's ``manual_seed`` seeds the current one."""
+    has_several = hasattr(module, "device")  # unlike torch.mps
+    with module.device(index) if has_several else contextlib.nullcontext():
+        module.manual_seed(seed)
 
 
 def rng_fingerprint() -> tuple[int, ...]:
@@ -114,8 +121,9 @@ def rng_fingerprint() -> tuple[int, ...]:
     >>> rng_fingerprint() == rng_fingerprint()
     True
     """
-    copy = torch.Generator().set_state(torch.get_rng_state())
-    numbers = [int(torch.randint(1 << 62, (1,), generator=copy)), hash(random.getstate()[1])]
+    copy = torch.Generator(device="cpu").set_state(torch.get_rng_state())
+    number = torch.randint(1 << 62, (1,), generator=copy, device="cpu")
+    numbers = [int(number), hash(random.getstate()[1])]
     numpy_random = getattr(sys.modules.get("numpy"), "random", None)
     if numpy_random:
         numbers += _numpy_fingerprint(numpy_random)

@@ -30,7 +30,7 @@ from sp_plugin.structures import (
     UncoloredCrops,
     ViewBoxes,
 )
-from sp_plugin.validation import ConfigError, boolean, choice
+from sp_plugin.validation import ConfigError, boolean, choice, invalid_value
 from sp_plugin.view_search import find_view, find_views, named_views
 from sp_plugin.views.capture import FeatureCapture
 
@@ -53,7 +53,8 @@ class SPSession:
         sample_view_boxes: for ``source="host_views"``: function that returns boxes (n, V, 4) of
             runs of the method's transform, such as `ViewBoxTransform.sample_boxes`; targets get
             their standard deviations.
-        sp: module that was built already, with its own settings; None: built here.
+        sp: module that was built already, with its own settings and ``feature_fn``, which are not
+            given again; None: built here.
         announce: function that gets the line "SP is on: ..."; None: logged at level INFO.
         sync_head: whether the head's gradients are averaged over the ranks of torch.distributed, in
             the backward pass; False where a wrapper does it that holds the head, such as DDP round
@@ -102,6 +103,10 @@ class SPSession:
         probe: bool = False,
         **settings: Any,
     ) -> None:
+        given = {"config": config, "feature_fn": feature_fn, **settings}
+        for key, value in given.items() if sp is not None else ():
+            if value is not None or key in settings:
+                raise invalid_value(key, value, "none next to sp, a module with its own settings")
         self.config = sp.user_config if sp else SPConfig.from_dict(config, **settings)
         feature_fn = feature_fn_for_source(self.config.source, feature_fn)
         self.backbone = backbone

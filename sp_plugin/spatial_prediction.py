@@ -96,8 +96,10 @@ class SpatialPrediction(nn.Module):
         self.user_config = SPConfig.from_dict(config)
         self._apply_config(self.user_config.resolve(DEFAULT_VIEW_SIZE))
         self.targets = TargetEncoder(self.sampler, self.config.target_encoding)
-        with private_rng(hash_seed(self.config.seed)):
-            self.head = SPHead(feature_dim, self.config.hidden_dim, self.config.head)
+        # On the CPU, whose generator is private here; then to where modules are built just now.
+        with torch.device("cpu"), private_rng(hash_seed(self.config.seed)):
+            head = SPHead(feature_dim, self.config.hidden_dim, self.config.head)
+        self.head = head.to(torch.empty(0).device)
         self.loss = SPLoss(self.config.loss)
         self.balance = GradientBalance()
         # A head of weight 0 must have no gradient at all: zeros would still enter the sum of a
@@ -135,7 +137,8 @@ class SpatialPrediction(nn.Module):
         view_size = None if images is None else (images.shape[-2], images.shape[-1])
         channels = None if images is None else images.shape[1]
         spec = _find_spec(backbone, config, feature_fn, view_size, channels)
-        sp = cls(spec.feature_dim, config, feature_fn)
+        with torch.device("cpu"):
+            sp = cls(spec.feature_dim, config, feature_fn)
         sp._apply_spec(view_size, spec)
         return sp.to(next((p.device for p in backbone.parameters()), torch.device("cpu")))
 
@@ -161,7 +164,8 @@ class SpatialPrediction(nn.Module):
         resolved = self.user_config.resolve(view_size or DEFAULT_VIEW_SIZE)
         frame = view_size if resolved.source == "view" else None
         self._apply_config(dataclasses.replace(resolved, crop_size=spec.input_size), frame)
-        std = TargetEncoder(self.sampler, self.config.target_encoding).std
+        with torch.device("cpu"):
+            std = TargetEncoder(self.sampler, self.config.target_encoding).std
         self.targets.set_std(std)
         return self
 
@@ -257,14 +261,15 @@ class SpatialPrediction(nn.Module):
         features = images.features if needs_gradient else images.features.detach()
         out = self.pair_loss(features, images.boxes, images.flips, step=step, rank=rank)
 
+        if not is_relative:
+            return out.scaled(weight)
+        self.balance.finish_measurement()  # of an earlier step
         if is_measuring:
             zero_loss = self.balance.begin_measurement(out.loss, backbone, self.head, retain_graph)
             return dataclasses.replace(out.scaled(0.0), loss=zero_loss)
-        if not is_relative:
-            return out.scaled(weight)
-        if is_measurement_step(step - 1):
-            self.balance.finish_measurement()
-        return out.scaled(weight * self.balance.loss_scale)
+        out = out.scaled(weight * self.balance.loss_scale)
+        self.balance.mute_while_measuring(out.loss)
+        return out
 
     def prepare_images(
         self, images: Tensor | Crops | UncoloredCrops | EncodedViews, step: int, rank: int = 0
@@ -419,3 +424,4 @@ def _find_spec(
 
 def _mark_loaded(sp: SpatialPrediction, _: Any) -> None:
     sp.is_loaded = True
+    sp.balance.mark_loaded()

@@ -89,15 +89,16 @@ class SpatialProbe:
         self._sp = SpatialPrediction.from_backbone(backbone, None, config, feature_fn)
         self._channels = self._sp.channels or input_channels(backbone)
         self._is_configured = False
-        with private_rng(hash_seed(config.seed, _HEADS)):
-            self._heads = ProbeHeads(self._sp.feature_dim)
+        with torch.device("cpu"):  # until it follows the backbone
+            with private_rng(hash_seed(config.seed, _HEADS)):
+                self._heads = ProbeHeads(self._sp.feature_dim)
+            # Sums of squared errors, see `ProbeHeads`; and the newest features.
+            self._sums = torch.zeros(4, 3)
+            self._features = torch.zeros(_NUM_CROPS, _BUFFER_IMAGES, self._sp.feature_dim)
+            self._known = torch.zeros(1, _BUFFER_IMAGES, 1)
         self._optimizer = torch.optim.AdamW(
             self._heads.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY
         )
-        # Sums of squared errors, see `ProbeHeads`; and the newest features.
-        self._sums = torch.zeros(4, 3)
-        self._features = torch.zeros(_NUM_CROPS, _BUFFER_IMAGES, self._sp.feature_dim)
-        self._known = torch.zeros(1, _BUFFER_IMAGES, 1)
 
     def __call__(self, batch: Any, *, progress: float = 1.0) -> None:
         """Count a training step and, in every so many-th, measure and train the heads.

@@ -57,7 +57,7 @@ class SPCrops:
         if image is None:
             raise ConfigError("SPCrops: the pipeline loads no image under the name 'img'")
         sample = packed_sample(packed, "SPCrops")
-        self.crops.infer_view_size(packed["inputs"])
+        self.crops.infer_view_size(packed["inputs"], image)
         for name, value in self.crops(image, key).items():
             setattr(sample, f"sp_{name}", value)
         return packed

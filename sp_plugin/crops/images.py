@@ -35,6 +35,7 @@ _BILINEAR, _NEAREST = 2, 0  # Pillow's numbers for its filters
 _FLIP_LEFT_RIGHT = 0  # and for its method of a transpose
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # Pillow's modes of more than 8 bits
 _MAX_OF_DTYPE = {torch.bool: 1, torch.uint8: 255, torch.uint16: 65535}
+_MAX_OVERSHOOT = 1.5  # floats of [0, 1] that a bicubic filter has resized may be a little above 1
 _LUMA = (0.299, 0.587, 0.114)  # of RGB, as in ITU-R 601-2, which Pillow uses
 
 
@@ -108,9 +109,9 @@ def convert_image(image: Any, channels: int | None = None) -> Any:
     """The image as a method sees it whose views have ``channels`` channels.
 
     Args:
-        image: a PIL image of any mode, or a tensor (C, H, W). Floating point numbers are in [0, 1]
-            or, where one is above 1, in [0, 255]; those of other images than RGB and grey ones may
-            be any, and stay as they are.
+        image: a PIL image of any mode, or a tensor (C, H, W). Floating point numbers are in [0, 1],
+            where up to 1.5 counts as 1, or, where one is above that, in [0, 255]; those of other
+            images than RGB and grey ones may be any, and stay as they are.
         channels: 3: grey, palette and other modes become RGB, and alpha is dropped; 1: grey; other
             numbers: the image has as many. None: grey stays grey, images of 2 and 4 channels lose
             their alpha, palettes and other modes become RGB.
@@ -179,7 +180,9 @@ def _to_unit_range(image: Tensor) -> Tensor:
             "source: 'image' takes images of floats in [0, 1] or [0, 255], "
             f"got {low:g} to {high:g}; are they normalised already? Then take 'view'"
         )
-    return image / 255 if high > 1 else image
+    if high > _MAX_OVERSHOOT:
+        return image / 255
+    return image.clamp(max=1) if high > 1 else image
 
 
 def _with_channels(image: Tensor, channels: int | None) -> Tensor:
@@ -215,8 +218,9 @@ def crop_image(
     width, height = image_size(image)
     if isinstance(image, Tensor):
         pixels = image if image.is_floating_point() else image / 255
-        fractions = torch.tensor([box]) / torch.tensor([width, height, width, height])
-        grid = None if resolution is None else torch.tensor([resolution])
+        on = {"device": image.device}
+        fractions = torch.tensor([box], **on) / torch.tensor([width, height, width, height], **on)
+        grid = None if resolution is None else torch.tensor([resolution], **on)
         return crop_resize(pixels[None], fractions, size, grid)[0]
     x, y, w, h = box
     # Pillow's filter reads pixels outside the box: first cut off those that the box does not cover.

@@ -36,7 +36,7 @@ from sp_plugin.crops.images import (
 )
 from sp_plugin.crops.one_image import Box, boxes_of_one_image, resolution_of_one_image
 from sp_plugin.crops.sampler import rand_cpu
-from sp_plugin.crops.samples import find_image
+from sp_plugin.crops.samples import find_image, without_masks
 from sp_plugin.isolation import hash_seed, make_generator, private_rng, rng_fingerprint
 from sp_plugin.nested import tree_leaves
 from sp_plugin.sizes import Size, height_and_width, to_size
@@ -112,21 +112,33 @@ class ImageCrops:
         self.config: ResolvedConfig = self._user_config.resolve(view_size or DEFAULT_VIEW_SIZE)
         self._sampler = self.config.build_sampler()
 
-    def infer_view_size(self, views: Any) -> None:
-        """Resolve what is open by the method's first views, a tensor or any nesting of them.
+    def infer_view_size(self, views: Any, image: Any) -> None:
+        """Resolve what is open by the first views: the size of the crops, and their channels.
 
-        That is the size of the crops, and how many channels they have.
+        That is by the largest of them, as in `sp_plugin.view_search`.
+
+        Args:
+            views: a tensor (..., C, H, W) or any nesting of them; masks and the like do not count,
+                nor integers where there are floats.
+            image: that the views were made of.
+
+        Raises:
+            ConfigError: there are no tensors among them.
         """
-        if self._view_size is None or self._channels is None:
-            first = next(tree_leaves(views, _is_view), None)
-            if first is None:
-                raise ConfigError(
-                    "source: 'image' takes a transform that returns tensors, "
-                    f"got {type(views).__name__}"
-                )
-            self._channels = int(first.shape[-3])
-            if self._view_size is None:
-                self.set_config(self._user_config, to_size(*first.shape[-2:]))
+        if self._view_size is not None and self._channels is not None:
+            return
+        tensors = list(tree_leaves(views, _is_view))
+        if not tensors:
+            raise ConfigError(
+                "source: 'image' takes a transform that returns tensors, "
+                f"got {type(views).__name__}"
+            )
+        floats = [tensor for tensor in tensors if tensor.is_floating_point()]
+        found = without_masks(floats or tensors, array_to_tensor(image))
+        largest = max(found, key=lambda view: view.shape[-2] * view.shape[-1])
+        self._channels = int(largest.shape[-3])
+        if self._view_size is None:
+            self.set_config(self._user_config, to_size(*largest.shape[-2:]))
 
     def rng_key(self, image: Any) -> int:
         """Seed of the draws for an image; reads the global generators and does not change them."""
@@ -252,7 +264,7 @@ class SPTransform:
         sample, image = image, find_image(image)
         key = self.crops.rng_key(image)  # before the method's transform draws
         views = self.transform(sample, *args, **kwargs)
-        self.crops.infer_view_size(views)
+        self.crops.infer_view_size(views, image)
         return add_sp_part(views, self.crops(image, key), bool(args or kwargs))
 
     def __repr__(self) -> str:
@@ -277,11 +289,12 @@ def _normalization_rows(normalize: Any, has_bytes: bool, channels: int) -> Tenso
         return None
     rows = [part * channels if len(part) == 1 else part for part in (white, mean, std)]
     fits = all(len(row) == channels for row in rows)
-    return torch.tensor(rows, dtype=torch.float32) if fits else None
+    return torch.tensor(rows, dtype=torch.float32, device="cpu") if fits else None
 
 
 def _numbers(numbers: Any) -> list[float]:
-    listed: list[float] = torch.as_tensor(numbers, dtype=torch.float32).flatten().tolist()
+    values = torch.as_tensor(numbers, dtype=torch.float32, device="cpu")
+    listed: list[float] = values.flatten().tolist()
     return listed
 
 

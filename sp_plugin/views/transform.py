@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sp_plugin.crops.images import count_channels, is_image
-from sp_plugin.crops.samples import find_image
+from sp_plugin.crops.images import is_image
+from sp_plugin.crops.samples import find_image, without_masks
 from sp_plugin.isolation import private_rng
 from sp_plugin.nested import tree_leaves
-from sp_plugin.structures import RGB_CHANNELS, add_sp_part
+from sp_plugin.structures import add_sp_part
 from sp_plugin.validation import ConfigError
 from sp_plugin.views.location import UNKNOWN
 from sp_plugin.views.location_tracker import track_image
@@ -109,12 +109,7 @@ class ViewBoxTransform:
         with track_image(image, geometry_only) as tracker:
             views = self.transform(sample, *args, **kwargs)
         found = [view for view in tree_leaves(views, is_image) if _may_be_view(view)]
-        channels = _channels_of_views(image, found)
-        locations = [
-            tracker.location(view)
-            for view in found
-            if not isinstance(view, Tensor) or len(view) == channels
-        ]
+        locations = [tracker.location(view) for view in without_masks(found, image)]
         if all(location is None for location in locations):
             raise ConfigError(f"{self._refusal}; {_HINT}")
         known = [location or UNKNOWN for location in locations]
@@ -147,12 +142,3 @@ def _num_required(transform: Any) -> int:
 
 def _may_be_view(image: Any) -> bool:
     return not isinstance(image, Tensor) or image.is_floating_point()
-
-
-def _channels_of_views(image: Any, found: list[Any]) -> int:
-    """Number of channels of the views among what was made of an image; masks have others."""
-    counts = [len(item) for item in found if isinstance(item, Tensor)]
-    own = count_channels(image) if is_image(image) else RGB_CHANNELS
-    # A grey image may become RGB, next to a mask of one channel.
-    usual = (RGB_CHANNELS, own) if own == 1 else (own, RGB_CHANNELS)
-    return next((count for count in usual if count in counts), counts[0] if counts else own)

@@ -127,11 +127,12 @@ def test_outliers_are_limited_or_ignored():
 
 def test_no_host_gradient_uses_plain_weight():
     net, sp = _net(), _sp()
-    for step in range(2):
+    for step in range(10):
         out = sp(net, IMAGES, step=step)
         (torch.zeros((), requires_grad=True) + out.loss).backward()
-    assert sp.balance.loss_scale == 1 and out.metrics["weight"] == 0.5
-    _gradients_per_step(net, sp, lambda loss: (1e6 * loss).backward(), (2, 3))
+        assert out.metrics["weight"] == (0 if is_measurement_step(step) else 0.5)
+    assert sp.balance.loss_scale == 1
+    _gradients_per_step(net, sp, lambda loss: (1e6 * loss).backward(), (16, 17))
     assert 1 < sp.balance.loss_scale <= 2 + 1e-6
 
 
@@ -164,6 +165,46 @@ def test_repeated_step_is_measured_once():
     assert torch.equal(sp.balance.log_ratio, once)
 
 
+def test_calls_at_some_steps_are_measured():
+    net, sp = _net(), _sp()
+    _gradients_per_step(net, sp, lambda loss: loss.backward(), (0, 10))
+    once, scale = _sp(), sp.balance.loss_scale
+    _gradients_per_step(net, once, lambda loss: loss.backward(), (0, 1))
+    assert scale > 0 and torch.equal(scale, once.balance.loss_scale)
+    for step in (64, 74):
+        net.zero_grad()
+        (1e6 * host_loss(net) + sp(net, IMAGES, step=step).loss).backward()
+    torch.testing.assert_close(sp.balance.loss_scale, 2 * scale)
+
+
+@pytest.mark.parametrize("num_calls", [2, 3, 8])
+def test_calls_of_one_backward_pass(num_calls: int):
+    """SP on several views or micro-batches: the method's gradient is measured without theirs."""
+    net, sp = _net(), _sp(weight=2)
+    host, share = _host_gradient(net), []
+    for step in range(0, 3 * 64, num_calls):
+        net.zero_grad()
+        outputs = [sp(net, IMAGES, step=step + i) for i in range(num_calls)]
+        (host_loss(net) + sum(out.loss for out in outputs)).backward()
+        gradient = torch.cat([p.grad.flatten() for p in net.parameters()])
+        is_measuring = any(map(is_measurement_step, range(step, step + num_calls)))
+        assert torch.equal(gradient, host) is is_measuring
+        share.append(float((gradient - host).norm() / host.norm()))
+    weighted = [s for s in share[len(share) // 2 :] if s > 0]
+    assert all(0.25 < s / (2 * num_calls) < 2 for s in weighted)  # crops differ from call to call
+
+
+def test_step_after_one_without_backward_pass():
+    net, sp = _net(), _sp()
+    _gradients_per_step(net, sp, lambda loss: loss.backward(), (0, 1))
+    before = sp.balance.log_ratio.clone()
+    sp(net, IMAGES, step=2)
+    host = _host_gradient(net)
+    first, second = _gradients_per_step(net, sp, lambda loss: loss.backward(), (3, 5))
+    assert torch.equal(first, host) and not torch.equal(second, host)
+    assert torch.equal(sp.balance.log_ratio, before)
+
+
 def test_only_first_backward_pass_counts():
     ratios = []
     for passes in (1, 3):
@@ -183,6 +224,7 @@ def test_resumed_run_equals_uninterrupted(stop: int):
     net, sp = _net(), _sp()
     first = _gradients_per_step(net, sp, lambda loss: loss.backward(), range(stop))
     state, sp = sp.state_dict(), _sp(seed=0)
+    sp(net, IMAGES, step=1)  # a module that was in use, too
     sp.load_state_dict(state)
     rest = _gradients_per_step(_net(), sp, lambda loss: loss.backward(), range(stop, 7))
     assert all(torch.equal(*each) for each in zip(expected, first + rest, strict=True))
@@ -267,10 +309,11 @@ def test_checkpointed_bn_needs_update_bn():
 
 def test_loss_scale_by_hand():
     backbone, head, balance = nn.Linear(3, 1, bias=False), nn.Linear(1, 1), GradientBalance()
-    for host, expected in ((10, 2.5), (160, 5.0)):
+    measurements = ((10, 4, 2.5), (0, 4, 2.5), (math.inf, 4, 2.5), (10, math.inf, 2.5), (160, 4, 5))
+    for host, sp, expected in measurements:
         total = backbone(torch.tensor([[1.0, 2.0, 2.0]])).sum()  # a gradient of norm 3
-        zero_loss = balance.begin_measurement(4 * total, backbone, head, retain_graph=True)
+        zero_loss = balance.begin_measurement(sp * total, backbone, head, retain_graph=True)
         (host * total + zero_loss).backward()
         balance.finish_measurement()
-        # The second ratio is 16 times the first: one measurement at most doubles the scale.
-        torch.testing.assert_close(balance.loss_scale, torch.tensor(expected))
+        # The last ratio is 16 times the first: one measurement at most doubles the scale.
+        assert balance.loss_scale.item() == pytest.approx(expected)

@@ -566,3 +566,15 @@ def test_given_module_is_used():
     session = SPSession(backbone, sp=module)
     assert session.sp is module
     assert session(torch.rand(4, 3, 40, 40), step=1).metrics["weight"] == 2
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"weight": 0.1}, {"config": {}}, {"feature_fn": nn.Module.__call__}, {"wieght": 3}],
+    ids=lambda given: next(iter(given)),
+)
+def test_settings_next_to_module_are_refused(given: dict[str, Any]):
+    backbone = make_backbone()
+    module = SpatialPrediction.from_backbone(backbone, None, SETTINGS)
+    with pytest.raises(ConfigError, match=f"^{next(iter(given))}: got .*, takes none next to sp"):
+        SPSession(backbone, sp=module, **given)

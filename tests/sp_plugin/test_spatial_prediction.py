@@ -10,8 +10,18 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from sp_plugin import SpatialPrediction, SPConfig, TargetEncoder
+from sp_plugin import (
+    SpatialPrediction,
+    SpatialProbe,
+    SPConfig,
+    SPSession,
+    SPTransform,
+    TargetEncoder,
+    spatial_prediction,
+)
 from sp_plugin.crops.boxes import cxcywh_to_xyxy, paired_iou
+from sp_plugin.isolation import rng_fingerprint
+from sp_plugin.objective.head import SPHead
 from sp_plugin.objective.loss import r2
 
 
@@ -216,3 +226,40 @@ def test_default_device_is_ignored():
     with torch.device("meta"):
         out = sp(net, images, step=0)
     assert torch.equal(out.boxes, expected.boxes) and torch.equal(out.loss, expected.loss)
+
+
+def test_head_is_initialized_on_cpu(monkeypatch):
+    """Elsewhere it would draw from that device's global generator."""
+    devices = []
+
+    def build(*args):
+        devices.append(torch.empty(0).device.type)
+        return SPHead(*args)
+
+    monkeypatch.setattr(spatial_prediction, "SPHead", build)
+    with torch.device("meta"):
+        sp = SpatialPrediction(8)
+    assert devices == ["cpu"] and {p.device.type for p in sp.parameters()} == {"meta"}
+
+
+def test_default_device_changes_no_draw():
+    """Under an ambient device, as in Lightning's `configure_model`, all is as without."""
+    images, drawn = torch.rand(4, 3, 64, 64), []
+    for device in ("cpu", "meta"):
+        torch.manual_seed(0)
+        backbone, transform = nn.Conv2d(3, 8, 3), SPTransform(lambda image: image, crop_size=16)
+        with torch.device(device):
+            session = SPSession(backbone, weight=1, sample_fraction=1)
+            heads = SpatialProbe(backbone).state_dict()["heads"].values()
+            boxes = session(images).boxes, transform(images[0])["sp"]["boxes"]
+            fingerprint = rng_fingerprint()
+        drawn.append((*boxes, *session.parameters(), *heads))
+        assert rng_fingerprint() == fingerprint
+    torch.testing.assert_close(*drawn, rtol=0, atol=0)
+
+
+def test_backbone_on_meta_is_measured():
+    with torch.device("meta"):
+        backbone = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(0.5))
+    sp = SpatialPrediction.from_backbone(backbone)
+    assert sp.feature_dim == 8 and {p.device.type for p in sp.parameters()} == {"meta"}

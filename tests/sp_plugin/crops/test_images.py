@@ -104,6 +104,14 @@ def test_rgb_files_keep_their_pixels():
     assert torch.equal(convert_image(pixels / 255, 3), pixels / 255)
 
 
+@pytest.mark.parametrize(("above", "scale"), [(1.001, 1), (1.2, 1), (1.5, 1), (2, 255), (255, 255)])
+def test_range_of_floats_is_clear_of_one(above: float, scale: int):
+    image = torch.rand(3, 8, 8)
+    image[0, 0, 0] = above
+    expected = image / scale
+    assert torch.equal(convert_image(image, 3), expected.clamp(max=1))
+
+
 ARRAYS = {
     "uint8": lambda rgb: rgb,
     "float32 to 255": lambda rgb: rgb.astype(np.float32),

@@ -37,6 +37,30 @@ def identity(crop: Any) -> Any:
     return crop
 
 
+# What stands before the view of 48 px of an image: its crops are 24 px, of the view's channels.
+BEFORE_THE_VIEW = {
+    "long mask": lambda image: torch.zeros(1, 60, 60, dtype=torch.long),
+    "float masks": lambda image: torch.zeros(2, 60, 60),
+    "long labels of 3 channels": lambda image: torch.zeros(3, 60, 60, dtype=torch.long),
+    "local view": lambda image: image[..., :20, :20],
+    "stacked local views": lambda image: torch.stack([image[..., :20, :20]] * 2),
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3, 13])
+@pytest.mark.parametrize("before", BEFORE_THE_VIEW.values(), ids=BEFORE_THE_VIEW.keys())
+def test_largest_view_sets_crops(before: Any, channels: int) -> None:
+    views = torch.rand(channels, 48, 48)
+    transform = SPTransform(lambda image: {"first": before(views), "view": views})
+    assert transform(torch.rand(channels, 60, 60))["sp"]["crops"].shape == (4, channels, 24, 24)
+
+
+def test_views_of_bytes_set_crops() -> None:
+    transform = SPTransform(lambda image: [image[:, :20, :20], image[:, :48, :48]])
+    image = torch.zeros(3, 60, 60, dtype=torch.uint8)
+    assert transform(image)["sp"]["crops"].shape == (4, 3, 24, 24)
+
+
 @pytest.mark.parametrize("count", (2, 4))
 @pytest.mark.parametrize("flip", (0.0, 1.0))
 def test_crops_match_boxes_of_flipped_image(flip: float, count: int) -> None:
