@@ -117,13 +117,17 @@ def find_map_layer(backbone: FrozenBackbone, side: int) -> str | None:
 
 
 def _last_map_layer(backbone: nn.Module, image: Tensor) -> str | None:
-    """Name of the last submodule whose output is a map, apart from global pooling."""
-    layers: list[str] = []
+    """Last submodule whose output is a map; one of a single position, if no map has more.
+
+    Layers after global pooling give such maps.
+    """
+    outputs: dict[str, Tensor] = {}
 
     def make_hook(name: str) -> object:
         def hook(_: nn.Module, __: object, output: object) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4 and not _is_pooled(output, name):
-                layers.append(name)
+            if isinstance(output, Tensor) and output.ndim == 4:
+                outputs.pop(name, None)
+                outputs[name] = output
 
         return hook
 
@@ -134,11 +138,9 @@ def _last_map_layer(backbone: nn.Module, image: Tensor) -> str | None:
     finally:
         for handle in handles:
             handle.remove()
+    # Axis 2 is one of space in (B, C, h, w) and in (B, h, w, C).
+    layers = [name for name, output in outputs.items() if output.shape[2] > 1] or list(outputs)
     return layers[-1] if layers else None
-
-
-def _is_pooled(output: Tensor, name: str) -> bool:
-    return output.shape[-1] == 1 and "pool" in name.lower()
 
 
 def _squares(dataset: DenseDataset, indices: Tensor, side: int, channels: int) -> Tensor:

@@ -187,6 +187,29 @@ def test_last_map_before_pooling_is_found():
         find_map_layer(FrozenBackbone(nn.Flatten(), side=64, crop_size=32), 64)
 
 
+class NormedAfterPooling(nn.Module):
+    """As torchvision's ConvNeXt: a layer after global pooling gives a map of one position."""
+
+    def __init__(self, channels_last: bool) -> None:
+        super().__init__()
+        self.patches, self.classifier = nn.Conv2d(3, 8, 8, 8), nn.Identity()
+        self.channels_last = channels_last
+
+    def forward(self, images: Tensor) -> Tensor:
+        pooled = self.patches(images).mean(dim=(2, 3), keepdim=True)
+        if self.channels_last:
+            pooled = pooled.permute(0, 2, 3, 1)
+        return self.classifier(pooled).flatten(1)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_map_of_one_position_is_the_last_choice(channels_last):
+    net = NormedAfterPooling(channels_last)
+    for side, layer in ((32, "patches"), (8, "classifier")):
+        frozen = FrozenBackbone(net, side=side, crop_size=side)
+        assert find_map_layer(frozen, side) == layer
+
+
 def test_whole_images_are_used_uncropped(folder):
     splits = segmentation.TASK.load(str(folder), None)
     features = dense_features(FrozenBackbone(Colours(), side=32, crop_size=16), splits.test)
