@@ -57,6 +57,19 @@ def test_last_checkpoint_of_a_run_is_found(framework_runs, tmp_path):
             find_checkpoint(path)
 
 
+@pytest.mark.parametrize("steps", [(500, 1000, 1500), (1500, 1000, 500), (1000, 1500, 500)])
+def test_last_folder_of_a_trainer_is_found(steps, tmp_path):
+    """As of Hugging Face's Trainer; the numbers of the folders above do not count."""
+    for step in steps:
+        folder = tmp_path / "run-7" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        for name in ("model.safetensors", "optimizer.pt"):
+            (folder / name).write_bytes(b"")
+    (tmp_path / "run-7" / "model.safetensors").write_bytes(b"")
+    found = find_checkpoint(tmp_path / "run-7")
+    assert found == tmp_path / "run-7" / "checkpoint-1500" / "model.safetensors"
+
+
 def test_runs_of_two_frameworks_are_compared(framework_runs, capsys):
     command = [
         "compare", "--from", f"baseline={framework_runs / 'mm'}", f"sp={framework_runs / 'solo'}",
