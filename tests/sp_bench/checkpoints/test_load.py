@@ -247,6 +247,27 @@ def test_position_embedding_is_resampled(tmp_path):
     torch.testing.assert_close(backbone.pos_embed.data, expected)
 
 
+def with_registers(side: int) -> nn.Module:
+    """As DINOv2's: a class token and 4 registers; ``no_embed_class`` of its positions."""
+    return timm.models.VisionTransformer(
+        img_size=side, patch_size=8, embed_dim=24, depth=1, num_heads=2, num_classes=0,
+        reg_tokens=4, no_embed_class=True,
+    )  # fmt: skip
+
+
+def test_positions_without_prefix_are_resampled(tmp_path):
+    state = with_registers(32).state_dict()
+    torch.save(state, tmp_path / "a.pt")
+    backbone = with_registers(64)
+    assert load_checkpoint(backbone, tmp_path / "a.pt").resampled == ("pos_embed",)
+    expected = timm.layers.resample_abs_pos_embed(state["pos_embed"], [8, 8], num_prefix_tokens=0)
+    torch.testing.assert_close(backbone.pos_embed.data, expected)
+    state["pos_embed"] = torch.zeros(1, 17, 24)  # with a class token
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(UsageError, match=r"1 of another shape \(pos_embed\)"):
+        load_checkpoint(backbone, tmp_path / "a.pt")
+
+
 def test_wrong_architecture_is_refused(tmp_path):
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "a.pt")
     backbone = vit(2)
