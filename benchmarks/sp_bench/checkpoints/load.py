@@ -124,7 +124,9 @@ def load_checkpoint(
     if prefix is not None:
         prefixes = select_prefixes(prefix, prefixes)
     report, matched = _choose_student(_match_all(backbone, weights, prefixes), path)
-    missing = [key for key in report.missing if not is_classifier(key)]
+    # timm's models give their features before it; of others it is removed, and the rest is used.
+    may_lack = callable(getattr(backbone, "forward_features", None))
+    missing = [key for key in report.missing if not (may_lack and is_classifier(key))]
     if not matched or ((missing or report.mismatched) and not allow_partial):
         raise UsageError(_why_incomplete(path, report, missing))
     backbone.load_state_dict(matched, strict=False)

@@ -14,6 +14,7 @@ from sp_bench.backbones import make_backbone
 from sp_bench.checkpoints import find_checkpoint, load_checkpoint, read_weights
 from sp_bench.checkpoints.read import TRUST_OPTION
 from sp_bench.errors import UsageError
+from sp_bench.published_models import build_torchvision
 from torch import Tensor, nn
 
 State = dict[str, Tensor]
@@ -276,6 +277,24 @@ def test_wrong_architecture_is_refused(tmp_path):
         load_checkpoint(backbone, tmp_path / "a.pt")
     assert "\n" not in str(e.value)
     assert all(torch.equal(before[name], value) for name, value in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "alexnet"])
+def test_missing_layers_before_the_last_are_refused(name, tmp_path):
+    """A part named classifier still has layers that features pass, when its last is removed."""
+    backbone = build_torchvision(name, 3)
+    weights = {k: v for k, v in backbone.state_dict().items() if k.startswith("features.")}
+    torch.save(weights, tmp_path / "a.pt")
+    with pytest.raises(UsageError, match=r"missing \(classifier.*or --allow-partial$"):
+        load_checkpoint(backbone, tmp_path / "a.pt")
+
+
+def test_head_of_timm_may_be_missing(tmp_path):
+    backbone = timm.create_model("test_convnext", num_classes=0)
+    weights = backbone.state_dict()
+    torch.save({k: v for k, v in weights.items() if not k.startswith("head.")}, tmp_path / "a.pt")
+    missing = load_checkpoint(backbone, tmp_path / "a.pt").missing
+    assert missing and all(key.startswith("head.norm.") for key in missing)
 
 
 def test_one_missing_weight_is_refused(tmp_path):
