@@ -159,8 +159,7 @@ def random_backbone(settings: Settings, seed: int) -> FrozenBackbone:
 
     The last one is kept with all that was measured on it, which the arms of a seed share.
     """
-    of_images = settings.side, settings.stats, _crop_size(settings)
-    key = settings.method, settings.backbone, *of_images, seed
+    key = settings.method, settings.backbone, settings.side, settings.stats, seed
     if key not in _last_random:
         _last_random.clear()
         _last_random[key] = freeze_method(settings, new_method(settings, seed))
@@ -173,22 +172,23 @@ def freeze_method(settings: Settings, method: Method) -> FrozenBackbone:
     return FrozenBackbone(
         method.backbone,
         side=settings.side,
-        crop_size=_crop_size(settings),
+        crop_size=_crop_size(settings.side),
         pool=method.pool if has_class_token else "mean",
         device=_device(),
         stats=settings.stats,
     )
 
 
-def _crop_size(settings: Settings) -> int:
-    return shorter_side(SPConfig.from_dict(settings.sp).resolve(settings.side).crop_size)
+def _crop_size(side: int) -> int:
+    """Side of the crops that tasks cut: SP's default, whatever the settings of the training."""
+    return shorter_side(SPConfig().resolve(side).crop_size)
 
 
 def _freeze(settings: EvalSettings, backbone: nn.Module) -> FrozenBackbone:
     return FrozenBackbone(
         backbone,
         side=settings.resolved_side,
-        crop_size=shorter_side(SPConfig().resolve(settings.resolved_side).crop_size),
+        crop_size=_crop_size(settings.resolved_side),
         pool=settings.pool,
         layer=settings.layer,
         device=_device(),

@@ -13,11 +13,12 @@ from sp_bench import backbones, task_runner
 from sp_bench.backbones import make_backbone
 from sp_bench.cli import main
 from sp_bench.compare import shared_side
-from sp_bench.config import EvalSettings
+from sp_bench.config import EvalSettings, Settings
 from sp_bench.data import load_data
 from sp_bench.errors import UsageError
-from sp_bench.evaluation import run_evaluation
+from sp_bench.evaluation import freeze_method, random_backbone, run_evaluation
 from sp_bench.frozen_backbone import FrozenBackbone
+from sp_bench.pretrain import new_method
 from sp_bench.task_data import Sources
 
 
@@ -72,6 +73,14 @@ def test_size_is_that_of_the_run(place, tmp_path, checkpoint):
     with pytest.raises(UsageError, match=r"side: got 64 px of .*other.*, 48 px of .*--side"):
         shared_side(settings(side=None), {"baseline": [other], "sp": [path]})
     assert shared_side(settings(side=None), {"baseline": [path], "sp": [path]}) == 48
+
+
+def test_arms_are_measured_on_the_same_crops():
+    plain, small = (Settings(side=32, sp=sp) for sp in ({}, {"crop_size": 8}))
+    untrained = random_backbone(plain, 0)
+    assert random_backbone(small, 0) is untrained
+    frozen = freeze_method(small, new_method(small, 0))
+    assert frozen.crop_size == untrained.crop_size == 16
 
 
 def test_negative_seed_is_refused():
