@@ -65,17 +65,18 @@ class DenseFeatures:
         return torch.stack(thinned)
 
 
-def dense_features(backbone: FrozenBackbone, dataset: DenseDataset) -> DenseFeatures:
-    """Feature maps of at most 1,000 images.
+def dense_features(
+    backbone: FrozenBackbone, train: DenseDataset, test: DenseDataset
+) -> tuple[DenseFeatures, DenseFeatures]:
+    """Feature maps of at most 1,000 images of each split, all of one size.
 
-    Images are resized to a square as a whole, so that nothing is cut off: to their longer side,
-    224 px at most, or to the size that the backbone takes.
+    Images are resized to a square as a whole, so that nothing is cut off: to the longer side of the
+    first training image, 224 px at most, or to the size that the backbone takes.
 
     Raises:
         UnmeasurableError: no layer of the backbone outputs a map.
     """
-    indices = subsample(len(dataset), MAX_IMAGES)
-    preferred = min(_MAX_SIDE, max(image_size(dataset.source[0][0])))
+    preferred = min(_MAX_SIDE, max(image_size(train.source[0][0])))
     spec = find_input_size(
         backbone.backbone,
         preferred,
@@ -85,6 +86,11 @@ def dense_features(backbone: FrozenBackbone, dataset: DenseDataset) -> DenseFeat
         channels=backbone.stats.channels,
     )
     side = square_side(spec.input_size)
+    return _features_of(backbone, train, side), _features_of(backbone, test, side)
+
+
+def _features_of(backbone: FrozenBackbone, dataset: DenseDataset, side: int) -> DenseFeatures:
+    indices = subsample(len(dataset), MAX_IMAGES)
 
     def compute() -> Tensor:
         layer = backbone.layer or find_map_layer(backbone, side)
@@ -92,7 +98,8 @@ def dense_features(backbone: FrozenBackbone, dataset: DenseDataset) -> DenseFeat
         squares = (_squares(dataset, batch, side, backbone.stats.channels) for batch in batches)
         return torch.cat([backbone.extract_maps(images, layer) for images in squares])
 
-    return DenseFeatures(backbone.cached(dataset.source, "maps", compute), indices, dataset)
+    maps = backbone.cached(dataset.source, f"maps of {side} px", compute)
+    return DenseFeatures(maps, indices, dataset)
 
 
 def find_map_layer(backbone: FrozenBackbone, side: int) -> str | None:

@@ -9,7 +9,7 @@ import torchvision
 from blind_encoder import Blind
 from PIL import Image
 from sp_bench.data import DataError, load_data
-from sp_bench.data.dense_dataset import VOID
+from sp_bench.data.dense_dataset import VOID, DenseDataset
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
 from sp_bench.tasks import TaskContext, dense_probe, depth, run_task, segmentation
 from sp_bench.tasks.dense_features import dense_features, find_map_layer
@@ -212,10 +212,36 @@ def test_map_of_one_position_is_the_last_choice(channels_last):
 
 def test_whole_images_are_used_uncropped(folder):
     splits = segmentation.TASK.load(str(folder), None)
-    features = dense_features(FrozenBackbone(Colours(), side=32, crop_size=16), splits.test)
+    backbone = FrozenBackbone(Colours(), side=32, crop_size=16)
+    _, features = dense_features(backbone, splits.train, splits.test)
     assert features.maps.shape == (16, 3, 16, 16)
     left = features.maps[:, 0, 0, 0] - features.maps[:, 2, 0, 0]
     assert (left > 1).all()  # red is in the upper left corner of each
+
+
+class Squares(DenseDataset):
+    """Images of several sizes."""
+
+    classes = ("image",)
+
+    def __init__(self, *sides: int) -> None:
+        self.source, self.sides = self, sides
+        self.labels = torch.zeros(len(sides), dtype=torch.int64)
+
+    def image(self, index: int) -> Image.Image:
+        return Image.new("RGB", (self.sides[index], self.sides[index]))
+
+    def values(self, index: int) -> np.ndarray:
+        return np.zeros((self.sides[index],) * 2, np.uint8)
+
+
+def test_splits_have_maps_of_one_size():
+    """Those of the first training image, also where the test images are used with others."""
+    backbone = FrozenBackbone(Colours(), side=32, crop_size=16)
+    first, second, test = Squares(20, 60), Squares(60, 20), Squares(60, 20)
+    for train, side in ((first, 10), (second, 30)):
+        sizes = [part.maps.shape[-2:] for part in dense_features(backbone, train, test)]
+        assert sizes == [(side, side)] * 2
 
 
 @pytest.mark.parametrize(
