@@ -15,7 +15,7 @@ from torch import nn
 
 from sp_bench.backbones import make_backbone, model_input
 from sp_bench.channels import resolve_stats
-from sp_bench.checkpoints import load_checkpoint
+from sp_bench.checkpoints import load_checkpoint, weights_digest
 from sp_bench.config import EvalSettings, Settings, claim_output_dir
 from sp_bench.data import DataError
 from sp_bench.data.channel_stats import IMAGENET
@@ -107,7 +107,7 @@ def run_evaluation(
     tasks = find_tasks(settings.tasks)
     path = out / RESULT
     if path.exists():  # nothing is built or loaded for a finished one
-        claim_output_dir(out, _with_stored_stats(settings, out))
+        claim_output_dir(out, _with_stored_stats(settings, out), _digest(settings))
         finished = _read_json(path)
         log(finished["checkpoint"]["summary"])
         return finished
@@ -118,7 +118,7 @@ def run_evaluation(
     settings = resolve_stats(settings, sources, tasks, log, checkpoints, own)
     backbone, checkpoint = _load_backbone(settings)
     log(checkpoint["summary"])
-    claim_output_dir(out, settings)
+    claim_output_dir(out, settings, _digest(settings))
     frozen, untrained = _freeze(settings, backbone), _freeze(settings, _build(settings))
     by_task = run_tasks(tasks, frozen, untrained, sources, settings.seed, out, log)
     result = {
@@ -232,6 +232,16 @@ def _load_backbone(settings: EvalSettings) -> tuple[nn.Module, dict[str, Any]]:
     )
     summary = {"path": path.name, "summary": report.summary()}
     return backbone, {**summary, **dataclasses.asdict(report)}
+
+
+def _digest(settings: EvalSettings) -> str:
+    """Digest of the weights that are on disk: of a checkpoint, or of a folder of Hugging Face."""
+    source, _, name = settings.backbone.partition(":")
+    if settings.checkpoint:
+        return weights_digest(Path(settings.checkpoint))
+    if settings.pretrained and source == "hf":
+        return weights_digest(Path(name).expanduser())
+    return ""
 
 
 def _build(settings: EvalSettings, pretrained: bool = False) -> nn.Module:

@@ -123,6 +123,30 @@ def test_evaluation_resumes_and_is_cached(tmp_path, sources, monkeypatch):
         run(tmp_path / "a", sources)
 
 
+def test_replaced_checkpoint_is_refused(tmp_path, sources, checkpoint):
+    """Whether the evaluation is finished or not; one of an earlier version has no digest."""
+    given = {"checkpoint": str(checkpoint), "tasks": ("rank",)}
+    first = run(tmp_path / "a", sources, **given)
+    assert run(tmp_path / "a", sources, **given) == first
+    weights = torch.load(checkpoint, weights_only=True)
+    weights["state_dict"]["backbone.conv1.0.weight"] += 1
+    torch.save(weights, checkpoint)
+    says = r"^out: .* was made with other weights, the checkpoint has changed since; give another"
+    with pytest.raises(UsageError, match=says):
+        run(tmp_path / "a", sources, **given)
+    (tmp_path / "a" / "eval.json").rename(tmp_path / "eval.json")
+    with pytest.raises(UsageError, match=says):
+        run(tmp_path / "a", sources, **given)
+    (tmp_path / "eval.json").rename(tmp_path / "a" / "eval.json")
+    stored = tmp_path / "a" / "settings.json"
+    older = json.loads(stored.read_text())
+    assert len(older.pop("weights_sha256")) == 64
+    stored.write_text(json.dumps(older))
+    assert run(tmp_path / "a", sources, **given) == first
+    checkpoint.unlink()
+    assert run(tmp_path / "a", sources, **given) == first
+
+
 def test_bf16_is_recorded(tmp_path, sources):
     """And a folder that was made before there was the setting is float32, and goes on."""
     tasks = ("rank",)

@@ -11,7 +11,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 from sp_bench.backbones import make_backbone
-from sp_bench.checkpoints import find_checkpoint, load_checkpoint, read_weights
+from sp_bench.checkpoints import find_checkpoint, load_checkpoint, read_weights, weights_digest
 from sp_bench.checkpoints.read import TRUST_OPTION
 from sp_bench.errors import UsageError
 from sp_bench.published_models import build_torchvision
@@ -441,6 +441,19 @@ def test_sharded_checkpoint_is_read(kind, tmp_path):
     index.write_text(json.dumps({"weight_map": {"a": "../gone"}}))
     with pytest.raises(UsageError, match="gone is not there"):
         read_weights(index)
+
+
+@pytest.mark.parametrize("kind", ["file", "index", "folder"])
+def test_digest_is_of_all_weights(kind, tmp_path):
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}))
+    path = {"file": tmp_path / "2.safetensors", "index": index, "folder": tmp_path}[kind]
+    digests = set()
+    for content in (b"one", b"two", b"one"):
+        for name in ("1.safetensors", "2.safetensors"):
+            (tmp_path / name).write_bytes(content if name[0] == "2" else b"same")
+        digests.add(weights_digest(path))
+    assert len(digests) == 2 and "" not in digests
 
 
 def test_safetensors_are_read(tmp_path):
