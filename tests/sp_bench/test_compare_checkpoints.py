@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,16 @@ import pytest
 import torch
 from PIL import Image
 from sp_bench.backbones import make_backbone
+from sp_bench.channels import resolve_stats
 from sp_bench.checkpoints.find import find_checkpoint
 from sp_bench.cli import main
 from sp_bench.compare import parse_checkpoints
+from sp_bench.config import EvalSettings
+from sp_bench.data import load_data
 from sp_bench.errors import UsageError
 from sp_bench.results import Results
+from sp_bench.task_data import Sources
+from sp_bench.tasks import find_tasks
 
 
 def state(seed: int) -> dict[str, Any]:
@@ -106,3 +113,18 @@ def test_bad_from_option_is_refused(given, line):
     with pytest.raises(UsageError) as error:
         parse_checkpoints(given)
     assert str(error.value) == line
+
+
+def test_unknown_statistics_are_named(tmp_path):
+    ours, foreign = (tmp_path / name / "x.ckpt" for name in ("ours", "foreign"))
+    ours.parent.mkdir()
+    (ours.parent / "settings.json").write_text('{"method": "byol", "mean": null}')
+    settings = EvalSettings("tiny_resnet", data="demo", side=32)
+    sources = Sources(load_data("demo", size=30), {})
+    resolve = functools.partial(
+        resolve_stats, sources=sources, tasks=find_tasks(("knn",)), log=print
+    )
+    with pytest.raises(UsageError, match=r"unknown for .*foreign/x.ckpt, .* --mean and --std"):
+        resolve(settings, checkpoints=[ours, foreign])
+    given = dataclasses.replace(settings, mean=(0.5,) * 3, std=(0.2,) * 3)
+    assert resolve(given, checkpoints=[ours, foreign]).mean == (0.5,) * 3
