@@ -11,7 +11,7 @@ from PIL import Image
 from sp_bench.data import DataError, load_data
 from sp_bench.data.dense_dataset import VOID, DenseDataset
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
-from sp_bench.tasks import TaskContext, dense_probe, depth, run_task, segmentation
+from sp_bench.tasks import TaskContext, all_tasks, dense_probe, depth, run_task, segmentation
 from sp_bench.tasks.dense_features import dense_features, find_map_layer
 from sp_bench.tasks.dense_probe import fit_dense, predict_dense
 from torch import Tensor, nn
@@ -269,6 +269,8 @@ def test_bad_masks_are_refused_by_name(folder, spoil, says):
     ("spoil", "says"),
     [
         (lambda f: (f / "testdepth/03.png").unlink(), "no testdepth/03.png or .npy for test/03"),
+        (lambda f: Image.new("L", (32, 24)).save(f / "testdepth/03.png"),
+         r"03.png': an image of mode L; it takes 16 bits in millimetres, or the unit .* unit.txt"),
         (lambda f: (f / "unit.txt").write_text("mm"), "unit.txt has 'mm', it takes metres"),
         (lambda f: np.save(f / "testdepth/03.npy", np.zeros((2, 2)))
          or (f / "testdepth/03.png").unlink(), r"has shape \(2, 2\) for an image of 32 x 24"),
@@ -277,11 +279,12 @@ def test_bad_masks_are_refused_by_name(folder, spoil, says):
 def test_bad_depths_are_refused_by_name(folder, spoil, says):
     spoil(folder)
     with pytest.raises(DataError, match=says):
-        depth.TASK.load(str(folder), None)
+        depth.TASK.load(str(folder), None).test.values(3)
 
 
 def test_depths_are_read_in_metres(folder):
     (folder / "unit.txt").write_text("0.01")
+    Image.new("L", (32, 24), 200).save(folder / "testdepth/02.png")
     metres = np.full((24, 32), 3.5, np.float32)
     metres[0, 0] = np.inf
     np.save(folder / "test" / "ignored.npy", metres)
@@ -290,6 +293,7 @@ def test_depths_are_read_in_metres(folder):
     test = depth.TASK.load(str(folder), None).test
     assert test.values(0)[5, 5] == 3.5 and test.values(0)[0, 0] == 0
     assert set(np.unique(test.values(1))) <= {0, 20, 40, 80}
+    assert (test.values(2) == 2).all()
 
 
 def test_missing_masks_error_names_formats(tints):
@@ -297,3 +301,9 @@ def test_missing_masks_error_names_formats(tints):
         segmentation.TASK.load(None, tints)
     with pytest.raises(DataError, match="takes images with depth: demo, or a folder"):
         depth.TASK.load(None, tints)
+
+
+@pytest.mark.parametrize("task", ["segmentation", "depth", "fine_grained", "shape_bias"])
+def test_demo_with_validation_is_named(task):
+    with pytest.raises(DataError, match=r"^it takes the demo without --validation"):
+        all_tasks()[task].load(None, load_data("demo", size=30, validation=True))
