@@ -80,10 +80,16 @@ def resolve_stats(
 
 def _trained_stats(checkpoints: Sequence[Path]) -> ChannelStats | None:
     """Statistics with which sp-bench trained the checkpoints; None if others did."""
-    stats = set()
-    for run in map(settings_of_run, checkpoints):
+    stats: dict[ChannelStats | None, Path] = {}
+    for path in checkpoints:
+        run = settings_of_run(path)
         measured = run.get("mean") and ChannelStats(tuple(run["mean"]), tuple(run["std"]))
-        stats.add((measured or IMAGENET) if run else None)
+        stats[(measured or IMAGENET) if run else None] = path
+    if len(stats) > 1 and None in stats:
+        raise UsageError(
+            f"mean: the statistics of the channels are unknown for {stats[None]}, and known for "
+            "others; takes --mean and --std for all"
+        )
     if len(stats) > 1:
         raise UsageError(
             "mean: the checkpoints were trained with different statistics of the channels; takes "

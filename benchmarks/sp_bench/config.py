@@ -21,6 +21,7 @@ from sp_bench.results import write_json
 from sp_plugin.validation import did_you_mean
 
 _SETTINGS = "settings.json"
+_WEIGHTS = "weights_sha256"  # in the settings of an evaluation
 METHOD_NAMES = ("simclr", "moco", "byol", "dino", "mae", "vicreg", "barlowtwins")
 PRETEXT_NAMES = ("sp", "augself", "masked_crops", "relative_location", "shuffled_targets")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
@@ -247,7 +248,7 @@ def fast_precision() -> str:
     return "bf16-mixed" if has_bf16 else "32-true"
 
 
-def claim_output_dir(out: Path, settings: Any) -> None:
+def claim_output_dir(out: Path, settings: Any, weights: str = "") -> None:
     """Create ``out`` with a file of these settings, or check that it has the same settings.
 
     A setting that the file lacks, since it is older, has to be off.
@@ -255,9 +256,10 @@ def claim_output_dir(out: Path, settings: Any) -> None:
     Args:
         out: folder.
         settings: settings with a method ``plain``.
+        weights: digest of the weights that are evaluated; empty: there are none, or they are gone.
 
     Raises:
-        UsageError: the folder has other settings, or other content.
+        UsageError: the folder has other settings, results of other weights, or other content.
     """
     path = out / _SETTINGS
     values = settings.plain()
@@ -267,13 +269,19 @@ def claim_output_dir(out: Path, settings: Any) -> None:
                 f"out: {out} is in use for something else; takes a new or empty folder"
             )
         out.mkdir(parents=True, exist_ok=True)
-        write_json(path, values)
+        write_json(path, {**values, _WEIGHTS: weights} if weights else values)
         return
     previous = json.loads(path.read_text())
     for key in different_settings(previous, values):
         raise UsageError(
             f"out: {out} was made with {key}={previous.get(key)!r}, now it is {values[key]!r}; "
             "give another --out"
+        )
+    # Folders of earlier versions have no digest.
+    if weights and previous.get(_WEIGHTS, weights) != weights:
+        raise UsageError(
+            f"out: {out} was made with other weights, the checkpoint has changed since; give "
+            "another --out"
         )
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from sp_bench.backbones import make_backbone, model_input
 from sp_bench.channels import resolve_stats
-from sp_bench.checkpoints import load_checkpoint
+from sp_bench.checkpoints import load_checkpoint, weights_digest
 from sp_bench.config import EvalSettings, Settings, claim_output_dir
 from sp_bench.data import DataError
 from sp_bench.data.channel_stats import IMAGENET
@@ -107,7 +107,7 @@ def run_evaluation(
     tasks = find_tasks(settings.tasks)
     path = out / RESULT
     if path.exists():  # nothing is built or loaded for a finished one
-        claim_output_dir(out, _with_stored_stats(settings, out))
+        claim_output_dir(out, _with_stored_stats(settings, out), _digest(settings))
         finished = _read_json(path)
         log(finished["checkpoint"]["summary"])
         return finished
@@ -118,7 +118,7 @@ def run_evaluation(
     settings = resolve_stats(settings, sources, tasks, log, checkpoints, own)
     backbone, checkpoint = _load_backbone(settings)
     log(checkpoint["summary"])
-    claim_output_dir(out, settings)
+    claim_output_dir(out, settings, _digest(settings))
     frozen, untrained = _freeze(settings, backbone), _freeze(settings, _build(settings))
     by_task = run_tasks(tasks, frozen, untrained, sources, settings.seed, out, log)
     result = {
@@ -159,8 +159,7 @@ def random_backbone(settings: Settings, seed: int) -> FrozenBackbone:
 
     The last one is kept with all that was measured on it, which the arms of a seed share.
     """
-    of_images = settings.side, settings.stats, _crop_size(settings)
-    key = settings.method, settings.backbone, *of_images, seed
+    key = settings.method, settings.backbone, settings.side, settings.stats, seed
     if key not in _last_random:
         _last_random.clear()
         _last_random[key] = freeze_method(settings, new_method(settings, seed))
@@ -173,22 +172,23 @@ def freeze_method(settings: Settings, method: Method) -> FrozenBackbone:
     return FrozenBackbone(
         method.backbone,
         side=settings.side,
-        crop_size=_crop_size(settings),
+        crop_size=_crop_size(settings.side),
         pool=method.pool if has_class_token else "mean",
         device=_device(),
         stats=settings.stats,
     )
 
 
-def _crop_size(settings: Settings) -> int:
-    return shorter_side(SPConfig.from_dict(settings.sp).resolve(settings.side).crop_size)
+def _crop_size(side: int) -> int:
+    """Side of the crops that tasks cut: SP's default, whatever the settings of the training."""
+    return shorter_side(SPConfig().resolve(side).crop_size)
 
 
 def _freeze(settings: EvalSettings, backbone: nn.Module) -> FrozenBackbone:
     return FrozenBackbone(
         backbone,
         side=settings.resolved_side,
-        crop_size=shorter_side(SPConfig().resolve(settings.resolved_side).crop_size),
+        crop_size=_crop_size(settings.resolved_side),
         pool=settings.pool,
         layer=settings.layer,
         device=_device(),
@@ -232,6 +232,16 @@ def _load_backbone(settings: EvalSettings) -> tuple[nn.Module, dict[str, Any]]:
     )
     summary = {"path": path.name, "summary": report.summary()}
     return backbone, {**summary, **dataclasses.asdict(report)}
+
+
+def _digest(settings: EvalSettings) -> str:
+    """Digest of the weights that are on disk: of a checkpoint, or of a folder of Hugging Face."""
+    source, _, name = settings.backbone.partition(":")
+    if settings.checkpoint:
+        return weights_digest(Path(settings.checkpoint))
+    if settings.pretrained and source == "hf":
+        return weights_digest(Path(name).expanduser())
+    return ""
 
 
 def _build(settings: EvalSettings, pretrained: bool = False) -> nn.Module:

@@ -156,9 +156,11 @@ class FrozenBackbone:
             (N, D, h, w), float32, on the CPU.
 
         Raises:
-            UnmeasurableError: a feature is not finite.
+            UnmeasurableError: a feature is not finite, or the patches have no order.
             ConfigError: the backbone pools its features, and no layer was given.
         """
+        if self._layout.is_masked:
+            raise UnmeasurableError("backbone: it shuffles its patches to mask them; gives no map")
         layer = layer or self.layer
         return self._run(images, lambda batch: extract_feature_map(self.backbone, batch, layer))
 

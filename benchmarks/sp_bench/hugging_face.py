@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sp_bench.data.channel_stats import IMAGENET
 from sp_bench.errors import UsageError
@@ -40,7 +40,7 @@ def build(name: str, channels: int, pretrained: bool) -> nn.Module:
     """Model without a head, with its pretrained or with random weights, in float32.
 
     Files are read as weights only and no code of the model's author runs. Of models for images and
-    text it is the part for images.
+    text it is the part for images. A ViTMAE sees all patches, in their order.
 
     Args:
         name: name on the hub, or a folder, which is read without any request.
@@ -104,5 +104,16 @@ def _place(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def _vision_part(model: nn.Module) -> nn.Module:
-    part: nn.Module = getattr(model, "vision_model", model)
-    return part
+    part: Any = getattr(model, "vision_model", model)
+    if getattr(getattr(part, "config", None), "model_type", "") == "vit_mae":
+        # It masks and shuffles its patches in evaluation mode too.
+        part.config.mask_ratio = 0.0
+        part.register_forward_pre_hook(_keep_order, with_kwargs=True)
+    whole: nn.Module = part
+    return whole
+
+
+def _keep_order(mae: Any, args: tuple[Tensor], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """Hook of a ViTMAE, which sorts its patches by ``noise`` (B, N)."""
+    order = torch.arange(float(mae.embeddings.patch_embeddings.num_patches), device=args[0].device)
+    return args, {**kwargs, "noise": order.expand(len(args[0]), -1)}

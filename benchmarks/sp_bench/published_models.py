@@ -102,6 +102,8 @@ def build_torchvision(name: str, channels: int, pretrained: bool = False) -> nn.
         with reading(f"torchvision:{name}"):
             options = {"check_hash": True, "weights_only": True, "map_location": "cpu"}
             net.load_state_dict(weights.get_state_dict(progress=False, **options))
+        if hasattr(net, "transform_input"):  # GoogLeNet and Inception normalise for these weights
+            net.transform_input = True
     if isinstance(net, VisionTransformer):
         net.heads = nn.Identity()
         net.__class__ = _ViTTokens  # keeps the names of its weights, as a wrapper would not

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,16 @@ import pytest
 import torch
 from PIL import Image
 from sp_bench.backbones import make_backbone
+from sp_bench.channels import resolve_stats
 from sp_bench.checkpoints.find import find_checkpoint
 from sp_bench.cli import main
 from sp_bench.compare import parse_checkpoints
+from sp_bench.config import EvalSettings
+from sp_bench.data import load_data
 from sp_bench.errors import UsageError
 from sp_bench.results import Results
+from sp_bench.task_data import Sources
+from sp_bench.tasks import find_tasks
 
 
 def state(seed: int) -> dict[str, Any]:
@@ -57,6 +64,19 @@ def test_last_checkpoint_of_a_run_is_found(framework_runs, tmp_path):
             find_checkpoint(path)
 
 
+@pytest.mark.parametrize("steps", [(500, 1000, 1500), (1500, 1000, 500), (1000, 1500, 500)])
+def test_last_folder_of_a_trainer_is_found(steps, tmp_path):
+    """As of Hugging Face's Trainer; the numbers of the folders above do not count."""
+    for step in steps:
+        folder = tmp_path / "run-7" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        for name in ("model.safetensors", "optimizer.pt"):
+            (folder / name).write_bytes(b"")
+    (tmp_path / "run-7" / "model.safetensors").write_bytes(b"")
+    found = find_checkpoint(tmp_path / "run-7")
+    assert found == tmp_path / "run-7" / "checkpoint-1500" / "model.safetensors"
+
+
 def test_runs_of_two_frameworks_are_compared(framework_runs, capsys):
     command = [
         "compare", "--from", f"baseline={framework_runs / 'mm'}", f"sp={framework_runs / 'solo'}",
@@ -93,3 +113,18 @@ def test_bad_from_option_is_refused(given, line):
     with pytest.raises(UsageError) as error:
         parse_checkpoints(given)
     assert str(error.value) == line
+
+
+def test_unknown_statistics_are_named(tmp_path):
+    ours, foreign = (tmp_path / name / "x.ckpt" for name in ("ours", "foreign"))
+    ours.parent.mkdir()
+    (ours.parent / "settings.json").write_text('{"method": "byol", "mean": null}')
+    settings = EvalSettings("tiny_resnet", data="demo", side=32)
+    sources = Sources(load_data("demo", size=30), {})
+    resolve = functools.partial(
+        resolve_stats, sources=sources, tasks=find_tasks(("knn",)), log=print
+    )
+    with pytest.raises(UsageError, match=r"unknown for .*foreign/x.ckpt, .* --mean and --std"):
+        resolve(settings, checkpoints=[ours, foreign])
+    given = dataclasses.replace(settings, mean=(0.5,) * 3, std=(0.2,) * 3)
+    assert resolve(given, checkpoints=[ours, foreign]).mean == (0.5,) * 3

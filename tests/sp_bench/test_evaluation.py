@@ -13,11 +13,12 @@ from sp_bench import backbones, task_runner
 from sp_bench.backbones import make_backbone
 from sp_bench.cli import main
 from sp_bench.compare import shared_side
-from sp_bench.config import EvalSettings
+from sp_bench.config import EvalSettings, Settings
 from sp_bench.data import load_data
 from sp_bench.errors import UsageError
-from sp_bench.evaluation import run_evaluation
+from sp_bench.evaluation import freeze_method, random_backbone, run_evaluation
 from sp_bench.frozen_backbone import FrozenBackbone
+from sp_bench.pretrain import new_method
 from sp_bench.task_data import Sources
 
 
@@ -74,6 +75,14 @@ def test_size_is_that_of_the_run(place, tmp_path, checkpoint):
     assert shared_side(settings(side=None), {"baseline": [path], "sp": [path]}) == 48
 
 
+def test_arms_are_measured_on_the_same_crops():
+    plain, small = (Settings(side=32, sp=sp) for sp in ({}, {"crop_size": 8}))
+    untrained = random_backbone(plain, 0)
+    assert random_backbone(small, 0) is untrained
+    frozen = freeze_method(small, new_method(small, 0))
+    assert frozen.crop_size == untrained.crop_size == 16
+
+
 def test_negative_seed_is_refused():
     with pytest.raises(UsageError, match="seeds: got -1"):
         settings(seed=-1)
@@ -112,6 +121,30 @@ def test_evaluation_resumes_and_is_cached(tmp_path, sources, monkeypatch):
     assert started == ["knn", "linear", "linear"]
     with pytest.raises(UsageError, match=r"was made with tasks=\['knn', 'linear'\]"):
         run(tmp_path / "a", sources)
+
+
+def test_replaced_checkpoint_is_refused(tmp_path, sources, checkpoint):
+    """Whether the evaluation is finished or not; one of an earlier version has no digest."""
+    given = {"checkpoint": str(checkpoint), "tasks": ("rank",)}
+    first = run(tmp_path / "a", sources, **given)
+    assert run(tmp_path / "a", sources, **given) == first
+    weights = torch.load(checkpoint, weights_only=True)
+    weights["state_dict"]["backbone.conv1.0.weight"] += 1
+    torch.save(weights, checkpoint)
+    says = r"^out: .* was made with other weights, the checkpoint has changed since; give another"
+    with pytest.raises(UsageError, match=says):
+        run(tmp_path / "a", sources, **given)
+    (tmp_path / "a" / "eval.json").rename(tmp_path / "eval.json")
+    with pytest.raises(UsageError, match=says):
+        run(tmp_path / "a", sources, **given)
+    (tmp_path / "eval.json").rename(tmp_path / "a" / "eval.json")
+    stored = tmp_path / "a" / "settings.json"
+    older = json.loads(stored.read_text())
+    assert len(older.pop("weights_sha256")) == 64
+    stored.write_text(json.dumps(older))
+    assert run(tmp_path / "a", sources, **given) == first
+    checkpoint.unlink()
+    assert run(tmp_path / "a", sources, **given) == first
 
 
 def test_bf16_is_recorded(tmp_path, sources):

@@ -203,3 +203,20 @@ def test_backbone_stays_on_its_device():
     assert next(elsewhere.parameters()).device.type == "meta"
     assert next(backbone.parameters()).device.type == "cpu"
     assert frozen_backbone._to_device(torch.device("cpu"), backbone) is backbone
+
+
+class MaskedTokens(nn.Conv2d):
+    """A random part of the patches, as of an MAE."""
+
+    mask_ratio = 0.75
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = super().forward(images).flatten(2).transpose(1, 2)
+        order = torch.randperm(tokens.shape[1])
+        return tokens[:, order[: round(tokens.shape[1] * (1 - self.mask_ratio))]]
+
+
+def test_shuffled_patches_give_no_map():
+    frozen = FrozenBackbone(MaskedTokens(3, 8, 4, 4), side=32, crop_size=16)
+    with pytest.raises(UnmeasurableError, match="shuffles its patches to mask them; gives no map"):
+        frozen.extract_maps(torch.rand(2, 3, 32, 32))

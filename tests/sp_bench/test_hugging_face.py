@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from sp_bench.backbones import make_backbone, model_input
 from sp_bench.errors import UsageError
 from sp_bench.frozen_backbone import FrozenBackbone
+from sp_bench.tasks.dense_features import find_map_layer
 
 transformers: Any = pytest.importorskip("transformers")
 
@@ -69,3 +70,22 @@ def test_processor_may_be_missing(folder, tmp_path):
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     side, stats = model_input(f"hf:{tmp_path}")
     assert side == 32 and stats.mean[0] == 0.485
+
+
+def test_masked_model_sees_whole_images(tmp_path):
+    config = transformers.ViTMAEConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        image_size=32, patch_size=8,
+    )  # fmt: skip
+    transformers.ViTMAEModel(config).save_pretrained(tmp_path)
+    backbone = make_backbone(f"hf:{tmp_path}", 32, pretrained=True)
+    frozen = FrozenBackbone(backbone, side=32, crop_size=32)
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    reference = transformers.ViTMAEModel.from_pretrained(tmp_path, mask_ratio=0.0).eval()
+    in_order = torch.arange(16.0).expand(3, -1)
+    with torch.no_grad():
+        normalized = frozen.stats.normalize(images / 255)
+        tokens = reference(normalized, noise=in_order).last_hidden_state[:, 1:]
+    maps = tokens.transpose(1, 2).reshape(3, 16, 4, 4)
+    torch.testing.assert_close(frozen.extract_maps(images, find_map_layer(frozen, 32)), maps)
+    torch.testing.assert_close(frozen.extract(images), tokens.mean(1))

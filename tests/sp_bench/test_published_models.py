@@ -59,6 +59,20 @@ def test_published_weights_are_loaded(name, cache, offline):
     assert any(not torch.equal(value, random[key]) for key, value in loaded.items())
 
 
+def test_published_model_is_that_of_torchvision(monkeypatch):
+    """GoogLeNet normalises its images once more, with published weights alone."""
+    build, weights = torchvision.models.googlenet, torchvision.models.GoogLeNet_Weights.DEFAULT
+    state = build(init_weights=False).state_dict()
+    monkeypatch.setattr(type(weights), "get_state_dict", lambda *_, **__: state)
+    reference = build(weights=weights).eval()
+    reference.fc = nn.Identity()
+    images = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        found = make_backbone("torchvision:googlenet", 32, pretrained=True).eval()(images)
+        assert torch.equal(found, reference(images))
+    assert not make_backbone("torchvision:googlenet", 32).transform_input
+
+
 def test_images_are_those_of_the_config():
     side, stats = model_input(TIMM)
     assert side == 160 and stats.mean == (0.5, 0.5, 0.5)

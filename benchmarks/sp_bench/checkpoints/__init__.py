@@ -2,6 +2,6 @@
 
 from sp_bench.checkpoints.find import find_checkpoint
 from sp_bench.checkpoints.load import LoadReport, load_checkpoint
-from sp_bench.checkpoints.read import read_weights
+from sp_bench.checkpoints.read import read_weights, weights_digest
 
-__all__ = ["LoadReport", "find_checkpoint", "load_checkpoint", "read_weights"]
+__all__ = ["LoadReport", "find_checkpoint", "load_checkpoint", "read_weights", "weights_digest"]

@@ -24,8 +24,8 @@ def find_checkpoint(path: Path) -> Path:
     """The checkpoint itself, or the last one in a folder.
 
     In a folder, the first of these: ``final.ckpt`` of sp-bench; the one that MMEngine's
-    ``last_checkpoint`` names; the one with the highest epoch or step, by the numbers in the file
-    names (``last.ckpt`` if there are none).
+    ``last_checkpoint`` names; the one with the highest epoch or step, by the numbers in the names
+    of files and of folders below this one (``last.ckpt`` if there are none).
 
     Args:
         path: checkpoint file, or folder of a run.
@@ -55,7 +55,7 @@ def find_checkpoint(path: Path) -> Path:
         for file in checkpoints
         if file.parent not in sharded or file.name.endswith(".index.json")
     ]
-    return max(whole, key=lambda file: (_numbers(file.stem), file.name))
+    return max(whole, key=lambda file: (_numbers(str(file.relative_to(path))), file.name, file))
 
 
 def _is_checkpoint(file: Path) -> bool:
@@ -63,7 +63,7 @@ def _is_checkpoint(file: Path) -> bool:
 
 
 def _numbers(name: str) -> list[int]:
-    """Numbers in a file name, such as epoch and step.
+    """Numbers in a name, such as epoch and step.
 
     >>> _numbers("simclr-cifar10-ep=999") > _numbers("simclr-cifar10-ep=99")
     True

@@ -109,7 +109,7 @@ def is_counter(key: str) -> bool:
 
 
 def is_classifier(key: str) -> bool:
-    """Whether it is a weight of a classifier, which is no part of a pre-trained backbone.
+    """Whether it is a weight of a classifier, or of the layers before it in the same part.
 
     >>> is_classifier("fc.bias"), is_classifier("fc_norm.bias")
     (True, False)

@@ -8,6 +8,7 @@ is written before the last step.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +124,9 @@ def load_checkpoint(
     if prefix is not None:
         prefixes = select_prefixes(prefix, prefixes)
     report, matched = _choose_student(_match_all(backbone, weights, prefixes), path)
-    missing = [key for key in report.missing if not is_classifier(key)]
+    # timm's models give their features before it; of others it is removed, and the rest is used.
+    may_lack = callable(getattr(backbone, "forward_features", None))
+    missing = [key for key in report.missing if not (may_lack and is_classifier(key))]
     if not matched or ((missing or report.mismatched) and not allow_partial):
         raise UsageError(_why_incomplete(path, report, missing))
     backbone.load_state_dict(matched, strict=False)
@@ -217,10 +220,16 @@ def _match(
 
 
 def _resample_positions(value: Tensor, like: Tensor, backbone: nn.Module) -> Tensor:
-    """Position embeddings for the backbone's patches, by timm; unchanged if it has no grid."""
-    prefix = getattr(backbone, "num_prefix_tokens", None)
+    """Position embeddings for the backbone's patches, by timm; unchanged if it has no grid.
+
+    They may lack those of the prefix tokens (``no_embed_class``, as DINOv2 with registers).
+    """
     grid = getattr(getattr(backbone, "patch_embed", None), "grid_size", None)
-    if value.ndim != 3 or value.shape[-1] != like.shape[-1] or prefix is None or grid is None:
+    if value.ndim != 3 or value.shape[-1] != like.shape[-1] or grid is None:
+        return value
+    prefix = like.shape[1] - math.prod(grid)
+    patches = value.shape[1] - prefix
+    if min(prefix, patches) < 0 or math.isqrt(patches) ** 2 != patches:
         return value
     resampled: Tensor = resample_abs_pos_embed(value, list(grid), num_prefix_tokens=prefix)
     return resampled

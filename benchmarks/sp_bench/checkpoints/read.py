@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from collections.abc import Mapping
@@ -48,6 +49,33 @@ def read_weights(path: Path, trust: bool = False) -> dict[str, Tensor]:
     raise UsageError(f"checkpoint: {path} holds no weights")
 
 
+def weights_digest(path: Path) -> str:
+    """SHA-256 of the content of a checkpoint, or of all weights in a folder of Hugging Face.
+
+    Args:
+        path: as for `read_weights`, or a folder.
+
+    Returns:
+        Hexadecimal; empty if the path is not there.
+
+    >>> weights_digest(Path("no.ckpt"))
+    ''
+    """
+    if not path.exists():
+        return ""
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in (".safetensors", ".bin"))
+    elif path.name.endswith(_INDEX):
+        files += _find_shards(path)
+    digest = hashlib.sha256()
+    for name in files:
+        with name.open("rb") as file:
+            while part := file.read(2**20):
+                digest.update(part)
+    return digest.hexdigest()
+
+
 def _read_file(path: Path, trust: bool) -> Any:
     if path.name.endswith(_INDEX):
         return _read_shards(path, trust)
@@ -81,18 +109,22 @@ def _read_file(path: Path, trust: bool) -> Any:
 
 
 def _read_shards(path: Path, trust: bool) -> dict[str, Tensor]:
-    """Weights of all files that an index names, which lie next to it."""
+    weights: dict[str, Tensor] = {}
+    for shard in _find_shards(path):
+        weights |= read_weights(shard, trust)
+    return weights
+
+
+def _find_shards(path: Path) -> list[Path]:
+    """All files that an index names, which lie next to it."""
     try:
         names = set(json.loads(path.read_text())["weight_map"].values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"checkpoint: {path} cannot be read: no index of a sharded checkpoint"
         ) from error
-    weights: dict[str, Tensor] = {}
-    for name in sorted(names):
-        # Only the name: an index cannot reach files of other folders.
-        weights |= read_weights(path.parent / Path(str(name)).name, trust)
-    return weights
+    # Only the name: an index cannot reach files of other folders.
+    return [path.parent / Path(str(name)).name for name in sorted(names)]
 
 
 def _unreadable(path: Path, error: Exception) -> UsageError:

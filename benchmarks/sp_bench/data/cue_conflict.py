@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from sp_bench.data.dataset import DataError, Splits
-from sp_bench.data.demo import load_demo_cues
+from sp_bench.data.demo import load_demo_cues, missing_source
 from sp_bench.data.image_folder import FolderDataset
 from sp_bench.data.image_listing import find_files
 
@@ -66,7 +66,7 @@ def load_cues(source: str | None, shared: Splits | None) -> Splits:
     if source == "demo" or (source is None and is_shared_demo):
         return load_demo_cues()
     if source is None:
-        raise DataError("it takes cue-conflict images: demo, or a folder of them")
+        raise missing_source("cue-conflict images: demo, or a folder of them", shared)
     folder = Path(source).expanduser()
     if not folder.is_dir():
         raise DataError.of(source, "the folder does not exist")

@@ -100,7 +100,7 @@ class Selection(ImageDataset):
     """A subset of a data set, in the given order.
 
     Args:
-        images: whole data set.
+        images: whole data set; an attribute, too.
         indices: (M,) positions in it, each in ``[0, len(images))``.
 
     >>> from sp_bench.data import load_data
@@ -110,14 +110,14 @@ class Selection(ImageDataset):
     """
 
     def __init__(self, images: ImageDataset, indices: Sequence[int] | np.ndarray) -> None:
-        self._images = images
+        self.images = images
         self._indices = np.asarray(indices, dtype=np.int64)
         self.labels = images.labels[torch.from_numpy(self._indices)]
         self.classes = images.classes
         self.kind = images.kind
 
     def image(self, index: int) -> Any:
-        return self._images.image(int(self._indices[index]))
+        return self.images.image(int(self._indices[index]))
 
 
 @dataclass(frozen=True)

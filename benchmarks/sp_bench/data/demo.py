@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sp_bench.data.dataset import DataError, ImageDataset, Splits
+from sp_bench.data.dataset import DataError, ImageDataset, Selection, Splits
 from sp_bench.demo.cues import draw_cue
 from sp_bench.demo.shapes import SHAPES
 from sp_bench.demo.world import PART_NAMES, SIZES, THINGS, Scene, draw_scene
@@ -160,3 +160,22 @@ def load_demo(*, seed: int = 0, size: int | None = None, limit: int | None = Non
     if count < len(THINGS):
         raise DataError(f"limit={limit}: it takes at least one for each of {len(THINGS)} classes")
     return Splits("demo", DemoDataset(count, "train", seed), DemoDataset(size // 3, "test", seed))
+
+
+def missing_source(expected: str, shared: Splits | None) -> DataError:
+    """The error of a task that has no source and cannot use the images of all tasks.
+
+    Args:
+        expected: what it takes.
+        shared: images of all tasks.
+
+    >>> missing_source("images with depth", None)
+    DataError('it takes images with depth')
+    """
+    train = shared.train if shared else None
+    if isinstance(train, Selection) and isinstance(train.images, DemoDataset):
+        return DataError(
+            "it takes the demo without --validation, which keeps the images alone; leave the task "
+            "out, or give it a source of its own, TASK=SOURCE"
+        )
+    return DataError(f"it takes {expected}")

@@ -8,7 +8,13 @@ import numpy as np
 
 from sp_bench.data.array_files import read_layout
 from sp_bench.data.dataset import DataError, Splits
-from sp_bench.data.dense_dataset import DemoValues, FileValues, find_demo, find_pairs
+from sp_bench.data.demo import missing_source
+from sp_bench.data.dense_dataset import (
+    DemoValues,
+    FileValues,
+    find_demo,
+    find_pairs,
+)
 from sp_bench.data.segmentation_masks import read_mask
 
 _UNIT_FILE = "unit.txt"
@@ -21,27 +27,35 @@ class FileDepths(FileValues):
     Args:
         images: (N,) image files.
         depths: (N,) files: ``.npy`` in metres, ``.png`` of 16 bits in units.
-        unit: unit of a PNG in metres.
+        unit: unit of a PNG in metres; None: millimetres, in PNGs of 16 bits.
         layout: layout of images that are arrays, as for `channel_axis`.
     """
 
     def __init__(
-        self, images: list[str], depths: list[str], unit: float, layout: str | None = None
+        self, images: list[str], depths: list[str], unit: float | None, layout: str | None = None
     ) -> None:
         super().__init__(images, depths, layout)
         self._unit = unit
 
     def read(self, path: str) -> np.ndarray:
         """Depths in a file, in metres; 0 where unknown."""
-        metres = _read_array(path) if path.endswith(".npy") else read_mask(path) * self._unit
+        metres = _read_array(path) if path.endswith(".npy") else self._read_png(path)
         return np.where(np.isfinite(metres) & (metres > 0), metres, 0).astype(np.float32)
+
+    def _read_png(self, path: str) -> np.ndarray:
+        if self._unit is None:
+            # 8 bits of millimetres reach 0.26 m: they are in another unit.
+            expected = f"16 bits in millimetres, or the unit in metres in {_UNIT_FILE}"
+            return read_mask(path, ("I", "I;16"), expected) * _MILLIMETRE
+        return read_mask(path) * self._unit
 
 
 def load_depths(source: str | None, shared: Splits | None) -> Splits:
     """Images with depth.
 
     A depth file is ``.npy`` in metres, or a PNG of 16 bits in millimetres; ``unit.txt`` in the
-    folder holds another unit in metres, such as 0.00390625 for KITTI's. 0 is unknown.
+    folder holds another unit in metres, such as 0.00390625 for KITTI's, also of 8 bits. 0 is
+    unknown.
 
     Args:
         source: ``demo``, or a folder with ``train``, ``traindepth``, ``test`` (or ``val``) and
@@ -58,7 +72,7 @@ def load_depths(source: str | None, shared: Splits | None) -> Splits:
         train, test = (DemoValues(part, part.depth) for part in demo)
         return Splits("demo", train, test)
     if source is None:
-        raise DataError("it takes images with depth: demo, or a folder with train, traindepth")
+        raise missing_source("images with depth: demo, or a folder with train, traindepth", shared)
     folder = Path(source).expanduser()
     pairs = find_pairs(folder, "depth", (".png", ".npy"))
     unit, layout = _read_unit(folder), read_layout(folder)
@@ -66,10 +80,10 @@ def load_depths(source: str | None, shared: Splits | None) -> Splits:
     return Splits(folder.name, parts[0], parts[1])
 
 
-def _read_unit(folder: Path) -> float:
+def _read_unit(folder: Path) -> float | None:
     path = folder / _UNIT_FILE
     if not path.exists():
-        return _MILLIMETRE
+        return None
     text = path.read_text().strip()
     try:
         unit = float(text)

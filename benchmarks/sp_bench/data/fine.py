@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sp_bench.data.dataset import DataError, Splits
-from sp_bench.data.demo import DemoDataset
+from sp_bench.data.dataset import Splits
+from sp_bench.data.demo import DemoDataset, missing_source
 from sp_bench.data.load import load_data
 
 
@@ -20,7 +20,8 @@ def load_fine(source: str | None, shared: Splits | None) -> Splits:
     """
     splits = load_data(source) if source else shared
     if splits is None or (source is None and not isinstance(splits.train, DemoDataset)):
-        raise DataError("it takes images in fine classes: demo, a folder, or a name of torchvision")
+        expected = "images in fine classes: demo, a folder, or a name of torchvision"
+        raise missing_source(expected, shared)
     train, test = splits.train, splits.test
     if isinstance(train, DemoDataset) and isinstance(test, DemoDataset):
         return Splits(splits.name, train.fine_grained(), test.fine_grained())

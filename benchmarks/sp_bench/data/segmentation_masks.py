@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torchvision import datasets
 
 from sp_bench.data.array_files import read_layout
 from sp_bench.data.dataset import DataError, Splits
+from sp_bench.data.demo import missing_source
 from sp_bench.data.dense_dataset import (
     VOID,
     DemoValues,
@@ -24,6 +26,7 @@ from sp_bench.data.image_files import to_rgb
 from sp_bench.data.load import DOWNLOAD_ROOT
 from sp_bench.data.torchvision_datasets import download_to
 
+_MODES = ("L", "P", "I", "I;16")
 _NAMES_FILE = "classes.txt"
 _VOC = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
@@ -98,7 +101,7 @@ def load_masks(source: str | None, shared: Splits | None) -> Splits:
         train, test = (DemoValues(part, part.part_mask, names) for part in demo)
         return Splits("demo", train, test)
     if source is None:
-        raise DataError("it takes images with masks: demo, voc, or a folder as CamVid's")
+        raise missing_source("images with masks: demo, voc, or a folder as CamVid's", shared)
     folder = Path(source).expanduser()
     if source.lower() == "voc" and not folder.exists():
         return _load_voc(DOWNLOAD_ROOT.expanduser())
@@ -109,16 +112,23 @@ def load_masks(source: str | None, shared: Splits | None) -> Splits:
     return Splits(folder.name, parts[0], parts[1])
 
 
-def read_mask(path: str) -> np.ndarray:
+def read_mask(
+    path: str, modes: Container[str] = _MODES, expected: str = "one channel"
+) -> np.ndarray:
     """Values of an image file of one channel, (H, W), unchanged.
 
+    Args:
+        path: image file.
+        modes: PIL's modes that are read.
+        expected: what these are, for the error.
+
     Raises:
-        DataError: the file cannot be read, or has color channels.
+        DataError: the file cannot be read, or is of another mode.
     """
     try:
         with Image.open(path) as image:
-            if image.mode not in ("L", "P", "I", "I;16"):
-                raise DataError(f"{path!r}: an image of mode {image.mode}; it takes one channel")
+            if image.mode not in modes:
+                raise DataError(f"{path!r}: an image of mode {image.mode}; it takes {expected}")
             return np.asarray(image)
     except OSError as error:
         raise DataError(f"{path!r}: cannot be read: {error}") from error

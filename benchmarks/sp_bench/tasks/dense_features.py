@@ -65,17 +65,18 @@ class DenseFeatures:
         return torch.stack(thinned)
 
 
-def dense_features(backbone: FrozenBackbone, dataset: DenseDataset) -> DenseFeatures:
-    """Feature maps of at most 1,000 images.
+def dense_features(
+    backbone: FrozenBackbone, train: DenseDataset, test: DenseDataset
+) -> tuple[DenseFeatures, DenseFeatures]:
+    """Feature maps of at most 1,000 images of each split, all of one size.
 
-    Images are resized to a square as a whole, so that nothing is cut off: to their longer side,
-    224 px at most, or to the size that the backbone takes.
+    Images are resized to a square as a whole, so that nothing is cut off: to the longer side of the
+    first training image, 224 px at most, or to the size that the backbone takes.
 
     Raises:
         UnmeasurableError: no layer of the backbone outputs a map.
     """
-    indices = subsample(len(dataset), MAX_IMAGES)
-    preferred = min(_MAX_SIDE, max(image_size(dataset.source[0][0])))
+    preferred = min(_MAX_SIDE, max(image_size(train.source[0][0])))
     spec = find_input_size(
         backbone.backbone,
         preferred,
@@ -85,6 +86,11 @@ def dense_features(backbone: FrozenBackbone, dataset: DenseDataset) -> DenseFeat
         channels=backbone.stats.channels,
     )
     side = square_side(spec.input_size)
+    return _features_of(backbone, train, side), _features_of(backbone, test, side)
+
+
+def _features_of(backbone: FrozenBackbone, dataset: DenseDataset, side: int) -> DenseFeatures:
+    indices = subsample(len(dataset), MAX_IMAGES)
 
     def compute() -> Tensor:
         layer = backbone.layer or find_map_layer(backbone, side)
@@ -92,7 +98,8 @@ def dense_features(backbone: FrozenBackbone, dataset: DenseDataset) -> DenseFeat
         squares = (_squares(dataset, batch, side, backbone.stats.channels) for batch in batches)
         return torch.cat([backbone.extract_maps(images, layer) for images in squares])
 
-    return DenseFeatures(backbone.cached(dataset.source, "maps", compute), indices, dataset)
+    maps = backbone.cached(dataset.source, f"maps of {side} px", compute)
+    return DenseFeatures(maps, indices, dataset)
 
 
 def find_map_layer(backbone: FrozenBackbone, side: int) -> str | None:
@@ -117,13 +124,17 @@ def find_map_layer(backbone: FrozenBackbone, side: int) -> str | None:
 
 
 def _last_map_layer(backbone: nn.Module, image: Tensor) -> str | None:
-    """Name of the last submodule whose output is a map, apart from global pooling."""
-    layers: list[str] = []
+    """Last submodule whose output is a map; one of a single position, if no map has more.
+
+    Layers after global pooling give such maps.
+    """
+    outputs: dict[str, Tensor] = {}
 
     def make_hook(name: str) -> object:
         def hook(_: nn.Module, __: object, output: object) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4 and not _is_pooled(output, name):
-                layers.append(name)
+            if isinstance(output, Tensor) and output.ndim == 4:
+                outputs.pop(name, None)
+                outputs[name] = output
 
         return hook
 
@@ -134,11 +145,9 @@ def _last_map_layer(backbone: nn.Module, image: Tensor) -> str | None:
     finally:
         for handle in handles:
             handle.remove()
+    # Axis 2 is one of space in (B, C, h, w) and in (B, h, w, C).
+    layers = [name for name, output in outputs.items() if output.shape[2] > 1] or list(outputs)
     return layers[-1] if layers else None
-
-
-def _is_pooled(output: Tensor, name: str) -> bool:
-    return output.shape[-1] == 1 and "pool" in name.lower()
 
 
 def _squares(dataset: DenseDataset, indices: Tensor, side: int, channels: int) -> Tensor:

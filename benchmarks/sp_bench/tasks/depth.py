@@ -69,7 +69,7 @@ def _probe_errors(
     backbone: FrozenBackbone, train: DenseDataset, test: DenseDataset
 ) -> tuple[DepthErrors, DepthErrors]:
     """Errors of a probe fitted on ``train``, and of the median depth of ``train`` everywhere."""
-    fit = dense_features(backbone, train)
+    fit, score = dense_features(backbone, train, test)
     depths = fit.thinned_values(_FIT_SIDE)
     known = depths[depths > 0]
     if not len(known):
@@ -78,7 +78,6 @@ def _probe_errors(
     # Relative to the median, since the probe starts at 0.
     log_depths = torch.where(depths > 0, depths.clamp_min(1e-6).log() - log_median, torch.nan)
     probe = fit_dense(fit.maps, log_depths, 1, _loss)
-    score = dense_features(backbone, test)
     sums, constant = torch.zeros(4, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
     for row, features in enumerate(score.maps):
         target = torch.from_numpy(score.values(row))

@@ -106,8 +106,8 @@ def _confusion(
 ) -> Tensor:
     """Confusion matrix on ``test`` of what was fitted on ``train``."""
     num_classes = len(train.names)
-    predict = fit(dense_features(backbone, train), num_classes)
-    score = dense_features(backbone, test)
+    learn, score = dense_features(backbone, train, test)
+    predict = fit(learn, num_classes)
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
     for row, features in enumerate(score.maps):
         target = torch.from_numpy(score.values(row))

@@ -54,7 +54,7 @@ TASK = Task(
     "shape_bias",
     (
         MetricSpec("shape_bias", "shape bias: N_shape / (N_shape + N_texture)", True, chance=0.5),
-        MetricSpec("shape_bias_decided", "shape bias: N_shape + N_texture"),
+        MetricSpec("shape_bias_decided", "shape bias: N_shape + N_texture", headline=False),
         MetricSpec("shape_bias_images", "shape bias: images", headline=False),
         percent_control("shape_bias_by_shape", "shape bias: decided by shape"),
         percent_control("shape_bias_by_texture", "shape bias: decided by texture"),

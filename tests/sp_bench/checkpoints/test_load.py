@@ -11,9 +11,10 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 from sp_bench.backbones import make_backbone
-from sp_bench.checkpoints import find_checkpoint, load_checkpoint, read_weights
+from sp_bench.checkpoints import find_checkpoint, load_checkpoint, read_weights, weights_digest
 from sp_bench.checkpoints.read import TRUST_OPTION
 from sp_bench.errors import UsageError
+from sp_bench.published_models import build_torchvision
 from torch import Tensor, nn
 
 State = dict[str, Tensor]
@@ -247,6 +248,27 @@ def test_position_embedding_is_resampled(tmp_path):
     torch.testing.assert_close(backbone.pos_embed.data, expected)
 
 
+def with_registers(side: int) -> nn.Module:
+    """As DINOv2's: a class token and 4 registers; ``no_embed_class`` of its positions."""
+    return timm.models.VisionTransformer(
+        img_size=side, patch_size=8, embed_dim=24, depth=1, num_heads=2, num_classes=0,
+        reg_tokens=4, no_embed_class=True,
+    )  # fmt: skip
+
+
+def test_positions_without_prefix_are_resampled(tmp_path):
+    state = with_registers(32).state_dict()
+    torch.save(state, tmp_path / "a.pt")
+    backbone = with_registers(64)
+    assert load_checkpoint(backbone, tmp_path / "a.pt").resampled == ("pos_embed",)
+    expected = timm.layers.resample_abs_pos_embed(state["pos_embed"], [8, 8], num_prefix_tokens=0)
+    torch.testing.assert_close(backbone.pos_embed.data, expected)
+    state["pos_embed"] = torch.zeros(1, 17, 24)  # with a class token
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(UsageError, match=r"1 of another shape \(pos_embed\)"):
+        load_checkpoint(backbone, tmp_path / "a.pt")
+
+
 def test_wrong_architecture_is_refused(tmp_path):
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "a.pt")
     backbone = vit(2)
@@ -255,6 +277,24 @@ def test_wrong_architecture_is_refused(tmp_path):
         load_checkpoint(backbone, tmp_path / "a.pt")
     assert "\n" not in str(e.value)
     assert all(torch.equal(before[name], value) for name, value in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "alexnet"])
+def test_missing_layers_before_the_last_are_refused(name, tmp_path):
+    """A part named classifier still has layers that features pass, when its last is removed."""
+    backbone = build_torchvision(name, 3)
+    weights = {k: v for k, v in backbone.state_dict().items() if k.startswith("features.")}
+    torch.save(weights, tmp_path / "a.pt")
+    with pytest.raises(UsageError, match=r"missing \(classifier.*or --allow-partial$"):
+        load_checkpoint(backbone, tmp_path / "a.pt")
+
+
+def test_head_of_timm_may_be_missing(tmp_path):
+    backbone = timm.create_model("test_convnext", num_classes=0)
+    weights = backbone.state_dict()
+    torch.save({k: v for k, v in weights.items() if not k.startswith("head.")}, tmp_path / "a.pt")
+    missing = load_checkpoint(backbone, tmp_path / "a.pt").missing
+    assert missing and all(key.startswith("head.norm.") for key in missing)
 
 
 def test_one_missing_weight_is_refused(tmp_path):
@@ -401,6 +441,19 @@ def test_sharded_checkpoint_is_read(kind, tmp_path):
     index.write_text(json.dumps({"weight_map": {"a": "../gone"}}))
     with pytest.raises(UsageError, match="gone is not there"):
         read_weights(index)
+
+
+@pytest.mark.parametrize("kind", ["file", "index", "folder"])
+def test_digest_is_of_all_weights(kind, tmp_path):
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}))
+    path = {"file": tmp_path / "2.safetensors", "index": index, "folder": tmp_path}[kind]
+    digests = set()
+    for content in (b"one", b"two", b"one"):
+        for name in ("1.safetensors", "2.safetensors"):
+            (tmp_path / name).write_bytes(content if name[0] == "2" else b"same")
+        digests.add(weights_digest(path))
+    assert len(digests) == 2 and "" not in digests
 
 
 def test_safetensors_are_read(tmp_path):

@@ -9,9 +9,9 @@ import torchvision
 from blind_encoder import Blind
 from PIL import Image
 from sp_bench.data import DataError, load_data
-from sp_bench.data.dense_dataset import VOID
+from sp_bench.data.dense_dataset import VOID, DenseDataset
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
-from sp_bench.tasks import TaskContext, dense_probe, depth, run_task, segmentation
+from sp_bench.tasks import TaskContext, all_tasks, dense_probe, depth, run_task, segmentation
 from sp_bench.tasks.dense_features import dense_features, find_map_layer
 from sp_bench.tasks.dense_probe import fit_dense, predict_dense
 from torch import Tensor, nn
@@ -187,12 +187,61 @@ def test_last_map_before_pooling_is_found():
         find_map_layer(FrozenBackbone(nn.Flatten(), side=64, crop_size=32), 64)
 
 
+class NormedAfterPooling(nn.Module):
+    """As torchvision's ConvNeXt: a layer after global pooling gives a map of one position."""
+
+    def __init__(self, channels_last: bool) -> None:
+        super().__init__()
+        self.patches, self.classifier = nn.Conv2d(3, 8, 8, 8), nn.Identity()
+        self.channels_last = channels_last
+
+    def forward(self, images: Tensor) -> Tensor:
+        pooled = self.patches(images).mean(dim=(2, 3), keepdim=True)
+        if self.channels_last:
+            pooled = pooled.permute(0, 2, 3, 1)
+        return self.classifier(pooled).flatten(1)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_map_of_one_position_is_the_last_choice(channels_last):
+    net = NormedAfterPooling(channels_last)
+    for side, layer in ((32, "patches"), (8, "classifier")):
+        frozen = FrozenBackbone(net, side=side, crop_size=side)
+        assert find_map_layer(frozen, side) == layer
+
+
 def test_whole_images_are_used_uncropped(folder):
     splits = segmentation.TASK.load(str(folder), None)
-    features = dense_features(FrozenBackbone(Colours(), side=32, crop_size=16), splits.test)
+    backbone = FrozenBackbone(Colours(), side=32, crop_size=16)
+    _, features = dense_features(backbone, splits.train, splits.test)
     assert features.maps.shape == (16, 3, 16, 16)
     left = features.maps[:, 0, 0, 0] - features.maps[:, 2, 0, 0]
     assert (left > 1).all()  # red is in the upper left corner of each
+
+
+class Squares(DenseDataset):
+    """Images of several sizes."""
+
+    classes = ("image",)
+
+    def __init__(self, *sides: int) -> None:
+        self.source, self.sides = self, sides
+        self.labels = torch.zeros(len(sides), dtype=torch.int64)
+
+    def image(self, index: int) -> Image.Image:
+        return Image.new("RGB", (self.sides[index], self.sides[index]))
+
+    def values(self, index: int) -> np.ndarray:
+        return np.zeros((self.sides[index],) * 2, np.uint8)
+
+
+def test_splits_have_maps_of_one_size():
+    """Those of the first training image, also where the test images are used with others."""
+    backbone = FrozenBackbone(Colours(), side=32, crop_size=16)
+    first, second, test = Squares(20, 60), Squares(60, 20), Squares(60, 20)
+    for train, side in ((first, 10), (second, 30)):
+        sizes = [part.maps.shape[-2:] for part in dense_features(backbone, train, test)]
+        assert sizes == [(side, side)] * 2
 
 
 @pytest.mark.parametrize(
@@ -220,6 +269,8 @@ def test_bad_masks_are_refused_by_name(folder, spoil, says):
     ("spoil", "says"),
     [
         (lambda f: (f / "testdepth/03.png").unlink(), "no testdepth/03.png or .npy for test/03"),
+        (lambda f: Image.new("L", (32, 24)).save(f / "testdepth/03.png"),
+         r"03.png': an image of mode L; it takes 16 bits in millimetres, or the unit .* unit.txt"),
         (lambda f: (f / "unit.txt").write_text("mm"), "unit.txt has 'mm', it takes metres"),
         (lambda f: np.save(f / "testdepth/03.npy", np.zeros((2, 2)))
          or (f / "testdepth/03.png").unlink(), r"has shape \(2, 2\) for an image of 32 x 24"),
@@ -228,11 +279,12 @@ def test_bad_masks_are_refused_by_name(folder, spoil, says):
 def test_bad_depths_are_refused_by_name(folder, spoil, says):
     spoil(folder)
     with pytest.raises(DataError, match=says):
-        depth.TASK.load(str(folder), None)
+        depth.TASK.load(str(folder), None).test.values(3)
 
 
 def test_depths_are_read_in_metres(folder):
     (folder / "unit.txt").write_text("0.01")
+    Image.new("L", (32, 24), 200).save(folder / "testdepth/02.png")
     metres = np.full((24, 32), 3.5, np.float32)
     metres[0, 0] = np.inf
     np.save(folder / "test" / "ignored.npy", metres)
@@ -241,6 +293,7 @@ def test_depths_are_read_in_metres(folder):
     test = depth.TASK.load(str(folder), None).test
     assert test.values(0)[5, 5] == 3.5 and test.values(0)[0, 0] == 0
     assert set(np.unique(test.values(1))) <= {0, 20, 40, 80}
+    assert (test.values(2) == 2).all()
 
 
 def test_missing_masks_error_names_formats(tints):
@@ -248,3 +301,9 @@ def test_missing_masks_error_names_formats(tints):
         segmentation.TASK.load(None, tints)
     with pytest.raises(DataError, match="takes images with depth: demo, or a folder"):
         depth.TASK.load(None, tints)
+
+
+@pytest.mark.parametrize("task", ["segmentation", "depth", "fine_grained", "shape_bias"])
+def test_demo_with_validation_is_named(task):
+    with pytest.raises(DataError, match=r"^it takes the demo without --validation"):
+        all_tasks()[task].load(None, load_data("demo", size=30, validation=True))

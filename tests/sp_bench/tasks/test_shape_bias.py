@@ -80,6 +80,10 @@ def test_single_cue_network_decides_by_it(folder, squares, make_context):
     assert found["shape_bias_by_chance"] == pytest.approx(1 / 3)
 
 
+def test_counts_are_no_headlines():
+    assert [metric.key for metric in TASK.metrics if metric.headline] == ["shape_bias"]
+
+
 def test_classes_json_maps_class_names(folder, squares):
     (folder / "classes.json").write_text('{"car": "ship", "boat": "Automobile"}')
     test = TASK.load(str(folder), squares).test
