@@ -194,8 +194,9 @@ class Attachment:
         batch = self._split_batch(args[0])  # again: a datamodule's own transfer hook comes first
         step = functools.partial(original, batch, *args[1:], **kwargs)
         sp_loss = functools.partial(self._sp_loss, self._session, batch)
+        student = self._pl_module.get_submodule(self._backbone_name)
         with self._session.capture():
-            return self._loss_injector.training_step(self._pl_module, step, sp_loss)
+            return self._loss_injector.training_step(self._pl_module, student, step, sp_loss)
 
     def _split_batch(self, batch: Any) -> Any:
         """The method's own batch; SP's part is stored for the step."""
