@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from sp_plugin import SpatialPrediction, SPConfig, TargetEncoder
+from sp_plugin import ConfigError, SpatialPrediction, SPConfig, TargetEncoder
 from sp_plugin.crops.boxes import cxcywh_to_xyxy, paired_iou
 from sp_plugin.objective.loss import r2
 
@@ -216,3 +216,11 @@ def test_default_device_is_ignored():
     with torch.device("meta"):
         out = sp(net, images, step=0)
     assert torch.equal(out.boxes, expected.boxes) and torch.equal(out.loss, expected.loss)
+
+
+@pytest.mark.parametrize("is_relative", (True, False))
+def test_frozen_head_is_refused(is_relative):
+    sp = SpatialPrediction(16, SPConfig(crop_size=8, relative_weight=is_relative))
+    sp.head.requires_grad_(False)
+    with pytest.raises(ConfigError, match=r"^head: got frozen parameters, takes some"):
+        sp(nn.Conv2d(3, 16, 3), torch.rand(4, 3, 16, 16), step=0)
