@@ -84,8 +84,9 @@ class SpatialProbeCallbackMixin:
         assert self.probe is not None
         # As the strategy may have wrapped it since.
         self.probe.backbone = pl_module.get_submodule(self._backbone_name)
+        progress = training_progress(trainer)
         with trainer.precision_plugin.train_step_context():
-            self.probe(batch, progress=training_progress(trainer))
+            self.probe(batch, progress=1.0 if progress is None else progress)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         assert self.probe is not None
