@@ -68,6 +68,10 @@ class SpatialProbeCallbackMixin:
 
     # Hooks that Lightning calls
 
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        if stage == "fit":
+            self._resumed_state = None  # of a checkpoint that was validated
+
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         is_auto = self.backbone == AUTO
         name = find_student_name(pl_module, may_be_frozen=True) if is_auto else self.backbone
