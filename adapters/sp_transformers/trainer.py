@@ -117,9 +117,11 @@ class SPTrainerMixin:
         return loss
 
     def compute_loss(
-        self, model: nn.Module, inputs: Any, return_outputs: bool = False, **kwargs: Any
+        self, model: nn.Module, inputs: Any, return_outputs: bool = False, *args: Any, **kwargs: Any
     ) -> Any:
         trainer: Any = self
+        if args:  # by position, as the Trainer's own takes it too
+            (kwargs["num_items_in_batch"],) = args
         compute_loss = super().compute_loss  # type: ignore[misc]
         batch, sp_batch = split_batch(inputs)
         if self.sp is None or not (model.training and torch.is_grad_enabled()):

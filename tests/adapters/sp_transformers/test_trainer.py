@@ -95,6 +95,27 @@ def test_mixin_keeps_a_loss_of_ones_own(tmp_path: Path):
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
+def test_loss_takes_arguments_by_position(tmp_path: Path):
+    class ByPosition(SPTrainer):
+        def compute_loss(
+            self,
+            model: nn.Module,
+            inputs: Any,
+            return_outputs: Any = False,
+            num_items: Any = None,
+            **kwargs: Any,
+        ) -> Any:
+            num_items = kwargs.pop("num_items_in_batch", num_items)
+            return super().compute_loss(model, inputs, return_outputs, num_items)
+
+    states = []
+    for cls in (None, ByPosition):
+        trainer = make(tmp_path, TwoViews(), {"weight": 1.0}, cls=cls)
+        trainer.train()
+        states.append(state_of(trainer.model))
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
 def test_overridden_loss_is_refused(tmp_path: Path):
     class Wrong(SPTrainer):
         compute_loss = OwnLoss.compute_loss
