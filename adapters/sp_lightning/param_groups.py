@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -31,7 +32,10 @@ class _Group(NamedTuple):
 
     @property
     def rank(self) -> tuple[float, float]:
-        return float(self.group.get("weight_decay", 0)), float(self.group.get("lr", 0))
+        """Its weight decay and learning rate; timm and DINO keep the decay by depth apart."""
+        factors = [float(self.group.get(name, 1)) for name in ("lr_scale", "lr_multiplier")]
+        rate = float(self.group.get("lr", 0)) * math.prod(factors)
+        return float(self.group.get("weight_decay", 0)), rate
 
     def holds_similar(self, parameter: Tensor) -> bool:
         """Whether it holds matrices (or convolutions), or vectors, as the parameter is one."""
