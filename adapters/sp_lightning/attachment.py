@@ -28,8 +28,8 @@ class Attachment:
     """SP in a LightningModule, from `install` in ``setup`` of its fit to `remove`.
 
     The student may be built after ``setup``, so SP is put into the module after each method that
-    may build or replace it: the module's own ``setup``, ``configure_model`` and
-    ``configure_optimizers``. SP's loss joins in ``training_step``.
+    may build or replace it: the module's own ``setup`` and ``configure_model``, and
+    ``configure_optimizers``, which may replace it. SP's loss joins in ``training_step``.
 
     Args:
         trainer: Trainer that is fitting.
