@@ -9,7 +9,7 @@ import torch
 from sp_lightning import SPCallback
 from torch import Tensor, nn
 
-from sp_plugin import ConfigError, SpatialPrediction
+from sp_plugin import SpatialPrediction
 
 ORDERS = ("ps", "sp", "pps")  # of the backward passes of a step: probe, ssl
 
@@ -125,11 +125,6 @@ def test_skipped_steps_are_allowed(kit: Any) -> None:
     (baseline, weight_0, with_sp), callback = fit_weights(kit, ("s", ""))
     assert kit.same(baseline, weight_0) and not kit.same(baseline, with_sp)
     assert callback.step == 2
-
-
-def test_no_manual_backward_at_all_is_refused(kit: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^manual optimization: .*self\.manual_backward"):
-        kit.fit(make_host(kit, ("",)), SPCallback())
 
 
 def test_frozen_backbone_trains_the_head(kit: Any) -> None:
