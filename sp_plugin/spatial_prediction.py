@@ -243,10 +243,14 @@ class SpatialPrediction(nn.Module):
             progress: progress of training in [0, 1].
 
         Raises:
-            ConfigError: the weight is relative, and the backbone gives no gradient by itself.
+            ConfigError: the weight is relative, and the backbone gives no gradient by itself; or
+                the head is frozen.
         """
         weight = self.weight(progress)
         is_trained = self.config.weight > 0 and torch.is_grad_enabled()
+        flags = [p.requires_grad for p in self.head.parameters()]
+        if is_trained and flags and not any(flags):
+            raise ConfigError("head: got frozen parameters, takes some with requires_grad=True")
         is_relative = self.config.relative_weight and is_trained
         is_measuring = is_relative and is_measurement_step(step)
         needs_gradient = weight > 0 or is_measuring

@@ -28,8 +28,8 @@ class Attachment:
     """SP in a LightningModule, from `install` in ``setup`` of its fit to `remove`.
 
     The student may be built after ``setup``, so SP is put into the module after each method that
-    may build or replace it: the module's own ``setup``, ``configure_model`` and
-    ``configure_optimizers``. SP's loss joins in ``training_step``.
+    may build or replace it: the module's own ``setup`` and ``configure_model``, and
+    ``configure_optimizers``, which may replace it. SP's loss joins in ``training_step``.
 
     Args:
         trainer: Trainer that is fitting.
@@ -136,6 +136,7 @@ class Attachment:
         setattr(pl_module, _NAME, session.sp)
         if self._crops is not None:
             self._crops.take_shape_of(session.sp.config)
+        session.sp.head.requires_grad_(True)  # before DDP lists what is trained
         self._share_with_copies()
 
     def _share_with_copies(self) -> None:
@@ -194,8 +195,9 @@ class Attachment:
         batch = self._split_batch(args[0])  # again: a datamodule's own transfer hook comes first
         step = functools.partial(original, batch, *args[1:], **kwargs)
         sp_loss = functools.partial(self._sp_loss, self._session, batch)
+        student = self._pl_module.get_submodule(self._backbone_name)
         with self._session.capture():
-            return self._loss_injector.training_step(self._pl_module, step, sp_loss)
+            return self._loss_injector.training_step(self._pl_module, student, step, sp_loss)
 
     def _split_batch(self, batch: Any) -> Any:
         """The method's own batch; SP's part is stored for the step."""
@@ -208,6 +210,7 @@ class Attachment:
     def _sp_loss(self, session: SPSession, batch: Any) -> Tensor:
         trainer, pl_module = self._trainer, self._pl_module
         session.backbone = pl_module.get_submodule(self._backbone_name)
+        session.sp.head.requires_grad_(True)  # frozen, with the module or a copy that shares it
         out = session(
             batch, self._sp_batch, progress=training_progress(trainer), rank=trainer.global_rank
         )

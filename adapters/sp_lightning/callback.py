@@ -151,10 +151,9 @@ class SPCallbackMixin:
         self._resume()
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        if not checkpoint.get("callbacks", {}).get(self.state_key):
+        if self._attachment and not checkpoint.get("callbacks", {}).get(self.state_key):
             log.warning("SP: the checkpoint is of a run without SP; SP's head starts anew")
-            if self._attachment:
-                self._attachment.resume_from_plain(checkpoint)
+            self._attachment.resume_from_plain(checkpoint)
 
     # What outlives a fit
 
@@ -193,14 +192,16 @@ class SPCallbackMixin:
         return self._attachment.sampled_view_boxes if self._attachment else None
 
     def _resume(self) -> None:
-        if self.session and self._resumed_state:
+        # Lightning also loads it to validate, which is to change nothing of a fit.
+        if self._attachment and self.session and self._resumed_state:
             self.session.load_state_dict(self._resumed_state)
 
     def _detach(self) -> None:
         """Leave the module and the data as they were, if SP is in them."""
+        self._resumed_state = None  # also that of a checkpoint which was validated
         if self._attachment:
             self._attachment.remove()
-            self._attachment = self._resumed_state = None
+            self._attachment = None
 
 
 def _rank_zero_info(pl_module: Any) -> Any:

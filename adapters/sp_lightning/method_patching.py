@@ -7,12 +7,16 @@ instance have no patches, so workers of a data loader and weight averaging get a
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from sp_lightning.student import is_trained
 from sp_plugin import ConfigError
+
+log = logging.getLogger("sp_plugin")
 
 LossFn = Callable[[], Tensor]
 
@@ -61,36 +65,86 @@ class PatchedMethods:
 
 
 class LossInjector:
-    """Adds SP's loss once in a step, to the loss that is backpropagated first.
+    """Adds SP's loss once in a step, to a loss that is backpropagated into the student.
 
     Under automatic optimization that is what ``training_step`` returns; under manual optimization
-    what the first ``manual_backward`` of the step gets.
+    what the first ``manual_backward`` gets whose graph reaches the student: the pass of an online
+    probe that steps before it is followed by the ``zero_grad`` of the student's optimizer.
     """
 
     def __init__(self) -> None:
         self._pending: LossFn | None = None  # of a step under manual optimization
+        self._outside: set[int] = set()  # ids of the parameters that are not the student's
+        self._reached: bool | None = None  # by a call in this fit; None: there was no call
+        self._takes_first = False  # the call of this step, as none of those before reached it
 
-    def training_step(self, module: Any, step: Callable[[], Any], sp_loss: LossFn) -> Any:
-        """Run a ``training_step`` so that its loss, or its first backward pass, includes SP's.
+    def training_step(
+        self, module: Any, student: nn.Module, step: Callable[[], Any], sp_loss: LossFn
+    ) -> Any:
+        """Run a ``training_step`` so that its loss, or one of its backward passes, includes SP's.
+
+        A step under manual optimization may be skipped, and then is without SP.
 
         Raises:
-            ConfigError: a step under manual optimization without ``manual_backward``.
+            ConfigError: manual optimization, and no step so far called ``manual_backward``.
         """
         if module.automatic_optimization:
             return _add_loss(step(), sp_loss)
         self._pending = sp_loss
+        self._takes_first = self._reached is False
+        self._outside = _ids(module) - _ids(student) if is_trained(student) else set()
         output = step()
-        if self._pending is None:
-            return output
-        raise ConfigError(
-            "manual optimization: training_step did not call self.manual_backward(loss), "
-            "which is where SP adds its loss; call it instead of loss.backward()"
-        )
+        if self._pending is not None:
+            self._pending = None
+            self._check_calls()
+        return output
 
     def manual_backward(self, original: Any, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Patch of ``manual_backward``: only the first call of a step includes SP's loss."""
-        sp_loss, self._pending = self._pending, None
-        original(loss if sp_loss is None else loss + sp_loss(), *args, **kwargs)
+        """Patch of ``manual_backward``: one call of a step includes SP's loss."""
+        includes = self._takes_first
+        if self._pending is not None or not self._reached:
+            reaches = _reaches_beyond(self._outside, loss)
+            includes = includes or reaches
+            self._reached = self._reached or reaches
+        if includes and self._pending is not None:
+            sp_loss, self._pending = self._pending, None
+            loss = loss + sp_loss()
+        original(loss, *args, **kwargs)
+
+    def _check_calls(self) -> None:
+        """After a step without SP: that the calls of this fit are such as SP can use."""
+        if self._reached is None:
+            raise ConfigError(
+                "manual optimization: training_step did not call self.manual_backward(loss), "
+                "which is where SP adds its loss; call it instead of loss.backward()"
+            )
+        if not self._reached and not self._takes_first:
+            log.warning(
+                "SP: no self.manual_backward(loss) of the step reaches the backbone; SP's loss "
+                "joins the first one, which trains it only if no zero_grad() follows"
+            )
+
+
+def _ids(module: nn.Module) -> set[int]:
+    return {id(p) for p in module.parameters()}
+
+
+def _reaches_beyond(outside: set[int], loss: Tensor) -> bool:
+    """Whether the graph of a loss has a leaf that is none of these parameters.
+
+    Not whether it has one of the student's: FSDP replaces parameters, and a checkpoint with
+    ``use_reentrant=True`` hides them.
+    """
+    nodes: list[Any] = [loss.grad_fn]
+    seen = {None, *nodes}
+    while nodes:
+        node = nodes.pop()
+        if hasattr(node, "variable") and id(node.variable) not in outside:
+            return True
+        following = {node for node, _ in getattr(node, "next_functions", ())} - seen
+        nodes.extend(following)
+        seen |= following
+    return False
 
 
 def _add_loss(output: Any, sp_loss: LossFn) -> Any:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sp_lightning.student import is_trained, trained_twin, untrained_error
 from sp_plugin import ConfigError
+from sp_plugin.param_groups import group_rank, holds_similar
 
 log = logging.getLogger("sp_plugin")
 
@@ -29,19 +30,11 @@ class _Group(NamedTuple):
     group: dict[str, Any]
     has_backbone: bool
 
-    @property
-    def rank(self) -> tuple[float, float]:
-        return float(self.group.get("weight_decay", 0)), float(self.group.get("lr", 0))
-
-    def holds_similar(self, parameter: Tensor) -> bool:
-        """Whether it holds matrices (or convolutions), or vectors, as the parameter is one."""
-        return any((p.ndim > 1) == (parameter.ndim > 1) for p in self.group["params"])
-
     def takes(self, parameter: Tensor) -> bool:
         """Whether the optimizer can train it, as far as its name says."""
         name = type(self.optimizer).__name__.lower()
         if "muon" in name:  # has groups, or instances, for matrices alone
-            return self.holds_similar(parameter)
+            return holds_similar(self.group, parameter)
         return name != "sparseadam"  # takes sparse gradients alone
 
 
@@ -134,13 +127,13 @@ def _choose(groups: list[_Group], parameter: Tensor) -> _Group:
     taking = [group for group in groups if group.takes(parameter)]
     backbone = [group for group in taking if group.has_backbone]
     for candidates in (
-        [group for group in backbone if group.holds_similar(parameter)],
+        [group for group in backbone if holds_similar(group.group, parameter)],
         backbone,
-        [group for group in taking if group.holds_similar(parameter)],
+        [group for group in taking if holds_similar(group.group, parameter)],
         taking,
     ):
         if candidates:
-            return max(candidates, key=lambda candidate: candidate.rank)
+            return max(candidates, key=lambda candidate: group_rank(candidate.group))
     kinds = ", ".join(sorted({type(group.optimizer).__name__ for group in groups}))
     raise ConfigError(
         f"configure_optimizers: {kinds} cannot take SP's head, which has weights (2-D) and biases "

@@ -68,6 +68,10 @@ class SpatialProbeCallbackMixin:
 
     # Hooks that Lightning calls
 
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        if stage == "fit":
+            self._resumed_state = None  # of a checkpoint that was validated
+
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         is_auto = self.backbone == AUTO
         name = find_student_name(pl_module, may_be_frozen=True) if is_auto else self.backbone
@@ -84,8 +88,9 @@ class SpatialProbeCallbackMixin:
         assert self.probe is not None
         # As the strategy may have wrapped it since.
         self.probe.backbone = pl_module.get_submodule(self._backbone_name)
+        progress = training_progress(trainer)
         with trainer.precision_plugin.train_step_context():
-            self.probe(batch, progress=training_progress(trainer))
+            self.probe(batch, progress=1.0 if progress is None else progress)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         assert self.probe is not None

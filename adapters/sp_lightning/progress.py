@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 
-def training_progress(trainer: Any) -> float:
+def training_progress(trainer: Any) -> float | None:
     """Progress in [0, 1], by epochs or by steps, whichever ends training first.
 
-    1 where training has no end, so that SP's weight is constant.
+    None where the end is not known, so that SP's weight is constant: training has none, or it is
+    that of the only epoch, whose loader has no length.
     """
     parts = []
-    if trainer.max_epochs and trainer.max_epochs > 0:
-        batches = trainer.num_training_batches
+    max_epochs, batches = trainer.max_epochs or -1, trainer.num_training_batches
+    has_length = batches < float("inf")
+    if max_epochs > 1 or (max_epochs == 1 and has_length):
         done = trainer.fit_loop.epoch_loop.batch_idx
-        within = done / batches if 0 < batches < float("inf") else 0.0
-        parts.append((trainer.current_epoch + within) / trainer.max_epochs)
+        within = done / batches if has_length and batches > 0 else 0.0
+        parts.append((trainer.current_epoch + within) / max_epochs)
     if trainer.max_steps and trainer.max_steps > 0:
         parts.append(trainer.global_step / trainer.max_steps)
-    return min(1.0, max(parts)) if parts else 1.0
+    return min(1.0, max(parts)) if parts else None

@@ -27,7 +27,8 @@ def find_student_name(module: nn.Module, may_be_frozen: bool = False) -> str:
     """Name of the student in a module, by common names; never that of an EMA teacher.
 
     Wrappers are opened: the student of a pair of student and teacher (`TeacherStudentWrapper` of
-    stable-pretraining), and the backbone next to a projector (`BackboneWrapper` of torchgeo).
+    stable-pretraining), a part called ``backbone`` (`MultiCropWrapper` of DINO), and the one next
+    to a projector (`BackboneWrapper` of torchgeo).
 
     Args:
         module: LightningModule.
@@ -104,6 +105,8 @@ def _inner_path(part: nn.Module) -> str:
     children = _children(part)
     if children.keys() >= _PAIR:
         return ".student" + _inner_path(children["student"])
+    if "backbone" in children and is_trained(children["backbone"]):
+        return ".backbone" + _inner_path(children["backbone"])
     projectors = [
         name
         for name, child in children.items()

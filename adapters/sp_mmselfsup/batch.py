@@ -33,7 +33,7 @@ def sp_batch_from_samples(source: str, data_samples: Any, preprocessor: Any) -> 
     return view_boxes_from_samples(data_samples) if source == "host_views" else None
 
 
-def crops_from_samples(data_samples: Any, preprocessor: Any) -> Crops | UncoloredCrops:
+def crops_from_samples(data_samples: Any, preprocessor: Any) -> UncoloredCrops:
     """Crops that `SPCrops` made of the original images, to be normalised as the views are."""
     if not data_samples or "sp_crops" not in data_samples[0]:
         raise ConfigError(
@@ -41,12 +41,11 @@ def crops_from_samples(data_samples: Any, preprocessor: Any) -> Crops | Uncolore
             "dict(type='SPCrops', pipeline=..., sp=...)"
         )
     sample = _collate(data_samples, "crops", "boxes")
-    if "sp_normalization" not in data_samples[0]:  # they have colours of the user's own
-        return Crops.from_batch({**sample, "crops": _normalize(sample["crops"], preprocessor)})
     boxes, pixels, *_ = Crops.from_batch(sample)
     order = _channel_order(pixels.shape[1], preprocessor)
     white = _collate(data_samples, "normalization")["normalization"][:, :1, : len(order)]
-    unit = 255 if pixels.shape[1] in COLOR_CHANNELS else 1  # as in `_normalize`
+    # As mmengine's ImgDataPreprocessor: of other channels the images are as they were loaded.
+    unit = 255 if pixels.shape[1] in COLOR_CHANNELS else 1
     rows = [torch.zeros_like(white), torch.ones_like(white)]
     if preprocessor._enable_normalize:
         rows = [x.flatten().expand_as(white) for x in (preprocessor.mean, preprocessor.std)]
@@ -70,19 +69,6 @@ def _collate(data_samples: Any, *names: str) -> dict[str, Tensor]:
         name: torch.stack([getattr(sample, f"sp_{name}") for sample in data_samples])
         for name in names
     }
-
-
-def _normalize(crops: Tensor, preprocessor: Any) -> Tensor:
-    """As in mmengine's ImgDataPreprocessor, for images that are loaded in BGR, 0 to 255.
-
-    Images of other channels than grey, RGB and RGBA are as they were loaded.
-    """
-    crops = crops[..., _channel_order(crops.shape[-3], preprocessor), :, :]
-    if crops.shape[-3] in COLOR_CHANNELS:
-        crops = crops * 255
-    if not preprocessor._enable_normalize:
-        return crops
-    return (crops - preprocessor.mean) / preprocessor.std
 
 
 def _channel_order(channels: int, preprocessor: Any) -> list[int]:

@@ -19,6 +19,7 @@ from transformers import Trainer, TrainerCallback
 from sp_plugin import ConfigError, SPConfig, SPSession
 from sp_plugin.batch import split_batch
 from sp_plugin.features.backbone_call import FeatureFn
+from sp_plugin.param_groups import group_rank, holds_similar
 from sp_plugin.validation import boolean
 from sp_transformers.student import find_backbone
 
@@ -117,9 +118,11 @@ class SPTrainerMixin:
         return loss
 
     def compute_loss(
-        self, model: nn.Module, inputs: Any, return_outputs: bool = False, **kwargs: Any
+        self, model: nn.Module, inputs: Any, return_outputs: bool = False, *args: Any, **kwargs: Any
     ) -> Any:
         trainer: Any = self
+        if args:  # by position, as the Trainer's own takes it too
+            (kwargs["num_items_in_batch"],) = args
         compute_loss = super().compute_loss  # type: ignore[misc]
         batch, sp_batch = split_batch(inputs)
         if self.sp is None or not (model.training and torch.is_grad_enabled()):
@@ -196,7 +199,7 @@ def _is_scaled(trainer: Any, num_items_in_batch: Any) -> bool:
 
 
 def _add_to_param_group(optimizer: Any, backbone: nn.Module, head: nn.Module) -> None:
-    """Add the head to the group of the backbone with the most weight decay.
+    """Add the head to groups of the backbone: its weights to one with weights, its biases likewise.
 
     A group of its own would break schedulers that were built for a number of groups.
 
@@ -212,5 +215,7 @@ def _add_to_param_group(optimizer: Any, backbone: nn.Module, head: nn.Module) ->
             f"sp_backbone: got {type(backbone).__name__}, which {type(optimizer).__name__} does "
             "not train; takes the part of the model that is trained"
         )
-    group = max(candidates, key=lambda group: float(group.get("weight_decay", 0.0)))
-    group["params"].extend(p for p in head.parameters() if id(p) not in trained)
+    for parameter in head.parameters():
+        if id(parameter) not in trained:
+            similar = [group for group in candidates if holds_similar(group, parameter)]
+            max(similar or candidates, key=group_rank)["params"].append(parameter)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sp_plugin import (
+    ConfigError,
     SpatialPrediction,
     SpatialProbe,
     SPConfig,
@@ -263,3 +264,11 @@ def test_backbone_on_meta_is_measured():
         backbone = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(0.5))
     sp = SpatialPrediction.from_backbone(backbone)
     assert sp.feature_dim == 8 and {p.device.type for p in sp.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize("is_relative", (True, False))
+def test_frozen_head_is_refused(is_relative):
+    sp = SpatialPrediction(16, SPConfig(crop_size=8, relative_weight=is_relative))
+    sp.head.requires_grad_(False)
+    with pytest.raises(ConfigError, match=r"^head: got frozen parameters, takes some"):
+        sp(nn.Conv2d(3, 16, 3), torch.rand(4, 3, 16, 16), step=0)

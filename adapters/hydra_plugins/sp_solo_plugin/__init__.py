@@ -24,4 +24,4 @@ class SPSearchPath(SearchPathPlugin):
         except sp_solo.ConfigError as error:  # the run may not use SP at all
             logging.getLogger("sp_plugin").warning("SP: %s", error)
             return
-        search_path.append("sp-plugin", sp_solo.configs().as_uri())
+        search_path.append("sp-plugin", f"file://{sp_solo.configs()}")  # hydra decodes no URI

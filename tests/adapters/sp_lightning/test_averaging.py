@@ -90,3 +90,63 @@ def test_copy_is_a_plain_module(kit: Any) -> None:
     assert "training_step" not in vars(copies[-1]) and "sp" not in copies[-1]._modules
     assert kit.same(copies[-1].state_dict(), kit.state(host))
     kit.fit(copies[-1], SPCallback(weight=1), max_epochs=1)
+
+
+def freeze_copy(base: type) -> Any:
+    """A callback whose frozen copy of the module follows it."""
+
+    def setup(self: Any, trainer: Any, pl_module: Any, stage: str) -> None:
+        self.average = copy.deepcopy(pl_module)
+
+    def on_fit_start(self: Any, *_: Any) -> None:
+        self.average.requires_grad_(False).eval()
+
+    return type("FrozenCopy", (base,), {"setup": setup, "on_fit_start": on_fit_start})()
+
+
+def freeze_parts(pl_module: Any, hook: str) -> None:
+    """Make a module freeze all that it trains, but the backbone and the projector."""
+    original = getattr(pl_module, hook)
+
+    def call(*args: Any) -> Any:
+        output = original(*args)
+        pl_module.requires_grad_(False)
+        pl_module.backbone.requires_grad_(True)
+        pl_module.projector.requires_grad_(True)
+        return output
+
+    setattr(pl_module, hook, call)
+
+
+@pytest.mark.parametrize("is_relative", (True, False), ids=("relative", "plain"))
+@pytest.mark.parametrize("by", ("copy", "on_fit_start", "training_step"))
+def test_frozen_head_trains_again(kit: Any, by: str, is_relative: bool) -> None:
+    states, callbacks = [], []
+    for weight in (None, 0, 1):
+        host = kit.new("two_views")
+        more = [freeze_copy(kit.pl.Callback)] if by == "copy" else []
+        if by != "copy":
+            freeze_parts(host, by)
+        if weight is not None:
+            sp = {"weight": weight, "relative_weight": is_relative, "warmup_fraction": 0}
+            callbacks.append(SPCallback(**sp))
+        kit.fit(host, *more, *callbacks[-1:])
+        states.append(kit.state(host))
+    assert kit.same(states[0], states[1]) and not kit.same(states[0], states[2])
+    fresh, trained = (callback.sp.head.state_dict() for callback in callbacks)
+    assert all(not torch.equal(fresh[name], trained[name]) for name in fresh)
+
+
+def test_head_is_trainable_for_ddp(kit: Any) -> None:
+    """It wraps the module before ``on_fit_start``, and leaves frozen parameters out."""
+    seen = []
+
+    class Look(kit.pl.Callback):
+        def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+            seen.extend(p.requires_grad for p in pl_module.sp.head.parameters())
+
+    module, callback = kit.new("two_views"), SPCallback(weight=1)
+    kit.fit(module, callback, max_epochs=1)
+    callback.sp.requires_grad_(False)
+    kit.fit(module, callback, Look(), max_epochs=1)
+    assert seen and all(seen)

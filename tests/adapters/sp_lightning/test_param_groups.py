@@ -91,10 +91,11 @@ def test_one_optimizer_with_groups_for_muon() -> None:
     check_trains(list(new.parameters()), optimizer)
 
 
-def test_layer_wise_decay_joins_last_layer() -> None:
+@pytest.mark.parametrize("name", ("lr", "lr_scale", "lr_multiplier"))
+def test_layer_wise_decay_joins_last_layer(name: str) -> None:
     module = Module()
     groups = [
-        {"params": layer.parameters(), "lr": 0.1 * 0.5 ** (3 - i), "weight_decay": 0.05}
+        {"params": layer.parameters(), "lr": 0.1, "weight_decay": 0.05, name: 0.1 * 0.5 ** (3 - i)}
         for i, layer in enumerate(module.backbone)
     ]
     groups.append({"params": module.projector.parameters(), "lr": 0.1, "weight_decay": 0.05})

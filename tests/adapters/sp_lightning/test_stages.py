@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from image_datasets import Images, TwoCrops
-from sp_lightning import SPCallback
+from sp_lightning import SpatialProbeCallback, SPCallback
 from torch.utils.data import DataLoader
 
 from sp_plugin import SPTransform
@@ -67,6 +67,37 @@ def test_other_stages_are_the_baseline(kit: Any, source: str, wraps_itself: bool
             assert callbacks[0].step == 4
             assert len([name for name in seen if name.startswith("train_sp")]) == 6
     assert results[0] == results[1] and "val_loss" in results[0]
+
+
+def test_validated_checkpoint_is_forgotten(kit: Any, tmp_path: Any, caplog: Any) -> None:
+    """Lightning 2.6 restores callbacks to validate too; the next fit starts as without it."""
+    path, data = tmp_path / "sp.ckpt", loader(Images(TwoCrops()))
+
+    def make() -> tuple[Any, Any]:
+        callback, probe = SPCallback(weight=1, warmup_fraction=0), SpatialProbeCallback(every=1)
+        return kit.trainer(callback, probe, max_epochs=1, limit_train_batches=2), callback
+
+    trainer, callback = make()
+    host = new_host(kit)
+    trainer.fit(host, data)
+    trainer.save_checkpoint(path)
+    trainer.fit_loop.max_epochs = 2
+    trainer.fit(host, data)
+    trainer.validate(host, data, ckpt_path=path, verbose=False)
+    assert callback.step == 4  # of the newest fit, as before
+    trainer, callback = make()
+    trainer.validate(new_host(kit), data, ckpt_path=path, verbose=False)
+    wide = new_host(kit)
+    wide.backbone.append(torch.nn.Linear(16, 24))
+    wide.projector = torch.nn.Linear(24, 8)
+    trainer.fit(wide, data)
+    (probe,) = (c.probe for c in trainer.callbacks if hasattr(c, "every"))
+    assert callback.step == probe.step == 2
+    trainer = kit.trainer(max_epochs=1, limit_train_batches=1)
+    trainer.fit(host, data)
+    trainer.save_checkpoint(path)
+    kit.trainer(SPCallback()).validate(host, data, ckpt_path=path, verbose=False)
+    assert "starts anew" not in caplog.text
 
 
 @pytest.mark.slow

@@ -56,6 +56,7 @@ MODULES: dict[str, dict[str, Any]] = {
     "embedding_model.wrapped_model": {
         "embedding_model": {"wrapped_model": backbone(), "embed_head": HEAD}
     },
+    "student.backbone": pair(tree(backbone=backbone(), head=HEAD)),  # of DINO
     # A projector with a teacher does not make its student the backbone.
     "backbone.body": {
         "projector": pair(HEAD),

@@ -64,22 +64,18 @@ def preprocessor(**settings: Any) -> Any:
 
 @pytest.mark.parametrize("channels", (1, 2, 3, 4, 6, 13))
 @pytest.mark.parametrize("normalize", ({}, {"mean": (9.0,), "std": (2.0,)}), ids=("plain", "norm"))
-@pytest.mark.parametrize("has_own_colors", (False, True))
 def test_crops_have_the_views_numbers(
-    channels: int, normalize: dict[str, Any], has_own_colors: bool, monkeypatch: Any
+    channels: int, normalize: dict[str, Any], monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("sp_plugin.crops.batch_colors.recolor", lambda images, _: images)
     transform = SPCrops([LoadBands(channels), PACK], IMAGE_SOURCE)
-    transform.crops.color_transform = (lambda crop: crop) if has_own_colors else None
     seed(0)
     packed = transform({"img_path": "a"})
     assert packed["data_samples"].sp_crops.shape == (4, channels, 24, 24)
     process = preprocessor(**normalize)
     batch = {"inputs": [packed["inputs"][0][None]], "data_samples": [packed["data_samples"]]}
     views, _ = process(batch)
-    crops = crops_from_samples([packed["data_samples"]], process)
-    if not has_own_colors:
-        crops = color_crops(crops, make_generator(0))
+    crops = color_crops(crops_from_samples([packed["data_samples"]], process), make_generator(0))
     torch.testing.assert_close(
         crops.pixels.mean((0, 2, 3)), views[0].mean((0, 2, 3)), atol=1.0, rtol=0
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -15,6 +16,10 @@ import lightning.pytorch as pl
 import pytest
 import sp_solo
 import torch
+from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra.core.plugins import Plugins
+from hydra_plugins.sp_solo_plugin import SPSearchPath
 from omegaconf import DictConfig, OmegaConf
 from sp_lightning import SpatialProbeCallback, SPCallback
 from sp_solo import MethodFactory
@@ -192,6 +197,18 @@ def test_dali_warns_and_uses_view_source() -> None:
     with pytest.warns(UserWarning, match="source is 'view', DALI gives no images"):
         MethodFactory(Method)(cfg)
     assert cfg.sp.source == "view" and cfg.sp.window == [1.0, 1.0]
+
+
+def test_configs_are_found_in_any_folder(
+    solo_methods: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "my café"
+    shutil.copytree(sp_solo.configs(), folder)
+    monkeypatch.setattr(sp_solo, "configs", lambda: folder)
+    Plugins.instance()
+    path = ConfigSearchPathImpl()
+    SPSearchPath().manipulate_search_path(path)
+    assert ConfigRepository(path).config_exists("sp/on")
 
 
 APP = """

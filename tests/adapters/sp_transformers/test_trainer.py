@@ -95,6 +95,52 @@ def test_mixin_keeps_a_loss_of_ones_own(tmp_path: Path):
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
+def test_loss_takes_arguments_by_position(tmp_path: Path):
+    class ByPosition(SPTrainer):
+        def compute_loss(
+            self,
+            model: nn.Module,
+            inputs: Any,
+            return_outputs: Any = False,
+            num_items: Any = None,
+            **kwargs: Any,
+        ) -> Any:
+            num_items = kwargs.pop("num_items_in_batch", num_items)
+            return super().compute_loss(model, inputs, return_outputs, num_items)
+
+    states = []
+    for cls in (None, ByPosition):
+        trainer = make(tmp_path, TwoViews(), {"weight": 1.0}, cls=cls)
+        trainer.train()
+        states.append(state_of(trainer.model))
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_head_joins_groups_of_its_kind(tmp_path: Path):
+    trainer = make(tmp_path, MODELS["mae"](), {"weight": 1.0})
+    trainer.create_optimizer()
+    decayed, plain = trainer.optimizer.param_groups
+    assert decayed["weight_decay"] > plain["weight_decay"] == 0
+    for parameter in trainer.sp.sp.head.parameters():
+        group = decayed if parameter.ndim > 1 else plain
+        assert any(parameter is p for p in group["params"])
+
+
+def test_head_joins_the_last_layer(tmp_path: Path):
+    model = TwoViews()
+    layers = [model.backbone.embeddings, model.backbone.encoder, model.backbone.layernorm]
+    groups = [
+        {"params": layer.parameters(), "lr_scale": 0.5 ** (3 - i)} for i, layer in enumerate(layers)
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    trainer = make(tmp_path, model, {}, trainer_settings={"optimizers": (optimizer, schedule)})
+    trainer.create_optimizer()
+    head = trainer.sp.sp.head
+    held = [{id(p) for p in group["params"]} for group in optimizer.param_groups]
+    assert id(head.norm.weight) in held[2] and id(head.mlp[0].weight) in held[1]
+
+
 def test_overridden_loss_is_refused(tmp_path: Path):
     class Wrong(SPTrainer):
         compute_loss = OwnLoss.compute_loss
