@@ -96,7 +96,7 @@ def build_torchvision(name: str, channels: int, pretrained: bool = False) -> nn.
     """
     if channels != RGB_CHANNELS:
         raise UsageError(f"backbone: torchvision:{name} takes 3 channels, got {channels}")
-    net: nn.Module = torchvision.models.get_model(name, weights=None)
+    net: Any = torchvision.models.get_model(name, weights=None)
     if pretrained:
         weights: Any = torchvision.models.get_model_weights(name).DEFAULT
         with reading(f"torchvision:{name}"):

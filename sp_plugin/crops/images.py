@@ -5,6 +5,7 @@ One interface for all. PIL and NumPy are not imported: only methods of their obj
 
 from __future__ import annotations
 
+import functools
 import math
 import zlib
 from collections.abc import Sequence
@@ -218,9 +219,9 @@ def crop_image(
     width, height = image_size(image)
     if isinstance(image, Tensor):
         pixels = image if image.is_floating_point() else image / 255
-        on = {"device": image.device}
-        fractions = torch.tensor([box], **on) / torch.tensor([width, height, width, height], **on)
-        grid = None if resolution is None else torch.tensor([resolution], **on)
+        tensor = functools.partial(torch.tensor, device=image.device)
+        fractions = tensor([box]) / tensor([width, height, width, height])
+        grid = None if resolution is None else tensor([resolution])
         return crop_resize(pixels[None], fractions, size, grid)[0]
     x, y, w, h = box
     # Pillow's filter reads pixels outside the box: first cut off those that the box does not cover.
