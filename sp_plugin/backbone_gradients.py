@@ -68,7 +68,10 @@ def gradients_of_loss(
         raise _no_gradient(str(error).strip().splitlines()[0].rstrip(".")) from error
     reached = [(p, grad) for p, grad in zip(trained, grads, strict=True) if grad is not None]
     if not reached and loss != 0:  # it is 0 where features that are not finite were left out
-        raise _no_gradient("is it checkpointed with use_reentrant=True?")
+        raise _no_gradient(
+            "is it checkpointed with use_reentrant=True, or is all before the features frozen or "
+            "run without gradients?"
+        )
     return reached
 
 

@@ -297,6 +297,19 @@ def test_reentrant_checkpoint_is_refused():
     assert plain(Checkpointed(True), IMAGES, step=0).loss > 0
 
 
+@pytest.mark.parametrize("case", ["frozen", "no_grad"])
+def test_no_gradient_names_both_causes(case: str):
+    net, feature_fn = _net(), None
+    if case == "frozen":
+        net[0].requires_grad_(False)
+    else:
+        feature_fn = torch.no_grad()(lambda backbone, crops: backbone(crops).mean((2, 3)))
+    settings = SPConfig(0.5, crop_size=16, layer="0" if case == "frozen" else None)
+    sp = SpatialPrediction(8, settings, feature_fn)
+    with pytest.raises(ConfigError, match=r"use_reentrant=True, or .* frozen or .*; takes false"):
+        sp(net, IMAGES, step=0)
+
+
 def test_checkpointed_bn_needs_update_bn():
     net = Checkpointed(False)
     net.net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3))
