@@ -11,9 +11,8 @@ from torch import Tensor
 from sp_plugin.nested import container_items, replace_items, tree_items
 from sp_plugin.structures import Crops, UncoloredCrops, ViewBoxes
 from sp_plugin.validation import ConfigError
-from sp_plugin.view_search import find_views, first_view
 
-__all__ = ["SPBatch", "find_views", "first_view", "split_batch", "to_device", "validate_source"]
+__all__ = ["SPBatch", "split_batch", "to_device", "validate_source"]
 
 SPBatch = Crops | UncoloredCrops | ViewBoxes
 """What SP's transforms add to a batch: crops of its images, or the locations of its views."""

@@ -286,10 +286,18 @@ class SPSession:
         crops_of = f"{self.config.num_crops} crops of {size} px from the {self.config.source}"
         self._say_on(crops_of + part)
         if crops is not None:
-            self._check_shape(crops)
+            self._check_crops(crops)
 
-    def _check_shape(self, crops: Crops | UncoloredCrops) -> None:
-        """Say where crops of another shape than the backbone takes would be distorted."""
+    def _check_crops(self, crops: Crops | UncoloredCrops) -> None:
+        """Say where crops of a data set do not fit the settings, or what the backbone takes."""
+        num_crops = len(crops.boxes)
+        if num_crops != self.config.num_crops:
+            log.warning(
+                "SP: the data set brings %d crops of an image, where num_crops is %d; give SP's "
+                "transform the settings of this run",
+                num_crops,
+                self.config.num_crops,
+            )
         rows, columns = crops.pixels.shape[-2:]
         size = self.sp.config.crop_size
         if box_ratio((rows, columns), size) != 1:

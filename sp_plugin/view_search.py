@@ -18,7 +18,7 @@ from sp_plugin.nested import tree_items
 from sp_plugin.structures import RGB_CHANNELS
 from sp_plugin.validation import ConfigError
 
-__all__ = ["NamedView", "find_view", "find_views", "first_view", "named_views"]
+__all__ = ["NamedView", "find_view", "find_views", "named_views"]
 
 _CHANNELS = re.compile(r"(.*)\[(\d*):(\d*)\]")  # "image[:13]"
 
@@ -52,16 +52,6 @@ def find_views(batch: Any, channels: int | None = None) -> list[Tensor]:
     [8]
     """
     return [view.images for view in named_views(batch, channels)]
-
-
-def first_view(batch: Any, view: int | str | None = None, channels: int | None = None) -> Tensor:
-    """The method's first full view, see `find_view`.
-
-    >>> full, local = torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 4, 4)
-    >>> first_view([local, full]) is full, first_view(full) is full
-    (True, True)
-    """
-    return find_view(batch, view, channels).images
 
 
 def find_view(batch: Any, view: int | str | None = None, channels: int | None = None) -> NamedView:

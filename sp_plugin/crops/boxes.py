@@ -12,7 +12,6 @@ __all__ = [
     "FULL_IMAGE",
     "box_area",
     "cxcywh_to_xyxy",
-    "hflip_boxes",
     "paired_iou",
     "to_parent_frame",
     "xyxy_to_cxcywh",
@@ -62,15 +61,6 @@ def paired_iou(a: Tensor, b: Tensor) -> Tensor:
     high = torch.minimum(edges_a[..., 2:], edges_b[..., 2:])
     shared = (high - low).clamp_min(0).prod(dim=-1)
     return shared / (box_area(a) + box_area(b) - shared)
-
-
-def hflip_boxes(boxes: Tensor) -> Tensor:
-    """Boxes in the horizontally flipped frame, shape (..., 4).
-
-    >>> hflip_boxes(torch.tensor([0.25, 0.5, 0.5, 0.5])).tolist()
-    [0.75, 0.5, 0.5, 0.5]
-    """
-    return torch.cat([1 - boxes[..., :1], boxes[..., 1:]], dim=-1)
 
 
 def to_parent_frame(boxes: Tensor, window: Tensor) -> Tensor:

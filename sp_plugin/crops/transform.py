@@ -220,8 +220,9 @@ class SPTransform:
 
     Args:
         transform: the method's transform, from an image to views in any nesting.
-        config: settings of SP. An `SPCallback` that finds this transform in the data set replaces
-            them by its own.
+        config: settings of SP, the same as those of the run, by which the targets of these crops
+            are normalised. An `SPCallback` that finds this transform in the data set replaces them
+            by its own.
         color_transform: as for `ImageCrops`, in place of SP's own colours.
         **settings: settings by name, over those of ``config``.
 

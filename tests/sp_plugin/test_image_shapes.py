@@ -223,3 +223,12 @@ def test_stretched_crops_are_noted(caplog):
         lines = [record.getMessage() for record in caplog.records if "stretch" in record.message]
         assert bool(lines) == (crop_size == 16)
     assert session.sp.config.crop_size == (32, 64)
+
+
+@pytest.mark.parametrize("num_crops", [2, 4])
+def test_crops_of_other_settings_are_noted(caplog, num_crops: int):
+    session = SPSession(nn.Conv2d(3, 8, 3), source="image", weight=0)
+    transform = SPTransform(lambda image: image, num_crops=num_crops)
+    batch = torch.utils.data.default_collate([transform(torch.rand(3, 32, 32))] * 2)
+    session(batch)
+    assert ("brings 2 crops of an image, where num_crops is 4" in caplog.text) == (num_crops == 2)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sp_plugin import ConfigError, SPSession
 from sp_plugin.features.input_size import input_channels
-from sp_plugin.view_search import find_view, find_views, first_view, named_views
+from sp_plugin.view_search import find_view, find_views, named_views
 
 
 def images(side: int = 8, channels: int = 3, n: int = 2) -> Tensor:
@@ -35,7 +35,7 @@ VIEW, OTHER, LOCAL = images(), images(), images(4)
 )
 def test_largest_view_is_found(batch: Any, path: str):
     found = find_view(batch)
-    assert found.path == path and found.images is VIEW is first_view(batch)
+    assert found.path == path and found.images is VIEW
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_largest_view_is_found(batch: Any, path: str):
 )  # fmt: skip
 def test_view_is_named(view: int | str, expected: Tensor):
     batch = ({"a": {"full": VIEW, "local": LOCAL}}, {"b": [OTHER, "label"]})
-    assert first_view(batch, view) is expected
+    assert find_view(batch, view).images is expected
 
 
 @pytest.mark.parametrize("view", [3, "c"])
@@ -63,7 +63,7 @@ def test_stacked_views_are_taken_apart():
     assert [view.path for view in named_views([stacked, 1])] == ["0.0", "0.1", "0.2", "0.3"]
     for index, view in enumerate(find_views(stacked)):
         assert torch.equal(view, stacked[:, index])
-        assert torch.equal(first_view({"x": stacked}, f"x.{index}"), view)
+        assert torch.equal(find_view({"x": stacked}, f"x.{index}").images, view)
 
 
 def test_channels_follow_the_backbone():
@@ -92,7 +92,7 @@ def test_channels_follow_the_backbone():
 )
 def test_no_view_says_what_there_is(batch: Any, line: str):
     with pytest.raises(ConfigError) as caught:
-        first_view(batch)
+        find_view(batch)
     assert str(caught.value) == line
 
 
@@ -109,7 +109,7 @@ PAIR = torch.rand(2, 26, 8, 8)
     ],
 )
 def test_view_is_a_part_of_the_channels(batch: Any, view: str, expected: Tensor):
-    assert torch.equal(first_view(batch, view, 13), expected)
+    assert torch.equal(find_view(batch, view, 13).images, expected)
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,13 @@ def test_view_is_a_part_of_the_channels(batch: Any, view: str, expected: Tensor)
 )
 def test_wrong_channels_say_what_to_name(batch: Any, view: str | None, line: str):
     with pytest.raises(ConfigError) as caught:
-        first_view(batch, view, 13)
+        find_view(batch, view, 13)
     assert str(caught.value) == line
 
 
 def test_rgb_is_no_three_grey_images():
     with pytest.raises(ConfigError, match=r"SP takes floating point \(B, 1, H, W\), it has \("):
-        first_view(images(), None, 1)
+        find_view(images(), None, 1)
 
 
 def test_session_takes_half_of_the_channels():

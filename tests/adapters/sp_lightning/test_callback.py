@@ -15,7 +15,7 @@ from sp_lightning import SPCallback
 from sp_lightning.param_groups import add_to_param_groups, optimizers_in
 
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig
-from sp_plugin.batch import first_view
+from sp_plugin.view_search import find_view
 
 
 def test_fit_restores_module(kit: Any) -> None:
@@ -196,11 +196,11 @@ def test_callback_pickles_and_deepcopies(kit: Any) -> None:
 def test_first_view_is_found_depth_first() -> None:
     full, local = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 4, 4)
     target = torch.arange(2)
-    assert first_view(([full, local], target)) is full
-    assert first_view({"index": target, "views": ([full], local)}) is full
-    assert first_view([target, [[full, local], [local]]]) is full
+    assert find_view(([full, local], target)).images is full
+    assert find_view({"index": target, "views": ([full], local)}).images is full
+    assert find_view([target, [[full, local], [local]]]).images is full
     with pytest.raises(ConfigError, match="batch: a list without images"):
-        first_view([target, torch.rand(2, 3)])
+        find_view([target, torch.rand(2, 3)])
 
 
 @pytest.mark.parametrize("package", ("pytorch_lightning", "lightning.pytorch"))

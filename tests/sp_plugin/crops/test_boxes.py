@@ -10,7 +10,6 @@ from sp_plugin.crops.boxes import (
     FULL_IMAGE,
     box_area,
     cxcywh_to_xyxy,
-    hflip_boxes,
     paired_iou,
     to_parent_frame,
     xyxy_to_cxcywh,
@@ -82,14 +81,6 @@ def test_iou_of_disjoint_boxes_is_zero():
 
 
 @given(_seeds)
-def test_hflip_is_an_involution_in_x(seed):
-    boxes = _boxes(seed)
-    torch.testing.assert_close(hflip_boxes(hflip_boxes(boxes)), boxes, atol=1e-6, rtol=0)
-    assert torch.equal(hflip_boxes(boxes)[:, 1:], boxes[:, 1:])
-    torch.testing.assert_close(hflip_boxes(boxes)[:, 0] + boxes[:, 0], torch.ones(len(boxes)))
-
-
-@given(_seeds)
 def test_to_parent_frame_composes(seed):
     inner, middle, outer = _boxes(seed), _boxes(seed + 1), _boxes(seed + 2)
     boxes_first = to_parent_frame(to_parent_frame(inner, middle), outer)
@@ -122,7 +113,7 @@ def test_to_parent_frame_keeps_iou(seed):
 @given(_seeds)
 def test_functions_take_any_leading_shape(seed):
     a, b = _boxes(seed).view(2, 4, 4, 4), _boxes(seed + 1).view(2, 4, 4, 4)
-    for unary in (box_area, cxcywh_to_xyxy, xyxy_to_cxcywh, hflip_boxes):
+    for unary in (box_area, cxcywh_to_xyxy, xyxy_to_cxcywh):
         assert torch.equal(unary(a).flatten(0, 2), unary(a.flatten(0, 2)))
     for binary in (paired_iou, to_parent_frame):
         assert torch.equal(binary(a, b).flatten(0, 2), binary(a.flatten(0, 2), b.flatten(0, 2)))

@@ -20,7 +20,7 @@ from torchvision.transforms import functional as F
 from torchvision.transforms import v2
 
 from sp_plugin import ConfigError, ViewBoxes, ViewBoxTransform
-from sp_plugin.batch import find_views
+from sp_plugin.view_search import find_views
 
 BOTH = pytest.mark.parametrize("T", (v1, v2), ids=("v1", "v2"))
 
