@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timm.data import resolve_data_config
 from torch import Tensor, nn
 
 from sp_bench.data.channel_stats import IMAGENET
@@ -77,13 +78,20 @@ def build(name: str, channels: int, pretrained: bool) -> nn.Module:
 def read_input(name: str) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
     """Side in pixels, mean and standard deviation, by the image processor's config.
 
-    Without one: the config's image size, and ImageNet's statistics.
+    Without one: the config's image size, and ImageNet's statistics. Of a model of timm: by timm's
+    config.
+
+    Raises:
+        UsageError: the model takes BGR images.
     """
     with needs_packages(f"backbone hf:{name}", "sp-plugin[transformers]"):
         from transformers import AutoConfig, AutoImageProcessor
 
     where, options = _place(name)
     config = AutoConfig.from_pretrained(where, **options)
+    if timm_config := getattr(config, "pretrained_cfg", None):
+        data = resolve_data_config(pretrained_cfg=timm_config)
+        return data["input_size"][-1], tuple(data["mean"]), tuple(data["std"])
     side = getattr(getattr(config, "vision_config", config), "image_size", None)
     try:
         values = AutoImageProcessor.from_pretrained(where, **options).to_dict()
@@ -92,6 +100,10 @@ def read_input(name: str) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
     size = (values.get("do_center_crop") and values.get("crop_size")) or values.get("size") or {}
     side = size.get("height") or size.get("shortest_edge") or side or _DEFAULT_SIDE
     side = side if isinstance(side, int) else side[0]
+    if values.get("do_flip_channel_order"):
+        raise UsageError(f"backbone: hf:{name} takes BGR images, got RGB; takes timm:NAME instead")
+    if values and not values.get("do_normalize"):
+        return side, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     mean, std = values.get("image_mean") or IMAGENET.mean, values.get("image_std") or IMAGENET.std
     return side, tuple(mean), tuple(std)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,39 @@ def test_processor_may_be_missing(folder, tmp_path):
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     side, stats = model_input(f"hf:{tmp_path}")
     assert side == 32 and stats.mean[0] == 0.485
+
+
+def write_configs(folder: Path, config: dict[str, Any], processor: dict[str, Any] | None) -> str:
+    (folder / "config.json").write_text(json.dumps(config))
+    if processor:
+        (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return f"hf:{folder}"
+
+
+def test_timm_model_has_the_images_of_timm(tmp_path):
+    images = {"input_size": [3, 96, 96], "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    config = {
+        "model_type": "timm_wrapper", "architecture": "resnet10t", "num_classes": 0,
+        "pretrained_cfg": images,
+    }  # fmt: skip
+    side, stats = model_input(write_configs(tmp_path, config, None))
+    assert (side, stats.mean, stats.std) == (96, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+
+@pytest.mark.parametrize("normalize", [False, None])
+def test_images_may_not_be_normalised(normalize, tmp_path):
+    processor = {"image_processor_type": "ViTImageProcessor", "do_normalize": normalize}
+    _, stats = model_input(write_configs(tmp_path, {"model_type": "vit"}, processor))
+    assert (stats.mean, stats.std) == ((0, 0, 0), (1, 1, 1))
+
+
+def test_bgr_images_are_refused(tmp_path):
+    processor = {
+        "image_processor_type": "MobileViTImageProcessor", "do_flip_channel_order": True
+    }  # fmt: skip
+    name = write_configs(tmp_path, {"model_type": "mobilevit", "image_size": 256}, processor)
+    with pytest.raises(UsageError, match=r"takes BGR images, got RGB; takes timm:NAME instead$"):
+        model_input(name)
 
 
 def test_masked_model_sees_whole_images(tmp_path):
