@@ -144,6 +144,16 @@ def test_pair_loss_does_not_sync(pairs: Any, settings: dict[str, Any], flipped: 
     assert syncs_on_fake_gpu(compute_loss) == []
 
 
+def move(module: nn.Module, device: torch.device) -> nn.Module:
+    """As `Module.to`, which cannot swap fake parameters for those on another device."""
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            part._parameters[name] = nn.Parameter(parameter.to(device))
+        for name, buffer in part.named_buffers(recurse=False):
+            part._buffers[name] = buffer.to(device)
+    return module
+
+
 @pytest.mark.parametrize("relative_weight", [False, True])
 @pytest.mark.parametrize("source", ["view", "image"])
 @pytest.mark.parametrize("fraction", [1.0, 0.5])
@@ -157,6 +167,7 @@ def test_session_stays_on_the_device(
     monkeypatch.setattr(spatial_prediction, "find_input_size", lambda *_, **__: spec)
     monkeypatch.setattr(spatial_prediction, "private_rng", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(targets, "_known_stds", {})  # numbers of earlier tests
+    monkeypatch.setattr(nn.Module, "to", move)
     # Autograd runs on no fake GPU.
     monkeypatch.setattr(
         gradient_balance,
@@ -174,7 +185,7 @@ def test_session_stays_on_the_device(
     def train(device: torch.device, steps: int) -> None:
         with device:
             net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
-            sp = SpatialPrediction(8, settings)  # built here: fake parameters cannot be moved
+            sp = SpatialPrediction(8, settings)
         session = SPSession(net, sp=sp)
         session.remove()  # the hooks of the first steps, which read values
         pixels = torch.zeros(16, 3, 20, 20, dtype=torch.uint8)  # from the data loader
@@ -197,7 +208,8 @@ def test_spatial_probe_stays_on_the_device(monkeypatch):
     monkeypatch.setattr(spatial_prediction, "find_input_size", lambda *_, **__: spec)
     monkeypatch.setattr(spatial_prediction, "private_rng", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(targets, "_known_stds", {})
-    monkeypatch.setattr(  # fake parameters cannot be moved
+    monkeypatch.setattr(nn.Module, "to", move)
+    monkeypatch.setattr(
         SpatialPrediction, "from_backbone", lambda _, __, config, ___: SpatialPrediction(8, config)
     )
     # Autograd runs on no fake GPU; AdamW leaves parameters without gradients as they are.
