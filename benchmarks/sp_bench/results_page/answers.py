@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sp_bench.report.number_format import format_difference, metric_name, verdict
+from sp_bench.report.number_format import format_difference, format_interval, metric_name, verdict
 from sp_bench.report.table import LEFT, Cell, Column, Table
 from sp_bench.results import BASELINE, LONGER, SP
 from sp_bench.results_page.differences import (
@@ -50,33 +50,38 @@ def answers_table(methods: Sequence[Evidence]) -> Table:
     columns, notes = [], []
     for title, (arm, baseline) in _PAIRS.items():
         if found := differences(methods, metrics, baseline, arm):
-            names = list(dict.fromkeys(each.method for each in found))
-            columns.append((title, names, found, cost_ratios(methods, baseline, arm)))
-            notes.append(f"{title}: {_losses(found)}.")
+            names = ", ".join(dict.fromkeys(each.method for each in found))
+            columns.append((title, found, cost_ratios(methods, baseline, arm)))
+            notes.append(f"{title} ({names}): {_losses(found)}.")
     by_key = {metric.key: metric for metric in metrics}
     lines: list[list[Cell | str]] = [
-        [metric_name(by_key[key]), *(_mean(of_metric(found, key)) for _, _, found, _ in columns)]
+        [metric_name(by_key[key]), *(_mean(of_metric(found, key)) for _, found, _ in columns)]
         for key in _METRICS
         if key in by_key
     ]
     lines.append(["forward FLOPs of the training", *(_ends(costs) for *_, costs in columns)])
-    headings = [f"{title}, mean over {', '.join(names)}" for title, names, *_ in columns]
     note = (
-        "In brackets: the number of methods whose difference survives the correction for all "
-        f"differences of its column. {' '.join(notes)}"
+        "Means over methods, with the interval for a further method; after it, for how many "
+        "methods the difference survives the correction for all differences between the arms. "
+        f"{' '.join(notes)}"
     )
-    return Table([Column("metric", LEFT), *map(Column, headings)], lines, note=note)
+    headings = [Column(title) for title, *_ in columns]
+    return Table([Column("metric", LEFT), *headings], lines, note=note)
 
 
 def _mean(found: Sequence[Difference]) -> str:
-    """The mean difference of a metric, and for how many methods it survives the correction."""
+    """The mean difference of a metric, and for how many methods it survives the correction.
+
+    With the interval from three methods up: two have one of no use.
+    """
     if not found:
         return ""
     row = mean_row(found)
     counts = [(sum(each.verdict == word for each in found), word) for word in ("better", "worse")]
     parts = [f"{count} of {len(found)} {word}" for count, word in counts if count]
     mean = format_difference(row.metric, row.difference)
-    return f"{mean} ({', '.join(parts)})" if parts else mean
+    interval = f" {format_interval(row)}" if len(found) > 2 else ""
+    return mean + interval + (f" ({', '.join(parts)})" if parts else "")
 
 
 def _losses(found: Sequence[Difference]) -> str:

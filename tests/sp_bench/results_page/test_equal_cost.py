@@ -71,6 +71,13 @@ def test_gains_are_means_and_counts(methods: list[Evidence]) -> None:
     assert find(methods, "kNN", 2) == "-1.1 (1 of 2 worse)"
 
 
+def test_three_methods_have_an_interval(methods: list[Evidence]) -> None:
+    methods.append(make_evidence("moco", sp={"knn": 0.73}, longer={}))
+    low, high = 0.01 - 4.303 * 0.0173 / 3**0.5, 0.01 + 4.303 * 0.0173 / 3**0.5  # of 0, 0, 0.03
+    expected = f"+1.0 [{100 * low:+.1f}, {100 * high:+.1f}] (1 of 3 better)"
+    assert find(methods, "kNN") == expected
+
+
 def test_losses_are_counted_and_named(methods: list[Evidence]) -> None:
     # A loss of half a point that the correction does not leave: its p is 0.04.
     for run in methods[0].runs:
@@ -80,10 +87,12 @@ def test_losses_are_counted_and_named(methods: list[Evidence]) -> None:
             run.metrics["linear"] = BASELINE["linear"]
     worse = "robustness: mean of 15 corruptions, byol"
     note = answers_table(methods).note
-    expected = f"SP less baseline: 2 of 12 are worse, after the correction 1 ({worse})."
+    expected = (
+        f"SP less baseline (simclr, byol): 2 of 12 are worse, after the correction 1 ({worse})."
+    )
     assert expected in note
     assert (
-        f"SP less more epochs: 3 of 12 are worse, after the correction 2 (kNN, byol; {worse})."
+        f"SP less more epochs (simclr, byol): 3 of 12 are worse, after the correction 2 (kNN, byol; {worse})."
         in note
     )
 
@@ -99,7 +108,8 @@ def test_views_alone_have_a_column_if_run(methods: list[Evidence]) -> None:
     assert len(answers_table(methods).columns) == 3
     methods[0] = make_evidence("simclr", sp=WHERE, longer={}, unsupervised={"linear": 0.76})
     table = answers_table(methods)
-    assert table.columns[3].name == "shuffled targets less baseline, mean over simclr"
+    assert table.columns[3].name == "shuffled targets less baseline"
+    assert "shuffled targets less baseline (simclr): " in table.note
     assert find(methods, "linear probe", 3) == "+1.0 (1 of 1 better)"
 
 
@@ -144,7 +154,9 @@ def test_one_seed_meets_no_significance(methods: list[Evidence]) -> None:
     assert (
         goals["jigsaw 3x3, patches: better for each method after the correction"] == "not measured"
     )
-    assert "SP less baseline: one seed has no interval." in answers_table(methods).note
+    assert (
+        "SP less baseline (simclr, byol): one seed has no interval." in answers_table(methods).note
+    )
 
 
 def test_equal_cost_comes_first(methods: list[Evidence], tmp_path: Path) -> None:
