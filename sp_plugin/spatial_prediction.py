@@ -102,11 +102,17 @@ class SpatialPrediction(nn.Module):
         self.head = head.to(torch.empty(0).device)
         self.loss = SPLoss(self.config.loss)
         self.balance = GradientBalance()
-        # A head of weight 0 must have no gradient at all: zeros would still enter the sum of a
-        # clipped norm, and move its last bit.
-        self.head.requires_grad_(self.config.weight > 0)
+        self.unfreeze_head()
         self.is_loaded = False
         self.register_load_state_dict_post_hook(_mark_loaded)  # type: ignore[no-untyped-call]
+
+    def unfreeze_head(self) -> None:
+        """Let the head be trained, unless SP's weight is 0.
+
+        It must then have no gradient at all: zeros would still enter the sum of a clipped norm, and
+        move its last bit.
+        """
+        self.head.requires_grad_(self.config.weight > 0)
 
     @classmethod
     def from_backbone(

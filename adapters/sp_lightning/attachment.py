@@ -136,7 +136,7 @@ class Attachment:
         setattr(pl_module, _NAME, session.sp)
         if self._crops is not None:
             self._crops.take_shape_of(session.sp.config)
-        session.sp.head.requires_grad_(True)  # before DDP lists what is trained
+        session.sp.unfreeze_head()  # before DDP lists what is trained
         self._share_with_copies()
 
     def _share_with_copies(self) -> None:
@@ -210,7 +210,7 @@ class Attachment:
     def _sp_loss(self, session: SPSession, batch: Any) -> Tensor:
         trainer, pl_module = self._trainer, self._pl_module
         session.backbone = pl_module.get_submodule(self._backbone_name)
-        session.sp.head.requires_grad_(True)  # frozen, with the module or a copy that shares it
+        session.sp.unfreeze_head()  # frozen, with the module or a copy that shares it
         out = session(
             batch, self._sp_batch, progress=training_progress(trainer), rank=trainer.global_rank
         )
