@@ -59,7 +59,7 @@ def test_published_weights_are_loaded(name, cache, offline):
     assert any(not torch.equal(value, random[key]) for key, value in loaded.items())
 
 
-def test_published_model_is_that_of_torchvision(monkeypatch):
+def test_published_model_is_torchvisions(monkeypatch):
     """GoogLeNet normalises its images once more, with published weights alone."""
     build, weights = torchvision.models.googlenet, torchvision.models.GoogLeNet_Weights.DEFAULT
     state = build(init_weights=False).state_dict()

@@ -194,7 +194,7 @@ def test_calls_of_one_backward_pass(num_calls: int):
     assert all(0.25 < s / (2 * num_calls) < 2 for s in weighted)  # crops differ from call to call
 
 
-def test_step_after_one_without_backward_pass():
+def test_step_after_one_without_backward():
     net, sp = _net(), _sp()
     _gradients_per_step(net, sp, lambda loss: loss.backward(), (0, 1))
     before = sp.balance.log_ratio.clone()

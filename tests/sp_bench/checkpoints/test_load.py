@@ -256,7 +256,7 @@ def with_registers(side: int) -> nn.Module:
     )  # fmt: skip
 
 
-def test_positions_without_prefix_are_resampled(tmp_path):
+def test_positions_without_prefix_resampled(tmp_path):
     state = with_registers(32).state_dict()
     torch.save(state, tmp_path / "a.pt")
     backbone = with_registers(64)
@@ -280,7 +280,7 @@ def test_wrong_architecture_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "alexnet"])
-def test_missing_layers_before_the_last_are_refused(name, tmp_path):
+def test_missing_inner_layers_are_refused(name, tmp_path):
     """A part named classifier still has layers that features pass, when its last is removed."""
     backbone = build_torchvision(name, 3)
     weights = {k: v for k, v in backbone.state_dict().items() if k.startswith("features.")}

@@ -203,7 +203,7 @@ class NormedAfterPooling(nn.Module):
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_map_of_one_position_is_the_last_choice(channels_last):
+def test_map_of_one_position_comes_last(channels_last):
     net = NormedAfterPooling(channels_last)
     for side, layer in ((32, "patches"), (8, "classifier")):
         frozen = FrozenBackbone(net, side=side, crop_size=side)
