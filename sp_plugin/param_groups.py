@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
-__all__ = ["group_rank", "holds_similar"]
+__all__ = ["best_group", "group_rank", "holds_similar"]
+
+
+def best_group(groups: Sequence[dict[str, Any]], parameter: Tensor) -> dict[str, Any]:
+    """Group that a parameter joins: the first by `group_rank` of those with similar parameters.
+
+    Args:
+        groups: at least one; where none has similar parameters, all count.
+        parameter: a weight or a bias of the head.
+    """
+    similar = [group for group in groups if holds_similar(group, parameter)]
+    return max(similar or groups, key=group_rank)
 
 
 def group_rank(group: Mapping[str, Any]) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sp_lightning.student import is_trained, trained_twin, untrained_error
 from sp_plugin import ConfigError
-from sp_plugin.param_groups import group_rank, holds_similar
+from sp_plugin.param_groups import best_group, holds_similar
 
 log = logging.getLogger("sp_plugin")
 
@@ -126,14 +126,9 @@ def _check_frozen(module: nn.Module, name: str, backbone: nn.Module, groups: lis
 def _choose(groups: list[_Group], parameter: Tensor) -> _Group:
     taking = [group for group in groups if group.takes(parameter)]
     backbone = [group for group in taking if group.has_backbone]
-    for candidates in (
-        [group for group in backbone if holds_similar(group.group, parameter)],
-        backbone,
-        [group for group in taking if holds_similar(group.group, parameter)],
-        taking,
-    ):
-        if candidates:
-            return max(candidates, key=lambda candidate: group_rank(candidate.group))
+    if candidates := backbone or taking:
+        best = best_group([candidate.group for candidate in candidates], parameter)
+        return next(candidate for candidate in candidates if candidate.group is best)
     kinds = ", ".join(sorted({type(group.optimizer).__name__ for group in groups}))
     raise ConfigError(
         f"configure_optimizers: {kinds} cannot take SP's head, which has weights (2-D) and biases "

@@ -19,7 +19,7 @@ from transformers import Trainer, TrainerCallback
 from sp_plugin import ConfigError, SPConfig, SPSession
 from sp_plugin.batch import split_batch
 from sp_plugin.features.backbone_call import FeatureFn
-from sp_plugin.param_groups import group_rank, holds_similar
+from sp_plugin.param_groups import best_group
 from sp_plugin.validation import boolean
 from sp_transformers.student import find_backbone
 
@@ -217,5 +217,4 @@ def _add_to_param_group(optimizer: Any, backbone: nn.Module, head: nn.Module) ->
         )
     for parameter in head.parameters():
         if id(parameter) not in trained:
-            similar = [group for group in candidates if holds_similar(group, parameter)]
-            max(similar or candidates, key=group_rank)["params"].append(parameter)
+            best_group(candidates, parameter)["params"].append(parameter)

@@ -9,12 +9,7 @@ import numpy as np
 from sp_bench.data.array_files import read_layout
 from sp_bench.data.dataset import DataError, Splits
 from sp_bench.data.demo import missing_source
-from sp_bench.data.dense_dataset import (
-    DemoValues,
-    FileValues,
-    find_demo,
-    find_pairs,
-)
+from sp_bench.data.dense_dataset import DemoValues, FileValues, find_demo, find_pairs
 from sp_bench.data.segmentation_masks import read_mask
 
 _UNIT_FILE = "unit.txt"

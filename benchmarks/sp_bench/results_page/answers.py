@@ -18,7 +18,7 @@ from sp_bench.results_page.differences import (
 from sp_bench.results_page.reading import headlines
 from sp_bench.sweeps.collect import Evidence
 
-UNSUPERVISED = "unsupervised"
+_UNSUPERVISED = "unsupervised"
 
 _METRICS = (
     "jigsaw_2x2_perfect",
@@ -31,7 +31,7 @@ _METRICS = (
 _PAIRS = {  # title of a column: arms to subtract from and to subtract
     "SP less baseline": (SP, BASELINE),
     "SP less more epochs": (SP, LONGER),
-    "shuffled targets less baseline": (UNSUPERVISED, BASELINE),
+    "shuffled targets less baseline": (_UNSUPERVISED, BASELINE),
 }
 
 

@@ -88,7 +88,10 @@ def test_trainer_options_meet_contract(solo: Any, options: tuple[str, ...], tmp_
     assert zero.same(baseline)
     # Each of two ranks makes one step: a relative weight would be measured in it, and no more.
     relative = f"++sp.relative_weight={str('++strategy=ddp' not in options).lower()}"
-    on = run("on", "++sp.enabled=true", "++sp.weight=1", "++sp.warmup_fraction=0", relative)
+    # In bfloat16 on a CPU, PyTorch leaves parts of the weight gradient of a 3x3 convolution of
+    # stride 2 unset for images of 1x1, which crops of 16 px are to this ResNet's last stage.
+    whole = ("++sp.weight=1", "++sp.warmup_fraction=0", "++sp.crop_size=32")
+    on = run("on", "++sp.enabled=true", *whole, relative)
     # A clipped step of LARS's warm-up is too small for the 1.0 of a norm's weight to see.
     assert not [key for key in on.unmoved_parameters() if "norm" not in key]
     odd = [key for key, value in on.sp["sp"].items() if not value.isfinite().all()]
