@@ -1,12 +1,13 @@
 """Isolation: guards that keep the host's randomness and statistics untouched by SP.
 
 With weight 0 a run ends in the baseline's weights, bit for bit; with any weight only the gradient
-differs. Four things break that, and each has its guard here:
+differs. Five things break that, and each has its guard here:
 
 - creating the head draws from the global generators: `private_rng`;
 - sampling draws from them: `make_generator` (a private generator);
 - drop-path, dropout and masking inside the backbone draw from them: `private_rng`;
-- running statistics move when SP's crops pass: `frozen_running_stats`.
+- running statistics move when SP's crops pass: `frozen_running_stats`;
+- ``torch.compile`` makes other kernels once it has met SP's crops: `uncompiled`.
 
 SP's crops never enter the host's own loss, queue or predictor: adapters see to that by calling
 the backbone alone.
@@ -36,6 +37,7 @@ __all__ = [
     "restored_modes",
     "rng_fingerprint",
     "uncached_autocast",
+    "uncompiled",
 ]
 
 
@@ -199,6 +201,22 @@ def uncached_autocast() -> Iterator[None]:
         yield
     finally:
         torch.set_autocast_cache_enabled(was_enabled)
+
+
+def uncompiled() -> contextlib.AbstractContextManager[Any]:
+    """Block in which compiled modules run as if they were not; from PyTorch 2.6 on, which can.
+
+    After images of two sizes ``torch.compile`` takes the size for a variable, and a kernel for any
+    size rounds otherwise than one for the method's own. Each size also counts towards the number of
+    graphs after which it compiles no more.
+
+    >>> net = torch.compile(nn.Linear(2, 2))
+    >>> with uncompiled():
+    ...     net(torch.zeros(1, 2)).shape
+    torch.Size([1, 2])
+    """
+    set_stance = getattr(torch.compiler, "set_stance", None)
+    return set_stance("force_eager") if set_stance else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["replace_items", "tree_items", "tree_leaves"]
+__all__ = ["copy_containers", "replace_items", "tree_items", "tree_leaves"]
 
 
 def tree_leaves(item: Any, is_leaf: Callable[[Any], bool]) -> Iterator[Any]:
@@ -92,6 +92,20 @@ def replace_items(item: Any, parts: Mapping[Any, Any]) -> Any:
     for key, part in parts.items():
         object.__setattr__(changed, key, part)  # a frozen dataclass refuses setattr
     return changed
+
+
+def copy_containers(item: Any) -> Any:
+    """Copy of nested mappings, lists and tuples, with the same objects in them.
+
+    >>> batch = {"views": [1, 2]}
+    >>> copied = copy_containers(batch)
+    >>> batch["views"].clear()
+    >>> copied
+    {'views': [1, 2]}
+    """
+    if not isinstance(item, (Mapping, list, tuple)):
+        return item
+    return replace_items(item, {key: copy_containers(part) for key, part in container_items(item)})
 
 
 def _replace_in_mapping(item: Mapping[Any, Any], parts: Mapping[Any, Any]) -> Any:

@@ -38,6 +38,7 @@ from sp_plugin.isolation import (
     make_generator,
     private_rng,
     uncached_autocast,
+    uncompiled,
 )
 from sp_plugin.objective.head import SPHead
 from sp_plugin.objective.loss import SPLoss
@@ -339,6 +340,7 @@ class SpatialPrediction(nn.Module):
             guards.enter_context(torch.set_grad_enabled(needs_gradient and torch.is_grad_enabled()))
             if not torch.is_grad_enabled():
                 guards.enter_context(uncached_autocast())
+                guards.enter_context(uncompiled())
             guards.enter_context(private_rng(seed, pixels.device))
             if not updates_bn:
                 guards.enter_context(frozen_running_stats(backbone))

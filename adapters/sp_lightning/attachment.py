@@ -20,8 +20,11 @@ from sp_lightning.progress import training_progress
 from sp_lightning.student import AUTO, find_student_name
 from sp_plugin import ConfigError, SPConfig, SPSession
 from sp_plugin.batch import SPBatch, split_batch
+from sp_plugin.distributed import is_sharded
+from sp_plugin.nested import copy_containers
 
 _NAME = "sp"  # attribute of the LightningModule that holds SP's module during fit
+_MOVE_WHOLE_MODULE = ("SingleDeviceStrategy", "DDPStrategy")  # to the device, as it is
 
 
 class Attachment:
@@ -124,6 +127,10 @@ class Attachment:
                 f"{type(pl_module).__name__} has an attribute {_NAME!r} already: is there a "
                 "second SPCallback? One is enough, and the name is needed"
             )
+        strategy = self._trainer.strategy
+        if type(strategy).__name__ in _MOVE_WHOLE_MODULE:
+            # The Trainer does so next; SP runs the backbone now, which may need its device.
+            strategy.model_to_device()
         session = self._session = self._session_for(pl_module, self._backbone_name)
         if present is not session.sp:
             handles: list[Any] = [session, *exclude_from_state_dict(session.sp)]
@@ -177,6 +184,12 @@ class Attachment:
                 f"strategy: got {strategy}, whose one optimizer cannot take SP's head ({error}); "
                 "takes another, such as 'ddp' or 'fsdp'"
             ) from error
+        is_clipped = self._config.weight > 0 and self._trainer.gradient_clip_val
+        if is_clipped and "ModelParallel" in strategy and not _is_sharded(head):
+            raise ConfigError(
+                f"gradient_clip_val: got {self._trainer.gradient_clip_val} with {strategy}, which "
+                "clips shards alone, and SP's head is whole; takes None"
+            )
         self._extend_plain_checkpoint()
         return configured
 
@@ -194,10 +207,12 @@ class Attachment:
         self._share_with_copies()  # with those that were made since
         batch = self._split_batch(args[0])  # again: a datamodule's own transfer hook comes first
         step = functools.partial(original, batch, *args[1:], **kwargs)
-        sp_loss = functools.partial(self._sp_loss, self._session, batch)
+        # The step may take parts out of its batch.
+        sp_loss = functools.partial(self._sp_loss, self._session, copy_containers(batch))
         student = self._pl_module.get_submodule(self._backbone_name)
         with self._session.capture():
-            return self._loss_injector.training_step(self._pl_module, student, step, sp_loss)
+            head = self._session.sp.head
+            return self._loss_injector.training_step(self._pl_module, student, head, step, sp_loss)
 
     def _split_batch(self, batch: Any) -> Any:
         """The method's own batch; SP's part is stored for the step."""
@@ -211,9 +226,9 @@ class Attachment:
         trainer, pl_module = self._trainer, self._pl_module
         session.backbone = pl_module.get_submodule(self._backbone_name)
         session.sp.unfreeze_head()  # frozen, with the module or a copy that shares it
-        out = session(
-            batch, self._sp_batch, progress=training_progress(trainer), rank=trainer.global_rank
-        )
+        # With tensor parallelism several ranks share a batch.
+        rank = (trainer.distributed_sampler_kwargs or {}).get("rank", trainer.global_rank)
+        out = session(batch, self._sp_batch, progress=training_progress(trainer), rank=rank)
         metrics = out.loggable_metrics("train_sp_")
         batch_size = len(session.find_view(batch))
         pl_module.log_dict(metrics, on_step=False, on_epoch=True, batch_size=batch_size)
@@ -226,6 +241,10 @@ def _state_without_sp(original: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     modules = copy.copy(state["_modules"])
     modules.pop(_NAME, None)
     return {**state, "_modules": modules}
+
+
+def _is_sharded(module: nn.Module) -> bool:
+    return all(is_sharded(parameter) for parameter in module.parameters())
 
 
 def _builds_later(pl_module: nn.Module) -> bool:

@@ -181,7 +181,8 @@ class SPCallbackMixin:
             on_nonfinite=self.on_nonfinite,
             record_folder=self.record_folder,
             probe=self.probe,
-            sync_head=False,  # a part of the module, which the Trainer wraps
+            # A part of the module, which the Trainer wraps in DDP or FSDP, but not in this one.
+            sync_head=type(pl_module.trainer.strategy).__name__ == "ModelParallelStrategy",
         )
         self.session.step = before.step if before else 0
         self._owner = weakref.ref(pl_module)

@@ -65,21 +65,30 @@ class PatchedMethods:
 
 
 class LossInjector:
-    """Adds SP's loss once in a step, to a loss that is backpropagated into the student.
+    """Adds SP's loss to the loss of a step that is backpropagated into the student.
 
     Under automatic optimization that is what ``training_step`` returns; under manual optimization
     what the first ``manual_backward`` gets whose graph reaches the student: the pass of an online
-    probe that steps before it is followed by the ``zero_grad`` of the student's optimizer.
+    probe that steps before it is followed by the ``zero_grad`` of the student's optimizer. Where
+    a ``zero_grad`` has cleared the head's gradients since, as in the second pass of SAM, it is
+    added again.
     """
 
     def __init__(self) -> None:
         self._pending: LossFn | None = None  # of a step under manual optimization
+        self._joined: LossFn | None = None  # likewise, once a pass includes it
+        self._head: nn.Module = nn.Identity()  # SP's
         self._outside: set[int] = set()  # ids of the parameters that are not the student's
         self._reached: bool | None = None  # by a call in this fit; None: there was no call
         self._takes_first = False  # the call of this step, as none of those before reached it
 
     def training_step(
-        self, module: Any, student: nn.Module, step: Callable[[], Any], sp_loss: LossFn
+        self,
+        module: Any,
+        student: nn.Module,
+        head: nn.Module,
+        step: Callable[[], Any],
+        sp_loss: LossFn,
     ) -> Any:
         """Run a ``training_step`` so that its loss, or one of its backward passes, includes SP's.
 
@@ -90,7 +99,7 @@ class LossInjector:
         """
         if module.automatic_optimization:
             return _add_loss(step(), sp_loss)
-        self._pending = sp_loss
+        self._pending, self._joined, self._head = sp_loss, None, head
         self._takes_first = self._reached is False
         self._outside = _ids(module) - _ids(student) if is_trained(student) else set()
         output = step()
@@ -100,16 +109,25 @@ class LossInjector:
         return output
 
     def manual_backward(self, original: Any, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Patch of ``manual_backward``: one call of a step includes SP's loss."""
+        """Patch of ``manual_backward``: calls of a step that train the student include SP's loss."""
         includes = self._takes_first
         if self._pending is not None or not self._reached:
             reaches = _reaches_beyond(self._outside, loss)
             includes = includes or reaches
             self._reached = self._reached or reaches
         if includes and self._pending is not None:
-            sp_loss, self._pending = self._pending, None
-            loss = loss + sp_loss()
+            self._joined, self._pending = self._pending, None
+            loss = loss + self._joined()
+        elif self._joined is not None and _reaches_beyond(self._outside, loss):
+            loss = loss + self._loss_of_later_pass(self._joined)
         original(loss, *args, **kwargs)
+
+    def _loss_of_later_pass(self, sp_loss: LossFn) -> Tensor | float:
+        """SP's loss again where its gradients are gone, else 0: DDP wants the head in each pass."""
+        trained = [p for p in self._head.parameters() if p.requires_grad]
+        if trained and all(p.grad is None for p in trained):
+            return sp_loss()
+        return sum((0 * p.sum() for p in trained), 0.0)
 
     def _check_calls(self) -> None:
         """After a step without SP: that the calls of this fit are such as SP can use."""

@@ -19,6 +19,7 @@ from transformers import Trainer, TrainerCallback
 from sp_plugin import ConfigError, SPConfig, SPSession
 from sp_plugin.batch import split_batch
 from sp_plugin.features.backbone_call import FeatureFn
+from sp_plugin.nested import copy_containers
 from sp_plugin.param_groups import best_group
 from sp_plugin.validation import boolean
 from sp_transformers.student import find_backbone
@@ -128,10 +129,11 @@ class SPTrainerMixin:
         if self.sp is None or not (model.training and torch.is_grad_enabled()):
             return compute_loss(model, batch, return_outputs=return_outputs, **kwargs)
         progress = trainer.state.global_step / trainer.state.max_steps
+        copied = copy_containers(batch)  # a loss of the user's may take parts out of it
         with self.sp.capture():
             result = compute_loss(model, batch, return_outputs=return_outputs, **kwargs)
             with trainer.accelerator.autocast():
-                out = self.sp(batch, sp_batch, progress=progress)
+                out = self.sp(copied, sp_batch, progress=progress)
         self._sp_metrics = out.loggable_metrics("sp_")
         sp_loss = out.loss
         if _is_scaled(trainer, kwargs.get("num_items_in_batch")):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from sp_plugin.features.backbone_call import FeatureFn
 from sp_plugin.features.layout import FeatureLayout
@@ -76,13 +77,20 @@ def find_input_size(
         view_size: size of the method's views, where it is known, which the backbone takes.
 
     Raises:
-        ConfigError: the backbone takes none of the sizes that were tried, with its own message; or
-            its features could only be guessed.
+        ConfigError: the backbone takes none of the sizes that were tried, with its own message; its
+            features could only be guessed; or it has lazy layers, which would get their weights
+            here.
 
     >>> spec = find_input_size(nn.Conv2d(3, 8, 3), preferred_size=32)
     >>> spec.input_size, spec.feature_dim
     (32, 8)
     """
+    lazy = [name for name, p in backbone.named_parameters() if is_lazy(p)]
+    if lazy:
+        raise ConfigError(
+            f"backbone: {lazy[0]} of {type(backbone).__name__} is of a lazy layer and has no shape "
+            "yet; run the backbone on a batch once, before SP"
+        )
     counts = _candidate_channels(backbone) if channels is None else [channels]
     sizes = dict.fromkeys((preferred_size, *_candidate_sizes(backbone, preferred_size, view_size)))
     probes = [Probe(backbone, pool, layer, feature_fn, count) for count in counts]

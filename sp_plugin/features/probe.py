@@ -39,6 +39,7 @@ from sp_plugin.isolation import (
     private_rng,
     restored_modes,
     uncached_autocast,
+    uncompiled,
 )
 from sp_plugin.sizes import Size, height_and_width
 from sp_plugin.structures import RGB_CHANNELS
@@ -166,6 +167,7 @@ class Probe:
             private_rng(seed, self._like.device),
             frozen_running_stats(self.backbone),
             uncached_autocast(),
+            uncompiled(),
         ):
             yield
 

@@ -6,6 +6,8 @@ makes and encodes anyway. The transform of the data set then has to provide wher
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import inspect
 from typing import Any
 
@@ -78,7 +80,8 @@ class ViewBoxTransform:
     def sample_boxes(self, n: int = _NUM_RUNS, seed: int = 0) -> Tensor:
         """Boxes of ``n`` runs on a blank square image; the host's generators stay as they were.
 
-        Transforms that neither crop nor flip are left out.
+        The runs are those of a copy: a transform may have a generator of its own. Transforms that
+        neither crop nor flip are left out.
 
         Returns:
             (n, V, 4).
@@ -86,6 +89,10 @@ class ViewBoxTransform:
         Raises:
             ConfigError: no view can be located, or the transform takes no blank image.
         """
+        runner = self
+        if not inspect.ismethod(self.original):  # of a data set perhaps, with all its images
+            with contextlib.suppress(Exception):  # any, of one that cannot be copied
+                runner = copy.deepcopy(self)
         blank = torch.zeros(3, 1, 1, device="cpu").expand(3, _BLANK_SIDE, _BLANK_SIDE)
         targets = [None] * _num_required(self.original)
         errors: list[Exception] = []
@@ -93,7 +100,7 @@ class ViewBoxTransform:
             with private_rng(seed):
                 try:
                     samples = ({"image": blank} if as_mapping else blank for _ in range(n))
-                    runs = [self._run(one, *targets, geometry_only=True)[1] for one in samples]
+                    runs = [runner._run(one, *targets, geometry_only=True)[1] for one in samples]
                     return torch.stack([sp["boxes"] for sp in runs])
                 except Exception as error:  # any, of a transform that takes no such sample
                     errors.append(error)

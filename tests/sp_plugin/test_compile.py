@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from sp_plugin import SpatialPrediction, SPConfig, crop_resize
+from sp_plugin import SpatialPrediction, SPConfig, SPSession, crop_resize
 from sp_plugin.crops.resize import matched_resolution
 from sp_plugin.crops.sampler import CropSampler
 from sp_plugin.objective.pair_loss import compute_pair_loss
@@ -149,3 +149,32 @@ def test_compiled_module_matches_eager():
             *(torch.autograd.grad(out.loss, net[0].weight) for out in outputs)
         )
     assert not net[1].running_mean.any()
+
+
+@pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="needs PyTorch 2.6")
+@pytest.mark.parametrize("probe", [False, True], ids=["weight 0", "weight 0, probe"])
+def test_weight_0_leaves_the_methods_graph(probe: bool):
+    """One graph for the method's own size: with a variable one its kernels round otherwise."""
+
+    def graphs(with_sp: bool) -> list[list[str]]:
+        torch._dynamo.reset()
+        found: list[list[str]] = []
+
+        def keep_inputs(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+            # A variable size would be a number next to the tensors.
+            found.append(sorted(str(getattr(each, "shape", each)) for each in inputs))
+            return graph.forward
+
+        net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1))
+        compiled = torch.compile(net, backend=keep_inputs)
+        sp = SPSession(compiled, weight=0, crop_size=16, probe=probe) if with_sp else None
+        for step in range(2):
+            images = torch.rand(4, 3, 32, 32)
+            loss = compiled(images).square().mean()
+            if sp is not None:
+                loss = loss + sp(images, progress=step / 2).loss
+            loss.backward()
+        return found
+
+    without = graphs(False)
+    assert len(without) == 1 and graphs(True) == without

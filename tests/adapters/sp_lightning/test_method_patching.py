@@ -63,12 +63,14 @@ def make_host(kit: Any, orders: tuple[str, ...], toggles: bool = False, **steps:
     return Host()
 
 
-def fit_weights(kit: Any, *args: Any, **host: Any) -> tuple[list[dict[str, Tensor]], SPCallback]:
+def fit_weights(
+    kit: Any, *args: Any, relative: bool = False, **host: Any
+) -> tuple[list[dict[str, Tensor]], SPCallback]:
     """Final states without SP, with weight 0 and with SP, and the callback of the last."""
     states = []
     for weight in (None, 0, 1):
         module = make_host(kit, *args, **host)
-        callback = SPCallback(weight=weight or 0, warmup_fraction=0, relative_weight=False)
+        callback = SPCallback(weight=weight or 0, warmup_fraction=0, relative_weight=relative)
         kit.fit(module, *([] if weight is None else [callback]))
         states.append(kit.state(module))
     return states, callback
@@ -133,3 +135,46 @@ def test_frozen_backbone_trains_the_head(kit: Any) -> None:
     callback = SPCallback("backbone", weight=1, warmup_fraction=0, relative_weight=False)
     kit.fit(module, callback)
     assert callback.step == 4
+
+
+def in_halves(self: Any, batch: Any) -> None:
+    """Two backward passes, and a step for both."""
+    optimizer = self.optimizers()[0]
+    optimizer.zero_grad()
+    for half in batch[0][0].chunk(2):
+        features = self.backbone(half)
+        probe = self.probe(features.detach()).square().mean()
+        self.manual_backward((self.projector(features).square().mean() + probe) / 2)
+    optimizer.step()
+
+
+def sharpness_aware(self: Any, batch: Any) -> None:
+    """SAM, Foret et al., ICLR 2021: the gradient that counts is that of the second pass."""
+    optimizer = self.optimizers()[0]
+    for is_second in (False, True):
+        optimizer.zero_grad()
+        self.manual_backward(self.projector(self.backbone(batch[0][0])).square().mean())
+        sign = -0.01 if is_second else 0.01
+        with torch.no_grad():
+            for parameter in self.backbone.parameters():
+                parameter += sign
+    optimizer.step()
+
+
+@pytest.mark.parametrize("relative", (False, True), ids=("factor", "relative"))
+@pytest.mark.parametrize(("step", "calls"), [(in_halves, 4), (sharpness_aware, 8)])
+def test_several_passes_train_the_head(kit: Any, step: Any, calls: int, relative: bool) -> None:
+    (baseline, weight_0, with_sp), callback = fit_weights(kit, ("x",), relative=relative, x=step)
+    assert kit.same(baseline, weight_0)
+    assert not torch.equal(baseline["backbone.0.weight"], with_sp["backbone.0.weight"])
+    assert is_head_trained(callback) and callback.step == calls
+
+
+def test_ddp_takes_several_passes(kit: Any) -> None:
+    ends = []
+    for weight in (None, 0, 1):
+        module = make_host(kit, ("h",), h=in_halves)
+        callbacks = [] if weight is None else [SPCallback(weight=weight, warmup_fraction=0)]
+        kit.fit(module, *callbacks, devices=2, strategy="ddp_fork")
+        ends.append(module.backbone[0].weight.detach().clone())
+    assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[0], ends[2])

@@ -123,6 +123,42 @@ def test_a_compiled_student(kit: Any) -> None:
     assert not kit.same(baseline, run(SPCallback(weight=1, warmup_fraction=0)))
 
 
+def test_a_student_of_one_device(kit: Any) -> None:
+    """Some kernels run on a GPU alone: the student is moved to the device before SP runs it."""
+
+    class OnDevice(nn.Sequential):
+        is_moved = False
+
+        def _apply(self, *args: Any, **kwargs: Any) -> Any:
+            self.is_moved = True
+            return super()._apply(*args, **kwargs)
+
+        def forward(self, images: Tensor) -> Tensor:
+            if not self.is_moved:
+                raise NotImplementedError("no kernel on this device")
+            return super().forward(images)
+
+    class Host(kit.hosts["two_views"]):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = OnDevice(self.backbone)
+
+    kit.hosts["on_device"] = Host
+    check_contract(kit, "on_device")
+
+
+def test_a_batch_that_the_step_empties(kit: Any) -> None:
+    class Host(kit.hosts["two_views"]):
+        def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            return {"views": batch[0], "label": batch[1]}
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return super().training_step((batch.pop("views"), batch.pop("label")), batch_idx)
+
+    kit.hosts["emptied"] = Host
+    check_contract(kit, "emptied")
+
+
 def test_a_student_built_in_configure_model(kit: Any) -> None:
     class Later(kit.hosts["two_views"]):
         def __init__(self) -> None:

@@ -76,7 +76,7 @@ class OwnLoss(hf.Trainer):
     def compute_loss(
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, **kwargs: Any
     ) -> Any:
-        outputs = model(**inputs)
+        outputs = model(inputs.pop("pixel_values"), **inputs)
         loss = 2 * outputs["loss"]
         return (loss, outputs) if return_outputs else loss
 

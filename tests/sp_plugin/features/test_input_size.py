@@ -76,6 +76,15 @@ def test_any_exception_rejects_a_size(error):
     assert caught.value.__cause__ is error
 
 
+def test_lazy_layers_are_refused():
+    net = nn.Sequential(nn.LazyConv2d(4, 3), nn.BatchNorm2d(4))
+    with pytest.raises(ConfigError, match="0.weight of Sequential is of a lazy layer") as caught:
+        find_input_size(net, 48)
+    assert "\n" not in str(caught.value)
+    net(torch.rand(2, 3, 48, 48))
+    assert find_input_size(net, 48).feature_dim == 4
+
+
 def test_wrong_setting_is_not_a_size_error():
     net = _FixedSizes(48, 224)
     with pytest.raises(ConfigError, match=r"^layer: the backbone has no 'bod'; did you mean"):

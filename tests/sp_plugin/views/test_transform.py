@@ -397,3 +397,20 @@ def test_views_of_any_channels_are_located(channels: int) -> None:
         expected = v2.functional.resize(part, [16, 40], antialias=True)
         torch.testing.assert_close(view, expected)
         assert transform.sample_boxes(n=2).shape[0] == 2
+
+
+def test_own_generator_is_left_alone() -> None:
+    class Seeded:
+        def __init__(self) -> None:
+            self.draws = random.Random(0)
+            self.crops = v1.CenterCrop(16), v1.CenterCrop(24)
+
+        def __call__(self, image: Any) -> Any:
+            return self.draws.choice(self.crops)(image)
+
+    transform = ViewBoxTransform(Seeded())
+    before = transform.original.draws.getstate()
+    assert transform.sample_boxes(n=4).shape == (4, 1, 4)
+    assert transform.original.draws.getstate() == before
+    transform(make_image())
+    assert transform.original.draws.getstate() != before
