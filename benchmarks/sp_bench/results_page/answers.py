@@ -44,15 +44,17 @@ def answers_table(methods: Sequence[Evidence]) -> Table:
 
     Returns:
         A row for each metric, and one for the cost in operations: seconds of runs that ran next to
-        each other cannot be compared. The note says how many differences are losses.
+        each other cannot be compared. The note says how many differences are losses. A column of
+        other methods than the first one's names them.
     """
     metrics = headlines(methods)
-    columns, notes = [], []
+    columns, notes, names = [], [], []
     for title, (arm, baseline) in _PAIRS.items():
         if found := differences(methods, metrics, baseline, arm):
-            names = ", ".join(dict.fromkeys(each.method for each in found))
-            columns.append((title, found, cost_ratios(methods, baseline, arm)))
-            notes.append(f"{title} ({names}): {_losses(found)}.")
+            names.append(", ".join(dict.fromkeys(each.method for each in found)))
+            heading = title if names[-1] == names[0] else f"{title} ({names[-1]})"
+            columns.append((heading, found, cost_ratios(methods, baseline, arm)))
+            notes.append(f"{title} ({names[-1]}): {_losses(found)}.")
     by_key = {metric.key: metric for metric in metrics}
     lines: list[list[Cell | str]] = [
         [metric_name(by_key[key]), *(_mean(of_metric(found, key)) for _, found, _ in columns)]
@@ -65,7 +67,7 @@ def answers_table(methods: Sequence[Evidence]) -> Table:
         "methods the difference survives the correction for all differences between the arms. "
         f"{' '.join(notes)}"
     )
-    headings = [Column(title) for title, *_ in columns]
+    headings = [Column(heading) for heading, *_ in columns]
     return Table([Column("metric", LEFT), *headings], lines, note=note)
 
 

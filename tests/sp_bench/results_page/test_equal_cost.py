@@ -104,7 +104,8 @@ def test_views_alone_have_a_column_if_run(methods: list[Evidence]) -> None:
     assert len(answers_table(methods).columns) == 3
     methods[0] = make_evidence("simclr", sp=WHERE, longer={}, unsupervised={"linear": 0.76})
     table = answers_table(methods)
-    assert table.columns[3].name == "shuffled targets less baseline"
+    assert table.columns[1].name == "SP less baseline"
+    assert table.columns[3].name == "shuffled targets less baseline (simclr)"
     assert "shuffled targets less baseline (simclr): " in table.note
     assert find(methods, "linear probe", 3) == "+1.0 (1 of 1 better)"
 
