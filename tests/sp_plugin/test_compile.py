@@ -151,6 +151,16 @@ def test_compiled_module_matches_eager():
     assert not net[1].running_mean.any()
 
 
+@pytest.mark.slow
+def test_compiled_module_takes_weight_0():
+    net, images = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), torch.rand(4, 3, 32, 32)
+    sp = SpatialPrediction(8, SPConfig(crop_size=16, hidden_dim=16, weight=0))
+    compiled = torch.compile(sp, backend="aot_eager")
+    outputs = [each(net, images, step=1) for each in (compiled, sp)]
+    assert outputs[0].loss == 0
+    torch.testing.assert_close(outputs[0].metrics, outputs[1].metrics)
+
+
 @pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="needs PyTorch 2.6")
 @pytest.mark.parametrize("probe", [False, True], ids=["weight 0", "weight 0, probe"])
 def test_weight_0_leaves_the_methods_graph(probe: bool):
