@@ -153,8 +153,8 @@ class SPConfig:
             ``image``: the original image, by a transform of the data set; ``host_views``: the views
             that the method makes and encodes itself (then the settings of crops do not apply).
         view: which tensor of the batch is that view: its place among the batch's views, from 0, or
-            its name or path, such as ``image`` or ``images.0``; null: the largest, the first of
-            equals.
+            its name or path, such as ``image`` or ``images.0``, with ``[:13]`` after it these
+            channels of it; null: the largest, the first of equals.
         sample_fraction: fraction of the batch's images that SP sees in each step, in (0, 1]; drawn
             anew in each step, at least two images. With a relative weight the share of SP's
             gradient stays the same. null: 0.125, which keeps most of the gain for an eighth of the

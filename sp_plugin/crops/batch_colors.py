@@ -3,9 +3,10 @@
 With ``source="image"`` the data loader only cuts. `color_crops` follows in the training step, after
 ``sample_fraction`` has chosen the images: colours first, then the method's normalisation.
 
-RGB has the colours of SimCLR (arXiv 2002.05709, appendix A), grey images those that do not need
-colour, and images of other channels a gain and an offset for each channel. All draws are of a
-private generator on the CPU, and go to the device together. The order of the four operations of
+RGB has the jitter and greyscale of BYOL (arXiv 2006.07733, appendix B) and the blur of SimCLR
+(arXiv 2002.05709, appendix A), grey images what of these needs no colour, and images of other
+channels a gain and an offset for each channel. All draws are of a private generator on the CPU, and
+go to the device together. The order of the four operations of
 the jitter is drawn once for the batch; everything else is drawn for each crop.
 """
 

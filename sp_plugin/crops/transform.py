@@ -69,10 +69,10 @@ class ImageCrops:
         normalize: applied to each crop last, like the method's normalisation of its views: on the
             device if it is a ``Normalize`` of torchvision, else here.
         color_transform: applied to each crop here, a PIL image or a tensor in [0, 1] (C, h, w);
-            None, on the device: of RGB the jitter (0.4, 0.4, 0.2, 0.1; p 0.8), greyscale (p 0.2)
-            and blur (p 0.5) of SimCLR (arXiv 2002.05709, appendix A); of grey images its
-            brightness, contrast and blur; of others a gain and an offset for each channel and the
-            same blur.
+            None, on the device: of RGB the jitter (0.4, 0.4, 0.2, 0.1; p 0.8) and greyscale (p 0.2)
+            of BYOL (arXiv 2006.07733, appendix B) and the blur (p 0.5) of SimCLR (arXiv 2002.05709,
+            appendix A); of grey images the same brightness, contrast and blur; of others a gain and
+            an offset for each channel and the same blur.
         flip: probability in [0, 1] that the whole image is flipped before it is cropped.
         view_size: size of the method's views in pixels, for settings that are left open; None:
             from `infer_view_size`, or 224.

@@ -76,7 +76,7 @@ def call_feature_module(backbone: nn.Module, images: Tensor) -> Any:
 
     Args:
         backbone: any module.
-        images: (B, 3, S, S).
+        images: (B, C, H, W).
     """
     return feature_module(backbone)(images)
 
@@ -151,7 +151,7 @@ def unmasked(backbone: nn.Module) -> Iterator[bool]:
 def call_backbone(
     backbone: nn.Module, images: Tensor, layer: str | None, feature_fn: FeatureFn | None
 ) -> Any:
-    """Output of a backbone, or of one of its layers, for images (B, 3, S, S).
+    """Output of a backbone, or of one of its layers, for images (B, C, H, W).
 
     A timm model (recognised by ``forward_features``) gives its features before the classifier,
     whatever its ``global_pool`` and ``num_classes``; of any other module the `feature_module` is
@@ -159,7 +159,7 @@ def call_backbone(
 
     Args:
         backbone: any module.
-        images: (B, 3, S, S).
+        images: (B, C, H, W).
         layer: as for `extract_features`.
         feature_fn: as for `extract_features`.
     """

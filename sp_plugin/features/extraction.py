@@ -36,13 +36,13 @@ def extract_features(
     feature_fn: FeatureFn | None = None,
     layout: FeatureLayout | None = None,
 ) -> Tensor:
-    """Pooled features of square images.
+    """Pooled features of images; without a ``layout`` of square ones.
 
     How the backbone is called: `sp_plugin.features.backbone_call.call_backbone`.
 
     Args:
-        backbone: module that takes (B, 3, H, W).
-        images: (B, 3, S, S).
+        backbone: module that takes (B, C, H, W).
+        images: (B, C, H, W).
         pool: pooling of token outputs: ``mean`` of the patch tokens, or the ``cls`` token.
         layer: dotted name of a submodule whose output is used; None: the last output.
         feature_fn: replaces the call, for a backbone that needs more than images (a mask, the
@@ -78,8 +78,8 @@ def extract_feature_map(
     """Spatial features of square images: the map of a CNN, the patch tokens of a ViT.
 
     Args:
-        backbone: module that takes (B, 3, H, W).
-        images: (B, 3, S, S).
+        backbone: module that takes (B, C, H, W).
+        images: (B, C, S, S).
         layer: as for `extract_features`.
         feature_fn: as for `extract_features`.
         layout: as for `extract_features`.

@@ -1,10 +1,10 @@
 """FeatureLayout: which tensor of a backbone's output holds the features, and how they lie in it.
 
 Backbones return vectors (B, D), tokens (B, N, D) with or without class and register tokens, maps
-(B, C, H, W) or (B, H, W, C), tuples and lists of these, or dicts. SP's crops are square, which
-tells these apart: the patch tokens of a square are a square number, and the two equal sides of a
-map are its height and width. What one output leaves open is measured when a run starts
-(`sp_plugin.features.probe`).
+(B, C, H, W) or (B, H, W, C), tuples and lists of these, or dicts. Unless ``crop_size`` has two
+numbers, SP's crops are square, which tells these apart: the patch tokens of a square are a square
+number, and the two equal sides of a map are its height and width. What one output leaves open is
+measured when a run starts (`sp_plugin.features.probe`).
 """
 
 from __future__ import annotations
