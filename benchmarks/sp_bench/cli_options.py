@@ -37,7 +37,10 @@ PrefixOption = Annotated[
     str | None, typer.Option(help="Prefix of its keys in a checkpoint, such as teacher.backbone.")
 ]
 PartialOption = Annotated[
-    bool, typer.Option("--allow-partial", help="Allow a checkpoint to lack some of its weights.")
+    bool,
+    typer.Option(
+        "--allow-partial", help="Load what matches, if backbone and checkpoint lack parts."
+    ),
 ]
 TrustOption = Annotated[
     bool, typer.Option("--trust-checkpoint", help="Allow a checkpoint to run its author's code.")

@@ -161,7 +161,7 @@ class EvalSettings(TaskSettings):
         checkpoint: checkpoint file; empty: random weights, or the published ones.
         prefix: part of the prefix of the backbone's keys in the checkpoint; None: the one with
             the most matches.
-        allow_partial: whether some of the backbone's weights may be missing in the checkpoint.
+        allow_partial: whether the backbone and the checkpoint may lack weights of each other.
         trust: whether the checkpoint may run code, as for `read_weights`.
         data: source of all tasks; None: each task has its own.
         side: side of the images in pixels, at least 16; None: that of the checkpoint's run if

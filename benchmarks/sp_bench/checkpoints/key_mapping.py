@@ -75,6 +75,9 @@ RENAMES: dict[str, Renames] = {
     # dinov2's training code with block_chunks: blocks.CHUNK.BLOCK.
     "DINOv2 in chunks": _compile((r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.")),
 }
+# Tensors that training masks with, or that the size of the images gives: timm and the authors'
+# files of Swin and DINOv3 keep or omit them.
+_NOT_LEARNT = ("mask_token", "attn_mask", "relative_coords_table", "bias_mask")
 _SEPARATE = re.compile(r"^(.*\.attn)\.q\.(weight|bias)$")
 
 
@@ -115,3 +118,12 @@ def is_classifier(key: str) -> bool:
     (True, False)
     """
     return key.split(".")[0] in ("fc", "head", "heads", "classifier")
+
+
+def is_removable(key: str, value: Tensor) -> bool:
+    """Whether features are the same without it: of a classifier, a mask, or an index (integers).
+
+    >>> is_removable("head.bias", torch.ones(1)), is_removable("layer1.2.bn1.bias", torch.ones(1))
+    (True, False)
+    """
+    return is_classifier(key) or not value.is_floating_point() or key.endswith(_NOT_LEARNT)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +17,14 @@ import torch
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from sp_bench.checkpoints.key_mapping import RENAMES, is_classifier, is_counter, rename_weights
+from sp_bench.checkpoints.key_mapping import (
+    RENAMES,
+    is_classifier,
+    is_counter,
+    is_removable,
+    rename_weights,
+)
+from sp_bench.checkpoints.load_report import LoadReport, name_some
 from sp_bench.checkpoints.prefixes import (
     candidate_prefixes,
     drop_wrappers,
@@ -30,61 +36,13 @@ from sp_bench.errors import UsageError
 
 PARTIAL_OPTION = "--allow-partial"
 _MANY = 0.5  # a student with a smaller fraction of the backbone's weights is none
-_MAX_NAMES = 3
 _POSITIONS = "pos_embed"
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """Which weights of a backbone were loaded.
-
-    Attributes:
-        prefix: prefix of the backbone's keys in the checkpoint.
-        naming: naming of the keys, a key of ``RENAMES``.
-        matched: keys that were loaded.
-        missing: keys of the backbone that are not in the checkpoint.
-        mismatched: keys whose weights have another shape; not loaded.
-        unexpected: keys below the prefix that are not the backbone's.
-        resampled: position embeddings that were resampled to another number of patches.
-    """
-
-    prefix: str
-    naming: str
-    matched: tuple[str, ...]
-    missing: tuple[str, ...]
-    mismatched: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    resampled: tuple[str, ...] = ()
-
-    @property
-    def num_weights(self) -> int:
-        """Number of the backbone's weights."""
-        return len(self.matched) + len(self.missing) + len(self.mismatched)
-
-    @property
-    def share(self) -> float:
-        """Fraction of the backbone's weights that were loaded."""
-        return len(self.matched) / self.num_weights if self.num_weights else 0.0
-
-    def summary(self) -> str:
-        """One line with the matched and the unmatched keys."""
-        below = f"below {self.prefix!r}" if self.prefix else "without a prefix"
-        parts = [f"{len(self.matched)} of {self.num_weights} weights matched {below}"]
-        for label, keys in (
-            ("missing", self.missing),
-            ("of another shape", self.mismatched),
-            ("resampled", self.resampled),
-            ("not the backbone's", self.unexpected),
-        ):
-            if keys:
-                more = ", ..." if len(keys) > _MAX_NAMES else ""
-                parts.append(f"{len(keys)} {label} ({', '.join(keys[:_MAX_NAMES])}{more})")
-        return "; ".join(parts)
 
 
 class _Candidate(NamedTuple):
     report: LoadReport
     weights: dict[str, Tensor]
+    extra: list[str]  # of the unexpected keys, those that change what the backbone computes
 
 
 def load_checkpoint(
@@ -105,12 +63,13 @@ def load_checkpoint(
         path: checkpoint file.
         prefix: part of the keys' prefix, at any place, such as ``momentum_backbone.`` or
             ``teacher``; None: the one with the most matches.
-        allow_partial: whether some of the backbone's weights may be missing.
+        allow_partial: whether the backbone and the checkpoint may lack weights of each other.
         trust: as for `read_weights`.
 
     Raises:
-        UsageError: the file cannot be read, has no such prefix, lacks weights of the backbone, or
-            has two backbones of which none is known as a copy.
+        UsageError: the file cannot be read, has no such prefix, lacks weights of the backbone, has
+            more layers or parts of layers than it, or has two backbones of which none is known as
+            a copy.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -123,12 +82,17 @@ def load_checkpoint(
     prefixes = candidate_prefixes(weights)
     if prefix is not None:
         prefixes = select_prefixes(prefix, prefixes)
-    report, matched = _choose_student(_match_all(backbone, weights, prefixes), path)
+    report, matched, extra = _choose_student(_match_all(backbone, weights, prefixes), path)
     # timm's models give their features before it; of others it is removed, and the rest is used.
     may_lack = callable(getattr(backbone, "forward_features", None))
     missing = [key for key in report.missing if not (may_lack and is_classifier(key))]
     if not matched or ((missing or report.mismatched) and not allow_partial):
         raise UsageError(_why_incomplete(path, report, missing))
+    if extra and not allow_partial:
+        raise UsageError(
+            f"checkpoint: {path}: --backbone lacks {len(extra)} of its weights "
+            f"({name_some(extra)}); takes a --backbone that has them, or {PARTIAL_OPTION}"
+        )
     backbone.load_state_dict(matched, strict=False)
     return report
 
@@ -207,16 +171,23 @@ def _match(
             matched[key] = value
         else:
             mismatched.append(key)
+    unexpected = sorted(candidate.keys() - own.keys())
+    parts = {key.split(".")[0] for key in own}
+    extra = [
+        key
+        for key in unexpected
+        if key.split(".")[0] in parts and not is_removable(key, candidate[key])
+    ]
     report = LoadReport(
         prefix=prefix,
         naming=naming,
         matched=tuple(matched),
         missing=tuple(sorted(own.keys() - candidate.keys())),
         mismatched=tuple(mismatched),
-        unexpected=tuple(sorted(candidate.keys() - own.keys())),
+        unexpected=tuple(unexpected),
         resampled=tuple(key for key in resampled if key in matched),
     )
-    return _Candidate(report, matched)
+    return _Candidate(report, matched, extra)
 
 
 def _resample_positions(value: Tensor, like: Tensor, backbone: nn.Module) -> Tensor:

@@ -208,6 +208,65 @@ def test_each_format_loads_the_backbone(form, tmp_path):
         assert torch.equal(backbone.eval()(x), make(1).eval()(x))
 
 
+EXTRA = {
+    "more layers": (
+        torchvision.models.resnet34(weights=None).state_dict() | RESNET,
+        80,
+        "layer1.2.bn1.bias, layer1.2.bn1.running_mean, layer1.2.bn1.running_var, ...",
+    ),
+    "below a prefix": (
+        add_prefix("backbone.", RESNET | {"layer1.0.se.fc1.bias": torch.ones(3)}) | PROJECTOR,
+        1,
+        "layer1.0.se.fc1.bias",
+    ),
+    "LayerScale": (
+        VIT | {f"blocks.{i}.ls1.gamma": torch.ones(192) for i in range(6)},
+        6,
+        "blocks.0.ls1.gamma, blocks.1.ls1.gamma, blocks.2.ls1.gamma, ...",
+    ),
+    "LayerScale, Hugging Face": (
+        hugging_face_vit(VIT) | {"encoder.layer.0.layer_scale1.lambda1": torch.ones(192)},
+        1,
+        "blocks.0.ls1.gamma",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", EXTRA)
+def test_layers_not_in_backbone_are_refused(kind, tmp_path):
+    saved, count, names = EXTRA[kind]
+    torch.save({"state_dict": saved}, tmp_path / "a.pt")
+    make = vit if "LayerScale" in kind else resnet
+    backbone = make(2)
+    with pytest.raises(UsageError) as error:
+        load_checkpoint(backbone, tmp_path / "a.pt")
+    assert str(error.value) == (
+        f"checkpoint: {tmp_path / 'a.pt'}: --backbone lacks {count} of its weights ({names}); "
+        "takes a --backbone that has them, or --allow-partial"
+    )
+    before = make(2).state_dict()
+    assert all(torch.equal(before[name], value) for name, value in backbone.state_dict().items())
+    assert load_checkpoint(backbone, tmp_path / "a.pt", allow_partial=True).share == 1
+
+
+def test_parts_without_features_are_allowed(tmp_path):
+    extra = {
+        "head.layers.0.weight": torch.ones(3),
+        "decoder_blocks.0.norm1.weight": torch.ones(3),
+        "projector.0.weight": torch.ones(3),
+        "mask_token": torch.ones(3),
+        "blocks.0.mask_token": torch.ones(3),
+        "blocks.0.attn_mask": torch.ones(3),
+        "blocks.0.attn.qkv.bias_mask": torch.ones(3),
+        "blocks.0.attn.relative_coords_table": torch.ones(3),
+        "blocks.0.attn.relative_position_index": torch.ones(3, dtype=torch.int64),
+        "patch_embed.num_batches_tracked": torch.ones(()),
+    }
+    torch.save(VIT | extra, tmp_path / "a.pt")
+    report = load_checkpoint(vit(2), tmp_path / "a.pt")
+    assert report.share == 1 and {*report.unexpected, "patch_embed.num_batches_tracked"} == {*extra}
+
+
 def test_prefix_selects_momentum_copy(tmp_path):
     state = add_prefix("backbone.", RESNET) | add_prefix(
         "momentum_backbone.", resnet(3).state_dict()
