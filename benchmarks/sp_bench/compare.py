@@ -162,9 +162,9 @@ def compare_checkpoints(
     for seed in range(len(by_arm[BASELINE])):
         for arm, paths in by_arm.items():
             path = paths[seed]
-            log(f"{arm}: {path}")
             of_arm = dataclasses.replace(evaluation, checkpoint=str(path), seed=seed)
             folder = out / run_name(seed, arm)
+            log(f"{folder.name}:")
             metrics = dict(run_evaluation(of_arm, folder, log, sources)["metrics"])
             known, correct = _known_of_run(path.parent), read_correct(folder)
             runs.append(Run(arm, seed, metrics, checkpoint=path.name, correct=correct, **known))

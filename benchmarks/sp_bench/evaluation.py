@@ -105,6 +105,8 @@ def run_evaluation(
         ConfigError: a task is unknown, or the backbone takes no size that was tried.
     """
     tasks = find_tasks(settings.tasks)
+    if settings.checkpoint:
+        log(f"checkpoint: {settings.checkpoint}")
     path = out / RESULT
     if path.exists():  # nothing is built or loaded for a finished one
         claim_output_dir(out, _with_stored_stats(settings, out), _digest(settings))

@@ -256,6 +256,7 @@ def test_eval_prints_values_and_controls(capsys, tmp_path, checkpoint, folder):
               "--tasks", "knn,jigsaw", "--bf16"])  # fmt: skip
     said = capsys.readouterr().out
     assert stop.value.code == 0
+    assert said.startswith(f"checkpoint: {checkpoint}\n")
     assert "weights matched below 'backbone.'" in said
     result = json.loads((tmp_path / "out" / "eval.json").read_text())
     metrics = result["metrics"]
