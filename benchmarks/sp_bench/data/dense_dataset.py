@@ -15,10 +15,11 @@ from sp_bench.data.dataset import DataError, ImageDataset, Splits
 from sp_bench.data.demo import DemoDataset, load_demo
 from sp_bench.data.image_files import read_image
 from sp_bench.data.image_folder import TEST_NAMES
-from sp_bench.data.image_kind import common_kind, read_header
+from sp_bench.data.image_kind import common_kind, read_header, read_orientation
 from sp_bench.data.image_listing import find_files
 
 VOID = 255  # value of a class mask for a pixel that does not count
+_TURNED = range(2, 9)  # EXIF orientations in which an image is rotated or flipped when it is read
 
 
 class DenseDataset(ImageDataset):
@@ -81,8 +82,8 @@ class FileValues(DenseDataset):
         layout: layout of images that are arrays, as for `channel_axis`.
 
     Raises:
-        DataError: the images are of different kinds, or the size of a file of values differs
-            from that of its image.
+        DataError: the images are of different kinds, the size of a file of values differs from
+            that of its image, or an image has an EXIF orientation.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class FileValues(DenseDataset):
         self._images, self._values, self._layout = list(images), list(values), layout
         self.kind = common_kind(self._images, layout)
         for image, path in zip(self._images, self._values, strict=True):
-            _check_size(image, path, layout)
+            _check_pair(image, path, layout)
         self.labels = torch.zeros(len(self._images), dtype=torch.int64)
         self.classes = ("image",)
 
@@ -157,8 +158,9 @@ def _pair_files(
     return images, [by_stem[Path(path).stem] for path in images]
 
 
-def _check_size(image_path: str, values_path: str, layout: str | None) -> None:
+def _check_pair(image_path: str, values_path: str, layout: str | None) -> None:
     try:
+        orientation = read_orientation(image_path)
         _, (width, height) = read_header(image_path, layout)
         if values_path.endswith(".npy"):
             shape = np.load(values_path, mmap_mode="r", allow_pickle=False).shape
@@ -167,6 +169,12 @@ def _check_size(image_path: str, values_path: str, layout: str | None) -> None:
                 shape = image.size[::-1]
     except (OSError, ValueError) as error:
         raise DataError(f"{image_path!r}, {values_path!r}: cannot be read: {error}") from error
+    # Its values can be of the image as it is stored or as it is shown, and sizes rarely tell.
+    if orientation in _TURNED:
+        raise DataError(
+            f"{image_path!r}: has EXIF orientation {orientation}; next to masks or depths it takes "
+            "an image that is saved upright, without this tag"
+        )
     if shape != (height, width):
         raise DataError(
             f"{values_path!r}: has shape {shape} for an image of {width} x {height}; it takes "

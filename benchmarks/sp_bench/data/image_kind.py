@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import Tensor
 
 from sp_bench.data.array_files import array_header, is_array_file
@@ -30,6 +30,20 @@ def read_header(path: str | Path, layout: str | None = None) -> tuple[ImageKind,
         return array_header(path, layout)
     with Image.open(path) as image:
         return GREY if image.mode in _GREY_MODES else RGB, image.size
+
+
+def read_orientation(path: str | Path) -> int:
+    """EXIF orientation of an image file: 1 is upright, as of arrays and files without the tag.
+
+    Raises:
+        OSError, ValueError: the file is damaged or no image.
+    """
+    if is_array_file(path):
+        return 1
+    with Image.open(path) as image:
+        # PNG's own getexif decodes all pixels, as the tag might follow them.
+        orientation: int = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+        return orientation
 
 
 def common_kind(paths: Iterable[str], layout: str | None = None) -> ImageKind:

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torchvision
 from blind_encoder import Blind
-from PIL import Image
+from PIL import ExifTags, Image
 from sp_bench.data import DataError, load_data
 from sp_bench.data.dense_dataset import VOID, DenseDataset
 from sp_bench.frozen_backbone import FrozenBackbone, UnmeasurableError
@@ -280,6 +280,31 @@ def test_bad_depths_are_refused_by_name(folder, spoil, says):
     spoil(folder)
     with pytest.raises(DataError, match=says):
         depth.TASK.load(str(folder), None).test.values(3)
+
+
+def with_orientation(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    return exif
+
+
+@pytest.mark.parametrize("task", [segmentation.TASK, depth.TASK], ids=lambda task: task.name)
+@pytest.mark.parametrize(
+    ("ending", "orientation"), [("jpg", 2), ("jpg", 6), ("png", 3), ("tif", 8)]
+)
+def test_rotated_image_of_a_mask_is_refused(ending, orientation, task, folder):
+    upright, image = folder / "test/03.png", folder / "test" / f"03.{ending}"
+    pixels = Image.open(upright).copy()
+    upright.unlink()
+    pixels.save(image, exif=with_orientation(1))
+    task.load(str(folder), None)
+    pixels.save(image, exif=with_orientation(orientation))
+    with pytest.raises(DataError) as error:
+        task.load(str(folder), None)
+    assert str(error.value) == (
+        f"{str(image)!r}: has EXIF orientation {orientation}; next to masks or depths it takes an "
+        "image that is saved upright, without this tag"
+    )
 
 
 def test_depths_are_read_in_metres(folder):
