@@ -37,6 +37,8 @@ from sp_bench.errors import UsageError
 PARTIAL_OPTION = "--allow-partial"
 _MANY = 0.5  # a student with a smaller fraction of the backbone's weights is none
 _POSITIONS = "pos_embed"
+# Parts of a backbone that others lack as a whole; a projector or a decoder is none.
+_OWN_PARTS = {"cls_token", "dist_token", "norm_pre", "reg_token", "register_tokens"}
 
 
 class _Candidate(NamedTuple):
@@ -172,7 +174,7 @@ def _match(
         else:
             mismatched.append(key)
     unexpected = sorted(candidate.keys() - own.keys())
-    parts = {key.split(".")[0] for key in own}
+    parts = {key.split(".")[0] for key in own} | _OWN_PARTS
     extra = [
         key
         for key in unexpected

@@ -224,6 +224,7 @@ EXTRA = {
         6,
         "blocks.0.ls1.gamma, blocks.1.ls1.gamma, blocks.2.ls1.gamma, ...",
     ),
+    "registers, ViT": (VIT | {"reg_token": torch.ones(1, 4, 192)}, 1, "reg_token"),
     "LayerScale, Hugging Face": (
         hugging_face_vit(VIT) | {"encoder.layer.0.layer_scale1.lambda1": torch.ones(192)},
         1,
@@ -236,7 +237,7 @@ EXTRA = {
 def test_layers_not_in_backbone_are_refused(kind, tmp_path):
     saved, count, names = EXTRA[kind]
     torch.save({"state_dict": saved}, tmp_path / "a.pt")
-    make = vit if "LayerScale" in kind else resnet
+    make = vit if "LayerScale" in kind or "ViT" in kind else resnet
     backbone = make(2)
     with pytest.raises(UsageError) as error:
         load_checkpoint(backbone, tmp_path / "a.pt")
