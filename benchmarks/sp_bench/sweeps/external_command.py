@@ -18,7 +18,7 @@ DONE = "done.txt"
 def run_command(settings: dict[str, Any]) -> int:
     """Run the command of a job, or only print it with ``dry_run=true``.
 
-    A command that has succeeded before is not run again.
+    A command that has succeeded before is not run again; ``done.txt`` holds its text.
 
     Args:
         settings: ``host.command``, a list of words, in which hydra has filled in method, arm and
@@ -28,7 +28,8 @@ def run_command(settings: dict[str, Any]) -> int:
         The command's exit code.
 
     Raises:
-        UsageError: the command or its folder is missing, or the command has failed.
+        UsageError: the command or its folder is missing, the command has failed, or another one has
+            succeeded with this ``out``.
     """
     words = [str(word) for word in settings["host"]["command"]]
     command = shlex.join(words)
@@ -37,6 +38,11 @@ def run_command(settings: dict[str, Any]) -> int:
         _print(command)
         return 0
     if done.exists():
+        made_by = done.read_text().removesuffix("\n")
+        if made_by != command:
+            raise UsageError(
+                f"out: {done.parent} was made by another command: {made_by}; takes another out"
+            )
         _print(f"done before: {command}")
         return 0
     checkout = Path(str(settings["host"]["checkout"])).expanduser()

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sp_bench.errors import UsageError
+from sp_bench.sweeps.external_command import run_command
 
 ROOT = Path(__file__).parents[3]
 BENCH = ROOT / "configs" / "bench"
@@ -63,6 +65,20 @@ def test_finished_command_is_not_rerun(sp_bench: Any, tmp_path: Path) -> None:
     for _ in range(2):
         sp_bench("suite", str(suite))
     assert (tmp_path / "ran").read_text().split() == ["0", "1"]
+
+
+def test_another_command_takes_another_out(tmp_path: Path) -> None:
+    def job(out: str, word: str) -> dict[str, Any]:
+        host = {"checkout": tmp_path, "command": ["sh", "-c", f"echo {word} >> ran"]}
+        return {"out": tmp_path / out, "method": "byol", "seed": 0, "arm": "sp", "host": host}
+
+    for word in ("a", "a"):
+        run_command(job("runs", word))
+    says = r"^out: .*seed0-sp was made by another command: sh -c 'echo a >> ran'; takes another out"
+    with pytest.raises(UsageError, match=says):
+        run_command(job("runs", "b"))
+    run_command(job("more", "b"))
+    assert (tmp_path / "ran").read_text().split() == ["a", "b"]
 
 
 def test_failed_command_is_one_line_error(
