@@ -90,7 +90,8 @@ class Run:
 class Row:
     """One metric: means over seeds, and the paired difference with its 95% interval.
 
-    ``p_value`` is that of the paired t test; NaN for one seed, and in files that lack it.
+    ``p_value`` is that of the paired t test. It and the interval are NaN for one seed and for equal
+    differences; it is NaN too in files that lack it.
     """
 
     metric: MetricSpec

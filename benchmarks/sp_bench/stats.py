@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-import warnings
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import NamedTuple
@@ -18,14 +17,17 @@ from sp_bench.results import BASELINE, SP, MetricSpec, Row, Run
 FEW_SEEDS = 5  # with fewer, `bootstrap_over_images` says what the test images alone decide
 _FALSE_DISCOVERIES = 0.05
 _RESAMPLES = 10_000
+_ROUNDING = 1e-9  # of differences, relative to the largest value
 
 
 class Paired(NamedTuple):
     """Mean of n paired differences, SP less baseline, with its interval.
 
     Attributes:
+        low, high: bounds of the interval; NaN like ``p_value``.
         p_value: of the two-sided paired t test that there is no difference; NaN for one pair, and
-            where both arms are equal, such as a random backbone's metrics: nothing is tested.
+            where all differences are equal, such as those of a random backbone's metrics: a t
+            test takes their spread.
     """
 
     difference: float
@@ -48,8 +50,8 @@ def paired(baseline: Sequence[float], sp: Sequence[float], confidence: float = 0
         confidence: in (0, 1), default 0.95.
 
     Returns:
-        The bounds are NaN for one pair, which has no spread; everything is NaN if a value is NaN
-        or there is no pair.
+        Bounds and p value are NaN for one pair and for equal differences, up to rounding, as
+        neither has a spread; everything is NaN if a value is NaN or there is no pair.
 
     Raises:
         ValueError: the arms differ in length, or the confidence is out of range.
@@ -65,12 +67,10 @@ def paired(baseline: Sequence[float], sp: Sequence[float], confidence: float = 0
     differences = np.asarray(sp, float) - np.asarray(baseline, float)
     n = len(differences)
     mean = float(differences.mean()) if n else math.nan
-    if n < 2:
+    if n < 2 or np.ptp(differences) <= _ROUNDING * np.abs([baseline, sp]).max():
         return Paired(mean, math.nan, math.nan, n)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # equal differences have no spread
-        test = stats.ttest_rel(np.asarray(sp, float), np.asarray(baseline, float))
-        low, high = test.confidence_interval(confidence)
+    test = stats.ttest_rel(np.asarray(sp, float), np.asarray(baseline, float))
+    low, high = test.confidence_interval(confidence)
     return Paired(mean, float(low), float(high), n, float(test.pvalue))
 
 

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
+from sp_bench.report.number_format import MISSING, format_interval, verdict
 from sp_bench.results import MetricSpec, Run
 from sp_bench.stats import (
     bootstrap_over_images,
@@ -76,13 +77,14 @@ def test_swapped_arms_negate_the_interval(pairs):
     baseline, sp = zip(*pairs, strict=True)
     one, other = paired(baseline, sp), paired(sp, baseline)
     swapped = (-other.difference, -other.high, -other.low)
-    assert (one.difference, one.low, one.high) == pytest.approx(swapped, abs=1e-12)
+    assert (one.difference, one.low, one.high) == pytest.approx(swapped, abs=1e-12, nan_ok=True)
     assert one.p_value == pytest.approx(other.p_value, nan_ok=True)
 
 
 @given(PAIRS, st.floats(-50, 50))
 def test_shared_seed_effects_cancel(pairs, shift):
     baseline, sp = (np.array(arm) for arm in zip(*pairs, strict=True))
+    assume(np.ptp(sp - baseline) > 1e-6)
     seeds = shift * np.arange(len(pairs))
     shifted = paired(list(baseline + seeds), list(sp + seeds))
     assert shifted[:4] == pytest.approx(paired(list(baseline), list(sp))[:4], abs=1e-9)
@@ -91,15 +93,37 @@ def test_shared_seed_effects_cancel(pairs, shift):
 @given(PAIRS)
 def test_more_confidence_widens_the_interval(pairs):
     baseline, sp = zip(*pairs, strict=True)
+    assume(np.ptp(np.subtract(sp, baseline)) > 1e-6)
     narrow, wide = paired(baseline, sp, 0.8), paired(baseline, sp, 0.95)
     assert wide.low <= narrow.low <= narrow.difference <= narrow.high <= wide.high
 
 
-def test_equal_differences_give_zero_width():
-    assert paired([1.0, 2.0, 4.0], [2.0, 3.0, 5.0]) == (1.0, 1.0, 1.0, 3, 0.0)
-    found = paired([1.0, 2.0], [1.0, 2.0])
-    assert found[:4] == (0.0, 0.0, 0.0, 2)
-    assert math.isnan(found.p_value)
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("baseline", "sp"),
+    [
+        ([1.0, 2.0, 4.0], [2.0, 3.0, 5.0]),
+        ([0.1, 0.2, 0.3], [0.2, 0.3, 0.4]),  # equal up to rounding: 0.1 and 0.10000000000000003
+        ([0.5, 0.25], [0.5, 0.25]),
+        ([0.0, 0.0], [0.0, 0.0]),
+    ],
+)
+def test_equal_differences_have_no_interval(baseline, sp):
+    found = paired(baseline, sp)
+    assert (found.difference, found.n) == (pytest.approx(sp[0] - baseline[0]), len(sp))
+    assert np.isnan([found.low, found.high, found.p_value]).all()
+    runs = [Run(arm, seed, {"knn": value}) for arm, values in (("baseline", baseline), ("sp", sp))
+            for seed, value in enumerate(values)]  # fmt: skip
+    (row,) = rows(runs, [KNN])
+    assert (verdict(row), format_interval(row)) == ("", MISSING)
+    assert survives_correction([row.p_value, 0.01]) == [False, True]
+
+
+def test_small_spread_is_a_spread():
+    """Two images of 1,000,000: far above the rounding of float64."""
+    found = paired([0.5, 0.5, 0.5], [0.6, 0.600001, 0.600002])
+    assert found.low < found.difference < found.high
+    assert 0 < found.p_value < 1e-6
 
 
 @pytest.mark.filterwarnings("error")
