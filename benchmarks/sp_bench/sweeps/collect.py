@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,7 @@ def _merge(stored: Evidence, new: Evidence, path: Path) -> Evidence:
     runs = {(run.seed, run.arm): run for run in stored.runs}
     for run in new.runs:
         before = runs.setdefault((run.seed, run.arm), run)
-        if _rounded(before.metrics) != _rounded(run.metrics):
+        if not _equal_metrics(_rounded(before.metrics), _rounded(run.metrics)):
             raise UsageError(
                 f"collect: {path} has other metrics of {run.arm}, seed {run.seed}; "
                 "takes another folder, or this one without that file"
@@ -144,6 +145,14 @@ def _merge(stored: Evidence, new: Evidence, path: Path) -> Evidence:
         arms=dict(sorted({**new.arms, **stored.arms}.items())),
         dates=sorted({*stored.dates, *new.dates}),
         runs=[runs[key] for key in sorted(runs)],
+    )
+
+
+def _equal_metrics(first: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    """Whether two runs have the same metrics; one that is NaN in both is the same."""
+    return first.keys() == other.keys() and all(
+        value == other[key] or (math.isnan(value) and math.isnan(other[key]))
+        for key, value in first.items()
     )
 
 

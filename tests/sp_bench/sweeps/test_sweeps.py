@@ -159,6 +159,21 @@ def test_collected_run_is_not_overwritten(sweep_dir: Path, tmp_path: Path) -> No
     assert json.loads(path.read_text()) == kept
 
 
+def test_run_with_nan_is_collected_twice(sweep_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(sweep_dir, out)
+    path = out / "simclr" / "seed0-baseline" / "run.json"
+    kept = json.loads(path.read_text())
+    kept["metrics"]["knn"] = math.nan
+    path.write_text(json.dumps(kept))
+    (first,) = collect(out, tmp_path / "kept", "quick")
+    before = first.read_text()
+    (again,) = collect(out, tmp_path / "kept", "quick")
+    assert again.read_text() == before
+    with pytest.raises(UsageError, match="has other metrics of baseline, seed 0"):
+        collect(sweep_dir, tmp_path / "kept", "quick")  # NaN is not a number
+
+
 def test_checkpoints_are_only_evaluated(
     sp_bench: Any, sweep_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
