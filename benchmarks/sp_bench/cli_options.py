@@ -45,6 +45,10 @@ PartialOption = Annotated[
 TrustOption = Annotated[
     bool, typer.Option("--trust-checkpoint", help="Allow a checkpoint to run its author's code.")
 ]
+PoolOption = Annotated[
+    str | None,
+    typer.Option(help="Pooling of token outputs: mean or cls; default that of the run, else mean."),
+]
 TasksFromOption = Annotated[
     Path | None, typer.Option(help="TOML file of tasks and their data, instead of both options.")
 ]

@@ -15,16 +15,15 @@ from sp_bench.config import EvalSettings, Settings, claim_output_dir
 from sp_bench.data.rgb_display import check_rgb
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
-from sp_bench.evaluation import run_evaluation
+from sp_bench.evaluation import load_sources, resolved_pool, run_evaluation
 from sp_bench.pretrain import check, short_training_note
-from sp_bench.progress import Progress
+from sp_bench.progress import Progress, report_skipped
 from sp_bench.report.html_report import write_report
 from sp_bench.report.prediction_figure import PairExamples
 from sp_bench.results import ARMS, BASELINE, LONGER, SP, Results, Run
 from sp_bench.run import EXAMPLES, RUN, load_images, load_or_run, resolved_settings, run_name
 from sp_bench.stats import rows
 from sp_bench.sweeps.compute_matched import matched_epochs
-from sp_bench.task_data import Sources, load_main
 from sp_bench.task_runner import read_correct, read_examples
 from sp_bench.tasks import Task, find_tasks
 from sp_plugin.validation import did_you_mean
@@ -53,7 +52,7 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
     check_rgb(settings.rgb, settings.stats.channels)
     check(settings, splits.train)
     claim_output_dir(out, settings)
-    progress.skipped(splits.skipped)
+    report_skipped(sources.skipped, progress.note)
     if note := short_training_note(settings, len(splits.train)):
         progress.note(note)
     arms = (*ARMS, LONGER) if settings.longer else ARMS
@@ -149,13 +148,11 @@ def compare_checkpoints(
         arm: [find_checkpoint(Path(path)) for path in paths]
         for arm, paths in settings.checkpoints.items()
     }
-    evaluation = dataclasses.replace(evaluation, side=shared_side(evaluation, by_arm))
-    main = None
-    if evaluation.data:
-        main = load_main(evaluation.data, tasks, evaluation.task_data, limit=evaluation.limit)
-    sources = Sources(main, evaluation.task_data)
     paths = [path for of_arm in by_arm.values() for path in of_arm]
+    evaluation = dataclasses.replace(evaluation, side=shared_side(evaluation, paths))
+    sources = load_sources(evaluation, tasks, log)
     evaluation = resolve_stats(evaluation, sources, tasks, log, paths)
+    evaluation = dataclasses.replace(evaluation, pool=shared_pool(evaluation, paths))
     settings = dataclasses.replace(settings, evaluation=evaluation)
     claim_output_dir(out, settings)
     runs = []
@@ -173,27 +170,40 @@ def compare_checkpoints(
         runs,
         tasks,
         settings={**settings.plain(), "method": "checkpoints"},
-        data=main.summary() if main else {"name": "one source per task"},
+        data=sources.main.summary() if sources.main else {"name": "one source per task"},
         precision="32-true",
         pairs=None,
     )
 
 
-def shared_side(evaluation: EvalSettings, by_arm: Mapping[str, Sequence[Path]]) -> int:
+def shared_side(evaluation: EvalSettings, paths: Sequence[Path]) -> int:
     """The one image size of all checkpoints.
 
     Raises:
         UsageError: they were trained at several sizes, and none was chosen.
     """
-    sides = {
-        str(path): dataclasses.replace(evaluation, checkpoint=str(path)).resolved_side
-        for paths in by_arm.values()
-        for path in paths
-    }
+    sides = {path: _with_checkpoint(evaluation, path).resolved_side for path in paths}
     if len(set(sides.values())) > 1:
         each = ", ".join(f"{side} px of {path}" for path, side in sides.items())
         raise UsageError(f"side: got {each}; takes one size for all: --side PIXELS")
     return next(iter(sides.values()))
+
+
+def shared_pool(evaluation: EvalSettings, paths: Sequence[Path]) -> str:
+    """The one pooling of all checkpoints.
+
+    Raises:
+        UsageError: they were evaluated with both in their runs, and none was chosen.
+    """
+    pools = {path: resolved_pool(_with_checkpoint(evaluation, path)) for path in paths}
+    if len(set(pools.values())) > 1:
+        each = ", ".join(f"{pool} of {path}" for path, pool in pools.items())
+        raise UsageError(f"pool: got {each}; takes one pooling for all: --pool mean or cls")
+    return next(iter(pools.values()))
+
+
+def _with_checkpoint(evaluation: EvalSettings, path: Path) -> EvalSettings:
+    return dataclasses.replace(evaluation, checkpoint=str(path))
 
 
 def _known_of_run(folder: Path) -> dict[str, Any]:

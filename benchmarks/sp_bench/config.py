@@ -167,7 +167,8 @@ class EvalSettings(TaskSettings):
         side: side of the images in pixels, at least 16; None: that of the checkpoint's run if
             sp-bench made it, that of the published model, else 64 for the small backbones and
             224 for others.
-        pool: pooling of token outputs, ``mean`` or ``cls``.
+        pool: pooling of token outputs, ``mean`` or ``cls``; None: that of the checkpoint's run if
+            sp-bench made it, else ``mean``.
         layer: dotted name of the submodule whose output is taken; None: the last.
         seed: seed of the random backbone that tasks compare with.
         bf16: whether features are computed in bfloat16.
@@ -181,13 +182,13 @@ class EvalSettings(TaskSettings):
     trust: bool = False
     data: str | None = None
     side: int | None = None
-    pool: str = "mean"
+    pool: str | None = None
     layer: str | None = None
     seed: int = 0
     bf16: bool = False
 
     def __post_init__(self) -> None:
-        if self.pool not in ("mean", "cls"):
+        if self.pool not in (None, "mean", "cls"):
             raise UsageError(f"pool: got {self.pool!r}, takes mean or cls")
         _check_minimum("side", self.side, _MINIMA["side"])
         check_seed(self.seed)

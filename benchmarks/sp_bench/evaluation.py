@@ -16,15 +16,16 @@ from torch import nn
 from sp_bench.backbones import make_backbone, model_input
 from sp_bench.channels import resolve_stats
 from sp_bench.checkpoints import load_checkpoint, weights_digest
-from sp_bench.config import EvalSettings, Settings, claim_output_dir
+from sp_bench.config import EvalSettings, Settings, claim_output_dir, settings_of_run
 from sp_bench.data import DataError
 from sp_bench.data.channel_stats import IMAGENET
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
 from sp_bench.flops import forward_flops
 from sp_bench.frozen_backbone import FrozenBackbone
-from sp_bench.methods import Method
+from sp_bench.methods import METHODS, Method
 from sp_bench.pretrain import FINAL, new_method
+from sp_bench.progress import report_skipped
 from sp_bench.results import write_json
 from sp_bench.task_data import Sources, load_main
 from sp_bench.task_runner import merge_metrics, run_tasks
@@ -72,7 +73,7 @@ def run_evaluations(
             settings = _with_random_weights(first, next(iter(results.values()))["settings"])
         folder = _new_folder(out, settings, results)
         if sources is None and not (folder / RESULT).exists():
-            sources = _load_sources(settings, find_tasks(settings.tasks))
+            sources = load_sources(settings, find_tasks(settings.tasks), log)
         log(f"{folder.name}: model {number + 1} of {count}")
         results[folder] = run_evaluation(settings, folder, log, sources)
     return list(results)
@@ -108,18 +109,24 @@ def run_evaluation(
     if settings.checkpoint:
         log(f"checkpoint: {settings.checkpoint}")
     path = out / RESULT
-    if path.exists():  # nothing is built or loaded for a finished one
-        claim_output_dir(out, _with_stored_stats(settings, out), _digest(settings))
+    if path.exists():  # no image and no weight is loaded for a finished one
+        stored = _with_stored_stats(settings, out)
+        stored = dataclasses.replace(stored, pool=resolved_pool(stored))
+        claim_output_dir(out, stored, _digest(settings))
         finished = _read_json(path)
         log(finished["checkpoint"]["summary"])
         return finished
-    sources = sources or _load_sources(settings, tasks)
+    sources = sources or load_sources(settings, tasks, log)
     splits = {task.name: sources.of(task) for task in tasks}
     checkpoints = [Path(settings.checkpoint)] if settings.checkpoint else []
     own = model_input(settings.backbone).stats if settings.pretrained else None
     settings = resolve_stats(settings, sources, tasks, log, checkpoints, own)
     backbone, checkpoint = _load_backbone(settings)
     log(checkpoint["summary"])
+    pool = resolved_pool(settings, backbone)
+    if settings.pool is None and pool != "mean":
+        log(f"pool: {pool}, as in the checkpoint's run")
+    settings = dataclasses.replace(settings, pool=pool)
     claim_output_dir(out, settings, _digest(settings))
     frozen, untrained = _freeze(settings, backbone), _freeze(settings, _build(settings))
     by_task = run_tasks(tasks, frozen, untrained, sources, settings.seed, out, log)
@@ -130,7 +137,12 @@ def run_evaluation(
         "seconds": {name: task["seconds"] for name, task in by_task.items()},
         "compute": forward_flops(frozen.backbone, frozen.side, settings.stats.channels),
         "data": {
-            name: {"name": images.name, "train": len(images.train), "test": len(images.test)}
+            name: {
+                "name": images.name,
+                "train": len(images.train),
+                "test": len(images.test),
+                "skipped": list(images.skipped),
+            }
             for name, images in splits.items()
         },
         "versions": versions(),
@@ -170,15 +182,33 @@ def random_backbone(settings: Settings, seed: int) -> FrozenBackbone:
 
 def freeze_method(settings: Settings, method: Method) -> FrozenBackbone:
     """Frozen backbone of a method, for images of the size of its views."""
-    has_class_token = getattr(method.backbone, "num_prefix_tokens", 0) > 0
     return FrozenBackbone(
         method.backbone,
         side=settings.side,
         crop_size=_crop_size(settings.side),
-        pool=method.pool if has_class_token else "mean",
+        pool=_pool_of_method(method.pool, method.backbone),
         device=_device(),
         stats=settings.stats,
     )
+
+
+def resolved_pool(settings: EvalSettings, backbone: nn.Module | None = None) -> str:
+    """``pool``, or its default: that of the checkpoint's run if sp-bench made it, else ``mean``.
+
+    Args:
+        settings: backbone and checkpoint.
+        backbone: the backbone; None: it is built if the default depends on its tokens.
+    """
+    if settings.pool or not settings.checkpoint:
+        return settings.pool or "mean"
+    name = settings_of_run(Path(settings.checkpoint)).get("method")
+    if name not in METHODS or METHODS[name].pool == "mean":
+        return "mean"
+    return _pool_of_method(METHODS[name].pool, backbone or _build(settings))
+
+
+def _pool_of_method(pool: str, backbone: nn.Module) -> str:
+    return pool if getattr(backbone, "num_prefix_tokens", 0) > 0 else "mean"
 
 
 def _crop_size(side: int) -> int:
@@ -191,7 +221,7 @@ def _freeze(settings: EvalSettings, backbone: nn.Module) -> FrozenBackbone:
         backbone,
         side=settings.resolved_side,
         crop_size=_crop_size(settings.resolved_side),
-        pool=settings.pool,
+        pool=settings.pool or "mean",
         layer=settings.layer,
         device=_device(),
         stats=settings.stats,
@@ -203,13 +233,24 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _load_sources(settings: EvalSettings, tasks: Sequence[Task]) -> Sources:
+def load_sources(
+    settings: EvalSettings, tasks: Sequence[Task], log: Callable[[str], None]
+) -> Sources:
+    """The images of all tasks, and a line on those that are left out.
+
+    Raises:
+        DataError: they cannot be used, or ``limit`` has no images to choose from.
+    """
     main = None
     if settings.data is not None:
         main = load_main(settings.data, tasks, settings.task_data, limit=settings.limit)
     elif settings.limit is not None:
         raise DataError("limit: takes images of all tasks, --data DATA, to choose from")
-    return Sources(main, settings.task_data)
+    sources = Sources(main, settings.task_data)
+    for task in tasks:
+        sources.of(task)
+    report_skipped(sources.skipped, log)
+    return sources
 
 
 def _load_backbone(settings: EvalSettings) -> tuple[nn.Module, dict[str, Any]]:
@@ -253,12 +294,13 @@ def _build(settings: EvalSettings, pretrained: bool = False) -> nn.Module:
 
 
 def _with_random_weights(settings: EvalSettings, stored: Mapping[str, Any]) -> EvalSettings:
-    """Control of an evaluation: random weights, at the size and with the statistics it ended up."""
+    """Control of an evaluation: random weights, at the size, pooling and statistics it ended up."""
     return dataclasses.replace(
         settings,
         pretrained=False,
         checkpoint="",
         side=stored["side"],
+        pool=stored["pool"],
         mean=tuple(stored["mean"] or IMAGENET.mean),
         std=tuple(stored["std"] or IMAGENET.std),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich import progress as bars
 from rich.console import Console
@@ -12,7 +12,18 @@ from rich.console import Console
 from sp_bench.results import Run
 
 _EVALUATION = 0.5  # time of the first evaluation, as a fraction of the training
-_MAX_NAMES = 5  # of unreadable images; results.json has them all
+_MAX_NAMES = 5  # of unreadable images; JSON has them all
+
+
+def report_skipped(names: Sequence[str], log: Callable[[str], None]) -> None:
+    """One line with the unreadable images that are left out; none if there are none.
+
+    >>> report_skipped(["a.jpg", "b.jpg"], print)
+    left out, unreadable: 2 (a.jpg, b.jpg)
+    """
+    if names:
+        more = ", ..." if len(names) > _MAX_NAMES else ""
+        log(f"left out, unreadable: {len(names)} ({', '.join(names[:_MAX_NAMES])}{more})")
 
 
 class Progress:
@@ -49,13 +60,6 @@ class Progress:
         self._move()
         with self.bar:
             yield
-
-    def skipped(self, names: Sequence[str]) -> None:
-        """Print the unreadable images that are left out."""
-        if names:
-            more = ", ..." if len(names) > _MAX_NAMES else ""
-            shown = ", ".join(names[:_MAX_NAMES])
-            self._print(f"left out, unreadable: {len(names)} ({shown}{more})")
 
     def started(self, arm: str, seed: int) -> None:
         """A run starts or resumes."""

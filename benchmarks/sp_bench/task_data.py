@@ -199,6 +199,12 @@ class Sources:
         self._task_data = task_data
         self._loaded: dict[tuple[Any, str | None], Splits] = {}
 
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Paths of the unreadable files that were left out of all images so far."""
+        splits = (*filter(None, (self.main,)), *self._loaded.values())
+        return tuple(dict.fromkeys(path for each in splits for path in each.skipped))
+
     def of(self, task: Task) -> Splits:
         """Images of a task.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,18 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from sp_bench import backbones, task_runner
 from sp_bench.backbones import make_backbone
 from sp_bench.cli import main
-from sp_bench.compare import shared_side
+from sp_bench.compare import compare, shared_pool, shared_side
 from sp_bench.config import EvalSettings, Settings
 from sp_bench.data import load_data
 from sp_bench.errors import UsageError
-from sp_bench.evaluation import freeze_method, random_backbone, run_evaluation
+from sp_bench.evaluation import freeze_method, random_backbone, resolved_pool, run_evaluation
 from sp_bench.frozen_backbone import FrozenBackbone
 from sp_bench.pretrain import new_method
+from sp_bench.progress import Progress
 from sp_bench.task_data import Sources
 
 
@@ -71,8 +74,56 @@ def test_size_is_that_of_the_run(place, tmp_path, checkpoint):
     assert settings(side=None).resolved_side == 64
     assert settings(side=None, backbone="resnet18").resolved_side == 224
     with pytest.raises(UsageError, match=r"side: got 64 px of .*other.*, 48 px of .*--side"):
-        shared_side(settings(side=None), {"baseline": [other], "sp": [path]})
-    assert shared_side(settings(side=None), {"baseline": [path], "sp": [path]}) == 48
+        shared_side(settings(side=None), [other, path])
+    assert shared_side(settings(side=None), [path, path]) == 48
+
+
+def test_eval_of_a_run_equals_its_own(tmp_path):
+    """A ViT with a class token: pooled as in its run."""
+    tasks = ("rank",)
+    of_run = Settings(backbone="tiny_vit", limit=20, epochs=1, side=32, batch_size=8, tasks=tasks)
+    results = compare(of_run, [0], tmp_path / "run", Progress(Console(quiet=True)))
+    path = tmp_path / "run" / "seed0-sp" / "final.ckpt"
+    images = Sources(load_data("demo", limit=20), {})
+    lines: list[str] = []
+    given = settings(backbone="tiny_vit", side=None, tasks=tasks, checkpoint=str(path))
+    found = run_evaluation(given, tmp_path / "a", lines.append, images)
+    assert found["metrics"] == pytest.approx(results.runs[1].metrics, rel=1e-5)
+    assert found["settings"]["pool"] == "cls"
+    assert "pool: cls, as in the checkpoint's run" in lines
+    assert run_evaluation(given, tmp_path / "a", lines.append, images) == found
+    other = dataclasses.replace(given, pool="mean")
+    with pytest.raises(UsageError, match=r"was made with pool='cls', now it is 'mean'"):
+        run_evaluation(other, tmp_path / "a", lines.append, images)
+    foreign = tmp_path / "foreign.ckpt"
+    assert shared_pool(given, [path, path]) == "cls"
+    with pytest.raises(UsageError, match=r"pool: got cls of .*seed0-sp.*, mean of .*--pool mean"):
+        shared_pool(given, [path, foreign])
+    assert shared_pool(other, [path, foreign]) == "mean"
+
+
+def test_class_token_needs_one(tmp_path, checkpoint):
+    """A ResNet of a run, and MAE's ViT, whose own pooling is the mean."""
+    stored = tmp_path / "settings.json"
+    stored.write_text(json.dumps({"method": "simclr"}))
+    given = settings(checkpoint=str(checkpoint))
+    assert resolved_pool(given) == "mean"
+    vit = dataclasses.replace(given, backbone="tiny_vit")
+    assert resolved_pool(vit) == "cls"
+    stored.write_text(json.dumps({"method": "mae"}))
+    assert resolved_pool(vit) == "mean"
+
+
+def test_unreadable_images_are_reported(tmp_path, folder):
+    for i in range(100):
+        Image.new("RGB", (40, 40)).save(folder / "cat" / f"more{i}.png")
+    (folder / "cat" / "broken.png").write_bytes(b"no image")
+    lines: list[str] = []
+    given = settings(data=str(folder), tasks=("rank",))
+    found = run_evaluation(given, tmp_path / "out", lines.append)
+    (line,) = (line for line in lines if line.startswith("left out, unreadable: 1 ("))
+    assert "broken.png" in line
+    assert len(found["data"]["rank"]["skipped"]) == 1
 
 
 def test_arms_are_measured_on_the_same_crops():
@@ -98,7 +149,7 @@ def test_checkpoint_backbone_is_evaluated(tmp_path, sources, checkpoint):
     assert list(same["metrics"]) == ["linear", "linear_chance", "knn", "knn_chance"]
     assert given == json.loads((tmp_path / "a" / "eval.json").read_text())
     assert given["compute"]["forward_flops"] > 1e7
-    assert given["data"]["knn"] == {"name": "demo", "train": 54, "test": 18}
+    assert given["data"]["knn"] == {"name": "demo", "train": 54, "test": 18, "skipped": []}
 
 
 def test_evaluation_resumes_and_is_cached(tmp_path, sources, monkeypatch):

@@ -13,6 +13,7 @@ from sp_bench.cli_options import (
     DataOption,
     MeanOption,
     PartialOption,
+    PoolOption,
     PrefixOption,
     StdOption,
     TasksFromOption,
@@ -61,7 +62,7 @@ def evaluate(
             "224, or 64 for tiny ones."
         ),
     ] = None,
-    pool: Annotated[str, typer.Option(help="Pooling of token outputs: mean or cls.")] = "mean",
+    pool: PoolOption = None,
     layer: Annotated[
         str | None, typer.Option(help="Submodule whose output is taken; default: the last.")
     ] = None,

@@ -28,7 +28,7 @@ from sp_bench.data import Splits
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
 from sp_bench.pretrain import FINAL, check
-from sp_bench.progress import Progress
+from sp_bench.progress import Progress, report_skipped
 from sp_bench.results import BASELINE, LONGER, Run, write_json
 from sp_bench.run import RUN, load_images, load_or_run
 from sp_bench.sweeps.compute_matched import count_matched_epochs
@@ -66,7 +66,9 @@ def run_job(config: dict[str, Any]) -> Run:
     settings = resolve_stats(settings, sources, tasks, print)
     check(settings, splits.train)
     claim_output_dir(folder, settings)
+    progress = Progress(Console())
     if not (folder / RUN).exists():
+        report_skipped(sources.skipped, progress.note)
         if config.get("checkpoints"):
             _take_checkpoint(run_folder({**config, "out": config["checkpoints"]}), folder, settings)
         if arm == LONGER:
@@ -82,7 +84,7 @@ def run_job(config: dict[str, Any]) -> Run:
             "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         }
         write_json(folder / ORIGIN, origin)
-    return load_or_run(settings, arm, seed, sources, tasks, folder, Progress(Console()))
+    return load_or_run(settings, arm, seed, sources, tasks, folder, progress)
 
 
 def _load_images(settings: Settings, tasks: Sequence[Task]) -> tuple[Splits, Sources]:
