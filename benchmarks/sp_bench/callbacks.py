@@ -21,12 +21,16 @@ class RunRecorder(pl.Callback):
     Attributes:
         curve: metrics of each epoch.
         seconds: seconds of training.
-        flops: forward operations of a step, SP's included, counted by torch: the least of the
-            first four steps, since the relative weight is measured in some of them.
+        flops: forward operations of a step, SP's included, counted by torch: of the one of the
+            first four steps that has the fewest, since the relative weight is measured in others.
+        flops_with_backward: forward and backward operations of that step. Passes of a teacher have
+            no backward, so that SP's share of them is not its share of the forward operations.
     """
 
     def __init__(self) -> None:
         self.flops = 0.0
+        self.flops_with_backward = 0.0
+        self._forward_flops = 0.0
         self._counter: FlopCounterMode | None = None
         self.curve: list[dict[str, float]] = []
         self.seconds = 0.0
@@ -54,13 +58,19 @@ class RunRecorder(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
     ) -> None:
         if self._counter is not None:
+            self._forward_flops = float(self._counter.get_total_flops())
+
+    def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._counter is not None:
             self._counter.__exit__(None, None, None)
-            flops = float(self._counter.get_total_flops())
-            self.flops = min(self.flops or flops, flops)
+            if not self.flops or self._forward_flops < self.flops:
+                self.flops = self._forward_flops
+                self.flops_with_backward = float(self._counter.get_total_flops())
             self._counter = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"curve": self.curve, "seconds": self.seconds, "flops": self.flops}
+        names = ("curve", "seconds", "flops", "flops_with_backward")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.__dict__.update(state_dict)

@@ -23,7 +23,7 @@ from sp_bench.report.prediction_figure import PairExamples
 from sp_bench.results import ARMS, BASELINE, LONGER, SP, Results, Run
 from sp_bench.run import EXAMPLES, RUN, load_images, load_or_run, resolved_settings, run_name
 from sp_bench.stats import rows
-from sp_bench.sweeps.compute_matched import matched_epochs
+from sp_bench.sweeps.compute_matched import count_matched_epochs
 from sp_bench.task_runner import read_correct, read_examples
 from sp_bench.tasks import Task, find_tasks
 from sp_plugin.validation import did_you_mean
@@ -60,12 +60,10 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
     with progress.over(len(seeds) * len(arms), settings.epochs):
         for seed in seeds:
             for arm in arms:
-                of_arm = settings
-                if arm == LONGER:
-                    baseline, sp = runs[-2:]
-                    epochs = matched_epochs(settings.epochs, baseline.flops, sp.flops)
+                of_arm, folder = settings, out / run_name(seed, arm)
+                if arm == LONGER and not (folder / RUN).exists():
+                    epochs = count_matched_epochs(settings, splits.train)
                     of_arm = dataclasses.replace(settings, epochs=epochs)
-                folder = out / run_name(seed, arm)
                 run = load_or_run(of_arm, arm, seed, sources, tasks, folder, progress)
                 runs.append(run)
     pairs = out / run_name(seeds[0], SP) / EXAMPLES

@@ -133,9 +133,7 @@ def cost_note(results: Results) -> str:
     epochs = longer_epochs(results.runs)
     if results.longer:
         trained = f", {epochs} in total" if epochs else ""
-        notes.append(
-            f"The longer baseline spends the forward operations of SP on more epochs{trained}."
-        )
+        notes.append(f"The longer baseline spends the operations of SP on more epochs{trained}.")
     else:
         notes.append("The baseline does not train longer to make up for the cost of SP.")
     return " ".join(notes)

@@ -16,11 +16,14 @@ from rich.console import Console
 from sp_bench import task_data
 from sp_bench.compare import compare
 from sp_bench.config import METHOD_NAMES, Settings
+from sp_bench.data import load_data
 from sp_bench.errors import UsageError
 from sp_bench.evaluation import evaluate_method
 from sp_bench.progress import Progress
 from sp_bench.run import load_images
+from sp_bench.sweeps import compute_matched
 from sp_bench.sweeps.collect import Evidence, collect
+from sp_bench.sweeps.compute_matched import count_matched_epochs, matched_epochs, record_few_steps
 from sp_bench.sweeps.job import job_settings
 from sp_bench.sweeps.launch import bundled_suites
 from sp_bench.tasks import find_tasks
@@ -172,6 +175,19 @@ def test_run_with_nan_is_collected_twice(sweep_dir: Path, tmp_path: Path) -> Non
     assert again.read_text() == before
     with pytest.raises(UsageError, match="has other metrics of baseline, seed 0"):
         collect(sweep_dir, tmp_path / "kept", "quick")  # NaN is not a number
+
+
+def test_teacher_has_no_backward_to_match(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass costs 3 with its backward: SP's too, but of MoCo's two the teacher's costs 1."""
+    images = load_data("demo", size=40).train
+    settings = Settings(
+        method="moco", epochs=1000, side=32, batch_size=16, sp={"sample_fraction": 1}
+    )
+    records = {arm: record_few_steps(settings, arm, images) for arm in ("baseline", "sp")}
+    monkeypatch.setattr(compute_matched, "record_few_steps", lambda _, arm, __: records[arm])
+    by_forward = matched_epochs(1000, *(record.flops for record in records.values())) - 1000
+    more_epochs = count_matched_epochs(settings, images) - 1000
+    assert more_epochs == pytest.approx(by_forward * 3 / ((3 + 1) / 2), rel=0.1)
 
 
 def test_checkpoints_are_only_evaluated(
