@@ -109,7 +109,7 @@ class LossInjector:
         return output
 
     def manual_backward(self, original: Any, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Patch of ``manual_backward``: calls of a step that train the student include SP's loss."""
+        """Patch of ``manual_backward``: calls that train the student include SP's loss."""
         includes = self._takes_first
         if self._pending is not None or not self._reached:
             reaches = _reaches_beyond(self._outside, loss)

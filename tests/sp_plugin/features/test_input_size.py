@@ -78,7 +78,7 @@ def test_any_exception_rejects_a_size(error):
 
 def test_lazy_layers_are_refused():
     net = nn.Sequential(nn.LazyConv2d(4, 3), nn.BatchNorm2d(4))
-    with pytest.raises(ConfigError, match="0.weight of Sequential is of a lazy layer") as caught:
+    with pytest.raises(ConfigError, match=r"0\.weight of Sequential is of a lazy layer") as caught:
         find_input_size(net, 48)
     assert "\n" not in str(caught.value)
     net(torch.rand(2, 3, 48, 48))
