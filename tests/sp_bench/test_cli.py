@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch.utils.cpp_extension  # noqa: F401  # logs a line where CUDA is without a GPU
 from PIL import Image
 from sp_bench.cli import main
 from sp_bench.cli_options import expand_list_options, sp_settings
