@@ -20,6 +20,7 @@ from suite_evidence import evidence_of
 JIGSAW = "jigsaw_3x3_piece"
 BASELINE = {JIGSAW: 0.3, "jigsaw_2x2_perfect": 0.4, "pair_interaction_gain": 0.1}
 BASELINE |= {"knn": 0.7, "linear": 0.75, "robustness_v2": 0.6}
+ORDERS = ((0, 1, 2), (1, 2, 0), (2, 0, 1), (0, 2, 1))  # of the seeds, by arm
 WHERE = {JIGSAW: 0.36, "jigsaw_2x2_perfect": 0.48, "pair_interaction_gain": 0.16}
 
 
@@ -35,7 +36,7 @@ def make_evidence(method: str, **arms: dict[str, float]) -> Evidence:
             arm,
             seed,
             {
-                key: changed.get(key, value) + 0.001 * ((seed + order) % 3)
+                key: changed.get(key, value) + 0.001 * ORDERS[order][seed]
                 for key, value in BASELINE.items()
             },
             flops=10e12 if arm == "baseline" else 11e12,
