@@ -95,7 +95,7 @@ def replace_items(item: Any, parts: Mapping[Any, Any]) -> Any:
 
 
 def copy_containers(item: Any) -> Any:
-    """Copy of nested mappings, lists and tuples, with the same objects in them.
+    """Copy of nested dicts, lists and tuples, with the same objects in them.
 
     >>> batch = {"views": [1, 2]}
     >>> copied = copy_containers(batch)
@@ -103,7 +103,7 @@ def copy_containers(item: Any) -> Any:
     >>> copied
     {'views': [1, 2]}
     """
-    if not isinstance(item, (Mapping, list, tuple)):
+    if type(item) not in (dict, list, tuple):  # a class of its own may refuse to be built
         return item
     return replace_items(item, {key: copy_containers(part) for key, part in container_items(item)})
 
