@@ -13,7 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,35 @@ def plain(one: Block, folder: Path) -> None:
     trained = [id(p) for group in names["optimizer"].param_groups for p in group["params"]]
     assert {id(p) for p in sp.parameters()} <= set(trained)
     assert "for step" not in one.text or sp.step == names["steps"]
+
+
+def sourced_loop(one: Block, folder: Path) -> None:
+    """A loop of one's own over batches of the block's transform."""
+    del folder
+    from torch.utils.data import default_collate
+    from torchvision.transforms import v2
+
+    from sp_plugin import SPSession, SPTransform, ViewBoxTransform
+
+    class TwoViews:
+        def __init__(self) -> None:
+            self.crop = v2.RandomResizedCrop(32)
+
+        def __call__(self, image: torch.Tensor) -> list[torch.Tensor]:
+            return [self.crop(image), self.crop(image)]
+
+    class Loader:
+        def __iter__(self) -> Iterator[Any]:
+            for _ in range(names["steps"]):
+                images = torch.rand(4, 3, 48, 48)
+                yield default_collate([names["transform"](image) for image in images])
+
+    names = {**plain_loop(), "augment": TwoViews(), "loader": Loader()}
+    names["method"] = lambda views: sum(names["backbone"](view).mean() for view in views)
+    for each in (SPSession, SPTransform, ViewBoxTransform):
+        names[each.__name__] = each
+    exec(one.text, names)
+    assert names["sp"].step == names["steps"] and names["loss"].requires_grad
 
 
 def probe_loop(one: Block, folder: Path) -> None:
@@ -442,6 +471,8 @@ EXAMPLES = [
     Example(EXTENDING, "TASK = ", task_of_page),
     Example(EXTENDING, "class Engine", framework),
     Example(LOOP, "out = sp(", plain),
+    Example(LOOP, "SPTransform(augment)", sourced_loop),
+    Example(LOOP, "ViewBoxTransform(augment)", sourced_loop),
     Example(LOOP, "GradScaler", plain),
     Example(LOOP, "last.pth", plain),
     Example(LOOP, "DistributedDataParallel(", wrapped_loop("torch")),
