@@ -107,7 +107,8 @@ def run_evaluation(
     """
     tasks = find_tasks(settings.tasks)
     if settings.checkpoint:
-        log(f"checkpoint: {settings.checkpoint}")
+        path, here = Path(settings.checkpoint), Path.cwd()
+        log(f"checkpoint: {path.relative_to(here) if path.is_relative_to(here) else path}")
     path = out / RESULT
     if path.exists():  # no image and no weight is loaded for a finished one
         stored = _with_stored_stats(settings, out)
