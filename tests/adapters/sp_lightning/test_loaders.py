@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pickle
 import subprocess
 import sys
@@ -168,7 +169,8 @@ def test_workers_that_are_forked(kit: Any, source: str) -> None:
 @pytest.mark.parametrize("source", ("view", "image", "host_views"))
 def test_workers_that_are_spawned(kit: Any, source: str, method: str) -> None:
     """As a script, whose workers can import what is defined here."""
-    subprocess.run([sys.executable, __file__, kit.package, source, method], check=True)
+    found = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # folders of the tests too
+    subprocess.run([sys.executable, __file__, kit.package, source, method], check=True, env=found)
 
 
 if __name__ == "__main__":
