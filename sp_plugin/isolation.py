@@ -210,7 +210,7 @@ def uncompiled() -> contextlib.AbstractContextManager[Any]:
     size rounds otherwise than one for the method's own. Each size also counts towards the number of
     graphs after which it compiles no more.
 
-    >>> net = torch.compile(nn.Linear(2, 2))
+    >>> net = torch.compile(nn.Linear(2, 2), backend="eager")
     >>> with uncompiled():
     ...     net(torch.zeros(1, 2)).shape
     torch.Size([1, 2])
