@@ -185,7 +185,8 @@ class Attachment:
                 "takes another, such as 'ddp' or 'fsdp'"
             ) from error
         is_clipped = self._config.weight > 0 and self._trainer.gradient_clip_val
-        if is_clipped and "ModelParallel" in strategy and not _is_sharded(head):
+        is_whole = not all(is_sharded(parameter) for parameter in head.parameters())
+        if is_clipped and "ModelParallel" in strategy and is_whole:
             raise ConfigError(
                 f"gradient_clip_val: got {self._trainer.gradient_clip_val} with {strategy}, which "
                 "clips shards alone, and SP's head is whole; takes None"
@@ -241,10 +242,6 @@ def _state_without_sp(original: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     modules = copy.copy(state["_modules"])
     modules.pop(_NAME, None)
     return {**state, "_modules": modules}
-
-
-def _is_sharded(module: nn.Module) -> bool:
-    return all(is_sharded(parameter) for parameter in module.parameters())
 
 
 def _builds_later(pl_module: nn.Module) -> bool:

@@ -57,13 +57,14 @@ def compare(settings: Settings, seeds: Sequence[int], out: Path, progress: Progr
         progress.note(note)
     arms = (*ARMS, LONGER) if settings.longer else ARMS
     runs: list[Run] = []
+    longer_epochs = 0  # the same for all seeds
     with progress.over(len(seeds) * len(arms), settings.epochs):
         for seed in seeds:
             for arm in arms:
                 of_arm, folder = settings, out / run_name(seed, arm)
                 if arm == LONGER and not (folder / RUN).exists():
-                    epochs = count_matched_epochs(settings, splits.train)
-                    of_arm = dataclasses.replace(settings, epochs=epochs)
+                    longer_epochs = longer_epochs or count_matched_epochs(settings, splits.train)
+                    of_arm = dataclasses.replace(settings, epochs=longer_epochs)
                 run = load_or_run(of_arm, arm, seed, sources, tasks, folder, progress)
                 runs.append(run)
     pairs = out / run_name(seeds[0], SP) / EXAMPLES
@@ -146,11 +147,11 @@ def compare_checkpoints(
         arm: [find_checkpoint(Path(path)) for path in paths]
         for arm, paths in settings.checkpoints.items()
     }
-    paths = [path for of_arm in by_arm.values() for path in of_arm]
-    evaluation = dataclasses.replace(evaluation, side=shared_side(evaluation, paths))
+    checkpoints = [path for paths in by_arm.values() for path in paths]
+    evaluation = dataclasses.replace(evaluation, side=shared_side(evaluation, checkpoints))
     sources = load_sources(evaluation, tasks, log)
-    evaluation = resolve_stats(evaluation, sources, tasks, log, paths)
-    evaluation = dataclasses.replace(evaluation, pool=shared_pool(evaluation, paths))
+    evaluation = resolve_stats(evaluation, sources, tasks, log, checkpoints)
+    evaluation = dataclasses.replace(evaluation, pool=shared_pool(evaluation, checkpoints))
     settings = dataclasses.replace(settings, evaluation=evaluation)
     claim_output_dir(out, settings)
     runs = []
@@ -181,10 +182,8 @@ def shared_side(evaluation: EvalSettings, paths: Sequence[Path]) -> int:
         UsageError: they were trained at several sizes, and none was chosen.
     """
     sides = {path: _with_checkpoint(evaluation, path).resolved_side for path in paths}
-    if len(set(sides.values())) > 1:
-        each = ", ".join(f"{side} px of {path}" for path, side in sides.items())
-        raise UsageError(f"side: got {each}; takes one size for all: --side PIXELS")
-    return next(iter(sides.values()))
+    _require_one("side", sides, " px", "one size for all: --side PIXELS")
+    return sides[paths[0]]
 
 
 def shared_pool(evaluation: EvalSettings, paths: Sequence[Path]) -> str:
@@ -194,14 +193,18 @@ def shared_pool(evaluation: EvalSettings, paths: Sequence[Path]) -> str:
         UsageError: they were evaluated with both in their runs, and none was chosen.
     """
     pools = {path: resolved_pool(_with_checkpoint(evaluation, path)) for path in paths}
-    if len(set(pools.values())) > 1:
-        each = ", ".join(f"{pool} of {path}" for path, pool in pools.items())
-        raise UsageError(f"pool: got {each}; takes one pooling for all: --pool mean or cls")
-    return next(iter(pools.values()))
+    _require_one("pool", pools, "", "one pooling for all: --pool mean or cls")
+    return pools[paths[0]]
 
 
 def _with_checkpoint(evaluation: EvalSettings, path: Path) -> EvalSettings:
     return dataclasses.replace(evaluation, checkpoint=str(path))
+
+
+def _require_one(name: str, values: Mapping[Path, Any], unit: str, takes: str) -> None:
+    if len(set(values.values())) > 1:
+        each = ", ".join(f"{value}{unit} of {path}" for path, value in values.items())
+        raise UsageError(f"{name}: got {each}; takes {takes}")
 
 
 def _known_of_run(folder: Path) -> dict[str, Any]:

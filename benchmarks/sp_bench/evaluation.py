@@ -107,8 +107,8 @@ def run_evaluation(
     """
     tasks = find_tasks(settings.tasks)
     if settings.checkpoint:
-        path, here = Path(settings.checkpoint), Path.cwd()
-        log(f"checkpoint: {path.relative_to(here) if path.is_relative_to(here) else path}")
+        file, here = Path(settings.checkpoint), Path.cwd()
+        log(f"checkpoint: {file.relative_to(here) if file.is_relative_to(here) else file}")
     path = out / RESULT
     if path.exists():  # no image and no weight is loaded for a finished one
         stored = _with_stored_stats(settings, out)
