@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import timm
-import torch
 import torchvision
 from timm.data import resolve_data_config
 from timm.layers import Attention
@@ -160,17 +159,11 @@ def is_vit(backbone: nn.Module) -> bool:
     return isinstance(backbone, VisionTransformer)
 
 
-def unfuse_attention_on_cpu(module: nn.Module) -> None:
-    """Compute timm's attention as matrix products if there is no GPU, in place.
-
-    On a CPU in bfloat16 torch's fused kernel takes several times as long, most of all in the
-    backward pass and with the few tokens of small images.
-    """
-    if torch.cuda.is_available():
-        return
+def set_fused_attention(module: nn.Module, fused: bool) -> None:
+    """Compute timm's attention by torch's fused kernel, or as matrix products, in place."""
     for part in module.modules():
         if isinstance(part, Attention):
-            part.fused_attn = False
+            part.fused_attn = fused
 
 
 def _require_weights(name: str, source: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sp_bench.backbones import make_backbone, model_input
+from sp_bench.backbones import make_backbone, model_input, set_fused_attention
 from sp_bench.channels import resolve_stats
 from sp_bench.checkpoints import load_checkpoint, weights_digest
 from sp_bench.config import EvalSettings, Settings, claim_output_dir, settings_of_run
@@ -183,6 +183,8 @@ def random_backbone(settings: Settings, seed: int) -> FrozenBackbone:
 
 def freeze_method(settings: Settings, method: Method) -> FrozenBackbone:
     """Frozen backbone of a method, for images of the size of its views."""
+    # Without a backward pass fused attention is faster on a CPU too: 0.6 of the time at 784 tokens.
+    set_fused_attention(method.backbone, fused=True)
     return FrozenBackbone(
         method.backbone,
         side=settings.side,
