@@ -11,12 +11,12 @@ class UsageError(ValueError):
 
 
 class Stopped(Exception):
-    """Ctrl-C as an exception of this package, since libraries handle KeyboardInterrupt."""
+    """Ctrl-C or SIGTERM as an exception of our own: libraries handle KeyboardInterrupt."""
 
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """Block that Ctrl-C interrupts and that the same command resumes."""
+    """Block that Ctrl-C or SIGTERM interrupts and that the same command resumes."""
     try:
         yield
     except KeyboardInterrupt:

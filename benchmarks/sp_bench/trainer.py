@@ -1,4 +1,4 @@
-"""Lightning's Trainer for this benchmark: silent, on one device, interruptible by Ctrl-C."""
+"""Lightning's Trainer for this benchmark: silent, on one device, interruptible."""
 
 from __future__ import annotations
 
@@ -41,18 +41,17 @@ def quiet_trainer(
 
 
 def fit_stoppably(trainer: pl.Trainer, *args: Any, **options: Any) -> None:
-    """Call ``trainer.fit``; Ctrl-C raises KeyboardInterrupt.
+    """Call ``trainer.fit``; Ctrl-C and SIGTERM raise KeyboardInterrupt.
 
-    Lightning turns it into an exit with code 1, and before 2.5 returned as if training had ended.
+    Lightning turns Ctrl-C into an exit with code 1, and before 2.5 returned as if training had
+    ended; SIGTERM, which clusters send, into an exit with code 0.
     """
     try:
         trainer.fit(*args, **options)
     except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):
-            # Their locals hold the loader's iterator, which ends its workers when it is freed; at
-            # the end of the process it would leave them, and they print errors.
-            traceback.clear_frames(stop.__context__.__traceback__)
-            raise KeyboardInterrupt from None
-        raise
+        # Their locals hold the loader's iterator, which ends its workers when it is freed; at
+        # the end of the process it would leave them, and they print errors.
+        traceback.clear_frames((stop.__context__ or stop).__traceback__)
+        raise KeyboardInterrupt from None
     if trainer.interrupted:
         raise KeyboardInterrupt

@@ -187,7 +187,8 @@ def test_unreadable_images_are_left_out(capsys: Any, tmp_path: Path) -> None:
     assert "left out, unreadable: 1" in said and "broken.png" in said
 
 
-def test_ctrl_c_prints_how_to_resume(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_prints_how_to_resume(tmp_path: Path, number: signal.Signals) -> None:
     out, data = tmp_path / "out", tmp_path / "data"
     # So many that an epoch takes seconds: the interrupt is to come within one.
     for name in ("cat", "dog"):
@@ -208,7 +209,7 @@ def test_ctrl_c_prints_how_to_resume(tmp_path: Path) -> None:
         try:
             wait_for(lambda: list(out.glob("seed0-baseline/epoch*.ckpt")) or running.poll())
             time.sleep(1)  # into the next epoch: while it clears up, Python drops an interrupt
-            running.send_signal(signal.SIGINT)
+            running.send_signal(number)
             running.wait(timeout=90)
         finally:
             running.kill()

@@ -1,4 +1,4 @@
-"""Training that is stopped by Ctrl-C."""
+"""Training that is stopped by Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class SlowImages(Dataset[Tensor]):
-    """Image 6 is slow and then sends Ctrl-C to the process that waits for it."""
+    """Image 6 is slow and then sends a signal to the process that waits for it."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.number = number
 
     def __len__(self) -> int:
         return 100
@@ -26,7 +29,7 @@ class SlowImages(Dataset[Tensor]):
         if index >= 6:
             time.sleep(0.5)
         if index == 6:
-            os.kill(os.getppid(), signal.SIGINT)
+            os.kill(os.getppid(), self.number)
         return torch.rand(2)
 
 
@@ -42,12 +45,13 @@ class Module(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
-def test_ctrl_c_ends_loading_workers() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stop_ends_loading_workers(number: signal.Signals) -> None:
     trainer = quiet_trainer("32-true", [], "cpu", max_epochs=1, enable_checkpointing=False)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt) as stopped:
-            fit_stoppably(trainer, Module(), DataLoader(SlowImages(), num_workers=2))
+            fit_stoppably(trainer, Module(), DataLoader(SlowImages(number), num_workers=2))
     finally:
         signal.signal(signal.SIGINT, before)
     # While the exception is held, as it is by the exit of the command that follows.
