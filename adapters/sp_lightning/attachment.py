@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -15,13 +16,15 @@ from sp_lightning.checkpoint import exclude_from_state_dict, extend_optimizer_st
 from sp_lightning.data import CropsWrapper, TrainingData
 from sp_lightning.host_views import ViewBoxWrapper, recorded_view_boxes
 from sp_lightning.method_patching import LossInjector, PatchedMethods
-from sp_lightning.param_groups import ParamGroupIndex, add_to_param_groups
+from sp_lightning.param_groups import ParamGroupIndex, add_to_param_groups, holds_all
 from sp_lightning.progress import training_progress
-from sp_lightning.student import AUTO, find_student_name
+from sp_lightning.student import AUTO, find_student_name, is_trained
 from sp_plugin import ConfigError, SPConfig, SPSession
 from sp_plugin.batch import SPBatch, split_batch
 from sp_plugin.distributed import is_sharded
 from sp_plugin.nested import copy_containers
+
+log = logging.getLogger("sp_plugin")
 
 _NAME = "sp"  # attribute of the LightningModule that holds SP's module during fit
 _MOVE_WHOLE_MODULE = ("SingleDeviceStrategy", "DDPStrategy")  # to the device, as it is
@@ -96,6 +99,7 @@ class Attachment:
             ("setup", self._around_build),
             ("configure_model", self._around_build),
             ("configure_optimizers", self._around_configure_optimizers),
+            ("on_fit_start", self._around_fit_start),
             ("on_before_batch_transfer", self._around_before_transfer),
             ("on_after_batch_transfer", self._around_after_transfer),
             ("training_step", self._around_training_step),
@@ -153,6 +157,18 @@ class Attachment:
                 copied.add_module(_NAME, self._pl_module.get_submodule(_NAME))
                 self._undo.callback(copied._modules.pop, _NAME, None)
 
+    def _rejoin_param_groups(self) -> None:
+        """Add the head again where a callback took the groups of a plain checkpoint.
+
+        Lightning's `BaseFinetuning` does, before the optimizers' states are loaded.
+        """
+        assert self._session is not None
+        head, optimizers = self._session.sp.head, self._trainer.optimizers
+        if self._plain_checkpoint is not None and not holds_all(optimizers, head):
+            self._joined = add_to_param_groups(
+                self._pl_module, self._backbone_name, head, optimizers
+            )
+
     def _extend_plain_checkpoint(self) -> None:
         if self._plain_checkpoint is not None and self._joined:
             extend_optimizer_state(self._plain_checkpoint.get("optimizer_states", []), self._joined)
@@ -184,6 +200,10 @@ class Attachment:
                 f"strategy: got {strategy}, whose one optimizer cannot take SP's head ({error}); "
                 "takes another, such as 'ddp' or 'fsdp'"
             ) from error
+        if not is_trained(self._pl_module.get_submodule(self._backbone_name)):
+            log.warning(
+                "SP: %r is frozen; SP does not act on it until it is unfrozen", self._backbone_name
+            )
         is_clipped = self._config.weight > 0 and self._trainer.gradient_clip_val
         is_whole = not all(is_sharded(parameter) for parameter in head.parameters())
         if is_clipped and "ModelParallel" in strategy and is_whole:
@@ -191,8 +211,12 @@ class Attachment:
                 f"gradient_clip_val: got {self._trainer.gradient_clip_val} with {strategy}, which "
                 "clips shards alone, and SP's head is whole; takes None"
             )
-        self._extend_plain_checkpoint()
         return configured
+
+    def _around_fit_start(self, original: Any) -> None:
+        original()
+        self._rejoin_param_groups()
+        self._extend_plain_checkpoint()
 
     def _around_before_transfer(self, original: Any, batch: Any, dataloader_idx: int) -> Any:
         self._sp_batch = None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -11,8 +10,6 @@ from torch import Tensor, nn
 from sp_lightning.student import is_trained, trained_twin, untrained_error
 from sp_plugin import ConfigError
 from sp_plugin.param_groups import best_group, holds_similar
-
-log = logging.getLogger("sp_plugin")
 
 
 class ParamGroupIndex(NamedTuple):
@@ -78,8 +75,6 @@ def add_to_param_groups(
         )
     if not any(group.has_backbone for group in groups):
         _check_frozen(module, name, backbone, groups)
-    if not is_trained(backbone):
-        log.warning("SP: %r is frozen; SP does not act on it until it is unfrozen", name)
     places = []
     for parameter in head.parameters():
         # It is there already where ``self.parameters()`` included it.
@@ -90,6 +85,12 @@ def add_to_param_groups(
             _append(group, parameter)
         places.append(group.place)
     return places
+
+
+def holds_all(optimizers: Iterable[Any], module: nn.Module) -> bool:
+    """Whether the optimizers have all parameters of a module."""
+    groups = (group for optimizer in optimizers for group in optimizer.param_groups)
+    return set().union(*map(_ids, groups)) >= {id(p) for p in module.parameters()}
 
 
 def optimizers_in(configured: Any) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -74,9 +75,10 @@ def test_replaced_too_late_is_one_line(kit: Any) -> None:
     assert "\n" not in str(error.value) and "sp" not in module._modules
 
 
+@pytest.mark.parametrize("resumed", (False, True))
 @pytest.mark.parametrize("order", (0, 1))
-def test_backbone_finetuning(kit: Any, order: int) -> None:
-    """Frozen by a callback at first: SP acts once it is unfrozen."""
+def test_backbone_finetuning(kit: Any, order: int, resumed: bool, tmp_path: Path) -> None:
+    """Frozen by a callback at first: SP acts once it is unfrozen, from a plain checkpoint too."""
 
     class Finetune(kit.pl.callbacks.BaseFinetuning):
         def freeze_before_training(self, pl_module: Any) -> None:
@@ -90,6 +92,9 @@ def test_backbone_finetuning(kit: Any, order: int) -> None:
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD([p for p in self.parameters() if p.requires_grad], lr=0.01)
 
+    checkpoint = tmp_path / "plain.ckpt" if resumed else None
+    if checkpoint:
+        kit.fit(Host(), Finetune(), max_epochs=1).save_checkpoint(checkpoint)
     states = []
     for weight in (None, 0, 1):
         kit.pl.seed_everything(0)
@@ -98,8 +103,12 @@ def test_backbone_finetuning(kit: Any, order: int) -> None:
         if weight is not None:
             sp = SPCallback(weight=weight, warmup_fraction=0, relative_weight=False)
             callbacks.insert(order, sp)
-        kit.fit(module, *callbacks, max_epochs=2)
+        trainer = kit.fit(module, *callbacks, max_epochs=2, ckpt_path=checkpoint)
         states.append(kit.state(module))
+        trained = trainer.optimizers[0].param_groups
+        if weight is not None:
+            ids = [id(p) for group in trained for p in group["params"]]
+            assert {id(p) for p in sp.sp.head.parameters()} <= set(ids) and len(ids) == len({*ids})
     assert kit.same(states[0], states[1]) and not kit.same(states[0], states[2])
 
 

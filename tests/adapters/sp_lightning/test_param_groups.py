@@ -176,10 +176,10 @@ def test_unknown_form_is_left_to_lightning() -> None:
     assert join("adam")[1] == []
 
 
-def test_frozen_backbone_is_waited_for(caplog: Any) -> None:
+def test_frozen_backbone_is_waited_for() -> None:
     module = Module()
     module.backbone.requires_grad_(False)
     optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=0.1)
     new, places = join(optimizer, module)
-    assert set(places) == {(0, 0)} and "'backbone' is frozen" in caplog.text
+    assert set(places) == {(0, 0)}
     check_trains(list(new.parameters()), optimizer)
