@@ -27,6 +27,7 @@ from sp_bench.methods import METHODS, Method
 from sp_bench.pretrain import FINAL, new_method
 from sp_bench.progress import report_skipped
 from sp_bench.results import write_json
+from sp_bench.run_lock import locked
 from sp_bench.task_data import Sources, load_main
 from sp_bench.task_runner import merge_metrics, run_tasks
 from sp_bench.tasks import Task, find_tasks
@@ -130,7 +131,8 @@ def run_evaluation(
     settings = dataclasses.replace(settings, pool=pool)
     claim_output_dir(out, settings, _digest(settings))
     frozen, untrained = _freeze(settings, backbone), _freeze(settings, _build(settings))
-    by_task = run_tasks(tasks, frozen, untrained, sources, settings.seed, out, log)
+    with locked(out):
+        by_task = run_tasks(tasks, frozen, untrained, sources, settings.seed, out, log)
     result = {
         "settings": settings.plain(),
         "checkpoint": checkpoint,

@@ -18,6 +18,7 @@ from sp_bench.progress import Progress
 from sp_bench.report.mpl_style import save_figure
 from sp_bench.report.prediction_figure import PairExamples, draw_examples
 from sp_bench.results import Run, write_json
+from sp_bench.run_lock import locked
 from sp_bench.task_data import Sources, load_main
 from sp_bench.task_runner import read_correct
 from sp_bench.tasks import Task
@@ -76,14 +77,29 @@ def load_or_run(
         folder: folder of this run alone.
         progress: display of the progress.
     """
-    splits = sources.main
-    assert splits is not None
     path = folder / RUN
     if path.exists():
         run = Run(**json.loads(path.read_text()))
         progress.finished(run, again=True)
         return run
     folder.mkdir(exist_ok=True)
+    with locked(folder):
+        run = _make_run(settings, arm, seed, sources, tasks, folder, progress)
+    progress.finished(run)
+    return run
+
+
+def _make_run(
+    settings: Settings,
+    arm: str,
+    seed: int,
+    sources: Sources,
+    tasks: Sequence[Task],
+    folder: Path,
+    progress: Progress,
+) -> Run:
+    splits = sources.main
+    assert splits is not None
     progress.started(arm, seed)
     pretrained = pretrain(settings, arm, seed, splits.train, folder, progress.step)
     method = pretrained.method
@@ -105,8 +121,7 @@ def load_or_run(
     )
     if pretrained.sp is not None and settings.pretext == "sp":
         predict_examples(settings, method, pretrained.sp, splits).save(folder / EXAMPLES)
-    write_json(path, dataclasses.asdict(run))
-    progress.finished(run)
+    write_json(folder / RUN, dataclasses.asdict(run))
     return run
 
 
