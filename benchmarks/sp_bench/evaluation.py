@@ -1,4 +1,4 @@
-"""Evaluation of backbones on tasks, after pre-training, from checkpoints or as published."""
+"""Evaluation of backbones on tasks, from checkpoints or as published."""
 
 from __future__ import annotations
 
@@ -10,34 +10,35 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from sp_bench.backbones import make_backbone, model_input, set_fused_attention
+from sp_bench.backbones import make_backbone, model_input
 from sp_bench.channels import resolve_stats
 from sp_bench.checkpoints import load_checkpoint, weights_digest
-from sp_bench.config import EvalSettings, Settings, claim_output_dir, settings_of_run
+from sp_bench.config import EvalSettings, claim_output_dir, settings_of_run
 from sp_bench.data import DataError
 from sp_bench.data.channel_stats import IMAGENET
 from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
 from sp_bench.flops import forward_flops
 from sp_bench.frozen_backbone import FrozenBackbone
-from sp_bench.methods import METHODS, Method
-from sp_bench.pretrain import FINAL, new_method
+from sp_bench.method_evaluation import (
+    crop_size_of_tasks,
+    evaluation_device,
+    pool_of_method,
+)
+from sp_bench.methods import METHODS
+from sp_bench.pretrain import FINAL
 from sp_bench.progress import report_skipped
 from sp_bench.results import write_json
 from sp_bench.run_lock import locked
 from sp_bench.task_data import Sources, load_main
 from sp_bench.task_runner import merge_metrics, run_tasks
 from sp_bench.tasks import Task, find_tasks
-from sp_plugin import SPConfig
 from sp_plugin.isolation import private_rng
-from sp_plugin.sizes import shorter_side
 
 RESULT, _SETTINGS = "eval.json", "settings.json"
 PRETRAINED = "pretrained"
-_last_random: dict[tuple[Any, ...], FrozenBackbone] = {}
 
 
 def run_evaluations(
@@ -155,48 +156,6 @@ def run_evaluation(
     return _read_json(path)
 
 
-def evaluate_method(
-    settings: Settings,
-    method: Method,
-    seed: int,
-    sources: Sources,
-    tasks: Sequence[Task],
-    folder: Path,
-    log: Callable[[str], None],
-    untrained: FrozenBackbone,
-) -> dict[str, float]:
-    """Metrics of a pre-trained method's backbone, by key; arguments as for `run_tasks`."""
-    frozen = freeze_method(settings, method)
-    by_task = run_tasks(tasks, frozen, untrained, sources, seed, folder, log, settings.rgb)
-    return merge_metrics(by_task)
-
-
-def random_backbone(settings: Settings, seed: int) -> FrozenBackbone:
-    """Frozen backbone of a method before the training of a seed.
-
-    The last one is kept with all that was measured on it, which the arms of a seed share.
-    """
-    key = settings.method, settings.backbone, settings.side, settings.stats, seed
-    if key not in _last_random:
-        _last_random.clear()
-        _last_random[key] = freeze_method(settings, new_method(settings, seed))
-    return _last_random[key]
-
-
-def freeze_method(settings: Settings, method: Method) -> FrozenBackbone:
-    """Frozen backbone of a method, for images of the size of its views."""
-    # Without a backward pass fused attention is faster on a CPU too: 0.6 of the time at 784 tokens.
-    set_fused_attention(method.backbone, fused=True)
-    return FrozenBackbone(
-        method.backbone,
-        side=settings.side,
-        crop_size=_crop_size(settings.side),
-        pool=_pool_of_method(method.pool, method.backbone),
-        device=_device(),
-        stats=settings.stats,
-    )
-
-
 def resolved_pool(settings: EvalSettings, backbone: nn.Module | None = None) -> str:
     """``pool``, or its default: that of the checkpoint's run if sp-bench made it, else ``mean``.
 
@@ -209,33 +168,20 @@ def resolved_pool(settings: EvalSettings, backbone: nn.Module | None = None) -> 
     name = settings_of_run(Path(settings.checkpoint)).get("method")
     if name not in METHODS or METHODS[name].pool == "mean":
         return "mean"
-    return _pool_of_method(METHODS[name].pool, backbone or _build(settings))
-
-
-def _pool_of_method(pool: str, backbone: nn.Module) -> str:
-    return pool if getattr(backbone, "num_prefix_tokens", 0) > 0 else "mean"
-
-
-def _crop_size(side: int) -> int:
-    """Side of the crops that tasks cut: SP's default, whatever the settings of the training."""
-    return shorter_side(SPConfig().resolve(side).crop_size)
+    return pool_of_method(METHODS[name].pool, backbone or _build(settings))
 
 
 def _freeze(settings: EvalSettings, backbone: nn.Module) -> FrozenBackbone:
     return FrozenBackbone(
         backbone,
         side=settings.resolved_side,
-        crop_size=_crop_size(settings.resolved_side),
+        crop_size=crop_size_of_tasks(settings.resolved_side),
         pool=settings.pool or "mean",
         layer=settings.layer,
-        device=_device(),
+        device=evaluation_device(),
         stats=settings.stats,
         bf16=settings.bf16,
     )
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def load_sources(

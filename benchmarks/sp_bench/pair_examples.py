@@ -9,8 +9,8 @@ from sp_bench.config import Settings
 from sp_bench.data import Splits
 from sp_bench.data.channel_stats import to_unit
 from sp_bench.data.rgb_display import RGBDisplay
-from sp_bench.evaluation import freeze_method
 from sp_bench.frozen_backbone import stack_squares
+from sp_bench.method_evaluation import freeze_method
 from sp_bench.methods import Method
 from sp_bench.pretrain import new_method
 from sp_bench.report.prediction_figure import PairExamples

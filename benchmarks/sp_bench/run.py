@@ -11,7 +11,7 @@ from typing import Any
 from sp_bench.config import Settings
 from sp_bench.data import Splits
 from sp_bench.errors import UsageError
-from sp_bench.evaluation import evaluate_method, random_backbone
+from sp_bench.method_evaluation import evaluate_method, random_backbone
 from sp_bench.pair_examples import predict_examples
 from sp_bench.pretrain import FINAL, pretrain
 from sp_bench.progress import Progress

@@ -6,7 +6,7 @@ import pytest
 import torch
 from sp_bench.backbones import make_backbone, set_fused_attention
 from sp_bench.config import Settings
-from sp_bench.evaluation import freeze_method
+from sp_bench.method_evaluation import freeze_method
 from sp_bench.pretrain import new_method
 from timm.layers import Attention
 from torch import nn

@@ -18,8 +18,9 @@ from sp_bench.compare import compare, shared_pool, shared_side
 from sp_bench.config import EvalSettings, Settings
 from sp_bench.data import load_data
 from sp_bench.errors import UsageError
-from sp_bench.evaluation import freeze_method, random_backbone, resolved_pool, run_evaluation
+from sp_bench.evaluation import resolved_pool, run_evaluation
 from sp_bench.frozen_backbone import FrozenBackbone
+from sp_bench.method_evaluation import freeze_method, random_backbone
 from sp_bench.pretrain import new_method
 from sp_bench.progress import Progress
 from sp_bench.task_data import Sources

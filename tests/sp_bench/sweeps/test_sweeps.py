@@ -18,7 +18,7 @@ from sp_bench.compare import compare
 from sp_bench.config import METHOD_NAMES, Settings
 from sp_bench.data import load_data
 from sp_bench.errors import UsageError
-from sp_bench.evaluation import evaluate_method
+from sp_bench.method_evaluation import evaluate_method
 from sp_bench.progress import Progress
 from sp_bench.run import load_images
 from sp_bench.sweeps import compute_matched
