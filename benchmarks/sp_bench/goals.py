@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -40,21 +41,29 @@ def at_most(
 
     >>> at_most("ratio at most 1.1", 1.1, [("byol", 1.0), ("mae", 1.25)])
     Goal(text='ratio at most 1.1', worst='1.25 (mae)', met=False, why='')
+    >>> at_most("ratio at most 1.1", 1.1, [("byol", 1.0), ("mae", math.nan)])
+    Goal(text='ratio at most 1.1', worst='none (mae)', met=None, why='')
     """
-    worst = max(values, key=lambda item: item[1], default=None)
-    if worst is None:
-        return Goal(text, "", None, why)
-    return Goal(text, f"{worst[1]:{form}} ({worst[0]})", worst[1] <= limit, why)
+    worst = max(values, key=lambda item: (math.isnan(item[1]), item[1]), default=None)
+    return _of_worst(text, worst, worst is not None and worst[1] <= limit, form, why)
 
 
 def at_least(
     text: str, limit: float, values: Iterable[tuple[str, float]], form: str = ".2f", why: str = ""
 ) -> Goal:
     """Goal that the smallest value is at least ``limit``; arguments as for `at_most`."""
-    worst = min(values, key=lambda item: item[1], default=None)
+    worst = min(values, key=lambda item: (not math.isnan(item[1]), item[1]), default=None)
+    return _of_worst(text, worst, worst is not None and worst[1] >= limit, form, why)
+
+
+def _of_worst(text: str, worst: tuple[str, float] | None, met: bool, form: str, why: str) -> Goal:
+    """The goal of a limit; without a value, or where one is NaN, it is neither met nor missed."""
     if worst is None:
         return Goal(text, "", None, why)
-    return Goal(text, f"{worst[1]:{form}} ({worst[0]})", worst[1] >= limit, why)
+    name, value = worst
+    if math.isnan(value):
+        return Goal(text, f"none ({name})", None, why)
+    return Goal(text, f"{value:{form}} ({name})", met, why)
 
 
 def count_at_least(text: str, holds: Sequence[bool], least: int) -> Goal:

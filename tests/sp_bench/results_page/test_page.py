@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,15 @@ def test_goals_name_the_worst_method(folder: Path) -> None:
     assert by_text["robustness: higher for most methods"].worst == "1 of 2"
     assert by_text["robustness: higher for most methods"].met is False
     assert by_text["pair gain of dx, sharpness equalised: above 0"].worst == "+0.350 (simclr)"
+
+
+def test_unmeasured_metric_meets_no_goal() -> None:
+    hosts = [make_evidence("scenes", method, 0.02) for method in ("simclr", "byol")]
+    text = "robustness, mean of 15 corruptions: not lower for any method"
+    assert {goal.text: goal for goal in goals(hosts)}[text].met
+    hosts[1].runs[-1].metrics["robustness"] = math.nan  # of a task that could not be measured
+    found = {goal.text: goal for goal in goals(hosts)}[text]
+    assert (found.worst, found.verdict) == ("none (byol)", "not measured")
 
 
 def test_no_goal_table_without_goal_metrics(folder: Path) -> None:
