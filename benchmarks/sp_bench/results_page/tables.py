@@ -108,26 +108,29 @@ def one_method(evidence: Evidence, metrics: Sequence[MetricSpec]) -> Table:
 
 
 def trials(evidence: Evidence, metrics: Sequence[MetricSpec], baseline: str = BASELINE) -> Table:
-    """One row per trial: its settings, the difference of each metric, and its cost.
+    """One row per trial: its settings, the difference of each metric, its seeds, and its cost.
 
     Args:
         evidence: trials of one method.
         metrics: columns.
-        baseline: name of the arm to subtract, whose means over seeds are the first row.
+        baseline: name of the arm to subtract, whose means over its seeds are the first row; a
+            difference is over those that the trial has too.
     """
-    names = [metric_name(metric) for metric in metrics]
-    columns = [Column("trial", LEFT), Column("settings", LEFT), *map(Column, [*names, "cost"])]
+    numbers = [*map(metric_name, metrics), "seeds", "cost"]
+    columns = [Column("trial", LEFT), Column("settings", LEFT), *map(Column, numbers)]
     lines: list[list[Cell | str]] = []
     means = rows(evidence.runs, metrics, baseline, baseline)
     if any(row.seeds for row in means):
-        lines.append([baseline, "", *(format_value(row.metric, row.sp) for row in means), ""])
+        values = (format_value(row.metric, row.sp) for row in means)
+        lines.append([baseline, "", *values, str(count_seeds(evidence, baseline, baseline)), ""])
     arms = {
         arm: settings for arm, settings in evidence.arms.items() if arm not in (BASELINE, baseline)
     }
     cells = _marked_cells([rows(evidence.runs, metrics, baseline, arm) for arm in arms])
     for (arm, settings), of_arm in zip(arms.items(), cells, strict=True):
         cost = _cost(evidence.runs, baseline, arm)
-        lines.append([arm, describe_arm(settings, evidence.epochs), *of_arm, cost])
+        seeds = str(count_seeds(evidence, baseline, arm))
+        lines.append([arm, describe_arm(settings, evidence.epochs), *of_arm, seeds, cost])
     return Table(columns, lines)
 
 

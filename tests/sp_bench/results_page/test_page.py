@@ -216,9 +216,19 @@ def test_trials_are_compared_with_longer(folder: Path) -> None:
     mean, (half,) = (
         [line for line in table if line.startswith(f"| {name}")] for name in ("longer", "half")
     )
-    assert mean == ["| longer |  | 61.0 |  |"]
+    assert mean == ["| longer |  | 61.0 | 3 |  |"]
     assert "| **+2.0** [+1.8, +2.2] ✓ |" in half
     assert not any(line.startswith("| baseline") for line in table)
+
+
+def test_trials_show_their_seeds(folder: Path) -> None:
+    trials = make_evidence("tune", "simclr", 0.01, ("half",))
+    trials.runs = [run for run in trials.runs if (run.arm, run.seed) != ("half", 2)]
+    trials.save(folder / "tune" / "simclr.json")
+    table = page(read_suites(folder), folder).split("trial less baseline</summary>")[1]
+    rows = {line.split(" | ")[0]: line for line in table.splitlines()}
+    assert rows["| trial"].endswith("| seeds | cost |")
+    assert rows["| baseline"].endswith("| 3 |  |") and rows["| half"].endswith("| 2 |  |")
 
 
 def test_no_figure_without_longer(folder: Path) -> None:
