@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sp_bench.errors import UsageError
@@ -230,33 +230,40 @@ def _measured(keys: Sequence[str], methods: Sequence[Evidence]) -> list[MetricSp
 
 
 def _circumstances(methods: Sequence[Evidence]) -> str:
-    """What `_budget` says, and the versions of the first method."""
-    versions = ", ".join(f"{name} {version}" for name, version in methods[0].versions.items())
-    return f"{_budget(methods)}; {versions}.\n"
+    """What `_budget` says, and the versions of the libraries."""
+    versions = (
+        f"{name} {_by_method(methods, [e.versions.get(name, 'none') for e in methods])}"
+        for name in methods[0].versions
+    )
+    return f"{_budget(methods)}; {', '.join(versions)}.\n"
 
 
 def _budget(methods: Sequence[Evidence]) -> str:
-    """Command, data, budget, dates and device, from the first method."""
+    """Command, data, budget, dates and device."""
     first = methods[0]
-    settings, machine = first.settings, first.machine
     dates = sorted(date for evidence in methods for date in evidence.dates)
     period = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+
+    def of(read: Callable[[Evidence], object]) -> str:
+        return _by_method(methods, [read(evidence) for evidence in methods])
+
     return (
-        f"`{first.command}`: {first.data['name']}, "
-        f"{first.data['train']:,} training images, {first.data['test']:,} held out, "
-        f"{first.epochs} epochs, batches of {settings['batch_size']}, views of "
-        f"{_sides(methods)} px. {period}, {machine['device']} ({machine['processor']}), "
-        f"{machine['precision']}"
+        f"`{first.command}`: {of(lambda e: e.data['name'])}, "
+        f"{of(lambda e: format(e.data['train'], ','))} training images, "
+        f"{of(lambda e: format(e.data['test'], ','))} held out, "
+        f"{of(lambda e: e.epochs)} epochs, batches of {of(lambda e: e.settings['batch_size'])}, "
+        f"views of {of(lambda e: e.settings['side'])} px. {period}, "
+        f"{of(lambda e: e.machine['device'] + ' (' + e.machine['processor'] + ')')}, "
+        f"{of(lambda e: e.machine['precision'])}"
     )
 
 
-def _sides(methods: Sequence[Evidence]) -> str:
-    """Side of the views, and after it the methods whose views have another one."""
-    first, *others = methods
-    side = first.settings["side"]
+def _by_method(methods: Sequence[Evidence], facts: Sequence[object]) -> str:
+    """A fact of the first method, and after it the methods for which it is another one."""
+    fact, *others = facts
     differing = [
-        f"{evidence.settings['method']} {evidence.settings['side']}"
-        for evidence in others
-        if evidence.settings["side"] != side
+        f"{evidence.settings['method']} {other}"
+        for evidence, other in zip(methods[1:], others, strict=True)
+        if other != fact
     ]
-    return f"{side}" + (f" ({', '.join(differing)})" if differing else "")
+    return f"{fact}" + (f" ({', '.join(differing)})" if differing else "")

@@ -194,6 +194,19 @@ def test_mean_is_drawn_from_three_methods(methods: list[Evidence]) -> None:
     assert "mean over methods" in names[1] and len(names[1]) == 4
 
 
-def test_other_sides_are_listed(methods: list[Evidence], tmp_path: Path) -> None:
-    methods[1].settings["side"] = 64
-    assert "views of 32 (byol 64) px" in page({"finals": methods}, tmp_path)
+def test_facts_that_differ_name_their_method(methods: list[Evidence], tmp_path: Path) -> None:
+    text = page({"finals": methods}, tmp_path)
+    assert "views of 32 px" in text and "(byol" not in text.split(": ")[1]
+    other = methods[1]
+    other.settings |= {"side": 64, "batch_size": 16}
+    other.data["train"] = 5000
+    other.arms["baseline"] = {**other.arms["baseline"], "epochs": 20}
+    other.machine["device"] = "cuda"
+    other.versions["torch"] = "2.14.1"
+    text = page({"finals": methods}, tmp_path)
+    for fact in (
+        "10,000 (byol 5,000) training images, 3,000 held out",
+        "3 (byol 20) epochs, batches of 8 (byol 16), views of 32 (byol 64) px",
+        "cpu (x) (byol cuda (x)), 32-true; torch 2.15.0 (byol 2.14.1).",
+    ):
+        assert fact in text
