@@ -70,8 +70,10 @@ def run_job(config: dict[str, Any]) -> Run:
     if not (folder / RUN).exists():
         report_skipped(sources.skipped, progress.note)
         if config.get("checkpoints"):
-            _take_checkpoint(run_folder({**config, "out": config["checkpoints"]}), folder, settings)
-        if arm == LONGER:
+            source = run_folder({**config, "out": config["checkpoints"]})
+            epochs = _take_checkpoint(source, folder, settings)
+            settings = dataclasses.replace(settings, epochs=epochs)
+        elif arm == LONGER:
             epochs = count_matched_epochs(settings, splits.train)
             settings = dataclasses.replace(settings, epochs=epochs)
         origin = {
@@ -100,8 +102,12 @@ def _load_images(settings: Settings, tasks: Sequence[Task]) -> tuple[Splits, Sou
     return _last_images[key]
 
 
-def _take_checkpoint(source: Path, folder: Path, settings: Settings) -> None:
+def _take_checkpoint(source: Path, folder: Path, settings: Settings) -> int:
     """Copy what a run of another suite has trained, so that this run only evaluates it.
+
+    Returns:
+        The epochs that it trained. Those of ``longer`` were counted when it began: with more of
+        them, by another version's count, the copy would be trained further.
 
     Raises:
         UsageError: it is not trained, or with other settings than those of this run.
@@ -116,6 +122,7 @@ def _take_checkpoint(source: Path, folder: Path, settings: Settings) -> None:
                 f"{ours[key]!r}"
             )
     shutil.copy2(source / FINAL, folder / FINAL)
+    return int(torch.load(folder / FINAL, weights_only=True, map_location="cpu")["epoch"])
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from sp_bench.errors import UsageError
 from sp_bench.method_evaluation import evaluate_method
 from sp_bench.progress import Progress
 from sp_bench.run import load_images
-from sp_bench.sweeps import compute_matched
+from sp_bench.sweeps import compute_matched, job
 from sp_bench.sweeps.collect import Evidence, collect
 from sp_bench.sweeps.compute_matched import count_matched_epochs, matched_epochs, record_few_steps
 from sp_bench.sweeps.job import job_settings
@@ -209,6 +209,21 @@ def test_checkpoints_are_only_evaluated(
         with pytest.raises(SystemExit):
             run(sp_bench, "quick", tmp_path / name, *other, "tasks=[rank]", *changed)
         assert message in capsys.readouterr().err
+
+
+def test_longer_checkpoint_is_not_trained_on(
+    sp_bench: Any, sweep_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs, ours = (folder / "simclr" / "seed0-longer" for folder in (sweep_dir, tmp_path))
+    before = json.loads((theirs / "run.json").read_text())
+    epochs = len(before["curve"])
+    monkeypatch.setattr(job, "count_matched_epochs", lambda *_: epochs + 1)
+    words = ["seed=0", "method=simclr", "arm=longer", "+sp.weight=1"]
+    run(sp_bench, "quick", tmp_path, *SMALL, f"checkpoints={sweep_dir}", *words)
+    after = json.loads((ours / "run.json").read_text())
+    for key in ("curve", "images_seen", "flops", "metrics"):
+        assert after[key] == before[key]
+    assert json.loads((ours / "origin.json").read_text())["settings"]["epochs"] == epochs
 
 
 def test_collect_without_runs_is_refused(tmp_path: Path) -> None:
