@@ -383,7 +383,8 @@ class SpatialPrediction(nn.Module):
             rank: as for `forward`.
 
         Raises:
-            ConfigError: the features have another width than at the start.
+            ConfigError: the features have another width than at the start, or are on another device
+                than SP.
 
         >>> sp = SpatialPrediction(16, SPConfig(num_pairs=2, num_crops=3))
         >>> boxes = sp.sampler(5, torch.Generator().manual_seed(0))
@@ -394,6 +395,11 @@ class SpatialPrediction(nn.Module):
             raise ConfigError(
                 f"backbone: gives features of width {features.shape[-1]}, where "
                 f"{self.feature_dim} were found at the start"
+            )
+        if features.device != (device := self.targets.std.device):
+            raise ConfigError(
+                f"backbone: gives features on {features.device}, but SP is on {device}; takes one "
+                "that is moved before SP is built, or SP moved after it"
             )
         keys = (self.config.seed, rank, step, _PAIR_DRAWS)
         pairs = sample_pairs(len(boxes), self.config.num_pairs, *keys)

@@ -272,3 +272,10 @@ def test_frozen_head_is_refused(is_relative):
     sp.head.requires_grad_(False)
     with pytest.raises(ConfigError, match=r"^head: got frozen parameters, takes some"):
         sp(nn.Conv2d(3, 16, 3), torch.rand(4, 3, 16, 16), step=0)
+
+
+def test_backbone_on_another_device_is_named():
+    backbone, images = nn.Conv2d(3, 16, 3), torch.rand(4, 3, 16, 16)
+    sp = SpatialPrediction.from_backbone(backbone, images).to("meta")  # as GPU and CPU differ
+    with pytest.raises(ConfigError, match=r"^backbone: gives features on cpu, but SP is on meta"):
+        sp(backbone, images, step=0)
