@@ -208,8 +208,7 @@ class SpatialPrediction(nn.Module):
         """
         with torch.device("cpu"):
             new = type(self)(self.feature_dim, self.user_config, self.feature_fn)
-            new._apply_config(self.config)
-            new.targets.set_std(TargetEncoder(new.sampler, self.config.target_encoding).std)
+            new.targets.set_std(TargetEncoder(self.sampler, self.config.target_encoding).std)
         is_loaded = self.is_loaded
         self.load_state_dict(new.state_dict())
         self.is_loaded = is_loaded

@@ -187,6 +187,14 @@ def test_targets_have_unit_std_on_long_views(crop_size):
     torch.testing.assert_close(std, torch.ones(3), rtol=0.05, atol=0)
 
 
+@pytest.mark.parametrize("size", [(32, 32), (32, 128)])
+def test_reset_restores_head_and_target_std(size):
+    sp = SpatialPrediction.from_backbone(nn.Conv2d(3, 8, 3), torch.rand(2, 3, *size))
+    expected = {name: value.clone() for name, value in sp.state_dict().items()}
+    sp._apply(lambda tensor: torch.full_like(tensor, torch.nan))
+    assert all(map(torch.equal, sp.reset_parameters().state_dict().values(), expected.values()))
+
+
 @pytest.mark.parametrize("size", [(160, 800), (800, 160), (256, 256)])
 def test_image_source_frame_has_crops_shape(size):
     """Crops of the original image, with a frame of the crops' shape: nothing is stretched."""
