@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sp_plugin.validation import choice
+
 __all__ = ["HEADS", "SPHead"]
 
 HEADS = ("antisymmetric", "plain", "difference")
@@ -27,7 +29,7 @@ class SPHead(nn.Module):
         head_type: one of ``HEADS``.
 
     Raises:
-        ValueError: an unknown ``head_type``.
+        ConfigError: an unknown ``head_type``.
 
     >>> head = SPHead(16)
     >>> a, b = torch.randn(2, 4, 16)
@@ -39,9 +41,7 @@ class SPHead(nn.Module):
         self, feature_dim: int, hidden_dim: int = 512, head_type: str = "antisymmetric"
     ) -> None:
         super().__init__()
-        if head_type not in HEADS:
-            raise ValueError(f"head: got {head_type!r}, takes one of {', '.join(HEADS)}")
-        self.head_type = head_type
+        self.head_type = choice(*HEADS)("head", head_type)
         inputs = feature_dim if head_type == "difference" else 2 * feature_dim
         self.norm = nn.LayerNorm(feature_dim)
         self.mlp = nn.Sequential(

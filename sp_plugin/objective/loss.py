@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sp_plugin.validation import choice
+
 __all__ = ["LOSSES", "SPLoss", "r2"]
 
 LOSSES = {"smooth_l1": F.smooth_l1_loss, "l1": F.l1_loss, "mse": F.mse_loss}
@@ -21,7 +23,7 @@ class SPLoss(nn.Module):
         loss_type: key of ``LOSSES``.
 
     Raises:
-        ValueError: an unknown ``loss_type``.
+        ConfigError: an unknown ``loss_type``.
 
     >>> SPLoss("mse")(torch.zeros(1, 3), torch.tensor([[1.0, 1.0, 1.0]])).item()
     1.0
@@ -29,9 +31,7 @@ class SPLoss(nn.Module):
 
     def __init__(self, loss_type: str = "smooth_l1") -> None:
         super().__init__()
-        if loss_type not in LOSSES:
-            raise ValueError(f"loss: got {loss_type!r}, takes one of {', '.join(LOSSES)}")
-        self.loss_type = loss_type
+        self.loss_type = choice(*LOSSES)("loss", loss_type)
 
     def forward(self, prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
         """Loss of predictions against targets, a scalar.

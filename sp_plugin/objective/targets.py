@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from sp_plugin.crops.boxes import box_area
 from sp_plugin.crops.sampler import CropSampler
-from sp_plugin.validation import ConfigError
+from sp_plugin.validation import ConfigError, choice
 
 __all__ = [
     "TARGET_ENCODINGS",
@@ -141,10 +141,7 @@ class TargetEncoder(nn.Module):
 
     def __init__(self, sampler: CropSampler, target_encoding: str = "symmetric") -> None:
         super().__init__()
-        if target_encoding not in TARGET_ENCODINGS:
-            names = ", ".join(TARGET_ENCODINGS)
-            raise ValueError(f"target_encoding: got {target_encoding!r}, takes one of {names}")
-        self.target_encoding = target_encoding
+        self.target_encoding = choice(*TARGET_ENCODINGS)("target_encoding", target_encoding)
         self.register_buffer("std", torch.ones(3))
         self.set_std(_std_of_sampler(sampler, target_encoding))
 
