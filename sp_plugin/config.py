@@ -317,7 +317,7 @@ class SPConfig:
             "head": "antisymmetric" if self._is_antisymmetric else "plain",
         }
         chosen = {key: value for key, value in self.asdict().items() if value is not None}
-        return ResolvedConfig(**{**self.asdict(), **defaults, **chosen})
+        return ResolvedConfig(**{**defaults, **chosen})
 
     def describe_weight(self) -> str:
         """The weight in words, for the line at the start of a run.
