@@ -190,13 +190,12 @@ def _with_channels(image: Tensor, channels: int | None) -> Tensor:
     own = len(image)
     if own == channels or (channels is None and own in (1, 3)):
         return image
-    is_grey = own <= 2
-    color = image[:1] if is_grey else image[:3]  # without alpha
-    if own in (1, 2, 3, 4) and channels in (None, 3):
-        return color.expand(1 if is_grey and channels is None else 3, -1, -1)
-    if own in (1, 2, 3, 4) and channels == 1:
-        return color if is_grey else torch.tensordot(image.new_tensor(_LUMA), color, 1)[None]
-    raise ConfigError(f"source: 'image' got an image of {own} channels for views of {channels}")
+    if not 1 <= own <= 4 or channels not in (None, 1, 3):
+        raise ConfigError(f"source: 'image' got an image of {own} channels for views of {channels}")
+    color = image[:1] if own <= 2 else image[:3]  # without alpha
+    if channels == 1 and own > 2:
+        color = torch.tensordot(image.new_tensor(_LUMA), color, 1)[None]
+    return color.expand(3, -1, -1) if channels == 3 else color
 
 
 def crop_image(
