@@ -62,27 +62,23 @@ def extract_features(
     """
     if pool == "cls" and getattr(backbone, "cls_token", ...) is None:
         raise ConfigError(NO_CLASS_TOKEN)  # the first token may be a register
-    output = _call_whole(backbone, images, layer, feature_fn, layout)
     if layout is None:
+        output = call_backbone(backbone, images, layer, feature_fn)
         return pool_features(output, pool, declared_prefix(backbone))
+    if layout.calls_module:
+        feature_fn = feature_fn or call_feature_module
+    with unmasked(backbone) if layout.is_masked else contextlib.nullcontext():
+        output = call_backbone(backbone, images, layer, feature_fn)
     return layout.pool(output, pool, backbone.training)
 
 
-def extract_feature_map(
-    backbone: nn.Module,
-    images: Tensor,
-    layer: str | None = None,
-    feature_fn: FeatureFn | None = None,
-    layout: FeatureLayout | None = None,
-) -> Tensor:
+def extract_feature_map(backbone: nn.Module, images: Tensor, layer: str | None = None) -> Tensor:
     """Spatial features of square images: the map of a CNN, the patch tokens of a ViT.
 
     Args:
         backbone: module that takes (B, C, H, W).
         images: (B, C, S, S).
         layer: as for `extract_features`.
-        feature_fn: as for `extract_features`.
-        layout: as for `extract_features`.
 
     Returns:
         (B, D, h, w).
@@ -94,9 +90,8 @@ def extract_feature_map(
     >>> extract_feature_map(nn.Conv2d(3, 8, 3), torch.randn(2, 3, 16, 16)).shape
     torch.Size([2, 8, 14, 14])
     """
-    output = _call_whole(backbone, images, layer, feature_fn, layout)
-    layout = layout or layout_of(output, "mean", declared_prefix(backbone))
-    return layout.to_map(output)
+    output = call_backbone(backbone, images, layer, None)
+    return layout_of(output, "mean", declared_prefix(backbone)).to_map(output)
 
 
 def pool_features(output: Any, pool: str = "mean", prefix: int | None = None) -> Tensor:
@@ -120,18 +115,3 @@ def pool_features(output: Any, pool: str = "mean", prefix: int | None = None) ->
     torch.Size([2, 8])
     """
     return layout_of(output, pool, prefix).pool(output, pool)
-
-
-def _call_whole(
-    backbone: nn.Module,
-    images: Tensor,
-    layer: str | None,
-    feature_fn: FeatureFn | None,
-    layout: FeatureLayout | None,
-) -> Any:
-    """Output for images of which nothing is masked."""
-    is_masked = layout is not None and layout.is_masked
-    if layout is not None and layout.calls_module:
-        feature_fn = feature_fn or call_feature_module
-    with unmasked(backbone) if is_masked else contextlib.nullcontext():
-        return call_backbone(backbone, images, layer, feature_fn)

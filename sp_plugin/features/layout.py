@@ -126,7 +126,7 @@ class FeatureLayout:
         """Spatial features (B, D, h, w) of an output in evaluation mode.
 
         Raises:
-            ConfigError: the features are pooled already, or their patches have no order.
+            ConfigError: the features are pooled already.
         """
         features = self.select(output)
         if self.kind == "vector":
@@ -135,8 +135,6 @@ class FeatureLayout:
             )
         if self.kind != "tokens":
             return features if self.kind == "nchw" else features.permute(0, 3, 1, 2)
-        if self.is_masked:
-            raise ConfigError("backbone: it shuffles its patches to mask them, and gives no map")
         patches = features[:, self.num_prefix :].transpose(1, 2)
         side = math.isqrt(patches.shape[2])
         return patches.reshape(*patches.shape[:2], side, side)

@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from sp_plugin import ConfigError, SpatialPrediction, SPConfig, SPSession
-from sp_plugin.features.extraction import extract_feature_map, extract_features
+from sp_plugin.features.extraction import extract_features
 from sp_plugin.features.input_size import find_input_size
 from sp_plugin.isolation import private_rng
 
@@ -79,8 +79,6 @@ def test_masking_is_off_for_crops_only(wrap, conv: bool):
         torch.testing.assert_close(features, net.patches(CROPS).mean(dim=1))
     assert net.mask_ratio == 0.75
     assert backbone(CROPS).shape[1] == 1 + 4
-    with pytest.raises(ConfigError, match="gives no map"):
-        extract_feature_map(backbone, CROPS, layout=layout)
 
 
 def test_mask_ratio_is_restored_after_error():
