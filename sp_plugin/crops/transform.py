@@ -329,7 +329,7 @@ def _to_pixels(
 
 
 def find_normalize(transform: Any) -> Callable[[Tensor], Tensor] | None:
-    """The first torchvision ``Normalize`` inside a transform, however deep; None: there is none.
+    """The first ``Normalize``, or one of a subclass, inside a transform; None: there is none.
 
     >>> from torchvision import transforms as v1
     >>> find_normalize([v1.Compose([v1.ToTensor(), v1.Normalize((0.5,), (0.2,))])])
@@ -342,7 +342,8 @@ def find_normalize(transform: Any) -> Callable[[Tensor], Tensor] | None:
         if id(part) in visited:
             continue
         visited.add(id(part))
-        if type(part).__name__ == "Normalize" and hasattr(part, "mean") and hasattr(part, "std"):
+        is_normalize = any(cls.__name__ == "Normalize" for cls in type(part).__mro__)
+        if is_normalize and hasattr(part, "mean") and hasattr(part, "std"):
             normalize: Callable[[Tensor], Tensor] = part
             return normalize
         if isinstance(part, (list, tuple)):

@@ -223,6 +223,18 @@ def test_normalize_of_the_transform_is_found() -> None:
     torch.testing.assert_close(rows, torch.tensor([[255.0] * 3, MEAN, STD]))
 
 
+class _DoubledNormalize(v1.Normalize):
+    def forward(self, tensor: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(tensor)
+
+
+def test_subclass_of_normalize_is_called() -> None:
+    normalize = _DoubledNormalize(MEAN, STD)
+    host = v1.Compose([v1.ToTensor(), normalize])
+    assert find_normalize(host) is normalize
+    assert "normalization" not in SPTransform(host, PLAIN)(make_image())["sp"]
+
+
 @pytest.mark.parametrize("channels", (1, 3, 13))
 def test_a_batch_of_8_bits_is_one_of_bytes(channels: int) -> None:
     pixels = torch.randint(256, (channels, 40, 40), dtype=torch.uint8)
