@@ -47,6 +47,11 @@ _PIXELS = "a number of pixels from 4 up, two of these (height, width), or null"
 _NUM_PAIRS = f"{ALL!r} or a whole number from 1 up"
 
 
+def _key_of(registry: Mapping[str, Any]) -> Check:
+    # Read at each check: entries may be added after this module was imported.
+    return lambda key, value: choice(*registry)(key, value)
+
+
 def _num_pairs(key: str, value: Any) -> Any:
     return value if value == ALL else integer(1, _NUM_PAIRS)(key, value)
 
@@ -88,10 +93,10 @@ _CHECKS: dict[str, Check] = {
     ),
     "max_iou": value_or_schedule(number(0, 1, _IOU), lambda v: not isinstance(v, tuple), _IOU),
     "sharpness": choice(*SHARPNESS),
-    "target_encoding": choice(*TARGET_ENCODINGS),
+    "target_encoding": _key_of(TARGET_ENCODINGS),
     "head": optional(choice(*HEADS)),
     "hidden_dim": integer(1, "a whole number from 1 up"),
-    "loss": choice(*LOSSES),
+    "loss": _key_of(LOSSES),
     "pool": choice(*POOLS),
     "layer": optional(non_empty_str("the dotted name of a submodule, such as 'layer3'")),
     "update_bn": boolean,

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from sp_plugin import ConfigError, SPConfig
+from sp_plugin import TARGET_ENCODINGS, ConfigError, SpatialPrediction, SPConfig
 from sp_plugin.config import SOURCES, ResolvedConfig
+from sp_plugin.objective.loss import LOSSES
 
 _SCALE = "least and largest area in (0, 1], such as [0.05, 0.32], or two of these, first to last"
 _IOU = "a number in [0, 1], or two, first to last, such as [1.0, 0.1]"
@@ -159,6 +160,16 @@ def test_misspelled_argument_gets_nearest(build):
 def test_constructor_shows_its_settings():
     assert list(inspect.signature(SPConfig).parameters) == KEYS
     assert "cooldown_fraction" in inspect.getdoc(SPConfig)
+
+
+@pytest.mark.parametrize(
+    ("setting", "registry"), [("loss", LOSSES), ("target_encoding", TARGET_ENCODINGS)]
+)
+def test_added_entry_of_a_registry_is_taken(setting, registry, monkeypatch):
+    with pytest.raises(ConfigError, match="got 'mine', takes one of"):
+        SPConfig.from_dict({setting: "mine"})
+    monkeypatch.setitem(registry, "mine", next(iter(registry.values())))
+    assert SpatialPrediction(8, {setting: "mine"}).config.asdict()[setting] == "mine"
 
 
 def test_schedule_fractions_sum_to_at_most_1():
