@@ -232,21 +232,6 @@ def _wrap_again(transforms: WrappedTransforms, dataset: Any) -> Any:
     return transforms.wrap_dataset(dataset)
 
 
-def wrap_with_crops(config: SPConfig, transform: Any) -> Any:
-    """An `SPTransform` with these settings round a transform; itself where it is one already.
-
-    Raises:
-        ConfigError: a transform of lightly-train.
-    """
-    from sp_plugin import SPTransform  # imports torchvision, which only this source needs
-
-    if is_lightly_train(transform):
-        raise refuse_crops()
-    wrapped = transform if isinstance(transform, SPTransform) else SPTransform(transform)
-    wrapped.set_config(config)
-    return wrapped
-
-
 class CropsWrapper:
     """For `TrainingData`: wraps transforms in an `SPTransform`.
 
@@ -263,4 +248,15 @@ class CropsWrapper:
             self._config = dataclasses.replace(self._config, crop_size=resolved.crop_size)
 
     def __call__(self, transform: Any) -> Any:
-        return wrap_with_crops(self._config, transform)
+        """The transform in an `SPTransform` with these settings; itself where it is one already.
+
+        Raises:
+            ConfigError: a transform of lightly-train.
+        """
+        from sp_plugin import SPTransform  # imports torchvision, which only this source needs
+
+        if is_lightly_train(transform):
+            raise refuse_crops()
+        wrapped = transform if isinstance(transform, SPTransform) else SPTransform(transform)
+        wrapped.set_config(self._config)
+        return wrapped

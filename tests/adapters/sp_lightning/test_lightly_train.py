@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sp_lightning.data import wrap_with_crops
+from sp_lightning.data import CropsWrapper
 from sp_lightning.host_views import ViewBoxWrapper, recorded_view_boxes
 from torch import Tensor
 
@@ -84,4 +84,4 @@ def test_no_locations_is_refused(args: dict[str, Any], line: str) -> None:
 
 def test_crops_of_the_image_are_refused() -> None:
     with pytest.raises(ConfigError, match="takes 'view' or 'host_views' with lightly-train"):
-        wrap_with_crops(SPConfig(source="image"), Transform())
+        CropsWrapper(SPConfig(source="image"))(Transform())
