@@ -1,12 +1,13 @@
 """Isolation: guards that keep the host's randomness and statistics untouched by SP.
 
 With weight 0 a run ends in the baseline's weights, bit for bit; with any weight only the gradient
-differs. Five things break that, and each has its guard here:
+differs. These break that, and each has its guard here:
 
 - creating the head draws from the global generators: `private_rng`;
 - sampling draws from them: `make_generator` (a private generator);
 - drop-path, dropout and masking inside the backbone draw from them: `private_rng`;
 - running statistics move when SP's crops pass: `frozen_running_stats`;
+- under autocast a pass without gradients leaves cast weights behind: `uncached_autocast`;
 - ``torch.compile`` makes other kernels once it has met SP's crops: `uncompiled`.
 
 SP's crops never enter the host's own loss, queue or predictor: adapters see to that by calling
