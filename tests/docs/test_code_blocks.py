@@ -494,7 +494,7 @@ EXAMPLES = [
     Example(LIGHTNING, "configs/lightly", bash(scripts), slow=True),
     Example(LIGHTNING, "max_epochs=100", trainer),
     Example(LIGHTNING, '^trainer = Trainer(callbacks=[SPCallback(source="image")])', trainer),
-    Example(LIGHTNING, "sp_lightly", trainer),
+    Example(LIGHTNING, "MyData(", trainer),
     Example(LIGHTNING, 'SPCallback(source="host_views")', trainer),
     Example(LIGHTNING, "feature_fn", trainer),
     Example(LIGHTNING, "class_path", cli_entry),
