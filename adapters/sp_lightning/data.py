@@ -20,6 +20,7 @@ from sp_lightning.lightly_train import is_lightly_train, refuse_crops
 from sp_lightning.method_patching import PatchedMethods
 from sp_plugin import ConfigError, SPConfig
 from sp_plugin.config import ResolvedConfig
+from sp_plugin.nested import container_items, replace_items
 
 
 class TrainingData:
@@ -57,13 +58,9 @@ class TrainingData:
 
     def _wrap_loaders(self, loaders: Any) -> Any:
         """A loader, or any collection of loaders, over data sets with wrapped transforms."""
-        if isinstance(loaders, Mapping):
-            collection: Any = copy.copy(loaders)
-            collection.update({key: self._wrap_loaders(item) for key, item in loaders.items()})
-            return collection
-        if isinstance(loaders, (list, tuple)):
-            items = [self._wrap_loaders(item) for item in loaders]
-            return type(loaders)(*items) if hasattr(loaders, "_fields") else type(loaders)(items)
+        if isinstance(loaders, (Mapping, list, tuple)):
+            wrapped = {key: self._wrap_loaders(item) for key, item in container_items(loaders)}
+            return replace_items(loaders, wrapped)
         if hasattr(loaders, "flattened"):  # Lightning's CombinedLoader
             combined = copy.copy(loaders)
             combined.flattened = [self._wrap_loaders(loader) for loader in loaders.flattened]
