@@ -76,7 +76,12 @@ def load_or_run(
         tasks: tasks of the evaluation.
         folder: folder of this run alone.
         progress: display of the progress.
+
+    Raises:
+        UsageError: another process is making the run.
     """
+    splits = sources.main
+    assert splits is not None
     path = folder / RUN
     if path.exists():
         run = Run(**json.loads(path.read_text()))
@@ -84,44 +89,29 @@ def load_or_run(
         return run
     folder.mkdir(exist_ok=True)
     with locked(folder):
-        run = _make_run(settings, arm, seed, sources, tasks, folder, progress)
+        progress.started(arm, seed)
+        pretrained = pretrain(settings, arm, seed, splits.train, folder, progress.step)
+        method = pretrained.method
+        progress.evaluating()
+        untrained = random_backbone(settings, seed)
+        metrics = evaluate_method(
+            settings, method, seed, sources, tasks, folder, progress.task_finished, untrained
+        )
+        run = Run(
+            arm=arm,
+            seed=seed,
+            metrics=metrics,
+            curve=pretrained.record.curve,
+            seconds=round(pretrained.record.seconds, 1),
+            images_seen=pretrained.images_seen,
+            flops=pretrained.flops,
+            checkpoint=f"{folder.name}/{FINAL}",
+            correct=read_correct(folder),
+        )
+        if pretrained.sp is not None and settings.pretext == "sp":
+            predict_examples(settings, method, pretrained.sp, splits).save(folder / EXAMPLES)
+        write_json(path, dataclasses.asdict(run))
     progress.finished(run)
-    return run
-
-
-def _make_run(
-    settings: Settings,
-    arm: str,
-    seed: int,
-    sources: Sources,
-    tasks: Sequence[Task],
-    folder: Path,
-    progress: Progress,
-) -> Run:
-    splits = sources.main
-    assert splits is not None
-    progress.started(arm, seed)
-    pretrained = pretrain(settings, arm, seed, splits.train, folder, progress.step)
-    method = pretrained.method
-    progress.evaluating()
-    untrained = random_backbone(settings, seed)
-    metrics = evaluate_method(
-        settings, method, seed, sources, tasks, folder, progress.task_finished, untrained
-    )
-    run = Run(
-        arm=arm,
-        seed=seed,
-        metrics=metrics,
-        curve=pretrained.record.curve,
-        seconds=round(pretrained.record.seconds, 1),
-        images_seen=pretrained.images_seen,
-        flops=pretrained.flops,
-        checkpoint=f"{folder.name}/{FINAL}",
-        correct=read_correct(folder),
-    )
-    if pretrained.sp is not None and settings.pretext == "sp":
-        predict_examples(settings, method, pretrained.sp, splits).save(folder / EXAMPLES)
-    write_json(folder / RUN, dataclasses.asdict(run))
     return run
 
 
