@@ -16,7 +16,7 @@ from sp_lightning.checkpoint import exclude_from_state_dict, extend_optimizer_st
 from sp_lightning.data import CropsWrapper, TrainingData
 from sp_lightning.host_views import ViewBoxWrapper, recorded_view_boxes
 from sp_lightning.method_patching import LossInjector, PatchedMethods
-from sp_lightning.param_groups import ParamGroupIndex, add_to_param_groups, holds_all
+from sp_lightning.param_groups import ParamGroupIndex, add_to_param_groups
 from sp_lightning.progress import training_progress
 from sp_lightning.student import AUTO, find_student_name, is_trained
 from sp_plugin import ConfigError, SPConfig, SPSession
@@ -157,18 +157,6 @@ class Attachment:
                 copied.add_module(_NAME, self._pl_module.get_submodule(_NAME))
                 self._undo.callback(copied._modules.pop, _NAME, None)
 
-    def _rejoin_param_groups(self) -> None:
-        """Add the head again where a callback took the groups of a plain checkpoint.
-
-        Lightning's `BaseFinetuning` does, before the optimizers' states are loaded.
-        """
-        assert self._session is not None
-        head, optimizers = self._session.sp.head, self._trainer.optimizers
-        if self._plain_checkpoint is not None and not holds_all(optimizers, head):
-            self._joined = add_to_param_groups(
-                self._pl_module, self._backbone_name, head, optimizers
-            )
-
     def _extend_plain_checkpoint(self) -> None:
         if self._plain_checkpoint is not None and self._joined:
             extend_optimizer_state(self._plain_checkpoint.get("optimizer_states", []), self._joined)
@@ -215,8 +203,16 @@ class Attachment:
 
     def _around_fit_start(self, original: Any) -> None:
         original()
-        self._rejoin_param_groups()
-        self._extend_plain_checkpoint()
+        if self._plain_checkpoint is not None:
+            assert self._session is not None
+            # Again: Lightning's BaseFinetuning has taken the checkpoint's groups, without the head.
+            self._joined = add_to_param_groups(
+                self._pl_module,
+                self._backbone_name,
+                self._session.sp.head,
+                self._trainer.optimizers,
+            )
+            self._extend_plain_checkpoint()
 
     def _around_before_transfer(self, original: Any, batch: Any, dataloader_idx: int) -> Any:
         self._sp_batch = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -85,12 +85,6 @@ def add_to_param_groups(
             _append(group, parameter)
         places.append(group.place)
     return places
-
-
-def holds_all(optimizers: Iterable[Any], module: nn.Module) -> bool:
-    """Whether the optimizers have all parameters of a module."""
-    groups = (group for optimizer in optimizers for group in optimizer.param_groups)
-    return set().union(*map(_ids, groups)) >= {id(p) for p in module.parameters()}
 
 
 def optimizers_in(configured: Any) -> Iterator[Any]:

@@ -22,11 +22,7 @@ from sp_bench.environment import machine, versions
 from sp_bench.errors import UsageError
 from sp_bench.flops import forward_flops
 from sp_bench.frozen_backbone import FrozenBackbone
-from sp_bench.method_evaluation import (
-    crop_size_of_tasks,
-    evaluation_device,
-    pool_of_method,
-)
+from sp_bench.method_evaluation import crop_size_of_tasks, evaluation_device, pool_of_method
 from sp_bench.methods import METHODS
 from sp_bench.pretrain import FINAL
 from sp_bench.progress import report_skipped

@@ -49,8 +49,8 @@ def fit_stoppably(trainer: pl.Trainer, *args: Any, **options: Any) -> None:
     try:
         trainer.fit(*args, **options)
     except SystemExit as stop:
-        # Their locals hold the loader's iterator, which ends its workers when it is freed; at
-        # the end of the process it would leave them, and they print errors.
+        # The frames hold the loader's iterator, which ends its workers when it is freed; at the end
+        # of the process it would leave them, and they print errors.
         traceback.clear_frames((stop.__context__ or stop).__traceback__)
         raise KeyboardInterrupt from None
     if trainer.interrupted:
